@@ -1,0 +1,1 @@
+"""The import name `peer_relay`: a look-alike of the standard library's `socket` module."""

@@ -1,0 +1,1 @@
+"""The `peer-relay` command: node, id, run."""

@@ -1,0 +1,1 @@
+"""Bytes to meaning and back, for both wires. Pure functions."""

@@ -1,0 +1,134 @@
+"""Settings: keyword > environment > default. Lives here: what each setting means and how its text is read.
+May not live here: anything that acts on one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from .address import DEFAULT_IPV4_NETWORK
+from .errors import ConfigError
+
+EMBEDDED_PORT: Final = 7317
+"""Loopback TCP port of the embedded node: below Linux's ephemeral range (32768), not in IANA's registry for TCP."""
+
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+_FALSE: Final = frozenset({"", "0", "false", "no", "off"})
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConfig:
+    """One peer's settings, checked."""
+
+    port: int | None = None
+    """TCP port to serve links on; 0 = any free one; None = do not serve."""
+    host: str = ""
+    """Interface to serve on; "" = all."""
+    bootstrap: tuple[str, ...] = ()
+    """ws:// or wss:// URLs of peers to join through, redialled for ever."""
+    identity: str | None = None
+    """Key file; None = a fresh identity."""
+    network_key: str | None = None
+    """Shared secret that keeps strangers out."""
+    ipv4_network: ipaddress.IPv4Network = DEFAULT_IPV4_NETWORK
+    npm_peers: bool = False
+    wrtc: bool | Callable[..., Any] = True
+    ice_servers: tuple[str, ...] = ()
+    public_url: str | None = None
+    """URL under which others can dial this peer, when it is not where it listens."""
+    embedded: bool = False
+    """Nothing was configured: find, or serve, the node on loopback."""
+
+
+def peer_config(
+    *,
+    port: int | None = None,
+    host: str | None = None,
+    bootstrap: str | Iterable[str] = (),
+    wrtc: bool | Callable[..., Any] | None = None,
+    identity: str | os.PathLike[str] | None = None,
+    npm_peers: bool | None = None,
+    network_key: str | None = None,
+    ipv4_network: str | ipaddress.IPv4Network | None = None,
+    ice_servers: Iterable[str] | None = None,
+    public_url: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> PeerConfig:
+    """Return the settings of a peer: a keyword wins over its PEER_RELAY_* variable, which wins over the default.
+
+    Raises: ConfigError with one line that names the setting.
+    """
+    env = os.environ if environ is None else environ
+    if port is None and env.get("PEER_RELAY_PORT"):
+        port = _port(env["PEER_RELAY_PORT"], "PEER_RELAY_PORT")
+    elif port is not None:
+        port = _port(port, "port")
+    urls: Iterable[str] = (bootstrap,) if isinstance(bootstrap, str) else tuple(bootstrap)
+    if not urls:
+        urls = [url for url in env.get("PEER_RELAY_BOOTSTRAP", "").split(",") if url.strip()]
+    checked = tuple(check_url(url.strip(), "bootstrap") for url in urls)
+    if npm_peers is None:
+        npm_peers = _flag(env.get("PEER_RELAY_NPM_PEERS", ""), "PEER_RELAY_NPM_PEERS")
+    if wrtc is None:
+        wrtc = _flag(env.get("PEER_RELAY_WRTC", "1"), "PEER_RELAY_WRTC")
+    if ice_servers is None:
+        ice_servers = [url for url in env.get("PEER_RELAY_ICE_SERVERS", "").split(",") if url.strip()]
+    return PeerConfig(
+        port=port,
+        host=host or "",
+        bootstrap=checked,
+        identity=os.fspath(identity) if identity is not None else env.get("PEER_RELAY_IDENTITY") or None,
+        network_key=network_key or env.get("PEER_RELAY_NETWORK_KEY") or None,
+        ipv4_network=_network(ipv4_network or env.get("PEER_RELAY_IPV4_NETWORK") or DEFAULT_IPV4_NETWORK),
+        npm_peers=npm_peers,
+        wrtc=wrtc,
+        ice_servers=tuple(url.strip() for url in ice_servers),
+        public_url=check_url(public_url, "public_url") if public_url else None,
+        embedded=port is None and not checked,
+    )
+
+
+def check_url(url: str, setting: str) -> str:
+    """Return `url` if it is a ws:// or wss:// URL with a host, else raise ConfigError."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigError(f"{setting}: {url!r} is not a ws:// or wss:// URL")
+    return url
+
+
+def _port(value: int | str, setting: str) -> int:
+    try:
+        port = int(value)
+    except (TypeError, ValueError):
+        port = -1
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"{setting}: {value!r} is not a port (0-65535)")
+    return port
+
+
+def _flag(text: str, setting: str) -> bool:
+    lowered = text.strip().lower()
+    if lowered in _TRUE:
+        return True
+    if lowered in _FALSE:
+        return False
+    raise ConfigError(f"{setting}: {text!r} is neither on (1, true, yes) nor off (0, false, no)")
+
+
+def _network(value: str | ipaddress.IPv4Network) -> ipaddress.IPv4Network:
+    try:
+        network = ipaddress.IPv4Network(value)
+    except ValueError as error:
+        raise ConfigError(f"ipv4_network: {error}") from None
+    if network.prefixlen > 24:
+        raise ConfigError(f"ipv4_network: {network} leaves fewer than 8 bits for peers")
+    return network

@@ -1,0 +1,129 @@
+"""Who a peer is: an Ed25519 key and the id that commits to it.
+
+Lives here: keys, ids, key files. May not live here: what is signed (the handshakes say that).
+
+Law: ``id = SHA-256("peer-relay.2 id" || public key)[:20]``, so nobody can hold an id without its key.
+
+A key file is the key's PEM (PKCS #8, unencrypted), mode 0600, written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import tempfile
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from .address import ID_BYTES, PeerId
+from .errors import IdentityError
+
+_ID_DOMAIN: Final = b"peer-relay.2 id"
+_MAX_KEY_FILE: Final = 64 * 1024
+
+
+def peer_id_of(public_key: bytes) -> PeerId:
+    """Return the id that commits to `public_key` (32 bytes, RFC 8032 §5.1.5)."""
+    return hashlib.sha256(_ID_DOMAIN + public_key).digest()[:ID_BYTES]
+
+
+def verify(public_key: bytes, signature: bytes, message: bytes) -> bool:
+    """Return whether `signature` over `message` is by `public_key`; False too for a key that is none."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+class Identity:
+    """An Ed25519 key pair and its id. Immutable."""
+
+    __slots__ = ("_key", "peer_id", "pinned", "public_key")
+
+    def __init__(self, key: Ed25519PrivateKey, *, pinned: bool) -> None:
+        self._key = key
+        self.public_key: bytes = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self.peer_id: PeerId = peer_id_of(self.public_key)
+        self.pinned = pinned
+        """Whether the key came from a file; one that did not may be exchanged on an address collision."""
+
+    @classmethod
+    def generate(cls) -> Identity:
+        """Return a fresh identity that lives as long as the process."""
+        return cls(Ed25519PrivateKey.generate(), pinned=False)
+
+    @classmethod
+    def from_seed(cls, seed: bytes) -> Identity:
+        """Return the identity of a 32-byte private key (simulations, test vectors)."""
+        return cls(Ed25519PrivateKey.from_private_bytes(seed), pinned=True)
+
+    @classmethod
+    def load(cls, path: str) -> Identity:
+        """Read a key file.
+
+        Raises: IdentityError with errno ENOENT (absent), EACCES (unreadable, or others can read it), EINVAL (not an
+        Ed25519 key in PEM).
+        """
+        try:
+            with open(path, "rb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+                data = file.read(_MAX_KEY_FILE)
+        except OSError as error:
+            raise IdentityError(error.errno, f"key file: {error.strerror}", path) from None
+        if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise IdentityError(errno.EACCES, "key file: others can read it; chmod 600 it", path)
+        try:
+            key = load_pem_private_key(data, password=None)
+        except (ValueError, TypeError):
+            key = None
+        if not isinstance(key, Ed25519PrivateKey):
+            raise IdentityError(errno.EINVAL, "key file: not an unencrypted Ed25519 key in PEM", path)
+        return cls(key, pinned=True)
+
+    @classmethod
+    def load_or_create(cls, path: str) -> Identity:
+        """Read a key file, making it first if it is absent; two processes that race end with the same key.
+
+        Raises: IdentityError as `load`, and with the file system's errno when the file cannot be made.
+        """
+        if not os.path.lexists(path):
+            cls._create(path)
+        return cls.load(path)
+
+    @staticmethod
+    def _create(path: str) -> None:
+        pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        try:
+            fd, temporary = tempfile.mkstemp(prefix=".peer-relay-", dir=os.path.dirname(path) or ".")
+            try:
+                with os.fdopen(fd, "wb") as file:
+                    file.write(pem)
+                    file.flush()
+                    os.fsync(file.fileno())
+                try:
+                    os.link(temporary, path)
+                except FileExistsError:
+                    pass  # another process was first: its key is the one
+                except OSError:
+                    os.replace(temporary, path)  # no hard links on this file system
+            finally:
+                if os.path.lexists(temporary):
+                    os.unlink(temporary)
+        except OSError as error:
+            raise IdentityError(error.errno, f"key file: {error.strerror}", path) from None
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64-byte Ed25519 signature of `message`."""
+        return self._key.sign(message)

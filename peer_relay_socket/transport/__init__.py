@@ -1,0 +1,1 @@
+"""How opaque bundles reach one neighbour. Nothing here knows what a bundle means."""
