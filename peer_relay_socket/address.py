@@ -25,7 +25,7 @@ ID_BITS: Final = 8 * ID_BYTES
 AF_PEER: Final = 0x7072
 """Address family of sockets whose addresses are ``("<40 hex>", port)``; no kernel family has this number."""
 DEFAULT_IPV4_NETWORK: Final = ipaddress.IPv4Network("100.64.0.0/10")
-"""RFC 6598 space: programs drop or special-case RFC 1918 ranges, LANs use those, and this one passed all that was tried."""
+"""RFC 6598 space: programs drop or special-case RFC 1918, LANs use that, and this range passed all that was tried."""
 PEER_SUFFIX: Final = ".peer"
 
 PeerId: TypeAlias = bytes

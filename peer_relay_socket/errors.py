@@ -5,7 +5,7 @@ Two families that never meet::
     OSError                         what callers of a Socket or Peer see: the errno a kernel
       └─ PeerRelayError             UDP socket gives; bare OSError wherever UDP has one, this
            ├─ IdentityError         subclass only where UDP has no word for it
-           └─ PeerClosed
+           └─ PeerClosedError
     ValueError
       └─ ConfigError                a setting that cannot mean anything
 
@@ -26,7 +26,7 @@ class IdentityError(PeerRelayError):
     """A key file is missing, malformed, or readable by others."""
 
 
-class PeerClosed(PeerRelayError):
+class PeerClosedError(PeerRelayError):
     """The Peer was destroyed, or the process forked and this copy has no relay thread."""
 
 
