@@ -24,3 +24,11 @@ MAX_BUNDLE: Final = 256 * 1024
 receive buffer per link being filled, 5,000 links x 256 KiB = 1.2 GiB worst case on a relay under attack."""
 HOP_LIMIT: Final = 24
 """Links a packet may cross; p99 at 10,000 peers is 6, so this ends loops, not journeys."""
+
+# --- trust -----------------------------------------------------------------------------------------------------
+NETWORK_KEY_SCRYPT_N: Final = 2**14
+NETWORK_KEY_SCRYPT_R: Final = 8
+NETWORK_KEY_SCRYPT_P: Final = 1
+"""scrypt's cost (RFC 7914 §2; these are its interactive parameters) for turning the network key into 32 bytes. Without
+it whoever lured a member into a handshake tries a dictionary at 10^7 words a second; with it each word costs 16 MiB and
+35 ms (measured). Price: the same, once per process that has a network key. Equal across a network: not a setting."""
