@@ -11,6 +11,29 @@ from typing import Final
 # --- datagrams -------------------------------------------------------------------------------------------------
 MAX_DATAGRAM: Final = 65_507
 """Largest datagram: 65,535 less the IPv4 and UDP headers (RFC 768); what the kernel refuses with EMSGSIZE beyond."""
+DATAGRAM_OVERHEAD: Final = 128
+"""What a waiting datagram counts for beside its bytes (Python keeps about that: a bytes header, a tuple, a slot).
+Without it a flood of empty datagrams waits without bound. The kernel's figure is 768 and more."""
+SOCKET_BUFFER: Final = 212_992
+"""What SO_RCVBUF and SO_SNDBUF report before they are set (net.core.rmem_default). Also the send budget of a socket:
+170 datagrams of 1200 bytes, three full packets, wait before a blocking sendto does."""
+RECEIVE_BUFFER: Final = 1024 * 1024
+"""What may wait in a socket whose SO_RCVBUF was not set: a reader that loses the GIL for one switch interval (5 ms) at
+200,000 datagrams/s finds 1000 of them. Price: 1 MiB per socket that nobody reads, under flood. SO_RCVBUF overrides."""
+SOCKET_BUFFER_MOST: Final = 2 * 4 * 1024 * 1024
+"""Largest SO_RCVBUF or SO_SNDBUF: twice a generous net.core.rmem_max (the kernel doubles what is asked for)."""
+RECEIVE_BUFFER_LEAST: Final = 2304
+"""Smallest SO_RCVBUF, Linux's SOCK_MIN_RCVBUF."""
+SEND_BUFFER_LEAST: Final = 4608
+"""Smallest SO_SNDBUF, Linux's SOCK_MIN_SNDBUF."""
+EPHEMERAL_PORTS: Final = (32_768, 60_999)
+"""First and last port given to sockets that ask for none (net.ipv4.ip_local_port_range)."""
+FLOWS_PER_SOCKET: Final = 4096
+"""Addresses whose way one socket remembers; idle ones are forgotten beyond. Price: 0.4 kB each. A DHT node talks to
+some thousand; forgetting costs 5 µs at the next send."""
+SPELLED_SOURCES: Final = 8192
+"""Source address tuples one peer keeps ready for received datagrams. Without a bound a peer that sends from every port
+fills memory. Price: 0.3 kB each; all are forgotten when full."""
 
 # --- packets and bundles ---------------------------------------------------------------------------------------
 PACKET_TARGET: Final = 60 * 1024

@@ -25,7 +25,9 @@ class Host:
         self.spelling = Spelling(config.ipv4_network)
         self.identity = Identity.generate() if config.identity is None else Identity.load_or_create(config.identity)
         self.outbox = Outbox()
-        self.ports = PortTable(self.spelling)
+        self.foreign_drops = 0
+        """Datagrams that sockets sent to addresses outside the overlay."""
+        self.ports = PortTable(self.spelling, lambda: self.identity.peer_id)
 
     @property
     def peer_id(self) -> PeerId:
@@ -35,7 +37,14 @@ class Host:
     def start(self) -> None:
         """Begin to take part in the network, if that has not begun. Returns at once."""
 
+    def drop_foreign(self, host: str, datagrams: int) -> None:
+        """Count `datagrams` that a socket sent to `host`, an IP address that is no peer's. Any thread."""
+        self.foreign_drops += datagrams
+
     def settle(self, timeout: float) -> PeerId:
-        """Start, wait at most `timeout` seconds until the id's short addresses are known to be ours alone, return the id."""
+        """Start, wait at most `timeout` seconds until the id's short addresses are known to be ours alone.
+
+        Returns: the id as it is then.
+        """
         self.start()
         return self.peer_id

@@ -1,0 +1,221 @@
+"""One UDP endpoint: what every duplicate of a socket shares.
+
+Lives here: `Endpoint` (its mailbox, addresses, options, send budget) and the registry that finds it again by the inode
+of a file descriptor. May not live here: which endpoint gets a datagram (ports.py), what calls mean (surface).
+
+Law: an endpoint lives until the last duplicate of its fd is closed, in whatever way that happens.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from ..address import Destination
+from ..limits import FLOWS_PER_SOCKET, RECEIVE_BUFFER, SOCKET_BUFFER
+from .mailbox import Address, Flow, Inbox, Waiters, cost
+from .readiness import Readiness, pair
+
+if TYPE_CHECKING:
+    import _socket
+
+    from .host import Host
+
+Place: TypeAlias = "str | Destination"
+"""Where one end of a datagram is: `WILDCARD`, `OWN`, the text of an IP address that is no peer's (loopback, a
+multicast group), or a peer."""
+WILDCARD: Final = ""
+OWN: Final = "own"
+"""This host's virtual address, however spelled."""
+
+OptionKey: TypeAlias = "tuple[int, int]"
+
+_by_inode: Final[dict[tuple[int, int], Endpoint]] = {}
+
+
+class Local:
+    """What an endpoint remembers about an address of this host, where others have a `Flow`."""
+
+    __slots__ = ("form", "place", "port")
+
+    def __init__(self, place: str, port: int, form: int) -> None:
+        self.place = place
+        self.port = port
+        self.form = form
+
+
+class Nowhere:
+    """What an endpoint remembers about an address that is no peer's: datagrams to it are counted and dropped."""
+
+    __slots__ = ("host",)
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+
+
+Way: TypeAlias = "Flow | Local | Nowhere"
+
+
+class Endpoint:
+    """An open socket as the rest of the host sees it.
+
+    Attributes with addresses change under the port table's guard; `pending` is counted without one (a lost update is
+    put right by the exact count that is taken when the budget seems used up).
+    """
+
+    __slots__ = (
+        *("__weakref__", "_holders", "_inode", "broadcast", "family", "flows", "groups", "handle", "host", "inbox"),
+        *("local", "mapped", "on_close", "options", "peer", "peer_place", "peer_port", "pending", "pinned", "port"),
+        *("port_pinned", "proto", "recverr", "reuse_addr", "reuse_port", "send_bound", "shut_write", "starved", "type"),
+        *("v6only", "writers"),
+    )
+
+    def __init__(self, host: Host, handle: object, family: int, type_: int, proto: int, hidden: _socket.socket) -> None:
+        self.host = host
+        self.handle = handle
+        """The surface's Peer; opaque here."""
+        self.family = family
+        self.type = type_
+        self.proto = proto
+        self.inbox = Inbox(Readiness(hidden), RECEIVE_BUFFER)
+        self.local: Place = WILDCARD
+        self.port = 0
+        """0 = not bound."""
+        self.pinned = False
+        """bind() chose `local`, so that disconnecting keeps it."""
+        self.port_pinned = False
+        """bind() chose `port`."""
+        self.mapped = False
+        """An AF_INET6 endpoint whose `local` or peer is spelled ::ffff:a.b.c.d."""
+        self.peer: Address | None = None
+        self.peer_place: Place | None = None
+        self.peer_port = 0
+        self.reuse_addr = self.reuse_port = self.broadcast = self.v6only = self.recverr = False
+        self.shut_write = False
+        self.groups: set[str] = set()
+        self.options: dict[OptionKey, int | bytes] = {}
+        self.flows: dict[Address, Way] = {}
+        self.pending = 0
+        """What waits in `flows`, in `cost` units."""
+        self.send_bound = SOCKET_BUFFER
+        self.starved = False
+        self.writers = Waiters()
+        self.on_close: Callable[[], object] | None = None
+        self._holders: set[weakref.ref[_socket.socket]] = set()
+        self._inode: tuple[int, int] | None = None
+
+    # --- who holds it ------------------------------------------------------------------------------------------
+
+    def hold(self, sock: _socket.socket) -> weakref.ref[_socket.socket]:
+        """Count `sock` as a holder until `release`, or until it is garbage. Returns: what `release` takes."""
+        holder = weakref.ref(sock, self._lost)
+        self._holders.add(holder)
+        return holder
+
+    def release(self, holder: weakref.ref[_socket.socket], *, escaped: bool = False) -> None:
+        """Forget one holder, whose fd is closed, or lives on without a socket object (`escaped`). Whoever waits looks
+        again whether its own socket is still open."""
+        self._holders.discard(holder)
+        with self.inbox.lock:
+            self.inbox.readers.wake_all()
+            self.writers.wake_all()
+        if not self._holders and not escaped:
+            self.close_if_abandoned()
+
+    def _lost(self, holder: weakref.ref[_socket.socket]) -> None:
+        self._holders.discard(holder)
+        if not self._holders:
+            self.close()
+
+    def close_if_abandoned(self) -> bool:
+        """Close when neither a socket object nor a bare fd, here or in another process, is left. Returns: whether."""
+        with self.inbox.lock:
+            if self._holders or (not self.inbox.closed and self.inbox.readiness.held()):
+                return False
+        self.close()
+        return True
+
+    def close(self) -> None:
+        """Free the port and wake whoever waits. What was accepted for sending is still sent. Twice is harmless."""
+        with self.inbox.lock:
+            if self.inbox.closed:
+                return
+            self.inbox.close()
+            self.writers.wake_all()
+            self.inbox.readiness.close()
+        if self._inode is not None:
+            _by_inode.pop(self._inode, None)
+        self.host.ports.remove(self)
+        if self.on_close is not None:
+            self.on_close()
+
+    # --- sending -----------------------------------------------------------------------------------------------
+
+    def remember(self, address: Address, way: Way) -> None:
+        """Keep `way` for the next send to `address`."""
+        if len(self.flows) >= FLOWS_PER_SOCKET:
+            known = list(self.flows.items())
+            self.flows = {key: kept for key, kept in known if isinstance(kept, Flow) and kept.waiting}
+        self.flows[address] = way
+
+    def sent(self, size: int) -> None:
+        """The loop took `size` (in `cost` units) out of a flow. Loop thread only."""
+        self.pending -= size
+        if self.starved:
+            with self.inbox.lock:
+                self._count()
+                if self.pending <= self.send_bound // 2:
+                    self.starved = False
+                    self.inbox.readiness.unplug()
+                    self.writers.wake_all()
+
+    def _count(self) -> None:
+        self.pending = sum(cost(way.waiting[:]) for way in list(self.flows.values()) if isinstance(way, Flow))
+
+    def has_room(self, sock: _socket.socket) -> bool:
+        """Return whether one more datagram may wait; if not, the fd is unwritable until half the budget is free."""
+        with self.inbox.lock:
+            self.starved = True  # before counting: a take that this count misses sees it and looks again
+            self._count()
+            if self.pending < self.send_bound or self.inbox.closed:
+                self.starved = False
+                return True
+            if self.inbox.observed:
+                self.inbox.readiness.plug(sock)
+            return False
+
+    def wait_for_room(self, timeout: float | None) -> bool:
+        """Wait until more may be sent, at most `timeout` seconds. Returns: False when the time is up."""
+        with self.inbox.lock:
+            if not self.starved or self.inbox.closed:
+                return True
+            queue = self.writers.enter()
+        try:
+            return Waiters.wait(queue, timeout)
+        finally:
+            with self.inbox.lock:
+                self.writers.leave()
+
+
+def open_endpoint(host: Host, handle: object, family: int, type_: int, proto: int) -> tuple[int, Endpoint]:
+    """Return a new fd for a program to hold and the endpoint behind it.
+
+    Raises: OSError: EMFILE or ENFILE, as socket() does.
+    """
+    fd, hidden = pair()
+    endpoint = Endpoint(host, handle, family, type_, proto, hidden)
+    status = os.fstat(fd)
+    endpoint._inode = (status.st_dev, status.st_ino)
+    _by_inode[endpoint._inode] = endpoint
+    return fd, endpoint
+
+
+def endpoint_of(fd: int) -> Endpoint | None:
+    """Return the endpoint whose fd, or a duplicate of it, `fd` is; None if it is anything else, or not open."""
+    try:
+        status = os.fstat(fd)
+    except (OSError, OverflowError):
+        return None
+    return _by_inode.get((status.st_dev, status.st_ino))

@@ -1,0 +1,299 @@
+"""Which endpoint a datagram is for: the port table of one host.
+
+Lives here: bind rules, ephemeral ports, connected filters, delivery to own sockets and from the network. May not live
+here: parsing of addresses, waiting, the network.
+
+Law: the rules are Linux's (net/ipv4/udp.c: udp_lib_get_port, compute_score), for two address families over one port
+space, and delivery between own sockets happens on the caller's thread before the call returns.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+import random
+from collections.abc import Callable, Iterable
+from itertools import chain
+from typing import Final
+
+from ..address import AF_PEER, Destination, PeerId, Prefix, Spelling
+from ..limits import EPHEMERAL_PORTS, SPELLED_SOURCES
+from .endpoint import OWN, WILDCARD, Endpoint, Place
+from .mailbox import Address, guard
+
+__all__ = ["OWN", "WILDCARD", "Endpoint", "Place", "PortTable"]
+
+_AF_INET: Final = int(_socket.AF_INET)
+_AF_INET6: Final = int(_socket.AF_INET6)
+_NO_SCORE: Final = -1
+
+
+def failure(code: int) -> OSError:
+    """Return the OSError (of the right subclass) that CPython raises for errno `code`."""
+    return OSError(code, os.strerror(code))
+
+
+class PortTable:
+    """Every bound endpoint of a host. Any thread; each call is atomic."""
+
+    def __init__(self, spelling: Spelling, own_id: Callable[[], PeerId]) -> None:
+        self._spelling = spelling
+        self._own_id = own_id
+        self._lock = guard()
+        self._bound: dict[int, list[Endpoint]] = {}
+        self._sources: dict[tuple[PeerId, int, int, int], Address] = {}
+        self._dice = random.Random()
+
+    # --- binding -----------------------------------------------------------------------------------------------
+
+    def bind(self, endpoint: Endpoint, place: Place, port: int, *, mapped: bool = False) -> None:
+        """Give `endpoint` its local address; port 0 = any free one.
+
+        Raises: OSError: EINVAL (already bound), EADDRINUSE.
+        """
+        with self._lock:
+            if endpoint.port:
+                raise failure(errno.EINVAL)
+            before = endpoint.local, endpoint.mapped
+            endpoint.local, endpoint.mapped = place, mapped
+            try:
+                self._claim(endpoint, port)
+            except OSError:
+                endpoint.local, endpoint.mapped = before
+                raise
+            endpoint.pinned = place != WILDCARD
+            endpoint.port_pinned = port != 0
+
+    def autobind(self, endpoint: Endpoint) -> None:
+        """Give `endpoint` an ephemeral port if it has none, as the first send or connect does.
+
+        Raises: OSError: EAGAIN when no port is free.
+        """
+        with self._lock:
+            if not endpoint.port:
+                try:
+                    self._claim(endpoint, 0)
+                except OSError:
+                    raise failure(errno.EAGAIN) from None
+
+    def _claim(self, endpoint: Endpoint, port: int) -> None:
+        if port == 0:
+            port = self._ephemeral()
+        elif any(_conflict(endpoint, other) and not other.close_if_abandoned() for other in self._at(port)):
+            raise failure(errno.EADDRINUSE)
+        endpoint.port = port
+        self._bound.setdefault(port, []).append(endpoint)
+
+    def _ephemeral(self) -> int:
+        first, last = EPHEMERAL_PORTS
+        start = self._dice.randint(first, last)
+        for port in chain(range(start, last + 1), range(first, start)):
+            if port not in self._bound:
+                return port
+        raise failure(errno.EADDRINUSE)
+
+    def _at(self, port: int) -> list[Endpoint]:
+        return list(self._bound.get(port, ()))
+
+    def remove(self, endpoint: Endpoint) -> None:
+        """Free the endpoint's port. Harmless if it has none."""
+        with self._lock:
+            others = self._bound.get(endpoint.port, [])
+            if endpoint in others:
+                others.remove(endpoint)
+                if not others:
+                    del self._bound[endpoint.port]
+            endpoint.port = 0
+
+    def connect(self, endpoint: Endpoint, peer: Address, place: Place, port: int, source: Place, mapped: bool) -> None:
+        """Let `endpoint`, bound by now, send to and hear only (`place`, `port`), whose spelling is `peer`; `source` is
+        the local address if none was chosen."""
+        with self._lock:
+            endpoint.peer, endpoint.peer_place, endpoint.peer_port = peer, place, port
+            if not endpoint.pinned:
+                endpoint.local, endpoint.mapped = source, mapped
+
+    def disconnect(self, endpoint: Endpoint) -> None:
+        """Undo `connect`; a port that bind() did not choose is freed, as Linux does."""
+        with self._lock:
+            endpoint.peer = endpoint.peer_place = None
+            endpoint.peer_port = 0
+            if not endpoint.pinned:
+                endpoint.local, endpoint.mapped = WILDCARD, False
+            if not endpoint.port_pinned:
+                self.remove(endpoint)
+
+    # --- delivery ----------------------------------------------------------------------------------------------
+
+    def deliver(self, source: PeerId, source_port: int, port: int, form: int, datagrams: list[bytes]) -> bool:
+        """Take in datagrams from the network, in order. `form` is how the sender spelled us: 4, 6, or 0 for whole ids.
+
+        Returns: False when no socket is bound to `port` (or all are connected elsewhere).
+        """
+        with self._lock:
+            endpoint = self._find(OWN, port, form, source, source_port)
+            if endpoint is None:
+                return False
+            address = self._spell(endpoint, source, source_port, form)
+        return endpoint.inbox.put(address, datagrams) or not endpoint.close_if_abandoned()
+
+    def send_local(self, sender: Endpoint, place: str, port: int, form: int, datagrams: list[bytes]) -> bool:
+        """Carry datagrams to another (or the same) socket of this host, before this returns.
+
+        Returns: False when nobody is bound there; a connected sender then has ECONNREFUSED pending.
+        """
+        with self._lock:
+            source = sender.local if sender.local != WILDCARD else source_for(place, form)
+            endpoint = self._find(place, port, form, source, sender.port)
+            address = None if endpoint is None else self._spell(endpoint, source, sender.port, form)
+        if endpoint is not None and (endpoint.inbox.put(address, datagrams) or not endpoint.close_if_abandoned()):
+            return True
+        if sender.recverr or (sender.peer_place == place and sender.peer_port == port):
+            sender.inbox.fail(errno.ECONNREFUSED)
+        return False
+
+    def send_group(self, sender: Endpoint, group: str, port: int, form: int, datagrams: list[bytes]) -> int:
+        """Carry datagrams to every socket of this host that hears broadcast or multicast address `group` on `port`.
+
+        Returns: how many sockets that were.
+        """
+        reached = 0
+        with self._lock:
+            source = sender.local if sender.local != WILDCARD else OWN
+            ears = [each for each in self._at(port) if _hears(each, group, form, source, sender.port)]
+            addressed = [(each, self._spell(each, source, sender.port, form)) for each in ears]
+        for endpoint, address in addressed:
+            reached += endpoint.inbox.put(address, list(datagrams))
+        return reached
+
+    def unreachable(self, destination: Destination, port: int, source_port: int, error: int) -> None:
+        """Tell the sockets on `source_port` that are connected to (`destination`, `port`) that nobody is there.
+
+        Args: error: ECONNREFUSED (no such port) or EHOSTUNREACH (no such peer).
+        """
+        with self._lock:
+            told = [
+                each
+                for each in self._at(source_port)
+                if each.recverr or (each.peer_port == port and _same(each.peer_place, destination))
+            ]
+        for endpoint in told:
+            endpoint.inbox.fail(error)
+
+    def _find(self, place: Place, port: int, form: int, source: Place, source_port: int) -> Endpoint | None:
+        candidates = self._bound.get(port)
+        if candidates is None:
+            return None
+        best: list[Endpoint] = []
+        best_score = _NO_SCORE
+        for endpoint in reversed(candidates):  # the latest bound of equals, as the kernel's hash chains have it
+            score = _score(endpoint, place, form, source, source_port)
+            if score > best_score:
+                best, best_score = [endpoint], score
+            elif score == best_score and score != _NO_SCORE:
+                best.append(endpoint)
+        if not best:
+            return None
+        if len(best) > 1 and best[0].reuse_port:
+            group = [each for each in best if each.reuse_port]
+            return group[hash((source, source_port)) % len(group)]
+        return best[0]
+
+    # --- spelling ----------------------------------------------------------------------------------------------
+
+    def _spell(self, endpoint: Endpoint, place: Place, port: int, form: int) -> Address:
+        """Return how `endpoint` sees (`place`, `port`) as a source."""
+        if endpoint.peer is not None:
+            return endpoint.peer
+        if isinstance(place, str) and place != OWN:
+            return self.spell(endpoint, place, port, mapped=form == 4)
+        peer_id = place if isinstance(place, bytes) else self._own_id()
+        key = (peer_id, port, endpoint.family, form)
+        address = self._sources.get(key)
+        if address is None:
+            if len(self._sources) >= SPELLED_SOURCES:
+                self._sources.clear()
+            address = self._sources[key] = self.spell(endpoint, peer_id, port, mapped=form == 4)
+        return address
+
+    def spell(self, endpoint: Endpoint, place: Place, port: int, *, mapped: bool) -> Address:
+        """Return (`place`, `port`) as sockets of the endpoint's family see it."""
+        family = endpoint.family
+        if family == AF_PEER:
+            peer_id = place if isinstance(place, bytes) else self._own_id()
+            return (peer_id.hex(), port)
+        if isinstance(place, str) and place != OWN:
+            text = place or ("0.0.0.0" if family == _AF_INET or mapped else "::")
+        else:
+            peer_id = place if isinstance(place, bytes) else self._own_id()
+            short = family == _AF_INET or mapped
+            text = self._spelling.ipv4(peer_id) if short else self._spelling.ipv6(peer_id)
+        if family == _AF_INET:
+            return (text, port)
+        return ("::ffff:" + text if mapped and ":" not in text else text, port, 0, 0)
+
+
+def source_for(place: Place, form: int) -> str:
+    """Return the local address that a socket which chose none sends from, when it sends to `place`."""
+    if isinstance(place, str) and (place.startswith("127.") or place == "::1"):
+        return "::1" if form == 6 else "127.0.0.1"
+    return OWN
+
+
+def _forms(endpoint: Endpoint) -> Iterable[int]:
+    """Return the IP versions that `endpoint` hears."""
+    if endpoint.family == _AF_INET:
+        return (4,)
+    if endpoint.family == AF_PEER:
+        return (4, 6)
+    if endpoint.local != WILDCARD:
+        return (4,) if endpoint.mapped else (6,)
+    return (6,) if endpoint.v6only else (4, 6)
+
+
+def _conflict(one: Endpoint, other: Endpoint) -> bool:
+    """Return whether two endpoints cannot share a port (udp_lib_lport_inuse)."""
+    if (one.reuse_addr and other.reuse_addr) or (one.reuse_port and other.reuse_port):
+        return False
+    if not set(_forms(one)) & set(_forms(other)):
+        return False
+    return WILDCARD in (one.local, other.local) or one.local == other.local
+
+
+def _same(pattern: Place | None, place: Place) -> bool:
+    """Return whether a connected socket's `pattern` means `place`."""
+    if pattern == place:
+        return True
+    return isinstance(pattern, Prefix) and isinstance(place, bytes) and pattern.matches(place)
+
+
+def _score(endpoint: Endpoint, place: Place, form: int, source: Place, source_port: int) -> int:
+    """Return how well `endpoint` fits a datagram (compute_score, the address before all else), -1 for not at all."""
+    score = 0
+    if endpoint.family == AF_PEER:
+        place = OWN
+        if isinstance(source, str):
+            source = OWN
+    if endpoint.local != WILDCARD:
+        if endpoint.local != place and not (form == 0 and isinstance(endpoint.local, str)):
+            return _NO_SCORE
+        score += 32
+    if endpoint.peer is not None:
+        if endpoint.peer_port != source_port or not _same(endpoint.peer_place, source):
+            return _NO_SCORE
+        score += 8
+    if form in _forms(endpoint):
+        score += 2
+        score += endpoint.family == _AF_INET
+    elif place != OWN or (form == 4 and endpoint.v6only):
+        return _NO_SCORE
+    return score
+
+
+def _hears(endpoint: Endpoint, group: str, form: int, source: Place, source_port: int) -> bool:
+    if endpoint.local not in (WILDCARD, group) or form not in _forms(endpoint):
+        return False
+    if endpoint.peer is not None and (endpoint.peer_port != source_port or not _same(endpoint.peer_place, source)):
+        return False
+    return group == "255.255.255.255" or group in endpoint.groups

@@ -1,0 +1,96 @@
+"""The file descriptor that makes fileno(), select, poll and epoll tell the truth.
+
+Lives here: the hidden end of an AF_UNIX datagram pair whose other end is the fd that programs hold. May not live here:
+datagrams; the pair is a doorbell (as a carrier it holds only 167 datagrams).
+
+Law: readable while a bell lies in the pair, unwritable while the plug lies in it. The caller holds the inbox's lock and
+decides when; nothing here is atomic by itself.
+"""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+from typing import Final
+
+_BELL: Final = b"!"
+_PLUG: Final = bytes(2048)
+_MOST_BELLS: Final = 8
+"""One bell per batch, so that edge-triggered epoll sees each; net.unix.max_dgram_qlen may be as small as 10."""
+
+
+def pair() -> tuple[int, _socket.socket]:
+    """Return a new fd for a program to hold, and its hidden end.
+
+    Raises: OSError: EMFILE or ENFILE, as socket() does.
+    """
+    ours, hidden = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM, 0)
+    try:
+        ours.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 1)  # so that one plug is enough
+        hidden.settimeout(0)
+    except BaseException:
+        ours.close()
+        hidden.close()
+        raise
+    return ours.detach(), hidden
+
+
+class Readiness:
+    """The hidden end of one pair."""
+
+    __slots__ = ("_hidden", "plugged", "rung")
+
+    def __init__(self, hidden: _socket.socket) -> None:
+        self._hidden = hidden
+        self.rung = 0
+        """How many bells lie in the pair."""
+        self.plugged = False
+
+    def ring(self) -> bool:
+        """Make the fd readable, with a new edge for epoll.
+
+        Returns: False when no process holds the fd any more.
+        """
+        if self.rung >= _MOST_BELLS:
+            return True
+        try:
+            self._hidden.send(_BELL)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        self.rung += 1
+        return True
+
+    def silence(self, sock: _socket.socket) -> None:
+        """Make the fd, which `sock` holds, unreadable."""
+        while self.rung:
+            self.rung -= 1
+            try:
+                _socket.socket.recv(sock, 1, _socket.MSG_DONTWAIT)
+            except OSError:  # a forked child answered the bell; nothing is left in the pair
+                self.rung = 0
+
+    def plug(self, sock: _socket.socket) -> None:
+        """Make the fd, which `sock` holds, unwritable."""
+        if not self.plugged:
+            try:
+                _socket.socket.send(sock, _PLUG, _socket.MSG_DONTWAIT)
+            except OSError:
+                return
+            self.plugged = True
+
+    def unplug(self) -> None:
+        """Make the fd writable again."""
+        if self.plugged:
+            self.plugged = False
+            with contextlib.suppress(OSError):
+                self._hidden.recv(1)
+
+    def held(self) -> bool:
+        """Return whether some process still holds the fd. Rings if so."""
+        return self.ring()
+
+    def close(self) -> None:
+        """Give the hidden end back."""
+        self._hidden.close()
