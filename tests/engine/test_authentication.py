@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from peer_relay_socket.engine.authentication import (
     network_psk,
     session_prologue,
 )
+from peer_relay_socket.engine.noise import HandshakeState
 from peer_relay_socket.errors import HandshakeError
 from peer_relay_socket.identity import Identity
 
@@ -262,6 +264,28 @@ def test_forged_identity_is_refused(forgery: str, initiator: bool) -> None:
         reader.read(message)
     assert bob.remote_id is None
     assert not bob.complete
+
+
+@pytest.mark.parametrize("length", [0, 95, 96, 97, 65_535])
+@pytest.mark.parametrize("size", [0, 1, 2, 34, 97, 98, 300])
+def test_payload_without_a_whole_proof_is_refused(length: int, size: int) -> None:
+    static = STATIC[MALLORY.peer_id]
+    mallory = HandshakeState(
+        "Noise_XX_25519_AESGCM_SHA256",
+        initiator=False,
+        static=static.private,
+        ephemeral=X25519PrivateKey.from_private_bytes(ENTROPY(32)),
+        prologue=LINK_PROLOGUE,
+    )
+    bob = side(BOB, initiator=True)
+    mallory.read_message(bob.write())
+    proof = length.to_bytes(2, "big") + static.proof + bytes(300)
+    if length == 96:
+        proof = proof[:97]
+    message = mallory.write_message(proof[:size])
+    with pytest.raises(HandshakeError, match="carries no identity"):
+        bob.read(message)
+    assert bob.remote_id is None
 
 
 def test_different_prologues_do_not_complete() -> None:

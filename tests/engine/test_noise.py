@@ -219,6 +219,13 @@ def test_low_order_ephemeral_is_refused(point: bytes, high_bit: int) -> None:
         first.read_message(sent + bytes(64))
 
 
+@pytest.mark.parametrize("size", [0, 1, 31])
+def test_message_1_without_a_whole_key_is_refused(size: int) -> None:
+    _, second = pair()
+    with pytest.raises(HandshakeError, match="short"):
+        second.read_message(bytes(size))
+
+
 def test_message_out_of_turn_is_refused() -> None:
     first, second = pair()
     with pytest.raises(HandshakeError):
