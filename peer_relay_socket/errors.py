@@ -12,7 +12,8 @@ Two families that never meet::
     Exception
       └─ WireError                  bad bytes from a peer: raised in codec and engine, caught and
            ├─ PacketError           counted in the engine, never reaches a caller
-           └─ HandshakeError
+           ├─ HandshakeError
+           └─ SealError
 """
 
 from __future__ import annotations
@@ -44,3 +45,7 @@ class PacketError(WireError):
 
 class HandshakeError(WireError):
     """A handshake message that is malformed, out of turn, or proves the wrong key."""
+
+
+class SealError(WireError):
+    """A sealed packet that is forged, replayed, or older than the replay window."""

@@ -55,3 +55,13 @@ NETWORK_KEY_SCRYPT_P: Final = 1
 """scrypt's cost (RFC 7914 §2; these are its interactive parameters) for turning the network key into 32 bytes. Without
 it whoever lured a member into a handshake tries a dictionary at 10^7 words a second; with it each word costs 16 MiB and
 35 ms (measured). Price: the same, once per process that has a network key. Equal across a network: not a setting."""
+REPLAY_WINDOW: Final = 2048
+"""Packets that may overtake one another and still be opened; one that is older is dropped. Without a window a relay
+replays what it carried. WireGuard's has 8128, IPsec's default 64; a path change at 600 k datagrams/s in packets of 50
+reorders some 100 ms x 12,000/s = 1200. Price: 300 bytes per session while packets are missing, none in order."""
+SEAL_REKEY_BYTES: Final = 2**38
+"""256 GiB under one key, each packet counting 32 bytes extra: a new handshake is due. At 1 Gbit/s, every 37 minutes."""
+SEAL_KEY_BYTES: Final = 2**39
+"""512 GiB: the key seals no more. That is 2^35 AES blocks, up to which an attacker learns next to nothing (RFC 9001
+§6.6: 2^23 packets of at most 2^16 bytes; RFC 8446 §5.5 alike), and it ends the counter before 2^34. Forgeries are not
+counted: the 2^52 that would matter (RFC 9001 §6.6) take 140 years at a million a second."""
