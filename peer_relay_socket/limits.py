@@ -65,3 +65,108 @@ SEAL_KEY_BYTES: Final = 2**39
 """512 GiB: the key seals no more. That is 2^35 AES blocks, up to which an attacker learns next to nothing (RFC 9001
 §6.6: 2^23 packets of at most 2^16 bytes; RFC 8446 §5.5 alike), and it ends the counter before 2^34. Forgeries are not
 counted: the 2^52 that would matter (RFC 9001 §6.6) take 140 years at a million a second."""
+MAX_URL: Final = 255
+"""Characters of a URL on the wire (its length is one byte)."""
+MAX_URLS: Final = 4
+"""URLs a peer may advertise: a public one, IPv4, IPv6, loopback."""
+MAX_MESSAGE: Final = 64 * 1024
+"""Bytes of JSON that Peer.send carries: one packet, as a datagram."""
+
+# --- links -----------------------------------------------------------------------------------------------------
+LINK_HANDSHAKE_TIME: Final = 10.0
+"""Seconds a link may take to prove its key. Without it half-open links pile up; a round trip by satellite is 0.6 s."""
+LINK_PING_IDLE: Final = 25.0
+"""Seconds without a byte after which a neighbour is pinged: under the 30 s at which the worst home NATs forget a TCP
+flow; about 150 bytes per ping, so four links cost an idle peer 24 bytes/s each way."""
+LINK_DEAD: Final = 40.0
+"""Seconds without a byte after which a link is given up. Sessions notice a silent path long before that."""
+MAX_LINKS: Final = 8_192
+"""Links a relay holds; at 25 kB each 200 MB. Past it new ones are refused."""
+MAX_LINK_QUEUE: Final = 8 * 1024 * 1024
+"""Bytes a relay holds for one slow neighbour before it drops: four SESSION_WINDOWs."""
+
+# --- membership ------------------------------------------------------------------------------------------------
+CLOSEST_LINKS: Final = 3
+"""Links each peer keeps to the dialable peers nearest its own id: they are how it is found. Three survive two dead."""
+BUCKET_LINKS: Final = 3
+"""Links a relay keeps into each k-bucket (Maymounkov & Mazières 2002); 3-4 gave median 4 hops, p99 6 at 10,000."""
+MAX_CANDIDATES: Final = 512
+"""Dialable peers remembered but not linked; 512 x ~300 bytes."""
+CONTACTS_PER_ANSWER: Final = 8
+"""Contacts in one FOUND or NEIGHBOURS: 8 x ~60 bytes, so a forged FIND is amplified at most 5 times."""
+REDIAL_FIRST: Final = 0.2
+REDIAL_MAX: Final = 10.0
+"""Seconds between attempts at a peer that does not answer: grows 1.7-fold, each wait drawn from its upper half."""
+REDIAL_LOCAL_MAX: Final = 0.5
+"""The same for the embedded node on loopback, which another process must take over within 2 s."""
+REFRESH_FIRST: Final = 2.0
+REFRESH_MAX: Final = 300.0
+"""Seconds between looks for nearer neighbours: doubles while nothing changes; about 600 bytes each."""
+BOOTSTRAP_GRACE: Final = 60.0
+"""Seconds after which an ordinary peer with enough nearer links leaves a bootstrap node to newcomers."""
+
+# --- routing ---------------------------------------------------------------------------------------------------
+MAX_ROUTE_CACHE: Final = 16_384
+"""Next hops remembered per variant: 16,384 x ~100 bytes; emptied when links change."""
+MAX_LEARNED_ROUTES: Final = 4_096
+"""Routes learned from control traffic; the oldest goes. Without it a flood of made-up senders fills memory."""
+MAX_FLOODS: Final = 1_024
+"""DISCOVER floods remembered to stop their echoes and to send the answer back."""
+FLOOD_FANOUT: Final = 8
+"""Relays one relay passes a DISCOVER on to."""
+FLOOD_HOPS: Final = 8
+FLOOD_RATE: Final = 10.0
+"""DISCOVER packets a relay passes on per second: bounds a flooder's gain to 10 x 8 x ~100 bytes/s at each relay."""
+CONTROL_RATE: Final = 200.0
+"""NO_ROUTE and NO_SESSION notices a peer sends per second."""
+
+# --- resolving -------------------------------------------------------------------------------------------------
+RESOLVE_RETRY: Final = 0.4
+RESOLVE_TRIES: Final = 4
+"""Attempts at an unanswered address; then EHOSTUNREACH, after about 2 s (ARP gives up after 3)."""
+MAX_PINNED: Final = 8_192
+"""Addresses remembered with the id they stand for."""
+MAX_RESOLVING: Final = 256
+"""Addresses being resolved at once."""
+UNKNOWN_ADDRESS_TIME: Final = 1.0
+"""Seconds during which an address nobody answered for is not asked for again."""
+
+# --- sessions --------------------------------------------------------------------------------------------------
+SESSION_WINDOW: Final = 2 * 1024 * 1024
+"""Bytes in flight to one peer before its acknowledgement: 700 MB/s at 3 ms. Bounds what relays on the way hold."""
+ACK_EVERY: Final = SESSION_WINDOW // 8
+ACK_DELAY: Final = 0.25
+"""A receiver tells the sender how far it has come every ACK_EVERY bytes and ACK_DELAY seconds: 4 small packets/s."""
+SESSION_SILENCE: Final = 1.5
+"""Seconds of sending with nothing heard (acknowledgements are due every 0.25) before another path is tried."""
+SESSION_PROBE: Final = 0.5
+SESSION_STRIKES: Final = 4
+"""Silent probes, SESSION_PROBE apart, before the session is taken for dead and a new handshake is tried."""
+SESSION_IDLE: Final = 600.0
+"""Seconds without traffic after which a session's keys are forgotten."""
+SESSION_REKEY: Final = 3_600.0
+"""Seconds after which the initiator makes new keys (WireGuard: 120 s; ours also counts packets and bytes)."""
+HANDSHAKE_RETRY: Final = 0.5
+HANDSHAKE_TRIES: Final = 5
+"""Attempts at a session handshake: 0, 0.5, 1.5, 3.5, 5.5 s, then EHOSTUNREACH."""
+HANDSHAKE_RATE: Final = 400.0
+"""First handshake messages answered per second: each costs about 0.2 ms of CPU."""
+MAX_HALF_OPEN: Final = 1_024
+"""Session handshakes begun by others and not finished; each ~2 kB, 10 s."""
+MAX_SESSIONS: Final = 16_384
+"""Sessions kept; the longest idle goes. About 3 kB each."""
+PENDING_BYTES: Final = 512 * 1024
+"""Datagrams that wait for a peer to be found, per peer (Linux queues 212,992 bytes per unresolved neighbour)."""
+PENDING_TOTAL: Final = 16 * 1024 * 1024
+PENDING_TIME: Final = 30.0
+"""Seconds datagrams wait for the network to be there at all, before they are dropped and counted."""
+
+# --- bridge ----------------------------------------------------------------------------------------------------
+EXIT_TIME: Final = 5.0
+"""Seconds that the end of a program may be held up to get out what sendto accepted (SO_LINGER's spirit)."""
+DIAL_TIME: Final = 10.0
+"""Seconds for name resolution, TCP, TLS and the WebSocket handshake together."""
+DRAIN_BURST: Final = 1024 * 1024
+"""Bytes taken from one socket before the loop looks at its links again."""
+READER_PATIENCE: Final = 0.01
+"""Seconds that a link is not read while the inbox it fills is more than half full and its reader keeps reading."""

@@ -1,0 +1,137 @@
+"""The one background thread and its event loop; every peer of the process shares them.
+
+Lives here: starting, sharing and stopping that thread, the thread that runs callers' callbacks, what fork does to both.
+May not live here: what runs on the loop (driver).
+
+Law: a process has at most one relay thread, it is a daemon, and nobody waits for it without a limit. After fork the
+child has none: `Runtime.current` makes a new one there, and what belonged to the old one says so with an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any, ClassVar, Final, TypeVar
+
+from ..limits import EXIT_TIME
+
+T = TypeVar("T")
+
+log: Final = logging.getLogger("peer_relay")
+
+
+class Runtime:
+    """The relay thread of this process."""
+
+    _current: ClassVar[Runtime | None] = None
+    _guard: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.loop = asyncio.new_event_loop()
+        self._at_exit: list[Callable[[float], None]] = []
+        self._callbacks: SimpleQueue[Callable[[], None] | None] | None = None
+        self._thread = threading.Thread(target=self._run, name="peer-relay", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def current(cls) -> Runtime:
+        """Return the process's runtime, started if need be. Any thread."""
+        with cls._guard:
+            runtime = cls._current
+            if runtime is None or runtime.pid != os.getpid():
+                runtime = cls._current = cls()
+            return runtime
+
+    @classmethod
+    def forked(cls) -> None:
+        """This process is a fork: the old thread and loop did not come along."""
+        cls._guard = threading.Lock()
+        cls._current = None
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def call(self, callback: Callable[..., object], *args: object) -> None:
+        """Run callback(*args) on the loop, soon. Any thread."""
+        self.loop.call_soon_threadsafe(callback, *args)
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run a coroutine on the loop. Any thread but the relay thread itself waits for the result, with a timeout."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    def announce(self, callback: Callable[[], None]) -> None:
+        """Run a caller's callback, in order with others, on a thread where it may block. Any thread."""
+        with self._guard:
+            queue = self._callbacks
+            if queue is None:
+                queue = self._callbacks = SimpleQueue()
+                threading.Thread(target=_call_back, args=(queue,), name="peer-relay-events", daemon=True).start()
+        queue.put(callback)
+
+    def at_exit(self, callback: Callable[[float], None]) -> None:
+        """Have callback(seconds it may take) called before the loop stops."""
+        self._at_exit.append(callback)
+
+    def forget_exit(self, callback: Callable[[float], None]) -> None:
+        """Undo `at_exit`."""
+        if callback in self._at_exit:
+            self._at_exit.remove(callback)
+
+    def stop(self, timeout: float) -> None:
+        """Let peers leave in good order, then stop the loop and its thread. Idempotent."""
+        for callback in list(self._at_exit):
+            callback(timeout)
+        self._at_exit.clear()
+        if self._callbacks is not None:
+            self._callbacks.put(None)
+        if self._thread.is_alive():
+            self.call(self.loop.stop)
+            self._thread.join(timeout)
+        if not self._thread.is_alive() and not self.loop.is_closed():
+            self.loop.close()
+
+
+def _call_back(queue: SimpleQueue[Callable[[], None] | None]) -> None:
+    while True:
+        callback = queue.get()  # no limit: this thread's whole job is to wait, and it is a daemon
+        if callback is None:
+            return
+        try:
+            callback()
+        except Exception:
+            log.exception("a callback raised")
+
+
+def on_relay_thread() -> bool:
+    """Return whether the caller is the relay thread, whose own sockets must be the kernel's."""
+    runtime = Runtime._current
+    return runtime is not None and threading.current_thread() is runtime._thread
+
+
+def event() -> threading.Event:
+    """Return an event on which callers' threads wait for the loop."""
+    return threading.Event()
+
+
+def lock() -> threading.Lock:
+    """Return a lock for what callers' threads and the loop both change."""
+    return threading.Lock()
+
+
+@atexit.register
+def _stop_at_exit() -> None:
+    runtime = Runtime._current
+    if runtime is not None and runtime.pid == os.getpid():
+        runtime.stop(EXIT_TIME)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=Runtime.forked)

@@ -1,0 +1,353 @@
+"""Our wire: what one WebSocket binary message holds. Pure functions from bytes to meaning and back.
+
+Law: nothing here raises anything but `PacketError`, and nothing here knows a link, a key or a route.
+
+Every integer is big-endian. A *bundle* (one WebSocket message after the link handshake) is one or more packets::
+
+     0               1               2               3
+    +---------------+---------------+---------------+---------------+
+    |     kind      |   hop limit   |     flags     |   0 reserved  |
+    +---------------+---------------+---------------+---------------+
+    |                          body length                          |
+    +---------------------------------------------------------------+
+    |                                                               |
+    +                        to: peer id (20)                       +
+    |                                                               |
+    +---------------------------------------------------------------+
+    |                                                               |
+    +                       from: peer id (20)                      +
+    |                                                               |
+    +---------------------------------------------------------------+
+    |                       body (body length) ...                  |
+
+    flags   bits 0-1  variant: 0 takes the best next hop, v > 0 the v-th best that is still closer (disjoint retry)
+            bits 2-3  scan: how often the packet stepped past the closest relay in search of the peer's other relays
+
+A relay reads these 48 bytes and nothing else, and rewrites only hop limit and flags.
+
+Bodies by kind::
+
+    LINK       counter (8) || AEAD(link key; operation (1) || operands)       between neighbours only, never forwarded
+    HANDSHAKE  step (1: 1, 2, 3) || sender's index (4) || receiver's index (4, zero in step 1) || Noise message
+    SEALED     receiver's index (4) || counter (8) || AEAD(session key; records)
+    NO_SESSION receiver's index (4)                              "you sealed to an index that I do not know"
+    RESOLVE    token (4) || bits (1)                             to = the prefix, zero-padded: "who is that?"
+    RESOLVED   token (4) || final (1) || count (1) || ids (20 each)
+    FIND       token (4)                                         to = a target id: "which dialable peers are near?"
+    FOUND      token (4) || count (1) || contacts
+    NO_ROUTE   id (20)                                           "I know no way to that peer"
+    DISCOVER   token (4) || bits (1)                             flooded in search of `to`
+    DISCOVERED token (4)                                         goes back the way DISCOVER came
+
+    contact := id (20) || URL count (1) || { length (1) || URL (ASCII) }
+
+Records, the plaintext of SEALED::
+
+    type (1) || length (4) || content (length)                   unknown types are skipped
+
+    DATAGRAMS  form (1: 4, 6, 0 = how the sender spells itself) || source port (2) || destination port (2)
+               || count (2) || count lengths (2 each) || the datagrams, end to end
+    MESSAGE    JSON (UTF-8)
+    ACK        highest counter received (8)
+    PING       (empty; answered with ACK)
+    REFUSED    destination port (2) || source port (2)           no such port is bound (ICMP type 3, code 3)
+    JOIN       (empty) "please link to me: I cannot reach you"
+
+Before any bundle a link carries its handshake, one WebSocket message each, the acceptor first::
+
+    0xF2 || Noise message                                        XX, or XXpsk3 when a network key is set
+
+    the encrypted payload of each side, *hello* :=
+    flags (2: bit 0 "I serve links") || IPv4 network (4) || prefix length (1) || URL count (1) || { length (1) || URL }
+
+A URL whose host is "*" stands for "the address you see me at" (a peer that serves on all interfaces).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from itertools import accumulate, pairwise
+from struct import Struct, pack, unpack_from
+from struct import error as struct_error
+from typing import Final, NamedTuple
+
+from ..address import ID_BYTES, PeerId
+from ..errors import PacketError
+from ..limits import HOP_LIMIT, MAX_BODY, MAX_DATAGRAM, MAX_URL, MAX_URLS
+
+HEADER_BYTES: Final = 48
+LINK_HANDSHAKE: Final = 0xF2
+"""First byte of a link handshake message: not a packet kind, and not the beginning of UTF-8 text or JSON."""
+VARIANTS: Final = 3
+MAX_SCAN: Final = 3
+
+_HEADER: Final = Struct(">BBBxI20s20s")
+_RUN: Final = Struct(">BIBHHH")
+_RECORD: Final = Struct(">BI")
+
+
+class Kind(IntEnum):
+    """What a packet is."""
+
+    LINK = 0x01
+    HANDSHAKE = 0x10
+    SEALED = 0x11
+    NO_SESSION = 0x12
+    RESOLVE = 0x13
+    RESOLVED = 0x14
+    FIND = 0x15
+    FOUND = 0x16
+    NO_ROUTE = 0x17
+    DISCOVER = 0x18
+    DISCOVERED = 0x19
+
+
+class Record(IntEnum):
+    """What a record inside SEALED is."""
+
+    DATAGRAMS = 1
+    MESSAGE = 2
+    ACK = 3
+    PING = 4
+    REFUSED = 5
+    JOIN = 6
+
+
+class LinkOp(IntEnum):
+    """What a LINK packet asks or tells."""
+
+    READY = 1
+    PING = 2
+    PONG = 3
+    GOODBYE = 4
+    NEIGHBOURS = 5
+
+
+class Header(NamedTuple):
+    """The 48 bytes a relay reads. `end` is where the packet ends in its bundle."""
+
+    kind: int
+    hop_limit: int
+    flags: int
+    to: PeerId
+    sender: PeerId
+    body: int
+    end: int
+
+
+class Contact(NamedTuple):
+    """A peer that can be dialled."""
+
+    peer_id: PeerId
+    urls: tuple[str, ...]
+
+
+class Hello(NamedTuple):
+    """What each end of a link tells the other, inside the handshake."""
+
+    serves: bool
+    ipv4_network: ipaddress.IPv4Network
+    urls: tuple[str, ...]
+
+
+class Datagrams(NamedTuple):
+    """A run of datagrams between one pair of ports."""
+
+    form: int
+    source_port: int
+    port: int
+    datagrams: list[bytes]
+
+
+# --- packets ---------------------------------------------------------------------------------------------------
+
+
+def packet(kind: Kind, to: PeerId, sender: PeerId, body: bytes, *, flags: int = 0, hop_limit: int = HOP_LIMIT) -> bytes:
+    """Return one packet."""
+    return _HEADER.pack(kind, hop_limit, flags, len(body), to, sender) + body
+
+
+def read_header(bundle: bytes, offset: int) -> Header:
+    """Return the header of the packet at `offset`.
+
+    Raises: PacketError when the bundle is cut short or the body is longer than MAX_BODY.
+    """
+    try:
+        kind, hop_limit, flags, length, to, sender = _HEADER.unpack_from(bundle, offset)
+    except struct_error:
+        raise PacketError("packet header cut short") from None
+    body = offset + HEADER_BYTES
+    end = body + length
+    if length > MAX_BODY or end > len(bundle):
+        raise PacketError(f"packet body of {length} bytes does not fit its bundle")
+    return Header(kind, hop_limit, flags, to, sender, body, end)
+
+
+# --- records ---------------------------------------------------------------------------------------------------
+
+
+def datagrams_record(form: int, source_port: int, port: int, datagrams: Sequence[bytes]) -> bytes:
+    """Return a DATAGRAMS record; the caller keeps count (<= 65535) and total size within a packet."""
+    count = len(datagrams)
+    lengths = list(map(len, datagrams))
+    content = 7 + 2 * count + sum(lengths)
+    return b"".join(
+        (
+            _RUN.pack(Record.DATAGRAMS, content, form, source_port, port, count),
+            pack(f">{count}H", *lengths),
+            *datagrams,
+        )
+    )
+
+
+def record(kind: Record, content: bytes = b"") -> bytes:
+    """Return any other record."""
+    return _RECORD.pack(kind, len(content)) + content
+
+
+def read_records(plaintext: bytes) -> Iterable[tuple[int, int, int]]:
+    """Yield (type, start, end) of each record.
+
+    Raises: PacketError when one is cut short.
+    """
+    offset, size = 0, len(plaintext)
+    while offset < size:
+        if offset + 5 > size:
+            raise PacketError("record header cut short")
+        kind, length = _RECORD.unpack_from(plaintext, offset)
+        start = offset + 5
+        offset = start + length
+        if offset > size:
+            raise PacketError("record cut short")
+        yield kind, start, offset
+
+
+def read_datagrams(plaintext: bytes, start: int, end: int) -> Datagrams:
+    """Return the run whose content lies at plaintext[start:end].
+
+    Raises: PacketError unless the lengths add up, fit UDP, and the ports are 1..65535.
+    """
+    if end - start < 7:
+        raise PacketError("datagram run cut short")
+    form, source_port, port, count = unpack_from(">BHHH", plaintext, start)
+    first = start + 7 + 2 * count
+    if first > end or not source_port or not port:
+        raise PacketError("datagram run malformed")
+    if count == 1:  # the lone datagram, where latency counts
+        if not first + unpack_from(">H", plaintext, start + 7)[0] == end <= first + MAX_DATAGRAM:
+            raise PacketError("datagram lengths do not add up")
+        return Datagrams(form, source_port, port, [plaintext[first:end]])
+    lengths = unpack_from(f">{count}H", plaintext, start + 7)
+    edges = list(accumulate(lengths, initial=first))
+    if edges[-1] != end or (lengths and max(lengths) > MAX_DATAGRAM):
+        raise PacketError("datagram lengths do not add up")
+    return Datagrams(form, source_port, port, [plaintext[a:b] for a, b in pairwise(edges)])
+
+
+# --- contacts and hellos ---------------------------------------------------------------------------------------
+
+
+def _urls(urls: Sequence[str]) -> bytes:
+    encoded = [url.encode("ascii") for url in urls[:MAX_URLS]]
+    return bytes((len(encoded),)) + b"".join(bytes((len(url),)) + url for url in encoded)
+
+
+def _read_urls(data: bytes, offset: int) -> tuple[tuple[str, ...], int]:
+    try:
+        count = data[offset]
+        if count > MAX_URLS:
+            raise PacketError(f"{count} URLs, at most {MAX_URLS}")
+        offset += 1
+        urls = []
+        for _ in range(count):
+            length = data[offset]
+            url = data[offset + 1 : offset + 1 + length]
+            if len(url) != length or length > MAX_URL:
+                raise PacketError("URL cut short or too long")
+            urls.append(url.decode("ascii"))
+            offset += 1 + length
+    except (IndexError, UnicodeDecodeError):
+        raise PacketError("URL list malformed") from None
+    return tuple(urls), offset
+
+
+def contacts(items: Sequence[Contact]) -> bytes:
+    """Return count and contacts, as FOUND and NEIGHBOURS carry them."""
+    return bytes((len(items),)) + b"".join(item.peer_id + _urls(item.urls) for item in items)
+
+
+def read_contacts(data: bytes) -> list[Contact]:
+    """Return the contacts in `data`.
+
+    Raises: PacketError unless `data` is exactly that.
+    """
+    if not data:
+        raise PacketError("contacts missing")
+    found, offset = [], 1
+    for _ in range(data[0]):
+        peer_id = data[offset : offset + ID_BYTES]
+        if len(peer_id) != ID_BYTES:
+            raise PacketError("contact cut short")
+        urls, offset = _read_urls(data, offset + ID_BYTES)
+        found.append(Contact(peer_id, urls))
+    if offset != len(data):
+        raise PacketError("bytes after the last contact")
+    return found
+
+
+def hello(value: Hello) -> bytes:
+    """Return the payload of a link handshake."""
+    network = value.ipv4_network
+    return pack(">H4sB", int(value.serves), network.network_address.packed, network.prefixlen) + _urls(value.urls)
+
+
+def read_hello(data: bytes) -> Hello:
+    """Return what the other end of a link told.
+
+    Raises: PacketError when it is malformed. Bytes after the URLs are ignored: later versions may add there.
+    """
+    if len(data) < 8:
+        raise PacketError("hello cut short")
+    flags, address, length = unpack_from(">H4sB", data)
+    try:
+        network = ipaddress.IPv4Network((address, length))
+    except ValueError:
+        raise PacketError("hello names no IPv4 network") from None
+    urls, _ = _read_urls(data, 7)
+    return Hello(bool(flags & 1), network, urls)
+
+
+# --- small bodies ----------------------------------------------------------------------------------------------
+
+
+def split(body: bytes, *sizes: int) -> tuple[bytes, ...]:
+    """Cut `body` into parts of `sizes` bytes and the rest.
+
+    Raises: PacketError when it is too short.
+    """
+    if len(body) < sum(sizes):
+        raise PacketError("body cut short")
+    parts, offset = [], 0
+    for size in sizes:
+        parts.append(body[offset : offset + size])
+        offset += size
+    parts.append(body[offset:])
+    return tuple(parts)
+
+
+def resolved(token: bytes, final: bool, ids: Sequence[PeerId]) -> bytes:
+    """Return the body of RESOLVED."""
+    return token + bytes((final, len(ids))) + b"".join(ids)
+
+
+def read_resolved(body: bytes) -> tuple[bytes, bool, list[PeerId]]:
+    """Return (token, final, ids) of RESOLVED.
+
+    Raises: PacketError unless `body` is exactly that.
+    """
+    token, final, count, rest = split(body, 4, 1, 1)
+    if len(rest) != count[0] * ID_BYTES:
+        raise PacketError("ids cut short")
+    return token, bool(final[0]), [rest[i : i + ID_BYTES] for i in range(0, len(rest), ID_BYTES)]

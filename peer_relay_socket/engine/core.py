@@ -1,0 +1,78 @@
+"""What every part of the engine shares: who we are, what time it is, what happened, what is to be done.
+
+Law: parts talk to each other through `Core` and their own methods; time comes only from `Core.now`, chance only from
+`Core.random` and `Core.entropy`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ..address import DEFAULT_IPV4_NETWORK, PeerId, Spelling
+from ..identity import Identity
+from .authentication import StaticKey
+from .effects import Effect, Note
+from .timers import Timers
+
+
+class Chance(Protocol):
+    """The part of `random.Random` the engine uses; a seeded one makes a run repeatable."""
+
+    def random(self) -> float:
+        """Return a float in [0, 1)."""
+
+    def getrandbits(self, k: int, /) -> int:
+        """Return an integer of `k` random bits."""
+
+
+@dataclass(slots=True)
+class EngineConfig:
+    """What an engine is told at its birth."""
+
+    bootstrap: tuple[str, ...] = ()
+    """URLs to link to, for ever."""
+    serves: bool = False
+    """Whether others can dial this peer; only such peers relay."""
+    urls: tuple[str, ...] = ()
+    """Where they can; a host of "*" means "where you see me"."""
+    ipv4_network: ipaddress.IPv4Network = DEFAULT_IPV4_NETWORK
+    psk: bytes | None = None
+    """32 bytes made from the network key."""
+
+
+@dataclass(slots=True)
+class Core:
+    """The shared state; made once per engine."""
+
+    identity: Identity
+    config: EngineConfig
+    random: Chance
+    entropy: Callable[[int], bytes]
+    now: float
+    static: StaticKey = field(init=False)
+    timers: Timers = field(default_factory=Timers)
+    effects: list[Effect] = field(default_factory=list)
+    counters: Counter[str] = field(default_factory=Counter)
+    """Every drop and refusal, by reason: drops are counters, not log lines."""
+    spelling: Spelling = field(init=False)
+    peer_id: PeerId = field(init=False)
+    number: int = field(init=False)
+    """The id as an integer, for the XOR metric."""
+
+    def __post_init__(self) -> None:
+        self.static = StaticKey(self.identity, self.entropy)
+        self.spelling = Spelling(self.config.ipv4_network)
+        self.peer_id = self.identity.peer_id
+        self.number = int.from_bytes(self.peer_id)
+
+    def note(self, level: int, text: str) -> None:
+        """Ask for a line in the log."""
+        self.effects.append(Note(level, text))
+
+    def token(self) -> bytes:
+        """Return 4 unguessable bytes that tie an answer to its question."""
+        return self.entropy(4)

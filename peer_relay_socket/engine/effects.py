@@ -1,0 +1,128 @@
+"""What the engine asks of its driver. Records only.
+
+Law: an effect says what to do, never how; the driver performs them in order. Bundles are not effects: they are
+collected per link by `Engine.take_bundles`, so that what leaves together is packed together.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple, TypeAlias
+
+from ..address import Destination, PeerId
+
+
+class Scope(IntEnum):
+    """How far an address reaches; a URL learned over a link must reach at least as far as that link."""
+
+    LOOPBACK = 0
+    PRIVATE = 1
+    GLOBAL = 2
+
+    @classmethod
+    def of(cls, host: str) -> Scope | None:
+        """Return the scope of an IP literal; None for one that nobody may dial (multicast, unspecified, reserved)."""
+        try:
+            ip = ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:
+            return None
+        if ip.version == 6 and ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped
+        if ip.is_loopback:
+            return cls.LOOPBACK
+        if ip.is_multicast or ip.is_unspecified or ip.is_reserved:
+            return None
+        return cls.GLOBAL if ip.is_global else cls.PRIVATE
+
+
+class Deliver(NamedTuple):
+    """Datagrams from `source` for `port`."""
+
+    source: PeerId
+    source_port: int
+    port: int
+    form: int
+    datagrams: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Open a link to `url`; answer with `link_opened` or `dial_failed`. Addresses below `scope` must not be dialled."""
+
+    url: str
+    scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
+class CloseLink:
+    """Close a link, after what was sent on it."""
+
+    link: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerUp:
+    """A link to `peer_id` is up."""
+
+    peer_id: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDown:
+    """The link to `peer_id` is gone."""
+
+    peer_id: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """JSON text from `source`."""
+
+    source: PeerId
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """`source` says that nothing is bound to `port`; our datagram came from `source_port`."""
+
+    source: PeerId
+    port: int
+    source_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """Nobody answers for `destination`."""
+
+    destination: Destination
+
+
+@dataclass(frozen=True, slots=True)
+class Writable:
+    """`Engine.room` of `destination` grew from nothing."""
+
+    destination: Destination
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """This peer is linked and has asked for its own short address; `collision` = somebody else has it too."""
+
+    collision: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something an operator should read, once."""
+
+    level: int
+    text: str
+
+
+Effect: TypeAlias = (
+    Deliver | Dial | CloseLink | PeerUp | PeerDown | Message | Refused | Unreachable | Writable | Settled | Note
+)

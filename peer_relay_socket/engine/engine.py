@@ -1,0 +1,371 @@
+"""The overlay of one peer as a pure state machine: what happened goes in, with the time; what is to be done comes out.
+
+Lives here: the inputs and outputs, and who handles which packet. May not live here: I/O, clocks, logging, threads, any
+randomness but what was handed in.
+
+Law: no input raises on bytes a peer controls, each does bounded work, and the same inputs give the same outputs.
+
+How to drive it (the real driver and the simulator do the same)::
+
+    engine.<input>(..., now)             link_opened, link_closed, dial_failed, receive, send, ..., handle_timer
+    for link, chunks in engine.take_bundles(): join the chunks and write them to that link
+    for effect in engine.take_effects(): perform it
+    arm one timer for engine.next_timer()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..address import Destination, PeerId, Prefix
+from ..codec import packet as wire
+from ..codec.packet import Header, Kind, LinkOp, Record
+from ..errors import HandshakeError, WireError
+from ..identity import Identity
+from ..limits import PENDING_BYTES, PENDING_TIME
+from .core import Chance, Core, EngineConfig
+from .effects import Effect, PeerUp, Settled, Unreachable, Writable
+from .links import Links, LinkState
+from .membership import Membership
+from .resolver import Resolver
+from .routing import Router
+from .sessions import Sessions
+
+_INFO, _WARNING = 20, 30
+
+
+class _Unresolved:
+    """Records that wait until a short address has an owner."""
+
+    __slots__ = ("blocked", "expires", "records", "size")
+
+    def __init__(self, expires: float) -> None:
+        self.expires = expires
+        self.records: list[bytes] = []
+        self.size = 0
+        self.blocked = False
+
+
+class Engine:
+    """One peer of the overlay."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        config: EngineConfig,
+        *,
+        random: Chance,
+        entropy: Callable[[int], bytes],
+        now: float,
+    ) -> None:
+        core = self._core = Core(identity, config, random, entropy, now)
+        self._links = Links(core, self)
+        self._router = Router(core, self._links)
+        self._resolver = Resolver(core, self._links, self._router)
+        self._sessions = Sessions(core, self._router, self._join_heard)
+        self._membership = Membership(core, self._links, self._router)
+        self._unresolved: dict[Prefix, _Unresolved] = {}
+        self._settled = False
+        self.peer_id: PeerId = core.peer_id
+
+    # --- outputs ---------------------------------------------------------------------------------------------
+
+    def take_effects(self) -> list[Effect]:
+        """Return what is to be done, in order, and forget it."""
+        effects = self._core.effects
+        if effects:
+            self._core.effects = []
+        return effects
+
+    def take_bundles(self) -> list[tuple[int, list[bytes | memoryview]]]:
+        """Return (link, chunks to join) for every link with something to send, and forget it."""
+        self._sessions.flush()
+        dirty = self._links.dirty
+        if not dirty:
+            return []
+        self._links.dirty = []
+        bundles = []
+        for link in dirty:
+            bundles.append((link.number, link.out))
+            link.out = []
+        return bundles
+
+    def next_timer(self) -> float | None:
+        """Return when `handle_timer` wants to be called."""
+        return self._core.timers.next()
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Drops and refusals by reason."""
+        return dict(self._core.counters)
+
+    @property
+    def neighbours(self) -> list[PeerId]:
+        """Ids of the peers we are linked to."""
+        return list(self._links.by_id)
+
+    # --- inputs: life ----------------------------------------------------------------------------------------
+
+    def start(self, now: float) -> None:
+        """Begin to take part."""
+        self._core.now = now
+        self._membership.start()
+        if self._core.config.serves and not self._core.config.bootstrap:
+            self._settle(False)  # the first of a network: nobody to ask
+
+    def serve(self, urls: tuple[str, ...], now: float) -> None:
+        """We took the place that our bootstrap URLs name (the embedded node): others dial us now."""
+        core = self._core
+        core.now = now
+        core.config.serves = True
+        core.config.urls = urls
+        self._membership.serve()
+        self._router.links_changed()
+        self._settle(False)
+
+    def leave(self, now: float) -> None:
+        """Say goodbye to every neighbour."""
+        self._core.now = now
+        self._links.goodbye()
+
+    def handle_timer(self, now: float) -> None:
+        """Do what was due at `now`."""
+        self._core.now = now
+        self._core.timers.run(now)
+
+    # --- inputs: links ---------------------------------------------------------------------------------------
+
+    def link_opened(self, link: int, *, url: str | None, remote_host: str, now: float) -> None:
+        """A connection stands. `link` names it from now on; `url` is what we dialled, None when they dialled us."""
+        self._core.now = now
+        self._links.opened(link, url, remote_host, None if url is None else self._membership.expected(url))
+
+    def link_closed(self, link: int, now: float) -> None:
+        """A connection is gone."""
+        self._core.now = now
+        self._links.closed(link)
+
+    def dial_failed(self, url: str, now: float) -> None:
+        """A Dial effect came to nothing."""
+        self._core.now = now
+        self._membership.dial_failed(url)
+
+    def receive(self, link: int, bundle: bytes, now: float) -> None:
+        """A neighbour sent one bundle."""
+        core = self._core
+        core.now = now
+        state = self._links.all.get(link)
+        if state is None:
+            return  # we dropped it; what was under way still arrives
+        state.received_at = now
+        try:
+            if state.opening is None:
+                self._links.greet(state, bundle)
+            else:
+                self._unpack(state, bundle)
+        except HandshakeError as error:
+            core.counters["link failed"] += 1
+            core.note(_WARNING if state.url else _INFO, f"link to {state.url or state.remote_host} failed: {error}")
+            self._links.drop(state, str(error))
+        except WireError as error:
+            core.counters["link dropped: bad bytes"] += 1
+            self._links.drop(state, str(error))
+
+    def _unpack(self, link: LinkState, bundle: bytes) -> None:
+        me = self._core.peer_id
+        forward = self._router.forward
+        offset, size = 0, len(bundle)
+        while offset < size:
+            header = wire.read_header(bundle, offset)
+            kind = header.kind
+            if kind == Kind.LINK:
+                self._links.heard(link, bundle, header)
+                if link.number not in self._links.all:
+                    return
+            elif not link.up:
+                raise HandshakeError("spoke before READY")
+            elif kind == Kind.SEALED:
+                if header.to == me:
+                    self._sealed(bundle, header)
+                else:
+                    forward(bundle, offset, header, link)
+            else:
+                self._control(link, bundle, offset, header)
+            offset = header.end
+
+    def _sealed(self, bundle: bytes, header: Header) -> None:
+        try:
+            self._sessions.sealed_heard(bundle, header)
+        except WireError:  # not the neighbour's fault: it only carried this
+            self._core.counters["dropped: did not open"] += 1
+
+    def _control(self, link: LinkState, bundle: bytes, offset: int, header: Header) -> None:
+        """Take or pass on any packet but LINK and SEALED."""
+        core = self._core
+        if header.sender == core.peer_id:
+            core.counters["dropped: our own packet came back"] += 1
+            return
+        if header.sender not in self._links.by_id:
+            self._router.learn(header.sender, link)
+        kind = header.kind
+        try:
+            if kind == Kind.FIND:
+                self._membership.find_heard(bundle, offset, header, link)
+            elif kind == Kind.RESOLVE:
+                self._resolver.resolve_heard(bundle, offset, header, link)
+            elif kind == Kind.DISCOVER:
+                self._router.discover_heard(bundle, offset, header, link)
+            elif kind == Kind.DISCOVERED:
+                if self._router.discovered_heard(bundle, offset, header, link):
+                    self._resolver.discovered(header.sender)
+                    self._sessions.discovered(header.sender)
+            elif header.to != core.peer_id:
+                self._router.forward(bundle, offset, header, link)
+            else:
+                self._addressed(link, kind, header.sender, bundle[header.body : header.end])
+        except WireError:
+            core.counters["dropped: malformed control packet"] += 1
+
+    def _addressed(self, link: LinkState, kind: int, sender: PeerId, body: bytes) -> None:
+        if kind == Kind.HANDSHAKE:
+            self._sessions.handshake_heard(sender, body)
+        elif kind == Kind.NO_SESSION:
+            self._sessions.no_session_heard(sender, body)
+        elif kind == Kind.NO_ROUTE:
+            self._sessions.no_route(body)
+        elif kind == Kind.RESOLVED:
+            self._resolver.resolved_heard(body)
+        elif kind == Kind.FOUND:
+            self._membership.found_heard(body, link)
+        else:
+            self._core.counters["dropped: unknown kind"] += 1
+
+    # --- what the links tell (LinkEvents) --------------------------------------------------------------------
+
+    def link_up(self, link: LinkState) -> None:
+        """A neighbour is there."""
+        core = self._core
+        self._router.links_changed()
+        self._membership.link_up(link)
+        self._resolver.link_up()
+        self._sessions.link_up()
+        if not self._settled:
+            own = Prefix(core.spelling.ipv4_bits, core.peer_id)
+            masked = core.spelling.parse(core.spelling.ipv4(core.peer_id))
+            self._resolver.resolve(masked if isinstance(masked, Prefix) else own, self._own_address_answered, once=True)
+
+    def link_down(self, link: LinkState) -> None:
+        """A neighbour is gone."""
+        self._router.link_down(link)
+        self._membership.link_down(link)
+
+    def link_failed(self, link: LinkState) -> None:
+        """A link that we dialled never came up."""
+        if link.url is not None:
+            self._membership.dial_failed(link.url)
+
+    def link_told(self, link: LinkState, operation: int, operand: bytes) -> None:
+        """A neighbour told something."""
+        if operation == LinkOp.NEIGHBOURS:
+            self._membership.neighbours_heard(link, operand)
+
+    def _own_address_answered(self, other: PeerId | None) -> None:
+        self._settle(other is not None)
+
+    def _settle(self, collision: bool) -> None:
+        if not self._settled:
+            self._settled = True
+            self._core.effects.append(Settled(collision))
+
+    # --- inputs: the program ---------------------------------------------------------------------------------
+
+    def room(self, destination: Destination) -> int:
+        """Return how many bytes `send` takes for `destination` now; when not above 0, a Writable effect will come."""
+        peer_id = self._whole(destination)
+        if peer_id is not None:
+            return self._sessions.room(peer_id)
+        assert isinstance(destination, Prefix)
+        waiting = self._unresolved.get(destination)
+        if waiting is None:
+            return PENDING_BYTES
+        waiting.blocked = waiting.size >= PENDING_BYTES
+        return PENDING_BYTES - waiting.size
+
+    def send(
+        self, destination: Destination, form: int, source_port: int, port: int, datagrams: Sequence[bytes], now: float
+    ) -> None:
+        """Send a run of datagrams (at most about PACKET_TARGET bytes, or a single one of any size)."""
+        self._core.now = now
+        self._send_record(destination, wire.datagrams_record(form, source_port, port, datagrams))
+
+    def send_message(self, destination: Destination, data: bytes, now: float) -> None:
+        """Send JSON text."""
+        self._core.now = now
+        self._send_record(destination, wire.record(Record.MESSAGE, data))
+
+    def refuse(self, source: PeerId, port: int, source_port: int, now: float) -> None:
+        """Tell `source` that nothing is bound to `port`, to which its `source_port` sent."""
+        self._core.now = now
+        if self._router.allow_notice():
+            self._sessions.send(source, wire.record(Record.REFUSED, port.to_bytes(2) + source_port.to_bytes(2)))
+
+    def connect(self, peer_id: PeerId, now: float) -> None:
+        """Link to `peer_id` directly: dial it, or ask it to dial us."""
+        self._core.now = now
+        if peer_id in self._links.by_id:
+            self._core.effects.append(PeerUp(peer_id))
+        if not self._membership.want(peer_id) and self._core.config.serves:
+            self._sessions.send(peer_id, wire.record(Record.JOIN))
+
+    def disconnect(self, peer_id: PeerId, now: float) -> None:
+        """Drop the link to `peer_id`; it stays reachable through others."""
+        self._core.now = now
+        self._membership.refuse(peer_id)
+
+    def _join_heard(self, peer_id: PeerId) -> None:
+        self._membership.want(peer_id)
+
+    def _whole(self, destination: Destination) -> PeerId | None:
+        if isinstance(destination, Prefix):
+            return self._resolver.known(destination)
+        return destination
+
+    def _send_record(self, destination: Destination, record: bytes) -> None:
+        if not isinstance(destination, Prefix):
+            self._sessions.send(destination, record)
+            return
+        peer_id = self._resolver.known(destination)
+        if peer_id is not None:
+            self._sessions.send(peer_id, record)
+            return
+        waiting = self._unresolved.get(destination)
+        if waiting is not None:
+            if waiting.size > 2 * PENDING_BYTES:
+                self._core.counters["dropped: too much waits for this peer"] += 1
+                return
+            waiting.records.append(record)
+            waiting.size += len(record)
+            return
+        waiting = self._unresolved[destination] = _Unresolved(self._core.now + PENDING_TIME)
+        waiting.records.append(record)
+        waiting.size = len(record)
+        self._core.timers.at(waiting.expires, self._expire, destination, waiting)
+        self._resolver.resolve(destination, lambda peer_id: self._found(destination, peer_id))
+
+    def _found(self, destination: Prefix, peer_id: PeerId | None) -> None:
+        waiting = self._unresolved.pop(destination, None)
+        if waiting is None:
+            return
+        core = self._core
+        if peer_id is None:
+            core.counters["dropped: nobody has this address"] += len(waiting.records)
+            core.effects.append(Unreachable(destination))
+        else:
+            for record in waiting.records:
+                self._sessions.send(peer_id, record)
+        if waiting.blocked:
+            core.effects.append(Writable(destination))
+
+    def _expire(self, destination: Prefix, waiting: _Unresolved) -> None:
+        if self._unresolved.get(destination) is waiting:
+            self._found(destination, None)

@@ -1,0 +1,189 @@
+"""Resolving: from a short address to the one peer it names, as ARP does.
+
+Lives here: prefixes being asked for, the ids they were pinned to. May not live here: what is sent afterwards.
+
+Law: an address is pinned to the id that the network first answered for, for as long as that peer answers; an address
+that two peers claim is refused, never guessed. Answers are hints: the session handshake then proves the id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from ..address import ID_BITS, PeerId, Prefix
+from ..codec import packet as wire
+from ..codec.packet import Header, Kind
+from ..limits import MAX_PINNED, MAX_RESOLVING, RESOLVE_RETRY, RESOLVE_TRIES, UNKNOWN_ADDRESS_TIME
+from .timers import Timer
+
+if TYPE_CHECKING:
+    from .core import Core
+    from .links import Links, LinkState
+    from .routing import Router
+
+Answer = Callable[["PeerId | None"], None]
+"""Called once with the id, or None: nobody answers, or more than one does."""
+_WARNING: Final = 30
+_MAX_MATCHES: Final = 4
+
+
+class _Question:
+    __slots__ = ("callbacks", "final", "found", "once", "timer", "token", "tries")
+
+    def __init__(self, token: bytes, callback: Answer, once: bool) -> None:
+        self.token = token
+        self.once = once
+        """Whether "nobody" is taken for an answer the first time it is heard."""
+        self.callbacks = [callback]
+        self.found: dict[PeerId, None] = {}
+        self.final = False
+        self.tries = 0
+        self.timer: Timer | None = None
+
+
+class Resolver:
+    """Which peer a prefix means."""
+
+    def __init__(self, core: Core, links: Links, router: Router) -> None:
+        self._core = core
+        self._links = links
+        self._router = router
+        self._pinned: dict[Prefix, PeerId] = {}
+        self._unknown: dict[Prefix, float] = {}
+        self._questions: dict[Prefix, _Question] = {}
+
+    def known(self, prefix: Prefix) -> PeerId | None:
+        """Return the id that `prefix` is pinned to."""
+        return self._pinned.get(prefix)
+
+    def pin(self, prefix: Prefix, peer_id: PeerId) -> None:
+        """Remember what `prefix` means."""
+        if len(self._pinned) >= MAX_PINNED:
+            del self._pinned[next(iter(self._pinned))]
+        self._pinned[prefix] = peer_id
+
+    def unpin(self, peer_id: PeerId) -> None:
+        """`peer_id` answers no more: its addresses may mean somebody else now."""
+        for prefix in [prefix for prefix, pinned in self._pinned.items() if pinned == peer_id]:
+            del self._pinned[prefix]
+
+    def resolve(self, prefix: Prefix, callback: Answer, *, once: bool = False) -> None:
+        """Find out who `prefix` is besides ourselves; `callback` is called once, perhaps at once."""
+        core = self._core
+        known = self._pinned.get(prefix)
+        if known is not None:
+            callback(known)
+            return
+        question = self._questions.get(prefix)
+        if question is not None:
+            question.callbacks.append(callback)
+            return
+        if self._unknown.get(prefix, 0.0) > core.now:
+            callback(None)
+            return
+        if len(self._questions) >= MAX_RESOLVING:
+            core.counters["refused: too many addresses being resolved"] += 1
+            callback(None)
+            return
+        question = self._questions[prefix] = _Question(core.token(), callback, once)
+        self._ask(prefix, question)
+
+    def link_up(self) -> None:
+        """There is a way out again: ask anew what was asked in vain."""
+        for prefix, question in list(self._questions.items()):
+            question.tries = 0
+            if question.timer is not None:
+                question.timer.cancel()
+            self._ask(prefix, question)
+
+    def _ask(self, prefix: Prefix, question: _Question) -> None:
+        core = self._core
+        if not self._links.by_id:
+            return  # link_up will come back; those who wait have limits of their own
+        if question.tries >= RESOLVE_TRIES or (question.final and question.tries > 1):
+            self._answer(prefix, question)
+            return
+        for link in self._links.by_id.values():
+            if prefix.matches(link.peer_id):
+                question.found[link.peer_id] = None
+        variant = question.tries % wire.VARIANTS
+        body = question.token + bytes((prefix.bits,))
+        data = wire.packet(Kind.RESOLVE, prefix.value, core.peer_id, body, flags=variant)
+        if question.tries:
+            self._router.discover(prefix.value, prefix.bits)
+        if self._router.is_nearest(int.from_bytes(prefix.value)):
+            self._take(prefix, question, True, self.matches(prefix, core.peer_id))
+            if prefix not in self._questions:
+                return
+        else:
+            self._router.send(data, prefix.value, variant)
+        question.tries += 1
+        question.timer = core.timers.at(core.now + RESOLVE_RETRY, self._ask, prefix, question)
+
+    def matches(self, prefix: Prefix, asker: PeerId) -> list[PeerId]:
+        """Return the neighbours, ourselves included, that `prefix` may mean to `asker`."""
+        known = [*self._links.by_id, self._core.peer_id]
+        return [peer_id for peer_id in known if peer_id != asker and prefix.matches(peer_id)][:_MAX_MATCHES]
+
+    def resolve_heard(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> None:
+        """Answer a RESOLVE with whom we know, and pass it on unless nobody is nearer.
+
+        Raises: PacketError.
+        """
+        core = self._core
+        token, bits, _ = wire.split(bundle[header.body : header.end], 4, 1)
+        if not 0 < bits[0] <= ID_BITS:
+            return
+        prefix = Prefix(bits[0], header.to)
+        mine = self.matches(prefix, header.sender)
+        final = self._router.is_nearest(int.from_bytes(header.to)) or not core.config.serves
+        if final or mine:
+            body = wire.resolved(token, final, mine)
+            self._router.send(wire.packet(Kind.RESOLVED, header.sender, core.peer_id, body), header.sender, 0)
+        if not final:
+            self._router.forward(bundle, offset, header, arrived)
+
+    def resolved_heard(self, body: bytes) -> None:
+        """Take an answer.
+
+        Raises: PacketError.
+        """
+        token, final, ids = wire.read_resolved(body)
+        for prefix, question in self._questions.items():
+            if question.token == token:
+                self._take(prefix, question, final, ids)
+                return
+        self._core.counters["dropped: unasked answer"] += 1
+
+    def discovered(self, peer_id: PeerId) -> None:
+        """A flood found `peer_id`."""
+        for prefix, question in list(self._questions.items()):
+            if prefix.matches(peer_id):
+                self._take(prefix, question, True, [peer_id])
+
+    def _take(self, prefix: Prefix, question: _Question, final: bool, ids: list[PeerId]) -> None:
+        for peer_id in ids[:_MAX_MATCHES]:
+            if prefix.matches(peer_id) and peer_id != self._core.peer_id:
+                question.found[peer_id] = None
+        question.final = question.final or final
+        if question.final and (question.found or question.once):
+            self._answer(prefix, question)
+
+    def _answer(self, prefix: Prefix, question: _Question) -> None:
+        core = self._core
+        del self._questions[prefix]
+        if question.timer is not None:
+            question.timer.cancel()
+        peer_id = next(iter(question.found)) if len(question.found) == 1 else None
+        if peer_id is not None:
+            self.pin(prefix, peer_id)
+        else:
+            if question.found:
+                claims = ", ".join(found.hex()[:8] for found in question.found)
+                core.note(_WARNING, f"address of {prefix.bits} bits is claimed by several peers ({claims}): refused")
+            if len(self._unknown) >= MAX_PINNED:
+                self._unknown.clear()
+            self._unknown[prefix] = core.now + UNKNOWN_ADDRESS_TIME
+        for callback in question.callbacks:
+            callback(peer_id)

@@ -1,0 +1,258 @@
+"""Routing: which neighbour brings a packet nearer to its peer.
+
+Lives here: next hops, routes learned and discovered, the flood that finds a way where greedy routing finds none.
+May not live here: what packets mean to their receiver; which links exist (membership).
+
+Law: forwarding reads the header and nothing else, and one packet in is at most one packet out (DISCOVER apart, which is
+bounded by `FLOOD_RATE`).
+
+Order of choice for a packet to X::
+
+    the link to X, if there is one
+    a discovered route (DISCOVER found it), variant 0 only
+    the relay nearest to X by XOR, if nearer than we are; variant v takes the v-th nearest instead (disjoint retry)
+    a route learned from control packets that came from X
+    past the nearest relay: the next ones outward, at most MAX_SCAN of them (X may not yet know that we are nearer)
+    nothing: NO_ROUTE to the sender
+
+Greedy steps come strictly nearer and scan steps go strictly outward, so neither can circle; routes can, and the hop
+limit ends that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ..address import ID_BITS, PeerId, Prefix
+from ..codec import packet as wire
+from ..codec.packet import Header, Kind
+from ..limits import (
+    CONTROL_RATE,
+    FLOOD_FANOUT,
+    FLOOD_HOPS,
+    FLOOD_RATE,
+    MAX_FLOODS,
+    MAX_LEARNED_ROUTES,
+    MAX_ROUTE_CACHE,
+)
+from .timers import TokenBucket
+
+if TYPE_CHECKING:
+    from .core import Core
+    from .links import Links, LinkState
+
+_HOP: Final = [[bytes((kind, hop)) for hop in range(256)] for kind in range(256)]
+"""The first two header bytes, ready made: forwarding writes these and copies the rest."""
+_NOTICED: Final = frozenset((Kind.HANDSHAKE, Kind.SEALED))
+"""Kinds whose sender wants to know that there is no way."""
+
+
+class Router:
+    """The forwarding table of one peer."""
+
+    def __init__(self, core: Core, links: Links) -> None:
+        self._core = core
+        self._links = links
+        self.relays: list[LinkState] = []
+        """Links to peers that relay; kept by `links_changed`."""
+        self._cache: tuple[dict[PeerId, LinkState], ...] = tuple({} for _ in range(wire.VARIANTS + 1))
+        self._learned: dict[PeerId, LinkState] = {}
+        self._discovered: dict[PeerId, LinkState] = {}
+        self._floods: dict[tuple[PeerId, bytes], LinkState | None] = {}
+        self._flood_rate = TokenBucket(FLOOD_RATE, core.now)
+        self._notices = TokenBucket(CONTROL_RATE, core.now)
+
+    # --- tables ----------------------------------------------------------------------------------------------
+
+    def links_changed(self) -> None:
+        """Links came or went: forget what was decided by them."""
+        self.relays = [link for link in self._links.by_id.values() if link.serves]
+        for cache in self._cache:
+            cache.clear()
+
+    def link_down(self, link: LinkState) -> None:
+        """Forget routes over `link`."""
+        for table in (self._learned, self._discovered):
+            for peer_id in [peer_id for peer_id, via in table.items() if via is link]:
+                del table[peer_id]
+        self.links_changed()
+
+    def learn(self, sender: PeerId, link: LinkState) -> None:
+        """A control packet from `sender` came over `link`."""
+        table = self._learned
+        if table.get(sender) is not link:
+            table.pop(sender, None)
+            self._remember(table, sender, link)
+            for cache in self._cache:
+                cache.pop(sender, None)
+
+    @staticmethod
+    def _remember(table: dict[PeerId, LinkState], peer_id: PeerId, link: LinkState) -> None:
+        if len(table) >= MAX_LEARNED_ROUTES:
+            del table[next(iter(table))]
+        table[peer_id] = link
+
+    # --- next hops -------------------------------------------------------------------------------------------
+
+    def nearest(self, target: int, count: int) -> list[LinkState]:
+        """Return the `count` linked relays nearest to `target`, nearest first."""
+        return sorted(self.relays, key=lambda link: link.value ^ target)[:count]
+
+    def is_nearest(self, target: int) -> bool:
+        """Return whether no linked relay is nearer to `target` than we, who relay, are."""
+        mine = self._core.number ^ target
+        return self._core.config.serves and all(mine <= link.value ^ target for link in self.relays)
+
+    def _greedy(self, target: int, variant: int) -> LinkState | None:
+        core = self._core
+        if not core.config.serves:  # we are no step on anybody's way: any relay is nearer than we are
+            nearer = self.relays
+        else:
+            mine = core.number ^ target
+            nearer = [link for link in self.relays if link.value ^ target < mine]
+        if not nearer:
+            return None
+        if not variant:
+            return min(nearer, key=lambda link: link.value ^ target)
+        ranked = sorted(nearer, key=lambda link: link.value ^ target)
+        return ranked[min(variant, len(ranked) - 1)]
+
+    def next_hop(self, to: PeerId, variant: int) -> LinkState | None:
+        """Return the link a packet to `to` leaves by (scan steps apart), or None."""
+        cache = self._cache[variant]
+        link = cache.get(to)
+        if link is not None:
+            return link
+        link = self._links.by_id.get(to)
+        if link is None and not variant:
+            link = self._discovered.get(to)
+        if link is None:
+            link = self._greedy(int.from_bytes(to), variant) or self._learned.get(to)
+        if link is not None:
+            if len(cache) >= MAX_ROUTE_CACHE:
+                cache.clear()
+            cache[to] = link
+        return link
+
+    def _scan_hop(self, to: PeerId, arrived: LinkState | None) -> LinkState | None:
+        target = int.from_bytes(to)
+        mine = self._core.number ^ target
+        outward = [link for link in self.relays if link.value ^ target > mine and link is not arrived]
+        return min(outward, key=lambda link: link.value ^ target, default=None)
+
+    # --- sending and forwarding ------------------------------------------------------------------------------
+
+    def send(self, data: bytes, to: PeerId, variant: int) -> bool:
+        """Send a packet of our own (made with `variant` as its flags); False when there is no way."""
+        link = self.next_hop(to, variant)
+        if link is None:
+            link = self._scan_hop(to, None)
+            if link is None:
+                self._core.counters["no route: own packet"] += 1
+                return False
+            data = data[:2] + bytes((variant | 1 << 2,)) + data[3:]
+        self._links.emit(link, data)
+        return True
+
+    def forward(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> None:
+        """Pass on the packet at `offset`."""
+        core = self._core
+        if header.hop_limit <= 1:
+            core.counters["dropped: hop limit"] += 1
+            return
+        if not core.config.serves:
+            core.counters["dropped: not a relay"] += 1
+            return
+        flags = header.flags
+        link = None
+        if not flags & 0b1100:
+            link = self._cache[flags & 3].get(header.to) or self.next_hop(header.to, flags & 3)
+            if link is arrived:  # a stale route points back: do as if it were not there
+                link = self._links.by_id.get(header.to)
+        else:
+            link = self._links.by_id.get(header.to)
+        if link is not None and link is not arrived:
+            self._links.emit(link, _HOP[header.kind][header.hop_limit - 1])
+            self._links.emit(link, memoryview(bundle)[offset + 2 : header.end])
+            return
+        scanned = flags >> 2 & 3
+        link = self._scan_hop(header.to, arrived) if scanned < wire.MAX_SCAN else None
+        if link is not None:
+            head = bytes((header.kind, header.hop_limit - 1, flags & ~0b1100 | (scanned + 1) << 2))
+            self._links.emit(link, head)
+            self._links.emit(link, memoryview(bundle)[offset + 3 : header.end])
+            return
+        core.counters["dropped: no route"] += 1
+        if header.kind in _NOTICED and header.sender != core.peer_id and self._notices.take(core.now):
+            notice = wire.packet(Kind.NO_ROUTE, header.sender, core.peer_id, header.to)
+            self.send(notice, header.sender, 0)
+
+    def allow_notice(self) -> bool:
+        """Return whether one more unasked-for notice is within CONTROL_RATE."""
+        return self._notices.take(self._core.now)
+
+    # --- discovery -------------------------------------------------------------------------------------------
+
+    def discover(self, target: PeerId, bits: int = ID_BITS) -> None:
+        """Flood a search for the peer whose id begins with `bits` of `target`."""
+        core = self._core
+        token = core.token()
+        self._note_flood((core.peer_id, token), None)
+        data = wire.packet(Kind.DISCOVER, target, core.peer_id, token + bytes((bits,)), hop_limit=FLOOD_HOPS)
+        for link in self.nearest(int.from_bytes(target), FLOOD_FANOUT):
+            self._links.emit(link, data)
+
+    def _note_flood(self, key: tuple[PeerId, bytes], link: LinkState | None) -> bool:
+        if key in self._floods:
+            return False
+        if len(self._floods) >= MAX_FLOODS:
+            del self._floods[next(iter(self._floods))]
+        self._floods[key] = link
+        return True
+
+    def discover_heard(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> None:
+        """Answer a DISCOVER, or pass it on."""
+        core = self._core
+        token, bits, _ = wire.split(bundle[header.body : header.end], 4, 1)
+        if bits[0] > ID_BITS or not self._note_flood((header.sender, token), arrived):
+            return
+        self.learn(header.sender, arrived)
+        if header.sender != core.peer_id and Prefix(bits[0], header.to).matches(core.peer_id):
+            self._adopt(header.sender, arrived)
+            answer = wire.packet(Kind.DISCOVERED, header.sender, core.peer_id, token)
+            self._links.emit(arrived, answer)
+            return
+        if not core.config.serves or header.hop_limit <= 1 or not self._flood_rate.take(core.now):
+            return
+        data = bytes((header.kind, header.hop_limit - 1)) + bundle[offset + 2 : header.end]
+        wanted = Prefix(bits[0], header.to)
+        onward = [link for link in self._links.by_id.values() if wanted.matches(link.peer_id)]
+        onward += self.nearest(int.from_bytes(header.to), FLOOD_FANOUT)
+        for link in dict.fromkeys(onward):
+            if link is not arrived:
+                self._links.emit(link, data)
+
+    def discovered_heard(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> bool:
+        """Note the way a DISCOVERED shows; return whether it was the answer to a search of ours."""
+        core = self._core
+        token = bundle[header.body : header.end]
+        key = (header.to, token)
+        if key not in self._floods:
+            core.counters["dropped: unasked answer"] += 1
+            return False
+        self._adopt(header.sender, arrived)
+        if header.to == core.peer_id:
+            return True
+        back = self._floods[key]
+        if back is not None and back.up and header.hop_limit > 1:
+            self._adopt(header.to, back)
+            self._links.emit(back, bytes((header.kind, header.hop_limit - 1)) + bundle[offset + 2 : header.end])
+        return False
+
+    def _adopt(self, peer_id: PeerId, link: LinkState) -> None:
+        if peer_id == self._core.peer_id or peer_id in self._links.by_id:
+            return
+        self._discovered.pop(peer_id, None)
+        self._remember(self._discovered, peer_id, link)
+        for cache in self._cache:
+            cache.pop(peer_id, None)

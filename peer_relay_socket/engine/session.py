@@ -1,0 +1,126 @@
+"""One session: what two endpoints know of each other.
+
+Lives here: keys in use, what waits, what is in flight, how far the other side has come. May not live here: how sessions
+begin (sessions.py), routes.
+
+Law: a session outlives its keys and its paths. New keys replace old ones without a gap: the old receive until they are
+forgotten.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from ..address import PeerId
+from ..limits import SESSION_WINDOW
+
+if TYPE_CHECKING:
+    from .authentication import Handshake
+    from .seal import OpeningKey, SealingKey
+    from .timers import Timer
+
+
+class Keys:
+    """One generation of keys; `local` and `remote` are the 4-byte indexes each side knows it by."""
+
+    __slots__ = ("local", "made_at", "opening", "remote", "sealing")
+
+    def __init__(self, local: bytes, remote: bytes, sealing: SealingKey, opening: OpeningKey, now: float) -> None:
+        self.local = local
+        self.remote = remote
+        self.sealing = sealing
+        self.opening = opening
+        self.made_at = now
+
+
+class Attempt:
+    """A handshake of ours that is under way."""
+
+    __slots__ = ("handshake", "last", "local", "timer", "tries")
+
+    def __init__(self, handshake: Handshake, local: bytes) -> None:
+        self.handshake = handshake
+        self.local = local
+        self.last = b""
+        """The packet body to repeat until something is heard."""
+        self.tries = 0
+        self.timer: Timer | None = None
+
+
+class Session:
+    """Everything about one remote peer that sealed traffic needs."""
+
+    __slots__ = (
+        "ack_timer",
+        "attempt",
+        "blocked",
+        "flights",
+        "heard_at",
+        "highest",
+        "idle_since",
+        "in_flight",
+        "keys",
+        "older",
+        "peer_id",
+        "pending",
+        "pending_size",
+        "plain",
+        "plain_size",
+        "refound",
+        "silence",
+        "silent_since",
+        "strikes",
+        "unacked",
+        "variant",
+    )
+
+    def __init__(self, peer_id: PeerId, now: float) -> None:
+        self.peer_id = peer_id
+        self.keys: Keys | None = None
+        """What we seal with."""
+        self.older: list[Keys] = []
+        """What may still arrive sealed."""
+        self.attempt: Attempt | None = None
+        self.pending: deque[tuple[float, bytes]] = deque()
+        """Records that wait for keys, with the time until which they are worth sending."""
+        self.pending_size = 0
+        self.plain: list[bytes] = []
+        """Records of the packet being filled; when not empty the session is in `Sessions.dirty`."""
+        self.plain_size = 0
+        self.flights: deque[tuple[int, int]] = deque()
+        """(counter, size) of packets not yet acknowledged, oldest first."""
+        self.in_flight = 0
+        self.blocked = False
+        """Whether somebody was told that there is no room."""
+        self.highest = 0
+        """Highest counter received under `keys`, plus one."""
+        self.unacked = 0
+        """Bytes received since we last said how far we are."""
+        self.ack_timer: Timer | None = None
+        self.silence: Timer | None = None
+        self.silent_since: float | None = None
+        """Since when we send and hear nothing; None while we hear."""
+        self.strikes = 0
+        self.variant = 0
+        """Which of the disjoint ways we use."""
+        self.refound = 0.0
+        """When we last flooded a search for this peer."""
+        self.heard_at = now
+        self.idle_since = now
+
+    @property
+    def room(self) -> int:
+        """Bytes that may be sent before the other side says more."""
+        return SESSION_WINDOW - self.in_flight - self.plain_size
+
+    def acknowledged(self, highest: int) -> None:
+        """The other side has everything below `highest` that will ever arrive."""
+        flights = self.flights
+        while flights and flights[0][0] < highest:
+            self.in_flight -= flights.popleft()[1]
+
+    def forget_flights(self) -> None:
+        """Give up on what is in flight."""
+        self.flights.clear()
+        self.in_flight = 0
