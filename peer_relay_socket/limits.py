@@ -170,3 +170,29 @@ DRAIN_BURST: Final = 1024 * 1024
 """Bytes taken from one socket before the loop looks at its links again."""
 READER_PATIENCE: Final = 0.01
 """Seconds that a link is not read while the inbox it fills is more than half full and its reader keeps reading."""
+
+# --- links -----------------------------------------------------------------------------------------------------
+LINK_HIGH_WATER: Final = 1024 * 1024
+"""Bytes waiting for one neighbour at which its link says `full`: 17 packets of PACKET_TARGET. Without it a slow
+neighbour makes its relay hold what others send it. Price: 1 MiB per slow neighbour."""
+LINK_LOW_WATER: Final = 256 * 1024
+"""Where a full link says that it is writable again: four packets are left, so the kernel does not run dry."""
+LINK_BACKLOG_MAX: Final = 2 * 1024 * 1024
+"""Bytes waiting at which `send` drops, whatever the driver does with `full`. Answers to a neighbour's pings count,
+so one that pings and never reads gains nothing. Price: 5,000 links x 2 MiB = 10 GiB if every one were hostile."""
+LINK_READ_SIZE: Final = 256 * 1024
+"""Largest single read from a connection; asyncio's own choice. One buffer per thread serves every link."""
+LINK_OPEN_TIMEOUT: Final = 10.0
+"""Seconds for the opening handshake, TLS included; websockets' default `open_timeout`. Without it a stranger holds
+connections for nothing."""
+LINK_CLOSE_TIMEOUT: Final = 5.0
+"""Seconds in which a closed link may still flush and say goodbye; then it is aborted."""
+LINK_HANDSHAKE_MAX: Final = 16 * 1024
+"""Largest HTTP request or answer of an opening handshake. websockets alone allows 128 lines of 8 KiB; node's whole
+header limit is 16 KiB. Price: 16 KiB x HALF_OPEN_MAX = 16 MiB."""
+HALF_OPEN_MAX: Final = 1024
+"""Connections of one listener that have not finished the opening handshake; more are dropped unanswered."""
+HALF_OPEN_PER_HOST: Final = 128
+"""The same from one IP address, so one stranger cannot take them all; behind a reverse proxy all share one."""
+URL_MAX: Final = 2048
+"""Longest URL that is dialled, in characters; what every browser and proxy carries."""
