@@ -1,0 +1,76 @@
+"""The `peer-relay` command as a process: what it prints, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from peer_relay_socket.address import Spelling
+from peer_relay_socket.identity import Identity
+
+
+def peer_relay(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
+    return subprocess.run(
+        [sys.executable, "-m", "peer_relay_socket.cli.main", *arguments],
+        cwd=cwd,
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_id_makes_a_private_key_file_and_names_it(tmp_path: Path) -> None:
+    made = peer_relay("id", "a.key", cwd=tmp_path)
+    assert stat.S_IMODE((tmp_path / "a.key").stat().st_mode) == 0o600
+    peer_id = Identity.load(str(tmp_path / "a.key")).peer_id
+    spelling = Spelling()
+    assert (made.returncode, made.stderr) == (0, "")
+    assert made.stdout == f"{peer_id.hex()} {spelling.ipv4(peer_id)} {spelling.ipv6(peer_id)}\n"
+    again = peer_relay("id", "a.key", "--json", cwd=tmp_path)
+    assert json.loads(again.stdout) == dict(zip(("id", "ipv4", "ipv6"), made.stdout.split(), strict=True))
+    elsewhere = peer_relay("id", "a.key", cwd=tmp_path, PEER_RELAY_IPV4_NETWORK="10.0.0.0/8")
+    assert elsewhere.stdout.split()[1].startswith("10.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "complaint"),
+    [
+        ([], {}, "which command"),
+        (["serve"], {}, "'serve' is no command"),
+        (["--colour"], {}, "--colour"),
+        (["id"], {}, "FILE"),
+        (["id", "absent/a.key"], {}, "absent/a.key: key file: No such file or directory"),
+        (["id", "broken.key"], {}, "broken.key: key file: not an unencrypted Ed25519 key"),
+        (["id", "open.key"], {}, "open.key: key file: others can read it"),
+        (["id", "new.key"], {"PEER_RELAY_IPV4_NETWORK": "100.64.0.0/33"}, "ipv4_network"),
+    ],
+    ids=" ".join,
+)
+def test_bad_input_gets_one_line_and_status_2(
+    tmp_path: Path, arguments: list[str], environment: dict[str, str], complaint: str
+) -> None:
+    (tmp_path / "broken.key").write_text("no key\n")
+    (tmp_path / "broken.key").chmod(0o600)
+    Identity.load_or_create(str(tmp_path / "open.key"))
+    (tmp_path / "open.key").chmod(0o644)
+    refused = peer_relay(*arguments, cwd=tmp_path, **environment)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("peer-relay")
+    assert refused.stderr.count("\n") == 1
+    assert complaint in refused.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["id", "--help"]], ids=" ".join)
+def test_help_is_no_error(tmp_path: Path, arguments: list[str]) -> None:
+    helped = peer_relay(*arguments, cwd=tmp_path)
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert helped.stdout.startswith("usage: peer-relay")
