@@ -1,1 +1,31 @@
-"""The import name `peer_relay`: a look-alike of the standard library's `socket` module."""
+"""The import name `peer_relay`: a look-alike of the standard library's `socket` module.
+
+Every public name of `socket` is here, as the running Python has it, so ``import peer_relay as socket`` works. Other
+than there: `socket` makes overlay UDP sockets unless asked for something else, the resolver functions know
+``<40 hex>.peer`` names, and `AF_PEER`, `patch` and `unpatch` are new. What makes TCP or Unix sockets
+(create_connection, create_server, socketpair) is the stdlib's own.
+
+Law: importing this costs no more than importing `socket`; the overlay loads with the first use of what needs it.
+"""
+
+from __future__ import annotations
+
+import socket as _stdlib
+from socket import *  # noqa: F403 - every public name, whichever Python runs
+
+from peer_relay_socket.address import AF_PEER as AF_PEER
+
+# Each ignore here: these stand in for the stdlib's, and take and give more.
+from .names import getaddrinfo as getaddrinfo  # type: ignore[assignment]
+from .names import getfqdn as getfqdn
+from .names import gethostbyaddr as gethostbyaddr
+from .names import gethostbyname as gethostbyname
+from .names import gethostbyname_ex as gethostbyname_ex
+from .names import getnameinfo as getnameinfo
+
+for _name in vars(_stdlib):  # names that the stdlib does not export but programs use: EAGAIN, EBADF, ...
+    if not _name.startswith("_"):
+        globals().setdefault(_name, getattr(_stdlib, _name))
+del _name
+
+__all__ = [*sorted({*_stdlib.__all__, "AF_PEER"})]
