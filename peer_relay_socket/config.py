@@ -94,7 +94,7 @@ def peer_config(
 
 
 def check_url(url: str, setting: str) -> str:
-    """Return `url` if it is a ws:// or wss:// URL with a host, else raise ConfigError."""
+    """Return `url`, less a bare "/" at its end, if it is a ws:// or wss:// URL with a host, else raise ConfigError."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
@@ -102,7 +102,7 @@ def check_url(url: str, setting: str) -> str:
         usable = False
     if not usable:
         raise ConfigError(f"{setting}: {url!r} is not a ws:// or wss:// URL")
-    return url
+    return url[:-1] if parts.path == "/" and url.endswith("/") else url
 
 
 def _port(value: int | str, setting: str) -> int:

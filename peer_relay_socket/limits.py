@@ -45,6 +45,8 @@ relay buffer what it likes. Price: 80 KiB per packet in flight."""
 MAX_BUNDLE: Final = 256 * 1024
 """Largest WebSocket message. websockets' own default is 1 MiB; ours holds three full packets. Price: this much
 receive buffer per link being filled, 5,000 links x 256 KiB = 1.2 GiB worst case on a relay under attack."""
+BUNDLE_TARGET: Final = 128 * 1024
+"""Packets that leave together for one neighbour are joined up to this size; under MAX_BUNDLE with any single packet."""
 HOP_LIMIT: Final = 24
 """Links a packet may cross; p99 at 10,000 peers is 6, so this ends loops, not journeys."""
 
@@ -162,6 +164,8 @@ PENDING_TIME: Final = 30.0
 """Seconds datagrams wait for the network to be there at all, before they are dropped and counted."""
 
 # --- bridge ----------------------------------------------------------------------------------------------------
+START_TIME: Final = 5.0
+"""Seconds that a peer which is told to serve may take to listen."""
 EXIT_TIME: Final = 5.0
 """Seconds that the end of a program may be held up to get out what sendto accepted (SO_LINGER's spirit)."""
 DIAL_TIME: Final = 10.0

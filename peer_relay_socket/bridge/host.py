@@ -1,17 +1,36 @@
 """One peer as callers see it: an identity, a port table, an outbox, and a driver that starts when it is needed.
 
-Lives here: what a peer's sockets share. May not live here: socket semantics (surface), routing (engine), I/O (driver).
+Lives here: what a peer's sockets and its handle share. May not live here: socket semantics (surface), routing (engine),
+I/O (driver).
 
-Law: everything here may be called from any thread and none of it waits, except where a docstring says how long.
+Law: everything here may be called from any thread and none of it waits, except where a docstring says how long. The
+loop's side (driver, engine, transport) is imported only when the network is first needed: loopback never needs it.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
 from ..address import PeerId, Spelling
 from ..config import PeerConfig
+from ..errors import PeerClosedError
 from ..identity import Identity
+from ..limits import EXIT_TIME, MAX_MESSAGE, START_TIME
 from .mailbox import Outbox
 from .ports import PortTable
+from .runtime import Runtime, event, lock
+
+if TYPE_CHECKING:
+    from .driver import Driver
+
+log: Final = logging.getLogger("peer_relay")
+
+Listener = Callable[..., object]
 
 
 class Host:
@@ -21,6 +40,7 @@ class Host:
     """
 
     def __init__(self, config: PeerConfig) -> None:
+        """Raises: IdentityError when the key file cannot be read or made."""
         self.config = config
         self.spelling = Spelling(config.ipv4_network)
         self.identity = Identity.generate() if config.identity is None else Identity.load_or_create(config.identity)
@@ -28,18 +48,57 @@ class Host:
         self.foreign_drops = 0
         """Datagrams that sockets sent to addresses outside the overlay."""
         self.ports = PortTable(self.spelling, lambda: self.identity.peer_id)
+        self.settled = event()
+        """Set once our short addresses are known to be ours alone."""
+        self.linked = event()
+        """Set while at least one link is up."""
+        self.peers: tuple[PeerId, ...] = ()
+        """Who we are linked to."""
+        self.closed = False
+        self._pid = os.getpid()
+        self._guard = lock()
+        self._runtime: Runtime | None = None
+        self._driver: Driver | None = None
+        self._listeners: dict[str, tuple[Listener, ...]] = {}
+
+    @property
+    def ours(self) -> bool:
+        """Whether this process made it; a forked child's copy is of no use."""
+        return self._pid == os.getpid()
 
     @property
     def peer_id(self) -> PeerId:
         """This host's id as it is now; one that is not pinned may change until `settle` has returned."""
         return self.identity.peer_id
 
-    def start(self) -> None:
-        """Begin to take part in the network, if that has not begun. Returns at once."""
+    # --- life ------------------------------------------------------------------------------------------------
 
-    def drop_foreign(self, host: str, datagrams: int) -> None:
-        """Count `datagrams` that a socket sent to `host`, an IP address that is no peer's. Any thread."""
-        self.foreign_drops += datagrams
+    def start(self) -> None:
+        """Begin to take part in the network, if that has not begun. Waits until the peer listens, if it is to, and
+        begins to dial: milliseconds, at most START_TIME seconds.
+
+        Raises: OSError: EADDRINUSE and the like, when this peer cannot serve where it is told to. PeerClosedError after
+            `destroy`, and in a forked child.
+        """
+        if self._driver is not None and self._pid == os.getpid() and not self.closed:
+            return
+        with self._guard:
+            self._check()
+            if self._driver is not None:
+                return
+            from .driver import Driver
+
+            runtime = self._runtime = Runtime.current()
+            driver = Driver(self, runtime)
+            runtime.submit(driver.start()).result(START_TIME)
+            self._driver = driver
+            runtime.at_exit(self._at_exit)
+
+    def _check(self) -> None:
+        if self.closed:
+            raise PeerClosedError(errno.ENETDOWN, "this peer was destroyed")
+        if self._pid != os.getpid():
+            raise PeerClosedError(errno.ENETDOWN, "this peer belongs to the process that forked this one")
 
     def settle(self, timeout: float) -> PeerId:
         """Start, wait at most `timeout` seconds until the id's short addresses are known to be ours alone.
@@ -47,4 +106,125 @@ class Host:
         Returns: the id as it is then.
         """
         self.start()
+        self.settled.wait(timeout)
         return self.peer_id
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until all that was sent is with the kernel, at most `timeout` seconds. Returns: whether it is."""
+        driver, runtime = self._driver, self._runtime
+        if driver is None or runtime is None or self.closed or self._pid != os.getpid():
+            return self.outbox.idle()
+        try:
+            return runtime.submit(driver.flush(timeout)).result(timeout + 1.0)
+        except TimeoutError:
+            return False
+
+    def destroy(self, timeout: float = EXIT_TIME) -> None:
+        """Flush, say goodbye and close every link. Waits at most about `timeout` seconds; idempotent."""
+        with self._guard:
+            if self.closed or self._pid != os.getpid():
+                self.closed = True
+                return
+            flushed = self.flush(timeout)
+            self.closed = True
+            driver, runtime = self._driver, self._runtime
+        if driver is None or runtime is None:
+            return
+        runtime.forget_exit(self._at_exit)
+        try:
+            runtime.submit(driver.stop(min(timeout, 1.0) if flushed else 0.1)).result(timeout + 1.0)
+        except TimeoutError:
+            log.warning("! the peer could not be closed within %.1f s", timeout)
+
+    def _at_exit(self, timeout: float) -> None:
+        self.destroy(timeout)
+
+    # --- what the handle asks --------------------------------------------------------------------------------
+
+    @property
+    def port(self) -> int | None:
+        """The TCP port links are served on."""
+        driver = self._driver
+        return None if driver is None else driver.port
+
+    def connect(self, peer_id: PeerId) -> None:
+        """Link to `peer_id` directly, if that can be had."""
+        self._request("connect", peer_id)
+
+    def disconnect(self, peer_id: PeerId) -> None:
+        """Drop the link to `peer_id`."""
+        self._request("disconnect", peer_id)
+
+    def send_message(self, peer_id: PeerId, data: bytes) -> None:
+        """Send JSON text to `peer_id`.
+
+        Raises: OSError: EMSGSIZE above MAX_MESSAGE bytes.
+        """
+        if len(data) > MAX_MESSAGE:
+            raise OSError(errno.EMSGSIZE, f"a message may have {MAX_MESSAGE} bytes of JSON, this one has {len(data)}")
+        self._request("send_message", peer_id, data)
+
+    def _request(self, name: str, *args: object) -> None:
+        self.start()
+        driver, runtime = self._driver, self._runtime
+        assert driver is not None
+        assert runtime is not None
+        self._check()
+        runtime.call(driver.request, name, *args)
+
+    def counters(self) -> dict[str, int]:
+        """Return drops and refusals by reason, as they were a moment ago."""
+        driver = self._driver
+        counters = {} if driver is None else driver.counters()
+        if self.foreign_drops:
+            counters["dropped: no peer's address"] = self.foreign_drops
+        return counters
+
+    # --- events ----------------------------------------------------------------------------------------------
+
+    def on(self, event_name: str, listener: Listener) -> None:
+        """Call `listener` at each such event, in order, on a thread of its own kind where it may block."""
+        with self._guard:
+            self._listeners[event_name] = (*self._listeners.get(event_name, ()), listener)
+
+    def off(self, event_name: str, listener: Listener) -> None:
+        """Undo one `on`; harmless if there was none."""
+        with self._guard:
+            rest = list(self._listeners.get(event_name, ()))
+            if listener in rest:
+                rest.remove(listener)
+            self._listeners[event_name] = tuple(rest)
+
+    def emit(self, event_name: str, *args: Any) -> None:
+        """Have every listener called. Any thread."""
+        runtime = self._runtime
+        if runtime is not None:
+            for listener in self._listeners.get(event_name, ()):
+                runtime.announce(partial(listener, *args))
+
+    # --- what the driver tells (loop thread) -----------------------------------------------------------------
+
+    def peer_up(self, peer_id: PeerId) -> None:
+        """A link is up."""
+        if peer_id not in self.peers:
+            self.peers = (*self.peers, peer_id)
+        self.linked.set()
+        self.emit("peer", peer_id)
+
+    def peer_down(self, peer_id: PeerId) -> None:
+        """A link is gone."""
+        self.peers = tuple(other for other in self.peers if other != peer_id)
+        if not self.peers:
+            self.linked.clear()
+
+    def change_identity(self) -> None:
+        """Another peer has our IPv4 address: be somebody else."""
+        self.identity = Identity.generate()
+        self.peers = ()
+        self.linked.clear()
+
+    def drop_foreign(self, host: str, datagrams: int) -> None:
+        """Count `datagrams` that a socket sent to `host`, an IP address that is no peer's. Any thread."""
+        if not self.foreign_drops:
+            log.warning("! datagrams to %s and other addresses outside the overlay are dropped", host)
+        self.foreign_drops += datagrams

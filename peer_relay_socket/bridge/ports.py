@@ -181,6 +181,13 @@ class PortTable:
         for endpoint in told:
             endpoint.inbox.fail(error)
 
+    def unreachable_peer(self, destination: Destination, error: int) -> None:
+        """Tell every socket that is connected to some port of `destination` that the peer is not there."""
+        with self._lock:
+            told = [each for group in self._bound.values() for each in group if _same(each.peer_place, destination)]
+        for endpoint in told:
+            endpoint.inbox.fail(error)
+
     def _find(self, place: Place, port: int, form: int, source: Place, source_port: int) -> Endpoint | None:
         candidates = self._bound.get(port)
         if candidates is None:

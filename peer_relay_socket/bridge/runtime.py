@@ -36,7 +36,7 @@ class Runtime:
         self.pid = os.getpid()
         self.loop = asyncio.new_event_loop()
         self._at_exit: list[Callable[[float], None]] = []
-        self._callbacks: SimpleQueue[Callable[[], None] | None] | None = None
+        self._callbacks: SimpleQueue[Callable[[], object] | None] | None = None
         self._thread = threading.Thread(target=self._run, name="peer-relay", daemon=True)
         self._thread.start()
 
@@ -67,7 +67,7 @@ class Runtime:
         """Run a coroutine on the loop. Any thread but the relay thread itself waits for the result, with a timeout."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
-    def announce(self, callback: Callable[[], None]) -> None:
+    def announce(self, callback: Callable[[], object]) -> None:
         """Run a caller's callback, in order with others, on a thread where it may block. Any thread."""
         with self._guard:
             queue = self._callbacks
@@ -99,7 +99,7 @@ class Runtime:
             self.loop.close()
 
 
-def _call_back(queue: SimpleQueue[Callable[[], None] | None]) -> None:
+def _call_back(queue: SimpleQueue[Callable[[], object] | None]) -> None:
     while True:
         callback = queue.get()  # no limit: this thread's whole job is to wait, and it is a daemon
         if callback is None:

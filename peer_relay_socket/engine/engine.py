@@ -78,17 +78,9 @@ class Engine:
         return effects
 
     def take_bundles(self) -> list[tuple[int, list[bytes | memoryview]]]:
-        """Return (link, chunks to join) for every link with something to send, and forget it."""
+        """Return (link, chunks that make one bundle) for all that is to be sent, in order, and forget it."""
         self._sessions.flush()
-        dirty = self._links.dirty
-        if not dirty:
-            return []
-        self._links.dirty = []
-        bundles = []
-        for link in dirty:
-            bundles.append((link.number, link.out))
-            link.out = []
-        return bundles
+        return self._links.take_bundles() if self._links.dirty else []
 
     def next_timer(self) -> float | None:
         """Return when `handle_timer` wants to be called."""
@@ -98,6 +90,11 @@ class Engine:
     def counters(self) -> dict[str, int]:
         """Drops and refusals by reason."""
         return dict(self._core.counters)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing that was sent still waits inside for an address, a handshake or an acknowledgement's room."""
+        return not self._unresolved and self._sessions.idle
 
     @property
     def neighbours(self) -> list[PeerId]:
@@ -144,6 +141,15 @@ class Engine:
         """A connection is gone."""
         self._core.now = now
         self._links.closed(link)
+
+    def link_full(self, link: int, full: bool, now: float) -> None:
+        """A connection takes no more for now, or takes it again; `room` of who is reached over it follows."""
+        self._core.now = now
+        state = self._links.all.get(link)
+        if state is not None:
+            state.full = full
+            if not full:
+                self._sessions.relieved()
 
     def dial_failed(self, url: str, now: float) -> None:
         """A Dial effect came to nothing."""

@@ -17,7 +17,7 @@ from ..address import PeerId
 from ..codec import packet as wire
 from ..codec.packet import Header, Hello, Kind, LinkOp
 from ..errors import HandshakeError, WireError
-from ..limits import LINK_DEAD, LINK_HANDSHAKE_TIME, LINK_PING_IDLE, MAX_LINKS
+from ..limits import BUNDLE_TARGET, LINK_DEAD, LINK_HANDSHAKE_TIME, LINK_PING_IDLE, MAX_LINKS
 from .authentication import Handshake
 from .effects import CloseLink, PeerDown, PeerUp, Scope
 from .seal import OpeningKey, SealingKey
@@ -36,12 +36,15 @@ class LinkState:
     """One connection to a neighbour."""
 
     __slots__ = (
+        "full",
         "handshake",
         "kept",
         "number",
         "opened_at",
         "opening",
         "out",
+        "out_size",
+        "packed",
         "peer_id",
         "pinged",
         "received_at",
@@ -66,6 +69,8 @@ class LinkState:
         self.opened_at = self.received_at = now
         self.pinged = False
         self.up = False
+        self.full = False
+        """Whether the connection takes no more for now."""
         self.kept = False
         """Asked for by the program: never dropped as surplus."""
         self.handshake: Handshake | None = None
@@ -80,7 +85,10 @@ class LinkState:
         self.urls: tuple[str, ...] = ()
         """Where, as far as this link's scope vouches for it."""
         self.out: list[bytes | memoryview] = []
-        """What leaves with the next bundle; when not empty the link is in `Links.dirty`."""
+        """Chunks of the bundle being filled; when not empty the link is in `Links.dirty`."""
+        self.out_size = 0
+        self.packed: list[list[bytes | memoryview]] = []
+        """Bundles already full."""
 
 
 class LinkEvents(Protocol):
@@ -240,11 +248,32 @@ class Links:
 
     # --- talking to a neighbour ------------------------------------------------------------------------------
 
-    def emit(self, link: LinkState, data: bytes | memoryview) -> None:
-        """Put bytes into the link's next bundle."""
-        if not link.out:
+    def emit(self, link: LinkState, data: bytes, rest: bytes | memoryview = b"") -> None:
+        """Put one packet, in one piece or two, into the link's next bundle."""
+        size = len(data) + len(rest)
+        out = link.out
+        if not out:
             self.dirty.append(link)
-        link.out.append(data)
+        elif link.out_size + size > BUNDLE_TARGET:
+            link.packed.append(out)
+            out = link.out = []
+            link.out_size = 0
+        link.out_size += size
+        out.append(data)
+        if rest:
+            out.append(rest)
+
+    def take_bundles(self) -> list[tuple[int, list[bytes | memoryview]]]:
+        """Return (link, chunks of one bundle) for all that is to be sent, in order, and forget it."""
+        bundles = []
+        dirty, self.dirty = self.dirty, []
+        for link in dirty:
+            bundles += [(link.number, chunks) for chunks in link.packed]
+            bundles.append((link.number, link.out))
+            link.packed = []
+            link.out = []
+            link.out_size = 0
+        return bundles
 
     def tell(self, link: LinkState, operation: LinkOp, operand: bytes = b"") -> None:
         """Send a LINK packet."""

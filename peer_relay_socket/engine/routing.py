@@ -172,15 +172,13 @@ class Router:
         else:
             link = self._links.by_id.get(header.to)
         if link is not None and link is not arrived:
-            self._links.emit(link, _HOP[header.kind][header.hop_limit - 1])
-            self._links.emit(link, memoryview(bundle)[offset + 2 : header.end])
+            self._links.emit(link, _HOP[header.kind][header.hop_limit - 1], memoryview(bundle)[offset + 2 : header.end])
             return
         scanned = flags >> 2 & 3
         link = self._scan_hop(header.to, arrived) if scanned < wire.MAX_SCAN else None
         if link is not None:
             head = bytes((header.kind, header.hop_limit - 1, flags & ~0b1100 | (scanned + 1) << 2))
-            self._links.emit(link, head)
-            self._links.emit(link, memoryview(bundle)[offset + 3 : header.end])
+            self._links.emit(link, head, memoryview(bundle)[offset + 3 : header.end])
             return
         core.counters["dropped: no route"] += 1
         if header.kind in _NOTICED and header.sender != core.peer_id and self._notices.take(core.now):

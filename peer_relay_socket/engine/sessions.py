@@ -97,16 +97,31 @@ class Sessions:
         session = self._sessions.get(peer_id)
         if session is None:
             return PENDING_BYTES
-        room = session.room if session.keys is not None else PENDING_BYTES - session.pending_size
+        if session.keys is None:
+            room = PENDING_BYTES - session.pending_size
+        else:
+            link = self._router.next_hop(peer_id, session.variant)
+            room = 0 if link is not None and link.full else session.room
         if room <= 0:
             session.blocked = True
         return room
 
+    @property
+    def idle(self) -> bool:
+        """Whether no record waits for keys."""
+        return not self._pending_total and not self._dirty
+
+    def relieved(self) -> None:
+        """A link takes bundles again: whoever was told to wait may look again."""
+        for session in self._sessions.values():
+            self._writable(session)
+
     def send(self, peer_id: PeerId, record: bytes) -> None:
         """Send one record, or keep it until there are keys. `flush` must follow."""
-        session = self._sessions.get(peer_id) or self._open(peer_id)
+        session = self._sessions.get(peer_id) or self._session(peer_id)
         if session.keys is None:
             self._wait(session, record)
+            self._begin(session)
             return
         if session.plain_size + len(record) > PACKET_TARGET and session.plain:
             self._seal(session)
@@ -195,11 +210,6 @@ class Sessions:
             self._core.effects.append(Writable(session.peer_id))
 
     # --- beginning a session -----------------------------------------------------------------------------------
-
-    def _open(self, peer_id: PeerId) -> Session:
-        session = self._session(peer_id)
-        self._begin(session)
-        return session
 
     def _session(self, peer_id: PeerId) -> Session:
         session = self._sessions.get(peer_id)

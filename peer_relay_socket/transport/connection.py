@@ -142,7 +142,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def send(self, bundle: bytes | bytearray | memoryview, /) -> None:
         """See `Link.send`."""
-        if self._open:
+        if self._open and self._core.state is OPEN:  # not once their close frame was read, before it is acted on
             if self._overfull() or len(bundle) > limits.MAX_BUNDLE:
                 self.dropped += 1
             else:
@@ -151,7 +151,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def send_text(self, text: str, /) -> None:
         """See `Link.send_text`."""
-        if self._open:
+        if self._open and self._core.state is OPEN:
             data = text.encode("utf-8", "replace")
             if self._overfull() or len(data) > limits.MAX_BUNDLE:
                 self.dropped += 1
@@ -174,7 +174,8 @@ class Connection(asyncio.BufferedProtocol):
         if not self._open:
             return
         try:
-            self._core.send_close(code, reason.encode("utf-8", "replace")[:123].decode("utf-8", "ignore"))
+            if self._core.state is OPEN:
+                self._core.send_close(code, reason.encode("utf-8", "replace")[:123].decode("utf-8", "ignore"))
         except ProtocolError as error:
             raise ValueError(str(error)) from None
         self._end(f"closed here: {code} {reason}".rstrip())

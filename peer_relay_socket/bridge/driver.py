@@ -1,0 +1,446 @@
+"""The driver: feeds the engine what happens and performs what it asks for.
+
+Lives here: everything of one peer that runs on the loop; all logging. May not live here: decisions about the overlay
+(engine), bytes on connections (transport), what callers' threads touch (mailbox, ports).
+
+Law: after every input the driver sends what is to be sent, performs every effect, and re-arms the one timer if it
+moved. Nothing here waits without a limit, and nothing that goes wrong on a connection reaches a caller as a traceback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import logging
+import os
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from ..address import Destination
+from ..config import EMBEDDED_PORT
+from ..engine.authentication import network_psk
+from ..engine.core import EngineConfig
+from ..engine.effects import (
+    CloseLink,
+    Deliver,
+    Dial,
+    Message,
+    Note,
+    PeerDown,
+    PeerUp,
+    Refused,
+    Scope,
+    Settled,
+    Unreachable,
+    Writable,
+)
+from ..engine.engine import Engine
+from ..limits import DIAL_TIME, DRAIN_BURST, PACKET_TARGET
+from ..transport.link import Link
+from ..transport.websocket import Listener, dial, listen
+
+if TYPE_CHECKING:
+    from .host import Host
+    from .mailbox import Flow
+    from .runtime import Runtime
+
+log: Final = logging.getLogger("peer_relay")
+
+EMBEDDED_URL: Final = f"ws://127.0.0.1:{EMBEDDED_PORT}"
+
+
+class Driver:
+    """One peer on the loop; it is the transport's LinkHandler. Loop thread only, but for `__init__`."""
+
+    def __init__(self, host: Host, runtime: Runtime) -> None:
+        self._host = host
+        self._runtime = runtime
+        self._loop = runtime.loop
+        self._links: dict[int, Link] = {}
+        self._numbers: dict[Link, int] = {}
+        self._made = 0
+        self._listener: Listener | None = None
+        self._dials: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at: float | None = None
+        self._blocked: dict[Destination, dict[Flow, None]] = {}
+        self._unanswered: set[str] = set()
+        """URLs whose failure was already logged."""
+        self._closed = False
+        self._all_closed: asyncio.Event | None = None
+        self._engine: Engine | None = None
+        self._perform: dict[type, Callable[[Any], None]] = {
+            Deliver: self._deliver,
+            Dial: self._start_dial,
+            CloseLink: self._close_link,
+            PeerUp: self._peer_up,
+            PeerDown: self._peer_down,
+            Message: self._message,
+            Refused: self._refused,
+            Unreachable: self._unreachable,
+            Writable: self._writable,
+            Settled: self._settled,
+            Note: self._note,
+        }
+
+    # --- life ------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Serve, if this peer serves, and begin to take part.
+
+        Raises: OSError when the port cannot be served on.
+        """
+        config = self._host.config
+        if config.port is not None:
+            self._listener = await listen(self, config.host, config.port)
+        self._engine = self._make_engine()
+        self._engine.start(self._loop.time())
+        self._pump()
+        self._host.outbox.ring = self._ring
+        self.drain()
+
+    def _make_engine(self) -> Engine:
+        config = self._host.config
+        bootstrap = (EMBEDDED_URL,) if config.embedded else config.bootstrap
+        settings = EngineConfig(
+            bootstrap=bootstrap,
+            serves=self._listener is not None,
+            urls=self._urls(),
+            ipv4_network=config.ipv4_network,
+            psk=None if config.network_key is None else network_psk(config.network_key),
+        )
+        return Engine(self._host.identity, settings, random=random.Random(), entropy=os.urandom, now=self._loop.time())
+
+    def _urls(self) -> tuple[str, ...]:
+        config = self._host.config
+        if self._listener is None:
+            return ()
+        if config.public_url is not None:
+            return (config.public_url,)
+        host = "127.0.0.1" if config.embedded else config.host
+        if host in ("", "0.0.0.0", "::"):
+            host = "*"  # whoever links to us fills in where it sees us
+        return (f"ws://[{host}]:{self._listener.port}" if ":" in host else f"ws://{host}:{self._listener.port}",)
+
+    @property
+    def port(self) -> int | None:
+        """The TCP port served on."""
+        return None if self._listener is None else self._listener.port
+
+    async def stop(self, limit: float) -> None:
+        """Say goodbye, flush and close every link, stop serving. Takes at most `limit` seconds."""
+        if self._closed:
+            return
+        self._host.outbox.ring = None
+        if self._engine is not None:
+            self._engine.leave(self._loop.time())
+            self._pump()
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in list(self._dials):
+            task.cancel()
+        if self._dials:
+            await asyncio.wait(self._dials, timeout=limit)
+        for link in list(self._links.values()):
+            link.close()
+        self._all_closed = asyncio.Event()
+        if self._links:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_closed.wait(), limit)
+        for link in list(self._links.values()):
+            link.abort()
+        if self._listener is not None:
+            await self._listener.close()
+
+    async def flush(self, limit: float) -> bool:
+        """Wait until all that callers sent has been given to the kernel, at most `limit` seconds."""
+        end = self._loop.time() + limit
+        while True:
+            self.drain()
+            if self._is_flushed():
+                return True
+            if self._loop.time() >= end:
+                return False
+            await asyncio.sleep(0.002)
+
+    def _is_flushed(self) -> bool:
+        engine = self._engine
+        return (
+            self._host.outbox.idle()
+            and not self._blocked
+            and (engine is None or engine.idle)
+            and not any(link.backlog for link in self._links.values())
+        )
+
+    # --- from callers ----------------------------------------------------------------------------------------
+
+    def _ring(self) -> None:
+        self._runtime.call(self.drain)
+
+    def drain(self) -> None:
+        """Take what callers posted."""
+        if self._closed or self._engine is None:
+            return
+        for flow in self._host.outbox.take():
+            self._feed(flow)
+        self._pump()
+
+    def _feed(self, flow: Flow) -> None:
+        """Give the engine what waits in `flow`, as far as there is room."""
+        engine = self._engine
+        assert engine is not None
+        now = self._loop.time()
+        taken = 0
+        while flow.waiting:
+            room = engine.room(flow.destination)
+            if room <= 0:
+                self._blocked.setdefault(flow.destination, {})[flow] = None
+                return
+            if taken >= DRAIN_BURST:
+                self._loop.call_soon(self._feed_on, flow)
+                return
+            batch = flow.take(min(room, PACKET_TARGET))
+            engine.send(flow.destination, flow.form, flow.source_port, flow.port, batch, now)
+            taken += PACKET_TARGET
+            if flow.waiting:
+                self._transmit()  # the wire works while the next packet is packed
+
+    def _feed_on(self, flow: Flow) -> None:
+        if not self._closed:
+            self._feed(flow)
+            self._pump()
+
+    def request(self, name: str, *args: object) -> None:
+        """Call the engine's input `name`, and see to what comes of it."""
+        if self._engine is not None and not self._closed:
+            getattr(self._engine, name)(*args, now=self._loop.time())
+            self._pump()
+
+    def counters(self) -> dict[str, int]:
+        """Return drops and refusals by reason. Any thread."""
+        return {} if self._engine is None else self._engine.counters
+
+    # --- from links (LinkHandler) ----------------------------------------------------------------------------
+
+    def link_opened(self, link: Link) -> None:
+        """A WebSocket stands."""
+        if self._closed or self._engine is None:
+            link.abort()
+            return
+        self._made += 1
+        self._links[self._made] = link
+        self._numbers[link] = self._made
+        if not link.ours:
+            link.close(1008, "this peer speaks peer-relay.2; peers of the npm package are not admitted")
+            if link.url is not None:
+                self._dial_failed(link.url, "does not speak peer-relay.2")
+            return
+        self._engine.link_opened(self._made, url=link.url, remote_host=link.remote_host, now=self._loop.time())
+        self._pump()
+
+    def bundles_received(self, link: Link, bundles: list[bytes]) -> None:
+        """A link was read from."""
+        number = self._numbers.get(link)
+        engine = self._engine
+        if number is None or engine is None or self._closed:
+            return
+        now = self._loop.time()
+        for bundle in bundles:
+            engine.receive(number, bundle, now)
+        self._pump()
+
+    def text_received(self, link: Link, text: str) -> None:
+        """Somebody speaks the npm wire to us."""
+        link.close(1003, "text is not spoken here")
+
+    def link_writable(self, link: Link) -> None:
+        """A link that was full takes bundles again."""
+        number = self._numbers.get(link)
+        if number is not None and self._engine is not None and not self._closed:
+            self._engine.link_full(number, False, self._loop.time())
+            self._pump()
+
+    def link_closed(self, link: Link, reason: str) -> None:
+        """A link is gone."""
+        number = self._numbers.pop(link, None)
+        if number is None:
+            return
+        del self._links[number]
+        if self._all_closed is not None and not self._links:
+            self._all_closed.set()
+        log.debug("= link %d closed: %s", number, reason)
+        if self._engine is not None and not self._closed:
+            self._engine.link_closed(number, self._loop.time())
+            self._pump()
+
+    # --- performing ------------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        engine = self._engine
+        if engine is None:
+            return
+        while True:
+            self._transmit()
+            effects = engine.take_effects()
+            if not effects:
+                break
+            for effect in effects:
+                self._perform[type(effect)](effect)
+            if engine is not self._engine:  # a collision gave us a new identity, and it a new engine
+                return
+        due = engine.next_timer()
+        if due != self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = due
+            self._timer = None if due is None or self._closed else self._loop.call_at(due, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = self._timer_at = None
+        if self._engine is not None and not self._closed:
+            self._engine.handle_timer(self._loop.time())
+            self._pump()
+
+    def _transmit(self) -> None:
+        engine = self._engine
+        assert engine is not None
+        for number, chunks in engine.take_bundles():
+            link = self._links.get(number)
+            if link is None:
+                continue
+            was_full = link.full
+            link.send(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+            if link.full and not was_full:
+                engine.link_full(number, True, self._loop.time())
+
+    def _deliver(self, effect: Deliver) -> None:
+        source, source_port, port, form, datagrams = effect
+        if not self._host.ports.deliver(source, source_port, port, form, datagrams) and self._engine is not None:
+            self._engine.refuse(source, port, source_port, self._loop.time())
+
+    def _writable(self, effect: Writable) -> None:
+        flows = self._blocked.pop(effect.destination, None)
+        if flows is None:  # blocked under its short address, known by its id meanwhile, or the other way round
+            destinations = [d for d in self._blocked if isinstance(d, tuple) or d == effect.destination]
+            flows = {flow: None for d in destinations for flow in self._blocked.pop(d)}
+        for flow in flows:
+            self._feed(flow)
+
+    def _refused(self, effect: Refused) -> None:
+        self._host.ports.unreachable(effect.source, effect.port, effect.source_port, errno.ECONNREFUSED)
+
+    def _unreachable(self, effect: Unreachable) -> None:
+        self._host.ports.unreachable_peer(effect.destination, errno.EHOSTUNREACH)
+
+    def _peer_up(self, effect: PeerUp) -> None:
+        self._host.peer_up(effect.peer_id)
+
+    def _peer_down(self, effect: PeerDown) -> None:
+        self._host.peer_down(effect.peer_id)
+
+    def _message(self, effect: Message) -> None:
+        try:
+            data = _from_json(effect.data)
+        except ValueError:
+            log.debug("< %s: a message that is no JSON", effect.source.hex()[:8])
+            return
+        self._host.emit("message", data, effect.source)
+
+    def _settled(self, effect: Settled) -> None:
+        if effect.collision and not self._host.identity.pinned:
+            log.info("= another peer has our IPv4 address: taking a new identity")
+            self._rebirth()
+            return
+        if effect.collision:
+            log.warning("! another peer has our IPv4 address too: reach us by id, name or IPv6")
+        self._host.settled.set()
+
+    def _rebirth(self) -> None:
+        """Leave under the old identity and come back under a new one."""
+        assert self._engine is not None
+        self._engine.leave(self._loop.time())
+        self._transmit()
+        for link in list(self._links.values()):
+            link.close()
+        self._numbers.clear()
+        self._links.clear()
+        self._host.change_identity()
+        self._engine = self._make_engine()
+        self._timer_at = None
+        self._engine.start(self._loop.time())
+        self._loop.call_soon(self.drain)
+
+    def _note(self, effect: Note) -> None:
+        log.log(effect.level, "%s", effect.text)
+
+    def _close_link(self, effect: CloseLink) -> None:
+        link = self._links.pop(effect.link, None)
+        if link is not None:
+            del self._numbers[link]
+            link.close(1000, effect.reason[:100])
+
+    # --- dialling --------------------------------------------------------------------------------------------
+
+    def _start_dial(self, effect: Dial) -> None:
+        task = self._loop.create_task(self._dial(effect))
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+
+    async def _dial(self, effect: Dial) -> None:
+        url = effect.url
+
+        def allow(address: str) -> bool:
+            scope = Scope.of(address)
+            return scope is not None and scope >= effect.scope
+
+        try:
+            await dial(self, url, timeout=DIAL_TIME, allow=allow)
+        except OSError as error:
+            if self._closed:
+                return
+            if url == EMBEDDED_URL and await self._serve_embedded():
+                return
+            self._dial_failed(url, str(error))
+        else:
+            if url in self._unanswered:
+                self._unanswered.discard(url)
+                log.info("= %s answers again", url)
+
+    def _dial_failed(self, url: str, reason: str) -> None:
+        if url not in self._unanswered and url in self._host.config.bootstrap:
+            self._unanswered.add(url)
+            log.warning("! cannot reach %s: %s; still trying", url, reason)
+        else:
+            log.debug("! cannot reach %s: %s", url, reason)
+        if self._engine is not None and not self._closed:
+            self._engine.dial_failed(url, self._loop.time())
+            self._pump()
+
+    async def _serve_embedded(self) -> bool:
+        """Nobody serves the embedded node: become it. False when another process was quicker."""
+        if self._listener is not None:
+            return True
+        try:
+            listener = await listen(self, "127.0.0.1", EMBEDDED_PORT)
+        except OSError:
+            return False
+        self._listener = listener
+        if self._engine is not None and not self._closed:
+            self._engine.serve(self._urls(), self._loop.time())
+            self._pump()
+        return True
+
+
+def _from_json(data: bytes) -> Any:
+    """Return what JSON text means.
+
+    Raises: ValueError for anything that is no JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None

@@ -1,0 +1,257 @@
+"""The handle of one member of the network: what `Socket.peer` is.
+
+Lives here: `Peer`, and the process's default one. May not live here: sockets, asyncio.
+
+Law: every method may be called from any thread; listeners run one after another on a thread of their own, never on the
+relay's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..address import ID_BYTES, PeerId, parse_id
+from ..bridge.host import Host
+from ..bridge.runtime import lock
+from ..config import peer_config
+from ..limits import EXIT_TIME
+
+if TYPE_CHECKING:
+    import ipaddress
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+_default: Peer | None = None
+_default_guard = lock()
+
+
+class Peer:
+    """One member of the relay network.
+
+    With `port` it serves links on that TCP port (0 = any free one) and relays for others; with `bootstrap` it joins
+    through those ws:// or wss:// URLs, and tries them for ever. With neither, peers on one machine find each other
+    through a node on loopback that the first of them serves. Each keyword falls back to its PEER_RELAY_* variable.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int | None = None,
+        host: str | None = None,
+        bootstrap: str | Iterable[str] = (),
+        wrtc: bool | Callable[..., Any] | None = None,
+        identity: str | os.PathLike[str] | None = None,
+        npm_peers: bool | None = None,
+        network_key: str | None = None,
+        ipv4_network: str | ipaddress.IPv4Network | None = None,
+        ice_servers: Iterable[str] | None = None,
+        public_url: str | None = None,
+    ) -> None:
+        """Begin to take part in the network. Does not wait for it, but for the port to be served on.
+
+        Args: identity: key file, made if it is absent; None = a fresh identity. host: interface to serve on, all by
+            default. public_url: where others can dial this peer, when that is not where it listens.
+        Raises: ConfigError for a setting that means nothing; IdentityError for a key file that cannot be used; OSError
+            (EADDRINUSE, EACCES) when the port cannot be served on.
+        """
+        self._host = Host(
+            peer_config(
+                port=port,
+                host=host,
+                bootstrap=bootstrap,
+                wrtc=wrtc,
+                identity=identity,
+                npm_peers=npm_peers,
+                network_key=network_key,
+                ipv4_network=ipv4_network,
+                ice_servers=ice_servers,
+                public_url=public_url,
+            )
+        )
+        self._once: dict[tuple[str, Callable[..., object]], Callable[..., object]] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self._host.start()
+
+    # --- who ---------------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> PeerId:
+        """The 20-byte id. One that came from no key file may change once, before the peer is first linked up, when
+        another peer has the same IPv4 address."""
+        return self._host.peer_id
+
+    @property
+    def address(self) -> str:
+        """The IPv4 address by which other peers' AF_INET sockets reach this one."""
+        return self._host.spelling.ipv4(self._host.peer_id)
+
+    @property
+    def ipv6(self) -> str:
+        """The same for AF_INET6."""
+        return self._host.spelling.ipv6(self._host.peer_id)
+
+    @property
+    def url(self) -> str | None:
+        """Where this peer serves links; None if it does not."""
+        port = self._host.port
+        if port is None:
+            return None
+        name = self._host.config.host or "127.0.0.1"
+        return f"ws://[{name}]:{port}" if ":" in name else f"ws://{name}:{port}"
+
+    @property
+    def peers(self) -> list[PeerId]:
+        """The ids of the peers this one is linked to, oldest link first."""
+        return list(self._host.peers)
+
+    @property
+    def destroyed(self) -> bool:
+        """Whether `destroy` was called."""
+        return self._host.closed
+
+    def counters(self) -> dict[str, int]:
+        """Return how many packets and datagrams were dropped or refused, by reason."""
+        return self._host.counters()
+
+    # --- life --------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to take part, if that has not begun.
+
+        Raises: OSError as the constructor; PeerClosedError after `destroy`.
+        """
+        self._host.start()
+
+    def wait_connected(self, timeout: float | None = None) -> bool:
+        """Wait until at least one link is up.
+
+        Args: timeout: seconds; None = for as long as it takes.
+        Returns: False when the time is up.
+        """
+        self._host.start()
+        return self._host.linked.wait(timeout)
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything that was sent has left for the network, at most `timeout` seconds.
+
+        Returns: whether it has.
+        """
+        return self._host.flush(timeout)
+
+    def destroy(self, callback: Callable[[], object] | None = None) -> None:
+        """Leave the network: what was sent is flushed (for at most EXIT_TIME seconds), links are closed. Idempotent.
+
+        Args: callback: called when that is done, on the calling thread.
+        """
+        self._host.destroy(EXIT_TIME)
+        if callback is not None:
+            callback()
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.destroy()
+
+    def __repr__(self) -> str:
+        state = " destroyed" if self.destroyed else ""
+        return f"<Peer {self.id.hex()} {self.address}{state}>"
+
+    # --- neighbours --------------------------------------------------------------------------------------------
+
+    def connect(self, peer_id: PeerId | str) -> None:
+        """Link to a peer directly, where one side can dial the other; event "peer" says when. Returns at once.
+
+        Raises: ValueError unless `peer_id` is 20 bytes or 40 hex digits.
+        """
+        self._host.connect(_checked(peer_id))
+
+    def disconnect(self, peer_id: PeerId | str) -> None:
+        """Drop the link to a peer; it stays reachable through others. Harmless without a link.
+
+        Raises: ValueError as `connect`.
+        """
+        self._host.disconnect(_checked(peer_id))
+
+    # --- messages ----------------------------------------------------------------------------------------------
+
+    def send(self, peer_id: PeerId | str, data: Json) -> None:
+        """Send JSON-able data to any peer, linked or not; its listeners of "message" get it.
+
+        Sealed end to end; at most once, and, as with datagrams, delivery is not promised.
+
+        Raises: ValueError as `connect`; TypeError or ValueError when `data` is not JSON-able; OSError EMSGSIZE above
+            MAX_MESSAGE bytes of JSON.
+        """
+        text = json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()
+        self._host.send_message(_checked(peer_id), text)
+
+    def on(self, event_name: str, listener: Callable[..., object]) -> Peer:
+        """Call `listener` at each event: "message" (data, from_id) or "peer" (id, at each new link).
+
+        Returns: this peer.
+        Raises: ValueError for an event that never happens.
+        """
+        if event_name not in ("message", "peer"):
+            raise ValueError(f"no such event: {event_name!r} (there are 'message' and 'peer')")
+        self._host.on(event_name, listener)
+        self._host.start()
+        return self
+
+    def once(self, event_name: str, listener: Callable[..., object]) -> Peer:
+        """As `on`, for the next event only."""
+
+        def once(*args: object) -> None:
+            self.off(event_name, listener)
+            listener(*args)
+
+        self._once[event_name, listener] = once
+        return self.on(event_name, once)
+
+    def off(self, event_name: str, listener: Callable[..., object]) -> Peer:
+        """Undo one `on` or `once`; harmless if there was none."""
+        self._host.off(event_name, self._once.pop((event_name, listener), listener))
+        return self
+
+
+def _checked(peer_id: PeerId | str) -> PeerId:
+    whole = parse_id(peer_id) if isinstance(peer_id, str) else bytes(peer_id)
+    if whole is None or len(whole) != ID_BYTES:
+        raise ValueError(f"not a peer id (20 bytes or 40 hex digits): {peer_id!r}")
+    return whole
+
+
+def default_peer() -> Peer:
+    """Return the peer that sockets without options of their own share; made at the first call.
+
+    Raises: as `Peer`, for what PEER_RELAY_* variables say.
+    """
+    global _default
+    with _default_guard:
+        peer = _default
+        if peer is None or peer.destroyed or not peer._host.ours:
+            peer = _default = _DefaultPeer()
+        return peer
+
+
+class _DefaultPeer(Peer):
+    """Starts when the first of its sockets needs the network."""
+
+    def _begin(self) -> None:
+        """Not yet."""
+
+
+def flush_default(timeout: float) -> bool:
+    """Flush the default peer, if there is one. Returns: whether everything has left."""
+    peer = _default
+    return True if peer is None else peer.flush(timeout)
+
+
+def default_id() -> PeerId | None:
+    """Return the id of the default peer; None while nothing needed one."""
+    return None if _default is None else _default.id
