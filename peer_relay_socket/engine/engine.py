@@ -31,7 +31,7 @@ from .resolver import Resolver
 from .routing import Router
 from .sessions import Sessions
 
-_INFO, _WARNING = 20, 30
+_DEBUG, _WARNING = 10, 30
 
 
 class _Unresolved:
@@ -66,6 +66,8 @@ class Engine:
         self._membership = Membership(core, self._links, self._router)
         self._unresolved: dict[Prefix, _Unresolved] = {}
         self._settled = False
+        self._told: dict[tuple[str, str], None] = {}
+        """(bootstrap URL, reason) of failures already noted: as many as there are URLs and texts."""
         self.peer_id: PeerId = core.peer_id
 
     # --- outputs ---------------------------------------------------------------------------------------------
@@ -170,12 +172,24 @@ class Engine:
             else:
                 self._unpack(state, bundle)
         except HandshakeError as error:
-            core.counters["link failed"] += 1
-            core.note(_WARNING if state.url else _INFO, f"link to {state.url or state.remote_host} failed: {error}")
-            self._links.drop(state, str(error))
+            self._link_failed(state, str(error))
         except WireError as error:
             core.counters["link dropped: bad bytes"] += 1
             self._links.drop(state, str(error))
+
+    def _link_failed(self, link: LinkState, reason: str) -> None:
+        """Somebody answered, but not as they should: say so once if the program named the place, and drop it."""
+        core = self._core
+        core.counters["link failed"] += 1
+        level = _DEBUG
+        named = link.url in core.config.bootstrap and self._membership.expected(link.url or "") is None
+        if named and (link.url, reason) not in self._told:
+            self._told[link.url or "", reason] = None
+            level = _WARNING
+        core.note(level, f"link to {link.url or link.remote_host} failed: {reason}")
+        if link.url is not None:
+            self._membership.disappointed(link.url)
+        self._links.drop(link, reason)
 
     def _unpack(self, link: LinkState, bundle: bytes) -> None:
         me = self._core.peer_id

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _PROLOGUE: Final = b"peer-relay.2 link"
 _MAX_PREAMBLE: Final = 4096
 """Bytes of one handshake message: Noise, identity and a hello of at most MAX_URLS URLs."""
-_INFO, _WARNING = 20, 30
 
 
 class LinkState:

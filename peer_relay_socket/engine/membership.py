@@ -118,6 +118,15 @@ class Membership:
                 self._failed(candidate)
         self.review()
 
+    def disappointed(self, url: str) -> None:
+        """Somebody else than expected answers at `url`: what we heard of it is out of date."""
+        for candidate in [*self._candidates.values()]:
+            if candidate.dialling == url:
+                candidate.urls = tuple(other for other in candidate.urls if other != url)
+                candidate.dialling = None
+                if not candidate.urls and not candidate.kept:
+                    del self._candidates[candidate.peer_id]
+
     def _failed(self, candidate: Candidate) -> None:
         core = self._core
         url, candidate.dialling = candidate.dialling, None

@@ -55,6 +55,8 @@ class Router:
         self._links = links
         self.relays: list[LinkState] = []
         """Links to peers that relay; kept by `links_changed`."""
+        self.linked = False
+        """Whether there is any way out at all."""
         self._cache: tuple[dict[PeerId, LinkState], ...] = tuple({} for _ in range(wire.VARIANTS + 1))
         self._learned: dict[PeerId, LinkState] = {}
         self._discovered: dict[PeerId, LinkState] = {}
@@ -66,6 +68,7 @@ class Router:
 
     def links_changed(self) -> None:
         """Links came or went: forget what was decided by them."""
+        self.linked = bool(self._links.by_id)
         self.relays = [link for link in self._links.by_id.values() if link.serves]
         for cache in self._cache:
             cache.clear()

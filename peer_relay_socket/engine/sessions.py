@@ -97,7 +97,7 @@ class Sessions:
         session = self._sessions.get(peer_id)
         if session is None:
             return PENDING_BYTES
-        if session.keys is None:
+        if session.keys is None or not self._router.linked:
             room = PENDING_BYTES - session.pending_size
         else:
             link = self._router.next_hop(peer_id, session.variant)
@@ -119,9 +119,10 @@ class Sessions:
     def send(self, peer_id: PeerId, record: bytes) -> None:
         """Send one record, or keep it until there are keys. `flush` must follow."""
         session = self._sessions.get(peer_id) or self._session(peer_id)
-        if session.keys is None:
+        if session.keys is None or not self._router.linked:
             self._wait(session, record)
-            self._begin(session)
+            if session.keys is None:
+                self._begin(session)
             return
         if session.plain_size + len(record) > PACKET_TARGET and session.plain:
             self._seal(session)
@@ -183,9 +184,25 @@ class Sessions:
         if too_much or self._pending_total > PENDING_TOTAL:
             core.counters["dropped: too much waits for this peer"] += 1
             return
+        if not session.pending:
+            core.timers.at(core.now + PENDING_TIME, self._expire_pending, session)
         session.pending.append((core.now + PENDING_TIME, record))
         session.pending_size += len(record)
         self._pending_total += len(record)
+
+    def _expire_pending(self, session: Session) -> None:
+        """Drop what has waited PENDING_TIME; whoever could not send meanwhile may now."""
+        core = self._core
+        pending = session.pending
+        while pending and pending[0][0] <= core.now:
+            _, record = pending.popleft()
+            session.pending_size -= len(record)
+            self._pending_total -= len(record)
+            core.counters["dropped: waited too long"] += 1
+        if pending:
+            core.timers.at(pending[0][0], self._expire_pending, session)
+        if session.pending_size < PENDING_BYTES:
+            self._writable(session)
 
     def _release(self, session: Session) -> None:
         """There are keys: send what waited."""
@@ -270,6 +287,8 @@ class Sessions:
                 attempt.timer.cancel()
                 attempt.tries = 0
                 self._try(session, attempt)
+            if session.keys is not None:
+                self._release(session)
 
     def _give_up(self, session: Session) -> None:
         core = self._core
