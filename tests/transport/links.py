@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
-from peer_relay_socket.transport.websocket import Link, LinkHandler
+from websockets.frames import Frame, Opcode
+from websockets.protocol import CLIENT, Protocol
+
+from peer_relay_socket.transport.websocket import Link, LinkHandler, Listener, dial, listen
 
 PATIENCE = 10.0
 """Seconds before a wait fails; on a passing run none comes near."""
@@ -99,3 +105,132 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
 
     asyncio.run(watched())
     assert reported == []
+
+
+class RawClient:
+    """The other end as bare bytes: a TCP connection that does exactly what the test says."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def connect(cls, port: int, host: str = "127.0.0.1", **options: Any) -> RawClient:
+        return cls(*await asyncio.open_connection(host, port, limit=2**22, **options))
+
+    @property
+    def sock(self) -> socket.socket:
+        sock: socket.socket = self.writer.get_extra_info("socket")
+        return sock
+
+    def write(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    def frame(self, opcode: Opcode, data: bytes, *, fin: bool = True, mask: bool = True) -> None:
+        self.writer.write(Frame(opcode, data, fin).serialize(mask=mask))
+
+    async def upgrade(self, *headers: str) -> bytes:
+        """Ask for a WebSocket; the server's answer up to the empty line."""
+        self.write(upgrade_request(*headers))
+        return await self.reader.readuntil(b"\r\n\r\n")
+
+    async def read_frames(self, count: int) -> list[Frame]:
+        core = Protocol(CLIENT, max_size=2**24)
+        frames: list[Frame] = []
+        while len(frames) < count:
+            data = await self.reader.read(65_536)
+            assert data, f"the server closed after {frames}"
+            core.receive_data(data)
+            frames += [event for event in core.events_received() if isinstance(event, Frame)]
+        return frames
+
+    async def read_all(self) -> bytes:
+        """Everything up to the end of the stream; a reset is an end."""
+        with contextlib.suppress(ConnectionError):
+            return await self.reader.read()
+        return b""
+
+    def reset(self) -> None:
+        """Vanish as a killed machine does: RST instead of FIN."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+    async def close(self) -> None:
+        self.writer.close()
+        with contextlib.suppress(OSError):
+            await self.writer.wait_closed()
+
+
+def upgrade_request(*headers: str) -> bytes:
+    lines = [
+        "GET / HTTP/1.1",
+        "Host: localhost",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version: 13",
+        *headers,
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+@contextlib.asynccontextmanager
+async def serving(handler: LinkHandler, **options: Any) -> AsyncIterator[Listener]:
+    """A listener on loopback."""
+    listener = await listen(handler, options.pop("host", "127.0.0.1"), 0, **options)
+    try:
+        yield listener
+    finally:
+        await listener.close()
+
+
+@contextlib.asynccontextmanager
+async def raw_client(port: int, **options: Any) -> AsyncIterator[RawClient]:
+    client = await RawClient.connect(port, **options)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@contextlib.asynccontextmanager
+async def raw_server(talk: Callable[[RawClient], Coroutine[Any, Any, None]], **options: Any) -> AsyncIterator[int]:
+    """A server that does what the test says to each connection. Gives its port."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        client = RawClient(reader, writer)
+        try:
+            await talk(client)
+        except asyncio.CancelledError:
+            pass
+        finally:
+            tasks.discard(task)
+            await client.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, **options)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def pair(server: Recorder, client: Recorder, **options: Any) -> AsyncIterator[tuple[Link, Link]]:
+    """Two ends of one link: the one that accepted, the one that dialled."""
+    async with serving(server, **options) as listener:
+        outer = await dial(client, f"ws://127.0.0.1:{listener.port}/", timeout=PATIENCE, allow=anywhere)
+        await server.wait(lambda: bool(server.links))
+        inner = server.links[-1]
+        try:
+            yield inner, outer
+        finally:
+            outer.abort()
+            await server.wait(lambda: any(link is inner for link, _ in server.closed))
+            await client.wait(lambda: any(link is outer for link, _ in client.closed))

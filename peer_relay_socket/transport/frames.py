@@ -1,0 +1,119 @@
+"""Finding the messages in a byte stream: RFC 6455 §5.2, for the one kind of frame that nearly all are.
+
+Lives here: cutting a stream into frames, and unpacking plain ones: whole, final, binary. May not live here: judging
+anything else. A frame that is not plain is handed on as it came, for websockets' core, which answers pings, joins
+fragments and refuses what breaks the protocol; after a close frame, or where this file cannot go on, all bytes are.
+
+Law: the core, given the whole stream, would have produced the same messages (tests hold the two against each other).
+
+Why not the core for all: it copies each message twice more and runs three generators per frame. Measured per message
+with BufferedProtocol, receiving masked / unmasked, CPython 3.11: 60 kB 12.7 / 11.9 µs -> 6.4 / 6.5 µs; 200 B
+2.3 / 2.0 µs -> 0.53 / 0.35 µs.
+"""
+
+from __future__ import annotations
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # built without a C compiler
+    from websockets.utils import apply_mask
+
+_PLAIN = 0x82
+_CLOSE = 0x88
+_LAST_FRAGMENT = 0x80
+_KNOWN = frozenset((0x00, 0x01, 0x02, _LAST_FRAGMENT, 0x81, _PLAIN, _CLOSE, 0x89, 0x8A))
+"""First bytes that can be right: FIN and opcode, no reserved bit."""
+
+
+class FrameReader:
+    """Cuts one direction of one connection into frames. Holds at most one unfinished frame, of at most `max_size`.
+
+    Args:
+        masked: True where the other end is the client.
+        max_size: bytes of the largest message; a header that announces more goes to the core at once.
+    """
+
+    __slots__ = ("_fragmented", "_mask_bit", "_mask_size", "_max_size", "_need", "_raw", "_rest")
+
+    def __init__(self, *, masked: bool, max_size: int) -> None:
+        self._mask_bit = 0x80 if masked else 0
+        self._mask_size = 4 if masked else 0
+        self._max_size = max_size
+        self._rest: bytearray | None = None  # the beginning of a frame; never more than _need
+        self._need = 0  # bytes from which on more can be said of it
+        self._fragmented = False
+        self._raw = False
+
+    def feed(self, data: memoryview) -> tuple[list[bytes], list[tuple[int, bytes]]]:
+        """Take one read's worth of bytes.
+
+        Returns:
+            The payloads of the plain frames completed, and everything else as pairs of a position among those
+            payloads and raw bytes.
+        """
+        plain: list[bytes] = []
+        odd: list[tuple[int, bytes]] = []
+        rest = self._rest
+        while rest is not None:
+            missing = self._need - len(rest)
+            rest += data[:missing]
+            if len(data) < missing:
+                return plain, odd
+            data = data[missing:]
+            with memoryview(rest) as view:
+                if self._walk(view, plain, odd):
+                    self._rest = rest = None
+        used = self._walk(data, plain, odd)
+        if used < len(data):
+            self._rest = bytearray(data[used:])
+        return plain, odd
+
+    def _walk(self, data: memoryview, plain: list[bytes], odd: list[tuple[int, bytes]]) -> int:
+        """Take the frames that `data` begins with. Returns where the first unfinished one begins, and sets `_need`."""
+        mask_bit, mask_size, max_size = self._mask_bit, self._mask_size, self._max_size
+        offset, end = 0, len(data)
+        while not self._raw:
+            left = end - offset
+            if left < 2:
+                self._need = 2
+                return offset
+            first = data[offset]
+            length = data[offset + 1] ^ mask_bit
+            body = offset + 2
+            if length == 126:
+                body = offset + 4
+                if left < 4:
+                    self._need = 4
+                    return offset
+                length = data[offset + 2] << 8 | data[offset + 3]
+            elif length == 127:
+                body = offset + 10
+                if left < 10:
+                    self._need = 10
+                    return offset
+                length = int.from_bytes(data[offset + 2 : body])
+            elif length > 127:  # masked and must not be, or the reverse
+                length = max_size + 1
+            if length > max_size or first not in _KNOWN:
+                self._raw = True
+                break
+            body += mask_size
+            stop = body + length
+            if stop > end:
+                self._need = stop - offset
+                return offset
+            if first == _PLAIN and not self._fragmented:
+                payload = data[body:stop]
+                plain.append(apply_mask(payload, bytes(data[body - 4 : body])) if mask_size else bytes(payload))
+            else:
+                odd.append((len(plain), bytes(data[offset:stop])))
+                if first < _LAST_FRAGMENT:
+                    self._fragmented = True
+                elif first == _LAST_FRAGMENT:
+                    self._fragmented = False
+                elif first == _CLOSE:
+                    self._raw = True
+            offset = stop
+        if offset < end:
+            odd.append((len(plain), bytes(data[offset:])))
+        return end

@@ -1,0 +1,249 @@
+"""Links that neighbours open: accepting connections, and the limits on strangers while they shake hands.
+
+Lives here: `listen` and the server's half of the opening handshake. May not live here: the life of an open link.
+
+Law: a stranger costs nothing before it is counted, and is counted until its handshake is done or its connection gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import re
+import socket
+from collections.abc import Callable, Sequence
+from ssl import SSLContext
+
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
+from websockets.typing import Origin, Subprotocol
+
+from .. import limits
+from .connection import SILENT, SUBPROTOCOL, Connection, one_line
+from .link import LinkHandler
+
+_REQUEST_LINE = re.compile(rb"[A-Z]{1,20} \S{1,8192} HTTP/1\.[01]\r\n")
+_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+def _anyone(host: str) -> str | None:
+    return None
+
+
+def _select(core: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """Ours where it is offered; a client that does not offer it (npm's) is accepted without."""
+    return SUBPROTOCOL if SUBPROTOCOL in offered else None
+
+
+class _Inbound(Connection):
+    """A connection that a listener accepted."""
+
+    def __init__(self, listener: Listener) -> None:
+        core = ServerProtocol(
+            origins=listener.origins, select_subprotocol=_select, max_size=limits.MAX_BUNDLE, logger=SILENT
+        )
+        super().__init__(listener.handler, core, outbound=False, url=None, tls=listener.ssl is not None)
+        self._listener = listener
+        self._network = ""
+
+    def _arrived(self, raw: asyncio.Transport) -> bool:
+        listener = self._listener
+        self._network = _network(self.remote_host)
+        refusal = listener.enter(self, self._network)
+        if refusal is None:
+            self._timer = self._loop.call_later(listener.open_timeout, self._drop)
+            return True
+        if refusal and not self.tls:
+            raw.write(_refusal(refusal))
+            raw.close()
+        else:
+            raw.abort()
+        return False
+
+    async def _start_tls(self, raw: asyncio.Transport) -> asyncio.Transport | None:
+        assert self._listener.ssl is not None
+        return await self._loop.start_tls(
+            raw,
+            self,
+            self._listener.ssl,
+            server_side=True,
+            ssl_handshake_timeout=self._listener.open_timeout,
+            ssl_shutdown_timeout=limits.LINK_CLOSE_TIMEOUT,
+        )
+
+    def _begin(self) -> None:
+        """The client speaks first."""
+
+    def _handshake(self, event: Request | Response) -> bool:
+        core = self._core
+        assert isinstance(core, ServerProtocol)
+        assert isinstance(event, Request)
+        if core.close_expected():  # what followed the request was no WebSocket
+            return False
+        response = core.accept(event)
+        core.send_response(response)
+        if response.status_code != 101:
+            self._end("refused")
+            return False
+        self.ours = core.subprotocol == SUBPROTOCOL
+        return True
+
+    def _handshake_stuck(self, head: bytearray) -> None:
+        core = self._core
+        assert isinstance(core, ServerProtocol)
+        if core.close_expected():
+            if self._transport is not None and _REQUEST_LINE.match(head):
+                self._transport.write(_BAD_REQUEST)
+            self._end("no WebSocket request")
+        elif len(head) > limits.LINK_HANDSHAKE_MAX:
+            core.send_response(core.reject(431, f"The request is larger than {limits.LINK_HANDSHAKE_MAX} bytes.\n"))
+            self._end("request too large")
+
+    def _settled(self, error: OSError | None) -> None:
+        self._listener.leave(self, self._network)
+
+
+class Listener:
+    """Accepts neighbours on one port. Made by `listen`."""
+
+    def __init__(
+        self,
+        handler: LinkHandler,
+        *,
+        ssl: SSLContext | None,
+        admit: Callable[[str], str | None],
+        origins: Sequence[str],
+        open_timeout: float,
+        half_open_max: int,
+        half_open_per_host: int,
+    ) -> None:
+        self.handler = handler
+        self.ssl = ssl
+        self.origins: list[Origin | None] = [None, *map(Origin, origins)]
+        self.open_timeout = open_timeout
+        self.port = 0
+        self._admit = admit
+        self._half_open_max = half_open_max
+        self._half_open_per_host = half_open_per_host
+        self._half_open: dict[Connection, None] = {}  # at most half_open_max
+        self._per_network: dict[str, int] = {}  # no more entries than _half_open
+        self._servers: list[asyncio.Server] = []
+
+    async def serve(self, sockets: list[socket.socket]) -> None:
+        """Start accepting on `sockets`."""
+        loop = asyncio.get_running_loop()
+        self.port = sockets[0].getsockname()[1]
+        for sock in sockets:
+            self._servers.append(await loop.create_server(lambda: _Inbound(self), sock=sock))
+
+    def enter(self, link: Connection, network: str) -> str | None:
+        """Count a connection that begins its handshake. A text refuses it; an empty one is not told to the client."""
+        count = self._per_network.get(network, 0)
+        if count >= self._half_open_per_host or len(self._half_open) >= self._half_open_max:
+            return ""
+        try:
+            refusal = self._admit(link.remote_host)
+        except Exception as error:
+            context = {"message": "admit failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+            return ""
+        if refusal is None:
+            self._half_open[link] = None
+            self._per_network[network] = count + 1
+        return refusal
+
+    def leave(self, link: Connection, network: str) -> None:
+        """The handshake of a connection came to an end, good or bad."""
+        if link not in self._half_open:
+            return
+        del self._half_open[link]
+        self._per_network[network] -= 1
+        if not self._per_network[network]:
+            del self._per_network[network]
+
+    async def close(self) -> None:
+        """Stop accepting and drop what has not finished its handshake. Open links stay: they are the handler's."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        for link in list(self._half_open):
+            link.abort()
+        await asyncio.sleep(0)
+
+
+async def listen(
+    handler: LinkHandler,
+    host: str,
+    port: int,
+    *,
+    ssl: SSLContext | None = None,
+    admit: Callable[[str], str | None] = _anyone,
+    origins: Sequence[str] = (),
+    open_timeout: float = limits.LINK_OPEN_TIMEOUT,
+    half_open_max: int = limits.HALF_OPEN_MAX,
+    half_open_per_host: int = limits.HALF_OPEN_PER_HOST,
+) -> Listener:
+    """Accept neighbours.
+
+    A request with an `Origin` header comes from a web page, which any site can make a browser send: it is answered 403
+    unless `origins` names that origin. Requests that are no WebSocket get a short HTTP answer.
+
+    Args:
+        host: name or IP literal to bind; "" for all interfaces, IPv4 and IPv6 on one socket where there is IPv6.
+        port: 0..65535; 0 takes any free one, see `Listener.port`.
+        ssl: serve wss:// with this context.
+        admit: asked with the IP literal of each connection before any work is done for it; a text refuses it and is
+            told to the client (HTTP 503; not under TLS).
+        origins: origins that may connect, as browsers spell them: "https://example.org".
+
+    Raises:
+        OSError: the address cannot be bound; as asyncio raises it.
+    """
+    listener = Listener(
+        handler,
+        ssl=ssl,
+        admit=admit,
+        origins=origins,
+        open_timeout=open_timeout,
+        half_open_max=half_open_max,
+        half_open_per_host=half_open_per_host,
+    )
+    await listener.serve(await _bind(host, port))
+    return listener
+
+
+async def _bind(host: str, port: int) -> list[socket.socket]:
+    """Listening sockets, all on one port: for a name, one for each of its addresses that this host has."""
+    if not host:
+        if socket.has_dualstack_ipv6():
+            return [socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)]
+        return [socket.create_server(("", port), backlog=1024)]
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    missing: OSError | None = None
+    for family, address in dict.fromkeys((entry[0], entry[4]) for entry in found):
+        bound = sockets[0].getsockname()[1] if sockets else port
+        try:
+            sockets.append(socket.create_server((address[0], bound, *address[2:]), family=family, backlog=1024))
+        except OSError as error:
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                for sock in sockets:
+                    sock.close()
+                raise
+            missing = error  # "localhost" names ::1 also where there is no IPv6
+    if not sockets:
+        raise missing or OSError(f"{host} has no address")
+    return sockets
+
+
+def _refusal(text: str) -> bytes:
+    body = one_line(text).encode() + b"\n"
+    head = f"HTTP/1.1 503 {one_line(text)}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode("ascii", "replace") + body
+
+
+def _network(host: str) -> str:
+    """What counts as one stranger: an IPv4 address, an IPv6 /64."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    return host if address.version == 4 else str(int(address) >> 64)

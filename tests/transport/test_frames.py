@@ -1,0 +1,137 @@
+"""FrameReader against websockets' core: the same stream, cut anywhere, gives the same messages and the same verdict."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from websockets.frames import Frame, Opcode
+from websockets.protocol import CLIENT, OPEN, SERVER, Protocol
+
+from peer_relay_socket.transport.frames import FrameReader
+
+MAX_SIZE = 70_000  # past 65,535, so that all three length forms are met
+
+
+class Outcome:
+    """What a stream came to: completed frames in order, and how the core ended."""
+
+    def __init__(self, core: Protocol) -> None:
+        self.core = core
+        self.messages: list[tuple[int, bool, bytes]] = []
+
+    def give(self, data: bytes) -> None:
+        self.core.receive_data(data)
+        for frame in self.core.events_received():
+            assert isinstance(frame, Frame)
+            self.messages.append((frame.opcode, frame.fin, bytes(frame.data)))
+
+    def verdict(self) -> tuple[object, object, object]:
+        return self.core.state, self.core.close_sent, self.core.close_rcvd
+
+
+def core(masked: bool) -> Protocol:
+    return Protocol(SERVER if masked else CLIENT, max_size=MAX_SIZE)
+
+
+def by_core(stream: bytes, masked: bool) -> Outcome:
+    outcome = Outcome(core(masked))
+    outcome.give(stream)
+    return outcome
+
+
+def by_reader(pieces: list[bytes], masked: bool) -> Outcome:
+    outcome = Outcome(core(masked))
+    reader = FrameReader(masked=masked, max_size=MAX_SIZE)
+    for piece in pieces:
+        plain, odd = reader.feed(memoryview(piece))
+        assert all(type(payload) is bytes for payload in plain)
+        start = 0
+        for position, raw in [*odd, (len(plain), b"")]:
+            if outcome.core.state is OPEN:  # as connection.py has it
+                outcome.messages += [(Opcode.BINARY, True, payload) for payload in plain[start:position]]
+            start = position
+            outcome.give(raw)
+    return outcome
+
+
+def cut(stream: bytes, places: list[int]) -> list[bytes]:
+    edges = sorted({0, len(stream), *(place % (len(stream) + 1) for place in places)})
+    return [stream[a:b] for a, b in pairwise(edges)]
+
+
+def serialized(frame: Frame, masked: bool) -> bytes:
+    return frame.serialize(mask=masked)
+
+
+sizes = st.one_of(st.integers(0, 300), st.sampled_from([125, 126, 127, 65_535, 65_536, MAX_SIZE, MAX_SIZE + 1]))
+data_frames = st.builds(
+    lambda opcode, size, fin: Frame(opcode, bytes(range(256)) * (size // 256) + bytes(size % 256), fin),
+    st.sampled_from([Opcode.BINARY, Opcode.BINARY, Opcode.BINARY, Opcode.TEXT, Opcode.CONT]),
+    sizes,
+    st.sampled_from([True, True, False]),
+)
+control_frames = st.builds(Frame, st.sampled_from([Opcode.PING, Opcode.PONG]), st.binary(max_size=125))
+close_frames = st.builds(lambda data: Frame(Opcode.CLOSE, data), st.sampled_from([b"", b"\x03\xe8bye", b"\x03"]))
+streams = st.lists(st.one_of(data_frames, data_frames, control_frames, close_frames), max_size=8)
+
+
+@settings(max_examples=300, deadline=None)
+@given(frames=streams, places=st.lists(st.integers(0, 400_000), max_size=12), masked=st.booleans())
+def test_reader_agrees_with_core_when_frames_are_cut_anywhere(
+    frames: list[Frame], places: list[int], masked: bool
+) -> None:
+    stream = b"".join(serialized(frame, masked) for frame in frames)
+    expected, got = by_core(stream, masked), by_reader(cut(stream, places), masked)
+    assert got.messages == expected.messages
+    assert got.verdict() == expected.verdict()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    frames=streams,
+    flips=st.lists(st.tuples(st.integers(0, 2000), st.integers(1, 255)), max_size=4),
+    tail=st.binary(max_size=40),
+    places=st.lists(st.integers(0, 400_000), max_size=6),
+    masked=st.booleans(),
+)
+def test_reader_agrees_with_core_when_bytes_are_wrong(
+    frames: list[Frame], flips: list[tuple[int, int]], tail: bytes, places: list[int], masked: bool
+) -> None:
+    stream = bytearray(b"".join(serialized(frame, masked) for frame in frames) + tail)
+    for place, bits in flips:
+        if stream:
+            stream[place % len(stream)] ^= bits
+    expected, got = by_core(bytes(stream), masked), by_reader(cut(bytes(stream), places), masked)
+    assert got.verdict() == expected.verdict()
+    assert got.messages == expected.messages
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_reader_gives_the_same_byte_by_byte(masked: bool) -> None:
+    frames = [
+        Frame(Opcode.BINARY, b""),
+        Frame(Opcode.BINARY, b"a" * 126),
+        Frame(Opcode.PING, b"now"),
+        Frame(Opcode.BINARY, b"b" * 3, fin=False),
+        Frame(Opcode.PING, b"between"),
+        Frame(Opcode.CONT, b"c" * 200),
+        Frame(Opcode.TEXT, "é".encode()),
+        Frame(Opcode.BINARY, b"d" * 65_536),
+        Frame(Opcode.CLOSE, b"\x03\xe8"),
+    ]
+    stream = b"".join(serialized(frame, masked) for frame in frames)
+    expected = by_core(stream, masked)
+    got = by_reader([stream[i : i + 1] for i in range(len(stream))], masked)
+    assert len(expected.messages) == len(frames)
+    assert (got.messages, got.verdict()) == (expected.messages, expected.verdict())
+
+
+def test_reader_holds_no_more_than_the_largest_frame_when_a_header_announces_more() -> None:
+    reader = FrameReader(masked=False, max_size=MAX_SIZE)
+    header = b"\x82\x7f" + (2**62).to_bytes(8)
+    plain, odd = reader.feed(memoryview(header))
+    assert (plain, odd) == ([], [(0, header)])
+    assert reader.feed(memoryview(bytes(1000))) == ([], [(0, bytes(1000))])
