@@ -17,6 +17,7 @@ from .errors import ConfigError
 EMBEDDED_PORT: Final = 7317
 """Loopback TCP port of the embedded node: below Linux's ephemeral range (32768), not in IANA's registry for TCP."""
 
+_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"", "0", "false", "no", "off"})
 
@@ -41,6 +42,8 @@ class PeerConfig:
     ice_servers: tuple[str, ...] = ()
     public_url: str | None = None
     """URL under which others can dial this peer, when it is not where it listens."""
+    log: int | None = None
+    """Log to stderr from this level on; None = leave logging to the program."""
     embedded: bool = False
     """Nothing was configured: find, or serve, the node on loopback."""
 
@@ -89,6 +92,7 @@ def peer_config(
         wrtc=wrtc,
         ice_servers=tuple(url.strip() for url in ice_servers),
         public_url=check_url(public_url, "public_url") if public_url else None,
+        log=_level(env.get("PEER_RELAY_LOG", "")),
         embedded=port is None and not checked,
     )
 
@@ -122,6 +126,13 @@ def _flag(text: str, setting: str) -> bool:
     if lowered in _FALSE:
         return False
     raise ConfigError(f"{setting}: {text!r} is neither on (1, true, yes) nor off (0, false, no)")
+
+
+def _level(text: str) -> int | None:
+    name = text.strip().lower()
+    if name and name not in _LEVELS:
+        raise ConfigError(f"PEER_RELAY_LOG: {text!r} is none of {', '.join(_LEVELS)}")
+    return _LEVELS.get(name)
 
 
 def _network(value: str | ipaddress.IPv4Network) -> ipaddress.IPv4Network:

@@ -88,12 +88,22 @@ class Driver:
 
     # --- life ------------------------------------------------------------------------------------------------
 
+    def _log_to_stderr(self, level: int) -> None:
+        log.setLevel(level)
+        if not log.handlers:
+            handler = logging.StreamHandler()
+            handler.setFormatter(logging.Formatter("%(asctime)s peer-relay %(levelname)s %(message)s"))
+            log.addHandler(handler)
+            log.propagate = False
+
     async def start(self) -> None:
         """Serve, if this peer serves, and begin to take part.
 
         Raises: OSError when the port cannot be served on.
         """
         config = self._host.config
+        if config.log is not None:
+            self._log_to_stderr(config.log)
         if config.port is not None:
             self._listener = await listen(self, config.host, config.port)
         self._engine = self._make_engine()
