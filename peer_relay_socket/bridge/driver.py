@@ -114,7 +114,9 @@ class Driver:
 
     def _make_engine(self) -> Engine:
         config = self._host.config
-        bootstrap = (EMBEDDED_URL,) if config.embedded else config.bootstrap
+        bootstrap = config.bootstrap
+        if config.embedded and self._listener is None:
+            bootstrap = (EMBEDDED_URL,)
         settings = EngineConfig(
             bootstrap=bootstrap,
             serves=self._listener is not None,
@@ -362,11 +364,12 @@ class Driver:
 
     def _settled(self, effect: Settled) -> None:
         if effect.collision and not self._host.identity.pinned:
-            log.info("= another peer has our IPv4 address: taking a new identity")
+            log.info("= another peer (%s) has our IPv4 address: taking a new identity", effect.collision.hex()[:8])
             self._rebirth()
             return
         if effect.collision:
-            log.warning("! another peer has our IPv4 address too: reach us by id, name or IPv6")
+            other = effect.collision.hex()[:8]
+            log.warning("! another peer (%s) has our IPv4 address too: reach us by id, name or IPv6", other)
         self._host.settled.set()
 
     def _rebirth(self) -> None:

@@ -110,9 +110,9 @@ class Writable:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """This peer is linked and has asked for its own short address; `collision` = somebody else has it too."""
+    """This peer is linked and has asked for its own short address; `collision` = who else has it too."""
 
-    collision: bool
+    collision: PeerId | None
 
 
 @dataclass(frozen=True, slots=True)

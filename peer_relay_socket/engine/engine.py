@@ -110,7 +110,7 @@ class Engine:
         self._core.now = now
         self._membership.start()
         if self._core.config.serves and not self._core.config.bootstrap:
-            self._settle(False)  # the first of a network: nobody to ask
+            self._settle(None)  # the first of a network: nobody to ask
 
     def serve(self, urls: tuple[str, ...], now: float) -> None:
         """We took the place that our bootstrap URLs name (the embedded node): others dial us now."""
@@ -120,7 +120,7 @@ class Engine:
         core.config.urls = urls
         self._membership.serve()
         self._router.links_changed()
-        self._settle(False)
+        self._settle(None)
 
     def leave(self, now: float) -> None:
         """Say goodbye to every neighbour."""
@@ -290,9 +290,9 @@ class Engine:
             self._membership.neighbours_heard(link, operand)
 
     def _own_address_answered(self, other: PeerId | None) -> None:
-        self._settle(other is not None)
+        self._settle(other)
 
-    def _settle(self, collision: bool) -> None:
+    def _settle(self, collision: PeerId | None) -> None:
         if not self._settled:
             self._settled = True
             self._core.effects.append(Settled(collision))

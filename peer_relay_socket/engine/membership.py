@@ -338,15 +338,17 @@ class Membership:
         if len(self._router.relays) < CLOSEST_LINKS:
             due = [b for b in self._bootstraps if b.peer_id not in self._links.by_id] + due
         waits = []
+        dialling = {candidate.dialling for candidate in (*self._bootstraps, *self._candidates.values())}
         for candidate in due:
             if candidate.dialling is not None:
                 continue
             if candidate.not_before > core.now:
                 waits.append(candidate.not_before)
                 continue
-            if any(url in (other.dialling for other in self._bootstraps) for url in candidate.urls):
+            if candidate.urls[0] in dialling:
                 continue
             candidate.dialling = candidate.urls[0]
+            dialling.add(candidate.dialling)
             core.effects.append(Dial(candidate.dialling, candidate.scope))
         self._shed()
         if self._review is not None:
@@ -369,6 +371,8 @@ class Membership:
 
     def expected(self, url: str) -> PeerId | None:
         """Return who should answer at `url`, when we dial a known contact."""
+        if any(bootstrap.dialling == url for bootstrap in self._bootstraps):
+            return None
         for candidate in self._candidates.values():
             if candidate.dialling == url:
                 return candidate.peer_id
