@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from websockets.exceptions import ProtocolError
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
-from websockets.protocol import OPEN, Protocol
+from websockets.protocol import OPEN, SEND_EOF, Protocol
 from websockets.typing import Subprotocol
 
 from .. import limits
@@ -362,7 +362,7 @@ class Connection(asyncio.BufferedProtocol):
         if transport is None:
             return
         for data in self._core.data_to_send():
-            if not data:
+            if data == SEND_EOF:
                 self._half_close(transport)
             elif self.full and not self._closing and self._overfull():
                 self.dropped += 1  # answers to pings; `send` asked before

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from ssl import SSLContext
 
 from websockets.http11 import Request, Response
+from websockets.protocol import SEND_EOF
 from websockets.server import ServerProtocol
 from websockets.typing import Origin, Subprotocol
 
@@ -93,8 +94,8 @@ class _Inbound(Connection):
         core = self._core
         assert isinstance(core, ServerProtocol)
         if core.close_expected():
-            if self._transport is not None and _REQUEST_LINE.match(head):
-                self._transport.write(_BAD_REQUEST)
+            if core.writes == [SEND_EOF] and _REQUEST_LINE.match(head):
+                core.writes.insert(0, _BAD_REQUEST)  # to what is HTTP but unreadable the core says nothing
             self._end("no WebSocket request")
         elif len(head) > limits.LINK_HANDSHAKE_MAX:
             core.send_response(core.reject(431, f"The request is larger than {limits.LINK_HANDSHAKE_MAX} bytes.\n"))

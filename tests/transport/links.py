@@ -104,7 +104,7 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(watched())
-    assert reported == []
+    assert reported == [], reported
 
 
 class RawClient:
@@ -198,27 +198,24 @@ async def raw_server(talk: Callable[[RawClient], Coroutine[Any, Any, None]], **o
     """A server that does what the test says to each connection. Gives its port."""
     tasks: set[asyncio.Task[None]] = set()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        client = RawClient(reader, writer)
+    async def serve(client: RawClient) -> None:
         try:
             await talk(client)
-        except asyncio.CancelledError:
-            pass
         finally:
-            tasks.discard(task)
             await client.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, **options)
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.create_task(serve(RawClient(reader, writer))))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, **options)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        for task in list(tasks):
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            assert outcome is None or isinstance(outcome, asyncio.CancelledError | asyncio.IncompleteReadError), outcome
 
 
 @contextlib.asynccontextmanager
