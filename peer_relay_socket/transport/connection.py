@@ -183,8 +183,8 @@ class Connection(asyncio.BufferedProtocol):
         try:
             transport = await self._start_tls(raw)
         except OSError as error:
-            # Before TLS stands asyncio tells nobody else that the connection is lost.
-            self.connection_lost(error)
+            # Before TLS stands asyncio tells nobody else that the connection is lost; its own errors may be empty.
+            self.connection_lost(error if error.args else None)
             return
         except asyncio.CancelledError:
             self.connection_lost(None)
