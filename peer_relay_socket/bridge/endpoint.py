@@ -55,7 +55,18 @@ class Nowhere:
         self.host = host
 
 
-Way: TypeAlias = "Flow | Local | Nowhere"
+class Group:
+    """A way to everybody who hears a broadcast or multicast address."""
+
+    __slots__ = ("form", "host", "port")
+
+    def __init__(self, host: str, port: int, form: int) -> None:
+        self.host = host
+        self.port = port
+        self.form = form
+
+
+Way: TypeAlias = "Flow | Local | Nowhere | Group"
 
 
 class Endpoint:
@@ -68,8 +79,18 @@ class Endpoint:
     __slots__ = (
         *("__weakref__", "_holders", "_inode", "broadcast", "family", "flows", "groups", "handle", "host", "inbox"),
         *("local", "mapped", "on_close", "options", "peer", "peer_place", "peer_port", "pending", "pinned", "port"),
-        *("port_pinned", "proto", "recverr", "reuse_addr", "reuse_port", "send_bound", "shut_write", "starved", "type"),
-        *("v6only", "writers"),
+        *(
+            "port_pinned",
+            "proto",
+            "recverr",
+            "reuse_addr",
+            "reuse_port",
+            "send_bound",
+            "settled",
+            "shut_write",
+            "starved",
+        ),
+        *("strict", "type", "v6only", "way", "writers"),
     )
 
     def __init__(self, host: Host, handle: object, family: int, type_: int, proto: int, hidden: _socket.socket) -> None:
@@ -94,6 +115,12 @@ class Endpoint:
         self.peer_port = 0
         self.reuse_addr = self.reuse_port = self.broadcast = self.v6only = self.recverr = False
         self.shut_write = False
+        self.strict = False
+        """Addresses outside the overlay get ENETUNREACH instead of silence (direct="error")."""
+        self.settled = False
+        """getsockname has waited for the host's id once."""
+        self.way: Way | None = None
+        """Where send() goes: the connected peer."""
         self.groups: set[str] = set()
         self.options: dict[OptionKey, int | bytes] = {}
         self.flows: dict[Address, Way] = {}
@@ -172,7 +199,8 @@ class Endpoint:
                     self.writers.wake_all()
 
     def _count(self) -> None:
-        self.pending = sum(cost(way.waiting[:]) for way in list(self.flows.values()) if isinstance(way, Flow))
+        ways = {*list(self.flows.values()), self.way}
+        self.pending = sum(cost(way.waiting[:]) for way in ways if isinstance(way, Flow))
 
     def has_room(self, sock: _socket.socket) -> bool:
         """Return whether one more datagram may wait; if not, the fd is unwritable until half the budget is free."""
@@ -185,6 +213,13 @@ class Endpoint:
             if self.inbox.observed:
                 self.inbox.readiness.plug(sock)
             return False
+
+    def observe(self, sock: _socket.socket) -> None:
+        """Keep the fd, which `sock` holds, truthful from now on."""
+        with self.inbox.lock:
+            self.inbox.observe(sock)
+            if self.starved:
+                self.inbox.readiness.plug(sock)
 
     def wait_for_room(self, timeout: float | None) -> bool:
         """Wait until more may be sent, at most `timeout` seconds. Returns: False when the time is up."""
@@ -216,6 +251,6 @@ def endpoint_of(fd: int) -> Endpoint | None:
     """Return the endpoint whose fd, or a duplicate of it, `fd` is; None if it is anything else, or not open."""
     try:
         status = os.fstat(fd)
-    except (OSError, OverflowError):
+    except (OSError, OverflowError, TypeError):
         return None
     return _by_inode.get((status.st_dev, status.st_ino))

@@ -221,6 +221,12 @@ class Inbox:
         self.dropped = 0
         self._held = 0  # what waits, or more: receivers do not count down, `put` counts again when this passes `bound`
 
+    def shut_down(self) -> None:
+        """Let blocked receives, now and later, return at once."""
+        with self.lock:
+            self.shut = True
+            self.alert()
+
     def put(self, source: Address | None, datagrams: list[bytes]) -> bool:
         """Let `datagrams` from `source` wait, in order; what passes `bound` is dropped and counted. Any thread.
 
@@ -294,9 +300,12 @@ class Inbox:
             self.settle(sock)
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait until a receive may return, at most `timeout` seconds. Returns: False when the time is up."""
+        """Wait until there is a datagram or an error, at most `timeout` seconds; may return early.
+
+        Returns: False when the time is up.
+        """
         with self.lock:
-            if self.readable():
+            if self.ready or self.error or self.closed:
                 return True
             queue = self.readers.enter()
         try:

@@ -108,10 +108,10 @@ class PortTable:
 
     def connect(self, endpoint: Endpoint, peer: Address, place: Place, port: int, source: Place, mapped: bool) -> None:
         """Let `endpoint`, bound by now, send to and hear only (`place`, `port`), whose spelling is `peer`; `source` is
-        the local address if none was chosen."""
+        the local address if there is none yet."""
         with self._lock:
             endpoint.peer, endpoint.peer_place, endpoint.peer_port = peer, place, port
-            if not endpoint.pinned:
+            if endpoint.local == WILDCARD:  # the first connect chooses; reconnecting keeps it, as Linux does
                 endpoint.local, endpoint.mapped = source, mapped
 
     def disconnect(self, endpoint: Endpoint) -> None:

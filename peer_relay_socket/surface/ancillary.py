@@ -1,0 +1,192 @@
+"""Control messages: what sendmsg takes and recvmsg gives.
+
+Lives here: checking the ones programs send, making the ones they asked for, UDP_SEGMENT. May not live here: sockets.
+
+Law: Linux's order and layout (ip_cmsg_send, udp_cmsg_send, ip_cmsg_recv, ip6_datagram_recv_ctl, put_cmsg). The overlay
+has no interfaces and no hop-by-hop headers: the index is that of loopback, the hop limit what a neighbour would see.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import ipaddress
+import struct
+import time
+from collections.abc import Iterable
+from operator import index
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from ..address import AF_PEER
+from ..bridge.endpoint import OWN, WILDCARD
+from ..bridge.ports import failure
+from .options import SEGMENT
+
+if TYPE_CHECKING:
+    from ..bridge.endpoint import Endpoint
+    from ..bridge.mailbox import Address
+
+Control: TypeAlias = "tuple[int, int, bytes]"
+
+_SOCKET: Final = int(_socket.SOL_SOCKET)
+_IP: Final = int(_socket.IPPROTO_IP)
+_IPV6: Final = int(_socket.IPPROTO_IPV6)
+_HEADER: Final = 16
+"""sizeof(struct cmsghdr)."""
+_MSG_CTRUNC: Final = int(_socket.MSG_CTRUNC)
+_KEPT_FLAGS: Final = int(_socket.MSG_CMSG_CLOEXEC)
+_HOP_LIMIT: Final = 64
+_LOOPBACK_INDEX: Final = 1
+_IP_CONTROLS: Final = {1: (1, 4), 2: (4,), 7: (0,), 8: (12,)}
+"""Which IP-level messages Linux takes (IP_TOS, IP_TTL, IP_RETOPTS, IP_PKTINFO) and how long they are; 0 = any."""
+_IPV6_CONTROLS: Final = {8: 4, 11: 4, 50: 20, 52: 4, 67: 4, 62: 4}
+"""IPv6-level: IPV6_PKTINFO, IPV6_HOPLIMIT, IPV6_TCLASS, IPV6_DONTFRAG."""
+_IPV6_OLD_SETS: Final = frozenset({2, 3, 4, 5, 54, 55, 57, 59})
+_SOCKET_CONTROLS: Final = {1: 0, 2: 0, 36: 4, 12: 4, 37: 4, 61: 8}
+"""Socket-level: SCM_RIGHTS and SCM_CREDENTIALS (ignored), SO_MARK, SO_PRIORITY, SO_TIMESTAMPING, SCM_TXTIME."""
+_MOST_SEGMENTS: Final = 128
+"""UDP_MAX_SEGMENTS."""
+
+
+def checked(ancdata: Iterable[Any]) -> list[Control]:
+    """Return sendmsg's control messages as (level, type, bytes). Raises: TypeError: in CPython's words."""
+    try:
+        items = list(ancdata)
+    except TypeError:
+        raise TypeError("sendmsg() argument 2 must be an iterable") from None
+    controls = []
+    for item in items:
+        try:
+            size = len(item)
+        except TypeError:
+            size = None
+        if size is None:
+            kind = type(item).__name__
+            raise TypeError(f"[sendmsg() ancillary data items]() argument must be 3-item sequence, not {kind}")
+        if size != 3:
+            raise TypeError(f"[sendmsg() ancillary data items]() argument must be sequence of length 3, not {size}")
+        level, kind, data = item
+        try:
+            raw = memoryview(data).tobytes()
+        except TypeError:
+            raise TypeError(f"a bytes-like object is required, not '{type(data).__name__}'") from None
+        controls.append((index(level), index(kind), raw))
+    return controls
+
+
+def segment_size(endpoint: Endpoint, controls: list[Control]) -> int:
+    """Check `controls` as the kernel does. Returns: the UDP_SEGMENT in force, 0 for none.
+
+    Raises: OSError: EINVAL for a message that Linux refuses.
+    """
+    remembered = endpoint.options.get(SEGMENT, 0)
+    segment = remembered if isinstance(remembered, int) else 0
+    for level, kind, data in controls:
+        if level == SEGMENT[0]:
+            if kind != SEGMENT[1] or len(data) != 2:
+                raise failure(errno.EINVAL)
+            segment = int(struct.unpack("@H", data)[0])
+        elif level == _SOCKET:
+            if kind not in _SOCKET_CONTROLS or (_SOCKET_CONTROLS[kind] and len(data) != _SOCKET_CONTROLS[kind]):
+                raise failure(errno.EINVAL)
+        elif level == _IP and endpoint.family == _socket.AF_INET:
+            if kind not in _IP_CONTROLS or (len(data) not in _IP_CONTROLS[kind] and kind != 7):
+                raise failure(errno.EINVAL)
+            if kind == 2 and not 1 <= struct.unpack("@i", data)[0] <= 255:
+                raise failure(errno.EINVAL)
+        elif level == _IPV6 and endpoint.family != _socket.AF_INET and kind not in _IPV6_OLD_SETS:
+            if kind not in _IPV6_CONTROLS or len(data) < _IPV6_CONTROLS[kind]:
+                raise failure(errno.EINVAL)
+            if kind in (52, 67) and not -1 <= struct.unpack("@i", data[:4])[0] <= 255:
+                raise failure(errno.EINVAL)
+    return segment
+
+
+def split(payload: bytes, segment: int) -> list[bytes]:
+    """Cut `payload` into datagrams of `segment` bytes, the last one shorter; 0 leaves it whole.
+
+    Raises: OSError: EINVAL for more than Linux's 128 pieces.
+    """
+    if not segment or len(payload) <= segment:
+        return [payload]
+    if len(payload) > segment * _MOST_SEGMENTS:
+        raise failure(errno.EINVAL)
+    return [payload[start : start + segment] for start in range(0, len(payload), segment)]
+
+
+def check_room(ancbufsize: int) -> None:
+    """Raise ValueError for what CPython refuses as an ancillary buffer size."""
+    if not 0 <= index(ancbufsize) <= 0x7FFFFFFF:
+        raise ValueError("invalid ancillary data buffer length")
+
+
+def received(endpoint: Endpoint, source: Address | None, room: int, flags: int) -> tuple[list[Control], int]:
+    """Return the control messages that fit in `room` bytes for a datagram from `source`, and recvmsg's flags so far."""
+    told = flags & _KEPT_FLAGS
+    wanted = endpoint.options
+    if not wanted or source is None:
+        return [], told
+    controls = []
+    for level, kind, data in _wanted(endpoint, source):
+        if room < _HEADER:
+            told |= _MSG_CTRUNC
+            continue
+        length = _HEADER + len(data)
+        if room < length:
+            told |= _MSG_CTRUNC
+            length = room
+        controls.append((level, kind, data[: length - _HEADER]))
+        room -= min(room, _HEADER + (len(data) + 7) // 8 * 8)
+    return controls, told
+
+
+def _wanted(endpoint: Endpoint, source: Address) -> Iterable[Control]:
+    on = endpoint.options.get
+    if on((_SOCKET, 35)):
+        nanos = time.time_ns()
+        yield (_SOCKET, 35, struct.pack("@ll", nanos // 10**9, nanos % 10**9))
+    elif on((_SOCKET, 29)):
+        micros = time.time_ns() // 1000
+        yield (_SOCKET, 29, struct.pack("@ll", micros // 10**6, micros % 10**6))
+    if on((_SOCKET, 40)) and endpoint.inbox.dropped:
+        yield (_SOCKET, 40, struct.pack("@I", endpoint.inbox.dropped & 0xFFFFFFFF))
+    if endpoint.family == AF_PEER:
+        return
+    here = _arrived_at(endpoint, source)
+    narrow = endpoint.family == _socket.AF_INET or (here.version == 6 and here.ipv4_mapped is not None)
+    if endpoint.family != _socket.AF_INET:
+        if on((_IPV6, 49)):
+            yield (_IPV6, 50, _sixteen(here) + struct.pack("@I", _LOOPBACK_INDEX))
+        if not narrow:
+            if on((_IPV6, 51)):
+                yield (_IPV6, 52, struct.pack("@i", _HOP_LIMIT))
+            if on((_IPV6, 66)):
+                yield (_IPV6, 67, struct.pack("@i", 0))
+            return
+    four = here if here.version == 4 else here.ipv4_mapped
+    assert isinstance(four, ipaddress.IPv4Address)
+    if on((_IP, 8)):
+        yield (_IP, 8, struct.pack("@i4s4s", _LOOPBACK_INDEX, four.packed, four.packed))
+    if on((_IP, 12)):
+        yield (_IP, 2, struct.pack("@i", _HOP_LIMIT))
+    if on((_IP, 13)):
+        yield (_IP, 1, b"\0")
+    if on((_IP, 20)):
+        yield (_IP, 20, struct.pack("@H", 2) + struct.pack("!H", endpoint.port) + four.packed + bytes(8))
+
+
+def _arrived_at(endpoint: Endpoint, source: Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return which of this host's addresses a datagram from `source` was sent to."""
+    ports = endpoint.host.ports
+    text = str(source[0])
+    mapped = text.startswith("::ffff:")
+    if endpoint.local not in (WILDCARD, OWN):
+        place = endpoint.local
+    else:
+        bare = text.removeprefix("::ffff:")
+        place = bare if bare == "::1" or bare.startswith("127.") else OWN
+    return ipaddress.ip_address(str(ports.spell(endpoint, place, 0, mapped=mapped)[0]))
+
+
+def _sixteen(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bytes:
+    return ip.packed if ip.version == 6 else bytes(10) + b"\xff\xff" + ip.packed

@@ -1,0 +1,341 @@
+"""getsockopt and setsockopt as a table: honoured, remembered, or refused with the kernel's errno.
+
+Lives here: one `Rule` per option that Linux has for UDP sockets, probed on Linux 6.18. May not live here: what honoured
+options do (the endpoint, ancillary.py, sending.py read them).
+
+Law: what an option is set to is what it reports, in the kernel's form; one that means nothing to an overlay is
+remembered and nothing more.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address
+from operator import index
+from typing import Any, Final, TypeAlias
+
+from ..address import AF_PEER
+from ..bridge.endpoint import Endpoint
+from ..bridge.ports import failure
+from ..limits import RECEIVE_BUFFER_LEAST, SEND_BUFFER_LEAST, SOCKET_BUFFER, SOCKET_BUFFER_MOST
+
+Value: TypeAlias = "int | bytes"
+Key: TypeAlias = "tuple[int, int]"
+
+_SOCKET: Final = int(_socket.SOL_SOCKET)
+_IP: Final = int(_socket.IPPROTO_IP)
+_IPV6: Final = int(_socket.IPPROTO_IPV6)
+_UDP: Final = int(_socket.IPPROTO_UDP)
+SEGMENT: Final[Key] = (_UDP, 103)
+"""UDP_SEGMENT."""
+MULTICAST_LOOP: Final[Key] = (_IP, 34)
+MULTICAST_LOOP6: Final[Key] = (_IPV6, 19)
+_MOST_ASKED: Final = SOCKET_BUFFER_MOST // 2
+_INT: Final = struct.Struct("@i")
+_LONGEST: Final = 1024
+"""CPython's bound on getsockopt's buflen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How one option behaves."""
+
+    default: Value = 0
+    accept: Callable[[int], int] | None = None
+    """What a number becomes; raises the kernel's errno. None: the option takes a structure of `size` bytes."""
+    size: int = 4
+    read: Callable[[Endpoint], Value] | None = None
+    """Where the value is, if not among the remembered ones."""
+    write: Callable[[Endpoint, Any], None] | None = None
+    refused: int = 0
+    """errno of setting it."""
+    unreadable: int = 0
+    """errno of getting it."""
+
+
+def _flag(value: int) -> int:
+    return int(value != 0)
+
+
+def _any(value: int) -> int:
+    return value
+
+
+def _byte(value: int) -> int:
+    return value & 0xFF
+
+
+def _within(low: int, high: int, usual: int | None, value: int) -> int:
+    """Accept low..high; -1 means `usual`."""
+    if value == -1 and usual is not None:
+        return usual
+    if not low <= value <= high:
+        raise failure(errno.EINVAL)
+    return value
+
+
+def _attribute(name: str) -> Rule:
+    """A flag that is an attribute of the endpoint."""
+    return Rule(0, _flag, read=lambda end: int(getattr(end, name)), write=lambda end, on: setattr(end, name, bool(on)))
+
+
+def _range(low: int, high: int, default: int, usual: int | None = None) -> Rule:
+    return Rule(default, partial(_within, low, high, usual))
+
+
+def _buffer(value: int, least: int) -> int:
+    """Double what is asked for, as sock_setsockopt does; negative numbers are large there."""
+    return max(least, 2 * min(value % (1 << 32), _MOST_ASKED))
+
+
+def _set_receive_buffer(endpoint: Endpoint, size: int) -> None:
+    endpoint.options[_SOCKET, int(_socket.SO_RCVBUF)] = size
+    endpoint.inbox.bound = size
+
+
+def _set_v6only(endpoint: Endpoint, on: int) -> None:
+    if endpoint.port:
+        raise failure(errno.EINVAL)
+    endpoint.v6only = bool(on)
+    endpoint.flows.clear()
+
+
+def _set_device(endpoint: Endpoint, name: bytes) -> None:
+    text = name.partition(b"\0")[0]
+    if text:
+        try:
+            _socket.if_nametoindex(text.decode("ascii", "replace"))
+        except OSError:
+            raise failure(errno.ENODEV) from None
+    endpoint.options[_SOCKET, int(_socket.SO_BINDTODEVICE)] = text + b"\0" if text else b""
+
+
+def _membership(join: bool, wide: bool, endpoint: Endpoint, request: bytes) -> None:
+    """IP_ADD_MEMBERSHIP and its like: struct ip_mreq, ip_mreqn or ipv6_mreq."""
+    if len(request) < (20 if wide else 8):
+        raise failure(errno.EINVAL)
+    group = IPv6Address(request[:16]) if wide else IPv4Address(request[:4])
+    if not group.is_multicast:
+        raise failure(errno.EINVAL)
+    known = str(group) in endpoint.groups
+    if known is join:
+        raise failure(errno.EADDRINUSE if join else errno.EADDRNOTAVAIL)
+    (endpoint.groups.add if join else endpoint.groups.discard)(str(group))
+
+
+def _multicast_interface(endpoint: Endpoint, request: bytes) -> None:
+    """IP_MULTICAST_IF: every address is taken for ours; a number that is no interface is refused."""
+    if len(request) == _INT.size and request[:1] == b"\0" and request != bytes(4):
+        raise failure(errno.EADDRNOTAVAIL)
+    endpoint.options[_IP, 32] = request[-4:] if len(request) == 4 else request[4:8]
+
+
+_BOOL: Final = Rule(0, _flag)
+_NUMBER: Final = Rule(0, _any)
+_ON: Final = Rule(1, _flag)
+_READ_ONLY: Final = errno.ENOPROTOOPT
+_TTL: Final = _range(1, 255, 64, 64)
+_HOPS: Final = _range(0, 255, 64, 64)
+_ONE_HOP: Final = _range(0, 255, 1, 1)
+_NO_SOURCES: Final = Rule(refused=errno.EINVAL, unreadable=errno.ENOPROTOOPT)
+_DISCOVER: Final = _range(0, 5, 1)
+
+
+def _group(*, join: bool, wide: bool) -> Rule:
+    write = partial(_membership, join, wide)
+    return Rule(size=20 if wide else 8, write=write, unreadable=errno.ENOPROTOOPT)
+
+
+_SOCKET_RULES: Final[dict[int, Rule]] = {
+    **dict.fromkeys((1, 5, 9, 10, 11, 29, 35, 40, 41, 43, 44, 45, 69, 75), _BOOL),
+    **dict.fromkeys((12, 36), _NUMBER),
+    14: Rule(0, lambda value: 0),  # SO_BSDCOMPAT
+    2: _attribute("reuse_addr"),
+    15: _attribute("reuse_port"),
+    6: _attribute("broadcast"),
+    3: Rule(read=lambda end: end.type, refused=_READ_ONLY),
+    38: Rule(read=lambda end: end.proto, refused=_READ_ONLY),
+    39: Rule(read=lambda end: end.family, refused=_READ_ONLY),
+    30: Rule(0, refused=_READ_ONLY),  # SO_ACCEPTCONN
+    4: Rule(read=lambda end: end.inbox.take_error(), refused=_READ_ONLY),
+    7: Rule(
+        read=lambda end: end.send_bound,
+        accept=lambda value: _buffer(value, SEND_BUFFER_LEAST),
+        write=lambda end, size: setattr(end, "send_bound", size),
+    ),
+    8: Rule(SOCKET_BUFFER, lambda value: _buffer(value, RECEIVE_BUFFER_LEAST), write=_set_receive_buffer),
+    32: Rule(
+        accept=lambda value: _buffer(value, SEND_BUFFER_LEAST),
+        write=lambda end, size: setattr(end, "send_bound", size),
+        unreadable=errno.ENOPROTOOPT,
+    ),
+    33: Rule(
+        accept=lambda value: _buffer(value, RECEIVE_BUFFER_LEAST),
+        write=_set_receive_buffer,
+        unreadable=errno.ENOPROTOOPT,
+    ),
+    13: Rule(bytes(8), size=8),  # SO_LINGER
+    16: Rule(refused=errno.EOPNOTSUPP, unreadable=errno.EOPNOTSUPP),
+    34: Rule(refused=errno.EOPNOTSUPP, unreadable=errno.EOPNOTSUPP),
+    17: Rule(struct.pack("@iii", 0, -1, -1), refused=_READ_ONLY),  # SO_PEERCRED
+    18: Rule(1, lambda value: (value if value > 0 else 0x7FFFFFFF) if value else 1),  # SO_RCVLOWAT
+    19: Rule(1, refused=_READ_ONLY),  # SO_SNDLOWAT
+    20: Rule(bytes(16), size=16),  # SO_RCVTIMEO
+    21: Rule(bytes(16), size=16),  # SO_SNDTIMEO
+    25: Rule(b"", size=0, write=_set_device),
+    37: Rule(0, partial(_within, 0, 0xFFFF, None)),  # SO_TIMESTAMPING
+    42: Rule(-1, _any),  # SO_PEEK_OFF
+    46: Rule(0, partial(_within, 0, 0x7FFFFFFF, None)),  # SO_BUSY_POLL
+    47: Rule(-1, _any),  # SO_MAX_PACING_RATE
+    49: Rule(-1, _any),  # SO_INCOMING_CPU
+    56: Rule(0, refused=_READ_ONLY),  # SO_INCOMING_NAPI_ID
+}
+_IP_RULES: Final[dict[int, Rule]] = {
+    **dict.fromkeys((6, 7, 8, 12, 13, 15, 18, 19, 20, 23, 24, 25), _BOOL),
+    1: Rule(0, _byte),  # IP_TOS
+    2: _TTL,
+    3: Rule(0, refused=_READ_ONLY),  # IP_HDRINCL
+    4: Rule(b"", size=0),  # IP_OPTIONS
+    5: Rule(0, refused=errno.EINVAL),  # IP_ROUTER_ALERT
+    10: _DISCOVER,
+    11: _attribute("recverr"),
+    14: Rule(refused=_READ_ONLY, unreadable=errno.ENOTCONN),  # IP_MTU
+    17: _NO_SOURCES,
+    21: _range(0, 255, 0),  # IP_MINTTL
+    22: Rule(0, refused=_READ_ONLY),
+    26: _range(0, 1, 0),
+    32: Rule(bytes(4), size=4, write=_multicast_interface),
+    33: _ONE_HOP,
+    34: _ON,  # IP_MULTICAST_LOOP
+    35: _group(join=True, wide=False),
+    36: _group(join=False, wide=False),
+    **dict.fromkeys((37, 38, 39, 40, 42, 43, 44, 45, 46, 47), _NO_SOURCES),
+    49: _range(0, 1, 1),  # IP_MULTICAST_ALL
+    50: Rule(0, lambda value: _refuse_unless_zero(value, errno.EADDRNOTAVAIL)),  # IP_UNICAST_IF
+    51: Rule(0, _any),
+    52: Rule(0, refused=_READ_ONLY),
+}
+_IPV6_RULES: Final[dict[int, Rule]] = {
+    **dict.fromkeys((2, 3, 4, 5, 8, 11, 30, 33, 49, 51, 53, 56, 58, 60, 62, 66, 74, 75, 77, 78), _BOOL),
+    16: _HOPS,
+    17: Rule(0, lambda value: _interface(value)),
+    18: _ONE_HOP,
+    19: _range(0, 1, 1),
+    20: _group(join=True, wide=True),
+    21: _group(join=False, wide=True),
+    22: Rule(0, refused=_READ_ONLY),
+    23: _DISCOVER,
+    24: Rule(refused=errno.EINVAL, unreadable=errno.ENOTCONN),  # IPV6_MTU
+    25: _attribute("recverr"),
+    26: Rule(0, _flag, read=lambda end: int(end.v6only), write=_set_v6only),
+    27: _group(join=True, wide=True),
+    28: _group(join=False, wide=True),
+    29: _ON,  # IPV6_MULTICAST_ALL
+    31: _range(0, 1, 0),
+    50: Rule(refused=errno.EINVAL, unreadable=errno.ENOPROTOOPT),
+    **dict.fromkeys((54, 55, 57, 59), Rule(b"", refused=errno.EINVAL)),
+    61: Rule(refused=_READ_ONLY, unreadable=errno.ENOTCONN),  # IPV6_PATHMTU
+    67: _range(0, 255, 0, 0),
+    70: _ON,
+    73: _range(0, 255, 0),
+    76: Rule(0, lambda value: _refuse_unless_zero(value, errno.EADDRNOTAVAIL)),
+}
+_UDP_RULES: Final[dict[int, Rule]] = {
+    **dict.fromkeys((1, 101, 102, 104), _BOOL),
+    10: Rule(0, refused=_READ_ONLY),
+    100: Rule(0, lambda value: value if value in (0, 2) else _refuse_unless_zero(value, errno.ENOPROTOOPT)),
+    103: _range(0, 0xFFFF, 0),
+}
+_RULES: Final = {_SOCKET: _SOCKET_RULES, _IP: _IP_RULES, _IPV6: _IPV6_RULES, _UDP: _UDP_RULES}
+
+
+def _refuse_unless_zero(value: int, code: int) -> int:
+    if value:
+        raise failure(code)
+    return 0
+
+
+def _interface(number: int) -> int:
+    if number and number not in dict(_socket.if_nameindex()):
+        raise failure(errno.ENODEV)
+    return number
+
+
+def get(sock: _socket.socket, endpoint: Endpoint, level: int, name: int, buflen: int | None) -> int | bytes:
+    """Return an option's value as getsockopt(2) and CPython do: a number, or at most `buflen` bytes.
+
+    Raises: OSError: ENOPROTOOPT, EOPNOTSUPP, and what the option says.
+    """
+    if buflen is not None and not 0 <= index(buflen) <= _LONGEST:
+        raise OSError("getsockopt buflen out of range")
+    rule = _rule(endpoint, index(level), index(name))
+    if rule is None:
+        known = level in (_SOCKET, _IP, _UDP) or endpoint.family != _socket.AF_INET
+        raise failure(errno.ENOPROTOOPT if known else errno.EOPNOTSUPP)
+    if rule.unreadable:
+        raise failure(rule.unreadable)
+    value = rule.default if rule.read is None else rule.read(endpoint)
+    value = endpoint.options.get((level, name), value)
+    if (level, name) == (_SOCKET, _socket.SO_ERROR):
+        endpoint.inbox.settle(sock)
+    raw = value if isinstance(value, bytes) else _INT.pack(value)
+    if not buflen:
+        return _INT.unpack(raw[:4].ljust(4, b"\0"))[0] if isinstance(value, bytes) else value
+    if level == _IP and buflen < _INT.size and isinstance(value, int) and 0 <= value <= 255:
+        return raw[:1]
+    return raw[:buflen]
+
+
+def put(
+    sock: _socket.socket, endpoint: Endpoint, level: int, name: int, value: object, length: tuple[int, ...]
+) -> None:
+    """Set an option as setsockopt(2) and CPython do.
+
+    Raises: OSError: ENOPROTOOPT, EINVAL (too short, out of range), and what the option says. TypeError.
+    """
+    level, name = index(level), index(name)
+    raw = _raw(sock, level, name, value, length)
+    rule = _rule(endpoint, level, name)
+    if rule is None:
+        raise failure(errno.ENOPROTOOPT)
+    if level == _SOCKET and rule.refused != _READ_ONLY and len(raw) < _INT.size and name != _socket.SO_BINDTODEVICE:
+        raise failure(errno.EINVAL)
+    if rule.refused:
+        raise failure(rule.refused)
+    if rule.accept is None:
+        if len(raw) < rule.size:
+            raise failure(errno.EINVAL)
+        chosen: Value = raw[: rule.size] if rule.size and rule.write is None else raw
+    else:
+        if len(raw) < _INT.size and (level != _IP or not raw):
+            raise failure(errno.EINVAL)
+        chosen = rule.accept(_INT.unpack(raw[:4])[0] if len(raw) >= _INT.size else raw[0])
+    if rule.write is None:
+        endpoint.options[level, name] = chosen
+    else:
+        rule.write(endpoint, chosen)
+
+
+def _raw(sock: _socket.socket, level: int, name: int, value: object, length: tuple[int, ...]) -> bytes:
+    if length:
+        if value is not None:
+            _socket.socket.setsockopt(sock, level, name, value, *length)  # type: ignore[call-overload]  # raises
+        raise failure(errno.EFAULT)
+    if isinstance(value, int) and -(1 << 31) <= value < 1 << 31:
+        return _INT.pack(value)
+    try:
+        return memoryview(value).tobytes()  # type: ignore[arg-type]  # that is what is being found out
+    except TypeError:
+        kind = type(value).__name__
+        raise TypeError(f"a bytes-like object is required, not '{kind}'") from None
+
+
+def _rule(endpoint: Endpoint, level: int, name: int) -> Rule | None:
+    if level == _IPV6 and endpoint.family not in (_socket.AF_INET6, AF_PEER):
+        return None
+    return _RULES.get(level, {}).get(name)
