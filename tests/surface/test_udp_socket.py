@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from peer_relay_socket.address import AF_PEER
+from peer_relay_socket.bridge.host import Host
 from peer_relay_socket.surface.udp_socket import Socket
 
 FAR = "100.127.255.1"
@@ -19,6 +20,13 @@ def pair():
         server.bind(("127.0.0.1", 0))
         client.bind(("127.0.0.1", 0))
         yield client, server
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    """No network: what goes to other peers stays in the outbox."""
+    monkeypatch.setattr(Host, "start", lambda self: None)
+    monkeypatch.setattr(Host, "settle", lambda self, timeout: self.peer_id)
 
 
 def own(family: int = socket.AF_INET) -> str:
