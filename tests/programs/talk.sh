@@ -20,7 +20,7 @@ read -r id ipv4 ipv6 <<END
 $(peer-relay id "$work/server.key")
 END
 echo "server | is $ipv4, $ipv6 and $id.peer"
-sed 's/^/server | /' <"$work/server" & started="$! $started"
+sed -u 's/^/server | /' <"$work/server" & # ends when the server does
 PEER_RELAY_IDENTITY="$work/server.key" peer-relay run "$scripts/echo_server.py" 0.0.0.0 9000 >"$work/server" &
 started="$! $started"
 
