@@ -80,6 +80,9 @@ class FrameReader:
             first = data[offset]
             length = data[offset + 1] ^ mask_bit
             body = offset + 2
+            if first not in _KNOWN or length > 127:  # or masked and must not be, or the reverse
+                self._raw = True
+                break
             if length == 126:
                 body = offset + 4
                 if left < 4:
@@ -92,9 +95,7 @@ class FrameReader:
                     self._need = 10
                     return offset
                 length = int.from_bytes(data[offset + 2 : body])
-            elif length > 127:  # masked and must not be, or the reverse
-                length = max_size + 1
-            if length > max_size or first not in _KNOWN:
+            if length > max_size:
                 self._raw = True
                 break
             body += mask_size
