@@ -123,9 +123,10 @@ CONTROL_RATE: Final = 200.0
 """NO_ROUTE and NO_SESSION notices a peer sends per second."""
 
 # --- resolving -------------------------------------------------------------------------------------------------
-RESOLVE_RETRY: Final = 0.4
-RESOLVE_TRIES: Final = 4
-"""Attempts at an unanswered address; then EHOSTUNREACH, after about 2 s (ARP gives up after 3)."""
+RESOLVE_RETRY: Final = 0.1
+RESOLVE_TRIES: Final = 5
+"""Attempts at an unanswered address, the waits between them doubling (two programs that start together find each other
+at the first or second); then EHOSTUNREACH, after 3.1 s (ARP gives up after 3)."""
 MAX_PINNED: Final = 8_192
 """Addresses remembered with the id they stand for."""
 MAX_RESOLVING: Final = 256

@@ -101,7 +101,7 @@ class Resolver:
         core = self._core
         if not self._links.by_id:
             return  # link_up will come back; those who wait have limits of their own
-        if question.tries >= RESOLVE_TRIES or (question.final and question.tries > 1):
+        if question.tries >= RESOLVE_TRIES or (question.final and question.tries > 3):
             self._answer(prefix, question)
             return
         for link in self._links.by_id.values():
@@ -118,8 +118,9 @@ class Resolver:
                 return
         else:
             self._router.send(data, prefix.value, variant)
+        wait = RESOLVE_RETRY * (1 << question.tries)
         question.tries += 1
-        question.timer = core.timers.at(core.now + RESOLVE_RETRY, self._ask, prefix, question)
+        question.timer = core.timers.at(core.now + wait, self._ask, prefix, question)
 
     def matches(self, prefix: Prefix, asker: PeerId) -> list[PeerId]:
         """Return the neighbours, ourselves included, that `prefix` may mean to `asker`."""
