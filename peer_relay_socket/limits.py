@@ -169,6 +169,8 @@ START_TIME: Final = 5.0
 """Seconds that a peer which is told to serve may take to listen."""
 EXIT_TIME: Final = 5.0
 """Seconds that the end of a program may be held up to get out what sendto accepted (SO_LINGER's spirit)."""
+JOIN_TIME: Final = 2.0
+"""Seconds that `peer-relay node` waits for its first link before it says who it is; its bootstrap may be down."""
 DIAL_TIME: Final = 10.0
 """Seconds for name resolution, TCP, TLS and the WebSocket handshake together."""
 DRAIN_BURST: Final = 1024 * 1024

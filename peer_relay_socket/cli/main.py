@@ -15,7 +15,9 @@ from typing import Final, NoReturn
 from .arguments import Arguments
 
 COMMANDS: Final = {
+    "node": ("peer_relay_socket.cli.node", "serve as a relay node until interrupted"),
     "id": ("peer_relay_socket.cli.identity", "show the id and addresses of a key file, making it if absent"),
+    "run": ("peer_relay.runner", "run a Python program with its UDP sockets in the relay network"),
 }
 """Name -> module with a function ``command(arguments: list[str]) -> int``, and one line of help."""
 
@@ -58,7 +60,3 @@ def _version() -> str:
         return importlib.metadata.version("peer-relay-socket")
     except importlib.metadata.PackageNotFoundError:
         return "(not installed)"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,7 +18,7 @@ from peer_relay_socket.identity import Identity
 def peer_relay(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
     return subprocess.run(
-        [sys.executable, "-m", "peer_relay_socket.cli.main", *arguments],
+        [sys.executable, "-m", "peer_relay", *arguments],
         cwd=cwd,
         env=clean | environment,
         capture_output=True,
@@ -52,12 +52,25 @@ def test_id_makes_a_private_key_file_and_names_it(tmp_path: Path) -> None:
         (["id", "broken.key"], {}, "broken.key: key file: not an unencrypted Ed25519 key"),
         (["id", "open.key"], {}, "open.key: key file: others can read it"),
         (["id", "new.key"], {"PEER_RELAY_IPV4_NETWORK": "100.64.0.0/33"}, "ipv4_network"),
+        (["run"], {}, "which program"),
+        (["run", "-m"], {}, "-m"),
+        (["run", "--direct", "x.py"], {}, "--direct"),
+        (["run", "absent.py"], {}, "can't open file 'absent.py'"),
+        (["run", "-m", "no_such_module"], {}, "no module named no_such_module"),
+        (["run", "-m", "no_such.module"], {}, "no module named no_such.module"),
+        (["run", "-m", "email"], {}, "email is a package without a __main__ module"),
+        (["run", "."], {}, "can't find '__main__'"),
+        (["run", "--bootstrap", "http://a.example", "x.py"], {}, "'http://a.example' is not a ws:// or wss:// URL"),
+        (["run", "--identity", "open.key", "x.py"], {}, "others can read it"),
+        (["run", "x.py"], {"PEER_RELAY_IDENTITY": "broken.key"}, "not an unencrypted Ed25519 key"),
+        (["run", "x.py"], {"PEER_RELAY_PORT": "http"}, "PEER_RELAY_PORT: 'http' is not a port"),
     ],
     ids=" ".join,
 )
 def test_bad_input_gets_one_line_and_status_2(
     tmp_path: Path, arguments: list[str], environment: dict[str, str], complaint: str
 ) -> None:
+    (tmp_path / "x.py").write_text("print('ran')\n")
     (tmp_path / "broken.key").write_text("no key\n")
     (tmp_path / "broken.key").chmod(0o600)
     Identity.load_or_create(str(tmp_path / "open.key"))
@@ -69,7 +82,7 @@ def test_bad_input_gets_one_line_and_status_2(
     assert complaint in refused.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["id", "--help"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["--help"], ["id", "--help"], ["run", "--help"]], ids=" ".join)
 def test_help_is_no_error(tmp_path: Path, arguments: list[str]) -> None:
     helped = peer_relay(*arguments, cwd=tmp_path)
     assert (helped.returncode, helped.stderr) == (0, "")

@@ -1,0 +1,66 @@
+"""`peer-relay node`: a peer whose job is relaying. Lives here: its options and its life as a process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+
+from ..errors import ConfigError
+from ..limits import JOIN_TIME
+from ..surface.peer import Peer
+from .arguments import Arguments
+
+
+def command(arguments: list[str]) -> int:
+    """Serve until SIGINT or SIGTERM, after printing ``node <40-hex id> <ipv4> ws://H:P``.
+
+    Raises: SystemExit with status 2 and one line: a port in use, a wrong URL, a key file that is broken or that
+    others can read, a PEER_RELAY_* variable that cannot mean anything.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.port is None and not os.environ.get("PEER_RELAY_PORT"):
+        options.port = 0
+    stop = {signal.SIGINT, signal.SIGTERM}
+    # Blocked before any thread starts, so every thread inherits it and sigwait below is the only taker.
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, stop)
+    try:
+        peer = Peer(
+            host=options.host,
+            port=options.port,
+            bootstrap=tuple(options.bootstrap),
+            identity=options.identity,
+            npm_peers=options.npm_peers,
+            public_url=options.public_url,
+        )
+        try:
+            if options.bootstrap:  # an id that is in no key file may still change until the first link is up
+                peer.wait_connected(JOIN_TIME)
+            print("node", peer.id.hex(), peer.address, peer.url, flush=True)
+            signal.sigwait(stop)
+        finally:
+            peer.destroy()
+    except socket.gaierror as error:
+        parser.error(f"--host {options.host}: {error.strerror}")
+    except (ConfigError, OSError) as error:
+        parser.refuse(error)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+    return 0
+
+
+def _parser() -> Arguments:
+    parser = Arguments(
+        prog="peer-relay node",
+        description="Serve as a relay node until interrupted. Prints one line when ready: node ID IPV4 URL.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", metavar="H", help="interface to serve on (default 127.0.0.1)")
+    parser.add_argument(
+        "--port", type=int, metavar="P", help="TCP port; 0 = any free one (default: PEER_RELAY_PORT, 0)"
+    )
+    parser.add_argument("--bootstrap", action="append", default=[], metavar="URL", help="peer to join through")
+    parser.add_argument("--identity", metavar="FILE", help="key file, made if absent (default: a fresh key)")
+    parser.add_argument("--npm-peers", action="store_true", default=None, help="accept npm peers, which have no keys")
+    parser.add_argument("--public-url", metavar="URL", help="URL under which others can dial this node")
+    return parser
