@@ -1,1 +1,41 @@
-"""UDP sockets over a peer-to-peer relay network: the public names, nothing else."""
+"""UDP sockets over a peer-to-peer relay network: the public names, nothing else.
+
+Each loads what it needs when it is first used, so that importing this is cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .address import AF_PEER as AF_PEER
+    from .errors import ConfigError as ConfigError
+    from .errors import IdentityError as IdentityError
+    from .errors import PeerClosedError as PeerClosedError
+    from .errors import PeerRelayError as PeerRelayError
+    from .surface.peer import Peer as Peer
+    from .surface.udp_socket import Socket as Socket
+
+_HOMES = {
+    "AF_PEER": ".address",
+    "ConfigError": ".errors",
+    "IdentityError": ".errors",
+    "Peer": ".surface.peer",
+    "PeerClosedError": ".errors",
+    "PeerRelayError": ".errors",
+    "Socket": ".surface.udp_socket",
+}
+
+__all__ = ["AF_PEER", "ConfigError", "IdentityError", "Peer", "PeerClosedError", "PeerRelayError", "Socket"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(_import_module(_HOMES[name], __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
