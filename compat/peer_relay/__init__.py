@@ -11,7 +11,9 @@ Law: importing this costs no more than importing `socket`; the overlay loads wit
 from __future__ import annotations
 
 import socket as _stdlib
+from importlib import import_module as _import_module
 from socket import *  # noqa: F403 - every public name, whichever Python runs
+from typing import TYPE_CHECKING
 
 from peer_relay_socket.address import AF_PEER as AF_PEER
 
@@ -23,9 +25,37 @@ from .names import gethostbyname as gethostbyname
 from .names import gethostbyname_ex as gethostbyname_ex
 from .names import getnameinfo as getnameinfo
 
+if TYPE_CHECKING:
+    from .patching import patch as patch
+    from .patching import unpatch as unpatch
+    from .sockets import SocketType as SocketType  # type: ignore[assignment]
+    from .sockets import fromfd as fromfd  # type: ignore[assignment]
+    from .sockets import socket as socket
+
+_LAZY = {
+    "SocketType": ".sockets",
+    "fromfd": ".sockets",
+    "socket": ".sockets",
+    "patch": ".patching",
+    "unpatch": ".patching",
+}
+
 for _name in vars(_stdlib):  # names that the stdlib does not export but programs use: EAGAIN, EBADF, ...
     if not _name.startswith("_"):
         globals().setdefault(_name, getattr(_stdlib, _name))
+for _name in _LAZY:
+    globals().pop(_name, None)
 del _name
 
-__all__ = [*sorted({*_stdlib.__all__, "AF_PEER"})]
+__all__ = [*sorted({*_stdlib.__all__, *_LAZY, "AF_PEER"})]
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        value = globals()[name] = getattr(_import_module(_LAZY[name], __name__), name)
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -127,7 +127,9 @@ def lock() -> threading.Lock:
 
 
 @atexit.register
-def _stop_at_exit() -> None:
+def stop_current() -> None:
+    """Stop this process's runtime, if it has one: what the end of a process needs. Waits EXIT_TIME at most for each
+    peer; any thread but the relay's."""
     runtime = Runtime._current
     if runtime is not None and runtime.pid == os.getpid():
         runtime.stop(EXIT_TIME)

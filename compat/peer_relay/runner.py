@@ -1,0 +1,115 @@
+"""`peer-relay run`: a Python program as `__main__`, its UDP sockets in the relay network.
+
+Lives here: the command line, and what must hold before the program starts and when it ends. May not live here: how a
+program is found and executed (program), what a socket does (sockets), which are refused (guard).
+
+Law: what the program sent is on its way before the process ends, and the end waits for that only so long.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final, NoReturn
+
+from peer_relay_socket.cli.arguments import Arguments
+from peer_relay_socket.config import peer_config
+from peer_relay_socket.errors import ConfigError, IdentityError
+
+from . import program
+
+_TAKES_VALUE: Final = ("--bootstrap", "--identity")
+
+
+def command(arguments: list[str]) -> int:
+    """Run a program and return 0 when it returns.
+
+    Raises: SystemExit with status 2 and one line for bad input; whatever the program raises, with our frames hidden
+    from what the interpreter then prints.
+    """
+    own, words = _split(arguments)
+    parser = _parser()
+    options = parser.parse_args(own)
+    if options.module is None and not words:
+        parser.error("which program? give SCRIPT or -m MODULE")
+    _configure(parser, options.bootstrap, options.identity)
+    _redirect_udp(allow_direct=options.allow_direct)
+    _flush_at_exit()
+    try:
+        if options.module is None:
+            program.run_path(words)
+        else:
+            program.run_module(options.module, words)
+    except program.NoProgramError as error:
+        parser.refuse(error)
+    return 0
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Part our options from the program and its own: all after SCRIPT, or after ``-m MODULE``, is the program's."""
+    i = 0
+    while i < len(arguments):
+        word = arguments[i]
+        if word == "--":
+            return arguments[:i], arguments[i + 1 :]
+        if word.startswith("-m"):
+            i += 2 if word == "-m" else 1
+            break
+        if not word.startswith("-") or word == "-":
+            break
+        i += 2 if word in _TAKES_VALUE else 1
+    return arguments[:i], arguments[i:]
+
+
+def _parser() -> Arguments:
+    parser = Arguments(
+        prog="peer-relay run",
+        usage="peer-relay run [--bootstrap URL]... [--identity FILE] [--allow-direct] (SCRIPT | -m MODULE) [ARG...]",
+        description="Run a Python program, unmodified, with its UDP sockets in the relay network.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("-m", dest="module", metavar="MODULE", help="run a library module as `python -m` does")
+    parser.add_argument("--bootstrap", action="append", default=[], metavar="URL", help="peer to join through")
+    parser.add_argument("--identity", metavar="FILE", help="key file, made if absent (default: a fresh key)")
+    parser.add_argument("--allow-direct", action="store_true", help="let real UDP sockets that escape the patch be")
+    return parser
+
+
+def _configure(parser: Arguments, bootstrap: list[str], identity: str | None) -> None:
+    """Check the settings and hand them on as environment variables: children that use this package see them too."""
+    try:
+        config = peer_config(bootstrap=bootstrap, identity=identity)
+        if config.identity is not None:
+            # Here, because it loads cryptography: 20 ms that a program without a key file may never need.
+            from peer_relay_socket.identity import Identity
+
+            Identity.load_or_create(config.identity)
+            os.environ["PEER_RELAY_IDENTITY"] = os.path.abspath(config.identity)
+    except (ConfigError, IdentityError) as error:
+        parser.refuse(error)
+    if bootstrap:
+        os.environ["PEER_RELAY_BOOTSTRAP"] = ",".join(config.bootstrap)
+
+
+def _redirect_udp(*, allow_direct: bool) -> None:
+    from . import guard, patching, sockets
+
+    patching.patch()
+    if not allow_direct:
+        guard.refuse_real_udp(sockets.is_exempt)
+
+
+def _flush_at_exit() -> None:
+    # A normal end flushes through atexit: `runtime`, imported before the program, registered first and so runs last.
+    from peer_relay_socket.bridge import runtime
+
+    leave = os._exit
+
+    def _exit(status: int) -> NoReturn:
+        try:
+            if not runtime.on_relay_thread():
+                runtime.stop_current()
+        finally:
+            leave(status)
+
+    _exit.__doc__ = leave.__doc__
+    os._exit = _exit

@@ -1,0 +1,106 @@
+"""The classes that stand where `socket.socket` stands. Lives here: their defaults, what counts as their instance, and
+who gets the kernel's sockets after all. May not live here: what a socket does (`peer_relay_socket.surface`).
+
+Law: `Socket` already is both, an overlay UDP socket and the standard library's for everything else; the classes here
+only make it pass for `socket.socket` in places where programs look closely.
+"""
+
+from __future__ import annotations
+
+import _socket
+import socket as _stdlib
+import sys
+from abc import ABCMeta
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
+
+from peer_relay_socket.surface.udp_socket import Socket
+
+Stdlib: Final = _stdlib.socket
+"""The standard library's class, as it was before any patch."""
+
+
+class _AnySocket(ABCMeta):
+    """Makes a stand-in count every stdlib socket as its instance, as `socket.socket` does (TLS sockets, for one).
+
+    An ABCMeta, so a program's ``class S(socket.socket, SomeABC)`` still finds one metaclass that serves both.
+    """
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, Stdlib) if "_stands_in" in vars(cls) else type.__instancecheck__(cls, instance)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return issubclass(subclass, Stdlib) if "_stands_in" in vars(cls) else type.__subclasscheck__(cls, subclass)
+
+
+class socket(Socket, metaclass=_AnySocket):  # noqa: N801 - the name it stands in for
+    """A socket: overlay UDP over IPv4 unless asked for something else.
+
+    The arguments are `socket.socket`'s; an overlay socket also takes the keywords of `peer_relay_socket.Socket`.
+    """
+
+    __slots__ = ()
+    _stands_in: ClassVar = True
+
+    def __init__(
+        self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None, **settings: Any
+    ) -> None:
+        super().__init__(family, type, proto, fileno, **settings)
+        if settings and self._endpoint is None:
+            self.close()
+            raise TypeError(f"not an overlay socket, so it takes no {', '.join(settings)}")
+        if fileno is not None and self._endpoint is None:
+            # The interpreter's own event says -1 where the kernel had to be asked what the descriptor is.
+            try:
+                sys.audit("peer_relay.adopt", self, *(int(fact) for fact in (self.family, self.type, self.proto)))
+            except BaseException:
+                self.detach()
+                raise
+
+    @classmethod
+    def _sibling(cls) -> Callable[..., Socket]:
+        return socket
+
+
+class PatchedSocket(socket):
+    """What `socket.socket` is while patched: the same with the stdlib's default, TCP over IPv4."""
+
+    __slots__ = ()
+    _stands_in: ClassVar = True
+    _default_type: ClassVar[int] = int(_socket.SOCK_STREAM)
+
+    def __new__(cls, *arguments: Any, **keywords: Any) -> PatchedSocket:
+        if cls is PatchedSocket and _on_relay_thread():
+            # The relay reaches the network through asyncio and aioice, which look up `socket.socket` as programs do.
+            return Stdlib(*arguments, **keywords)  # type: ignore[return-value]  # not ours, so __init__ is not called
+        return super().__new__(cls)
+
+    @classmethod
+    def _sibling(cls) -> Callable[..., Socket]:
+        return PatchedSocket
+
+
+# As the class it stands in for: repr, pickle's refusal and tracebacks then read as the program expects.
+PatchedSocket.__module__, PatchedSocket.__name__, PatchedSocket.__qualname__ = "socket", "socket", "socket"
+socket.__module__ = "peer_relay"
+SocketType = socket
+
+
+def fromfd(fd: int, family: int, type: int, proto: int = 0) -> socket:
+    """Return a socket on a duplicate of `fd`, as `socket.fromfd`; one of an overlay socket shares its endpoint."""
+    return socket(family, type, proto, _stdlib.dup(fd))
+
+
+def is_exempt(made: object, *, used: bool) -> bool:
+    """Return whether what looks like a real UDP socket is harmless: an overlay socket's shell, or the relay's own.
+
+    Args: used: it is no longer being constructed, so an overlay socket has its endpoint by now.
+    """
+    if isinstance(made, Socket) and (not used or made._endpoint is not None):
+        return True
+    return _on_relay_thread()
+
+
+def _on_relay_thread() -> bool:
+    runtime = sys.modules.get("peer_relay_socket.bridge.runtime")  # not imported: there is no such thread
+    return runtime is not None and bool(runtime.on_relay_thread())

@@ -1,0 +1,62 @@
+"""Fail-closed: ways around the patch, each tried under `peer-relay run`, with and without --allow-direct."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WAYS_OUT = {
+    "the C module": "import _socket\ns = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)",
+    "the C module, IPv6": "import _socket as c\ns = c.socket(c.AF_INET6, c.SOCK_DGRAM | c.SOCK_CLOEXEC)",
+    "the class that was patched over": "import socket\n"
+    "s = socket.socket.__mro__[-3](socket.AF_INET, socket.SOCK_DGRAM)",
+    "a reloaded module": "import importlib, socket\nimportlib.reload(socket)\n"
+    "s = socket.socket(type=socket.SOCK_DGRAM)",
+    "a second copy of the module": "import importlib.util as u\nspec = u.find_spec('socket')\n"
+    "copy = u.module_from_spec(spec)\nspec.loader.exec_module(copy)\ns = copy.socket(copy.AF_INET, copy.SOCK_DGRAM)",
+    "a class of its own": "import _socket\nclass S(_socket.socket): pass\ns = S(_socket.AF_INET, _socket.SOCK_DGRAM)",
+    "a descriptor made elsewhere": "import ctypes, _socket\nfd = ctypes.CDLL(None).socket(2, 2, 0)\n"
+    "s = _socket.socket(fileno=fd)",
+    "a descriptor in our class": "import ctypes, socket\nfd = ctypes.CDLL(None).socket(2, 2, 0)\n"
+    "s = socket.socket(fileno=fd)",
+    "a raw socket": "import _socket\ns = _socket.socket(_socket.AF_INET, _socket.SOCK_RAW, _socket.IPPROTO_UDP)",
+}
+USE = "\ns.bind(('', 0))\nprint('escaped')\n"
+
+
+def run(folder: Path, source: str, *options: str) -> subprocess.CompletedProcess[str]:
+    (folder / "program.py").write_text(source)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
+    command = [sys.executable, "-m", "peer_relay", "run", *options, "program.py"]
+    return subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.mark.parametrize("way", WAYS_OUT.values(), ids=WAYS_OUT)
+def test_a_real_udp_socket_is_refused_unless_allowed(tmp_path: Path, way: str) -> None:
+    refused = run(tmp_path, way + USE)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    last = refused.stderr.splitlines()[-1]
+    assert last.startswith("PermissionError: [Errno 1] peer-relay run: refused a real UDP socket")
+    assert "in __main__, line" in last
+    assert "--allow-direct" in last
+    if "SOCK_RAW" not in way or os.geteuid() == 0:
+        allowed = run(tmp_path, way + USE, "--allow-direct")
+        assert (allowed.returncode, allowed.stdout, allowed.stderr) == (0, "escaped\n", "")
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        "import _socket as c; s = c.socket(c.AF_INET, c.SOCK_STREAM); s.bind(('127.0.0.1', 0)); s.listen()",
+        "import _socket; s = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM); s.bind('')",
+        "import socket; a, b = socket.socketpair(type=socket.SOCK_DGRAM); a.send(b'x'); assert b.recv(9) == b'x'",
+        "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 0))",
+    ],
+)
+def test_other_sockets_are_left_alone(tmp_path: Path, harmless: str) -> None:
+    done = run(tmp_path, harmless)
+    assert (done.returncode, done.stderr.replace("ResourceWarning", "")) == (0, "")

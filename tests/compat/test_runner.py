@@ -1,0 +1,158 @@
+"""`peer-relay run` beside the interpreter itself: a table of programs, each run by both, compared to the byte."""
+
+from __future__ import annotations
+
+import os
+import py_compile
+import re
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+NATIVE = [sys.executable]
+OURS = [sys.executable, "-m", "peer_relay", "run"]
+
+PROGRAMS = {
+    "argv": "import sys; print(sys.argv, __name__, __file__, __spec__, __package__, __annotations__, __doc__)",
+    "main": "import sys; m = sys.modules['__main__']; print(m.__dict__ is globals(), sorted(n for n in globals()))",
+    "path": "import sys; print(sys.path[0]); import beside; print(beside.__file__)",
+    "streams": "import sys; print(sys.stdin.read().upper()); print('e', file=sys.stderr); sys.stdout.write('no end')",
+    "returns": "pass",
+    "exit number": "import sys; sys.exit(3)",
+    "exit text": "import sys; sys.exit('text')",
+    "exit none": "raise SystemExit",
+    "exit deep": "def f():\n import sys; sys.exit(4)\nf()",
+    "raises": "def f():\n    raise ValueError('mine')\nf()",
+    "raises from": "try:\n    1 / 0\nexcept Exception as e:\n    raise ValueError from e",
+    "raises in module": "import beside\nbeside.fail()",
+    "import error": "import no_such_thing_at_all",
+    "syntax": "x = (\n",
+    "indentation": "if 1:\nx",
+    "encoding": "# -*- coding: latin-1 -*-\nprint(ascii('\u00e9'))",
+    "group": "raise ExceptionGroup('g', [ValueError(1), TypeError(2)])",
+    "own excepthook": "import sys\ndef hook(k, e, t):\n    print(k, e, t.tb_frame.f_code.co_name, t.tb_next)\n"
+    "sys.excepthook = hook\n1 / 0",
+    "no excepthook": "import sys; print(sys.excepthook is sys.__excepthook__)",
+    "interrupt": "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(5)",
+    "interrupt caught": "import signal\ntry:\n    signal.raise_signal(2)\nexcept KeyboardInterrupt:\n    print('ok')",
+    "handlers": "import signal\nprint([signal.getsignal(s) for s in (2, 10, 13, 15)], signal.pthread_sigmask(0, []))",
+    "terminated": "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(5)",
+    "os._exit": "import os\nprint('lost?', flush=True)\nos._exit(7)",
+    "atexit": "import atexit\natexit.register(print, 'first'); atexit.register(print, 'second'); 1 / 0",
+    "thread outlives": "import threading, time\nt = 'still here'\ndef f():\n    time.sleep(0.2); print(t)\n"
+    "threading.Thread(target=f).start()",
+    "thread raises": "import threading\ndef f():\n    1 / 0\nthreading.Thread(target=f, name='T').start()",
+    "pickle": "import pickle\nclass C: pass\nprint(type(pickle.loads(pickle.dumps(C()))) is C)",
+    "dataclass": "from __future__ import annotations\nimport dataclasses\n"
+    "@dataclasses.dataclass\nclass D:\n    x: int = 1\nprint(D())",
+    "no future": "def f(x: undefined_name): pass",
+    "fork": "import os\npid = os.fork()\nif pid == 0:\n    print('child', flush=True)\n    os._exit(5)\n"
+    "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))",
+    "subprocess": "import subprocess, sys\nprint(subprocess.run([sys.executable, '-c', '1 / 0'], capture_output=True))",
+    "unraisable": "class C:\n    def __del__(self):\n        1 / 0\nC()",
+    "warning": "import warnings; warnings.warn('mine')",
+}
+
+
+def run(command: list[str], cwd: Path, stdin: str = "") -> tuple[int, str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
+    done = subprocess.run(
+        command, cwd=cwd, env=clean, input=stdin, capture_output=True, text=True, timeout=30, check=False
+    )
+    # `python -m` shows runpy's frames above the module's; ours has none to show.
+    shown = re.sub(r'  File "<frozen (runpy|zipimport)>", line \d+, in \S+\n', "", done.stderr)
+    return done.returncode, done.stdout, re.sub(r" at 0x[0-9a-f]+", "", shown)
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path: Path) -> Path:
+    (tmp_path / "beside.py").write_text("def fail():\n    raise LookupError\n")
+    package = tmp_path / "package" / "inner"
+    package.mkdir(parents=True)
+    (tmp_path / "package" / "__init__.py").write_text("import sys; print('package', sys.argv)\n")
+    (package / "__init__.py").write_text("")
+    (package / "__main__.py").write_text(
+        "import sys; from . import part\nprint(sys.argv, __name__, __package__, __spec__.name, __file__, sys.path[0])\n"
+    )
+    (package / "part.py").write_text("if __name__ == '__main__':\n    print(__name__, __package__)\n    1 / 0\n")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "__init__.py").write_text("import no_such_thing_at_all\n")
+    (tmp_path / "broken" / "syntax.py").write_text("x = (\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("source", PROGRAMS.values(), ids=PROGRAMS)
+def test_run_a_script_is_python_script(folder: Path, source: str) -> None:
+    (folder / "script.py").write_text(source + "\n", encoding="latin-1")
+    words = ["script.py", "--bootstrap", "-m", "x y"]
+    native = run([*NATIVE, *words], folder, stdin="in")
+    assert run([*OURS, *words], folder, stdin="in") == native
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-m", "package.inner", "--identity", "x"],
+        ["-mpackage.inner", "-m"],
+        ["-m", "package.inner.part"],
+        ["-m", "package.inner.__main__"],
+        ["-m", "beside"],
+        ["-m", "json.tool", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_run_a_module_is_python_m_module(folder: Path, words: list[str]) -> None:
+    assert run([*OURS, *words], folder, stdin="{}") == run([*NATIVE, *words], folder, stdin="{}")
+
+
+def test_run_a_broken_package_shows_its_own_traceback(folder: Path) -> None:
+    status, stdout, stderr = run([*OURS, "-m", "broken.syntax"], folder)
+    assert (status, stdout) == (1, "")
+    assert re.findall(r'File "([^"]+)", line \d+', stderr) == [str(folder / "broken" / "__init__.py")]
+    assert stderr.endswith("ModuleNotFoundError: No module named 'no_such_thing_at_all'\n")
+
+
+def test_run_takes_directories_archives_compiled_files_and_links(folder: Path) -> None:
+    (folder / "app").mkdir()
+    source = "import sys, beside2; print(sys.argv, sys.path[0], __file__, __package__, __spec__.name); 1 / 0\n"
+    (folder / "app" / "__main__.py").write_text(source)
+    (folder / "app" / "beside2.py").write_text("")
+    with zipfile.ZipFile(folder / "app.zip", "w") as archive:
+        archive.write(folder / "app" / "__main__.py", "__main__.py")
+        archive.write(folder / "app" / "beside2.py", "beside2.py")
+    (folder / "plain.py").write_text("import sys; print(sys.argv, sys.path[0], __file__)\n")
+    py_compile.compile(str(folder / "plain.py"), str(folder / "plain.pyc"))
+    (folder / "links").mkdir()
+    (folder / "links" / "link.py").symlink_to(folder / "plain.py")
+    for target in ("app", "app.zip", "plain.pyc", "links/link.py", str(folder / "plain.py")):
+        assert run([*OURS, target, "x"], folder) == run([*NATIVE, target, "x"], folder), target
+
+
+def test_sigint_from_outside_ends_a_program_by_signal(folder: Path) -> None:
+    (folder / "wait.py").write_text("print('up', flush=True)\nimport signal\nsignal.pause()\n")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with subprocess.Popen(
+            [*OURS, "wait.py"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"up\n"
+            process.send_signal(number)
+            assert process.wait(10) == -number
+
+
+def test_settings_reach_the_program_as_environment(folder: Path) -> None:
+    (folder / "env.py").write_text(
+        "import os; os.chdir('/'); print({n: v for n, v in os.environ.items() if n[:11] == 'PEER_RELAY_'})\n"
+    )
+    words = ["--bootstrap", "ws://a.example:1", "--bootstrap=ws://b.example:2", "--identity", "k", "env.py"]
+    status, stdout, _ = run([*OURS, *words], folder)
+    key = str(folder / "k")
+    assert status == 0
+    assert eval(stdout) == {
+        "PEER_RELAY_BOOTSTRAP": "ws://a.example:1,ws://b.example:2",
+        "PEER_RELAY_IDENTITY": key,
+    }
