@@ -16,11 +16,10 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Final
 
-from . import names, sockets
+from . import names, sockets, uvloop_udp
 
 _REPLACED: Final[dict[str, object]] = {
     "socket": sockets.PatchedSocket,
-    "SocketType": sockets.PatchedSocket,
     "getaddrinfo": names.getaddrinfo,
     "gethostbyname": names.gethostbyname,
     "gethostbyname_ex": names.gethostbyname_ex,
@@ -53,6 +52,7 @@ def patch() -> None:
         for name, value in list(vars(module).items()):
             if id(value) in now:
                 _replace(module, name, now[id(value)])
+    uvloop_udp.patch()
     late = [kind for kind in sockets.Stdlib.__subclasses__() if not _is_spared(kind.__module__)]
     if late:
         named = ", ".join(sorted(f"{kind.__module__}.{kind.__qualname__}" for kind in late))
@@ -65,6 +65,7 @@ def patch() -> None:
 
 def unpatch() -> None:
     """Put back what `patch()` replaced. Sockets that exist stay what they are; without a patch nothing happens."""
+    uvloop_udp.unpatch()
     while _undo:
         module, name, old, new = _undo.pop()
         if vars(module).get(name) is new:

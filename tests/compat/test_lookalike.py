@@ -176,7 +176,7 @@ def _patched() -> object:
 
 
 def test_patch_replaces_the_class_and_the_resolver_and_unpatch_puts_them_back() -> None:
-    names = ("socket", "SocketType", "getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo")
+    names = ("socket", "getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo")
     before = {name: getattr(stdlib, name) for name in vars(stdlib)}
     peer_relay.unpatch()
     peer_relay.patch()

@@ -1,0 +1,58 @@
+"""A program for `peer-relay run`: runs tests of CPython's own, named on the command line, and prints what came of each.
+
+Not a test module of ours. ``-NAME`` leaves out every test whose id contains NAME; the last line on stdout is JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import unittest
+from collections.abc import Iterator
+
+
+class Outcomes(unittest.TestResult):
+    """What came of each test, by id."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[str, str] = {}
+
+    def addSuccess(self, test: unittest.TestCase) -> None:  # noqa: N802 - unittest's names
+        self.seen.setdefault(test.id(), "ok")
+
+    def addSkip(self, test: unittest.TestCase, reason: str) -> None:  # noqa: N802
+        self.seen[test.id()] = f"skipped: {reason}"
+
+    def addFailure(self, test: unittest.TestCase, err: object) -> None:  # noqa: N802
+        self.seen[test.id()] = self._exc_info_to_string(err, test)  # type: ignore[attr-defined]  # unittest's own helper
+
+    addError = addFailure  # type: ignore[assignment]  # noqa: N815
+
+    def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: object) -> None:  # noqa: N802
+        if err is not None:
+            self.addFailure(test, err)
+
+
+def each(suite: unittest.TestSuite | unittest.TestCase) -> Iterator[unittest.TestCase]:
+    """Walk the tests of a suite."""
+    if isinstance(suite, unittest.TestSuite):
+        for part in suite:
+            yield from each(part)
+    else:
+        yield suite
+
+
+def main() -> None:
+    """Run and report."""
+    names = [word for word in sys.argv[1:] if not word.startswith("-")]
+    without = [word[1:] for word in sys.argv[1:] if word.startswith("-")]
+    tests = each(unittest.defaultTestLoader.loadTestsFromNames(names))
+    chosen = unittest.TestSuite(test for test in tests if not any(word in test.id() for word in without))
+    outcomes = Outcomes()
+    chosen.run(outcomes)
+    print("\n" + json.dumps(outcomes.seen))
+
+
+if __name__ == "__main__":
+    main()
