@@ -65,6 +65,7 @@ def test_node_takes_settings_from_the_environment(tmp_path: Path) -> None:
         assert line[3].startswith("ws://[::1]:")
 
 
+@pytest.mark.slow
 def test_nodes_join_and_a_dead_bootstrap_delays_nobody_long(tmp_path: Path) -> None:
     with (
         node(cwd=tmp_path) as (_, first),

@@ -58,14 +58,28 @@ PROGRAMS = {
 }
 
 
-def run(command: list[str], cwd: Path, stdin: str = "") -> tuple[int, str, str]:
+def start(command: list[str], cwd: Path) -> subprocess.Popen[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
-    done = subprocess.run(
-        command, cwd=cwd, env=clean, input=stdin, capture_output=True, text=True, timeout=30, check=False
-    )
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=cwd, env=clean, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+def outcome(process: subprocess.Popen[str], stdin: str = "") -> tuple[int, str, str]:
+    with process:
+        stdout, stderr = process.communicate(stdin, timeout=30)
     # `python -m` shows runpy's frames above the module's; ours has none to show.
-    shown = re.sub(r'  File "<frozen (runpy|zipimport)>", line \d+, in \S+\n', "", done.stderr)
-    return done.returncode, done.stdout, re.sub(r" at 0x[0-9a-f]+", "", shown)
+    shown = re.sub(r'  File "<frozen (runpy|zipimport)>", line \d+, in \S+\n', "", stderr)
+    return process.returncode, stdout, re.sub(r" at 0x[0-9a-f]+", "", shown)
+
+
+def run(command: list[str], cwd: Path, stdin: str = "") -> tuple[int, str, str]:
+    return outcome(start(command, cwd), stdin)
+
+
+def both(words: list[str], cwd: Path, stdin: str = "") -> list[tuple[int, str, str]]:
+    """Run `words` under the interpreter and under ours, at the same time."""
+    started = [start([*how, *words], cwd) for how in (NATIVE, OURS)]
+    return [outcome(process, stdin) for process in started]
 
 
 @pytest.fixture(name="folder")
@@ -89,8 +103,8 @@ def _folder(tmp_path: Path) -> Path:
 def test_run_a_script_is_python_script(folder: Path, source: str) -> None:
     (folder / "script.py").write_text(source + "\n", encoding="latin-1")
     words = ["script.py", "--bootstrap", "-m", "x y"]
-    native = run([*NATIVE, *words], folder, stdin="in")
-    assert run([*OURS, *words], folder, stdin="in") == native
+    native, ours = both(words, folder, stdin="in")
+    assert ours == native
 
 
 @pytest.mark.parametrize(
@@ -106,7 +120,8 @@ def test_run_a_script_is_python_script(folder: Path, source: str) -> None:
     ids=" ".join,
 )
 def test_run_a_module_is_python_m_module(folder: Path, words: list[str]) -> None:
-    assert run([*OURS, *words], folder, stdin="{}") == run([*NATIVE, *words], folder, stdin="{}")
+    native, ours = both(words, folder, stdin="{}")
+    assert ours == native
 
 
 def test_run_a_broken_package_shows_its_own_traceback(folder: Path) -> None:
@@ -129,7 +144,8 @@ def test_run_takes_directories_archives_compiled_files_and_links(folder: Path) -
     (folder / "links").mkdir()
     (folder / "links" / "link.py").symlink_to(folder / "plain.py")
     for target in ("app", "app.zip", "plain.pyc", "links/link.py", str(folder / "plain.py")):
-        assert run([*OURS, target, "x"], folder) == run([*NATIVE, target, "x"], folder), target
+        native, ours = both([target, "x"], folder)
+        assert ours == native, target
 
 
 def test_sigint_from_outside_ends_a_program_by_signal(folder: Path) -> None:
