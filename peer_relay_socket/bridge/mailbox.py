@@ -190,6 +190,12 @@ class Outbox:
         return self._queue.sync_q.empty()
 
 
+class Marked(tuple[bytes, "Address | None"]):
+    """A waiting datagram whose sender chose a hop limit or traffic class: (data, source), and those as `mark`."""
+
+    mark: tuple[int, int]
+
+
 class Inbox:
     """What waits for one endpoint, what failed, and who waits for it; readable exactly when a receive would not block.
 
@@ -227,8 +233,10 @@ class Inbox:
             self.shut = True
             self.alert()
 
-    def put(self, source: Address | None, datagrams: list[bytes]) -> bool:
+    def put(self, source: Address | None, datagrams: list[bytes], mark: tuple[int, int] | None = None) -> bool:
         """Let `datagrams` from `source` wait, in order; what passes `bound` is dropped and counted. Any thread.
+
+        Args: mark: the hop limit and traffic class the sender chose, if any.
 
         Returns: False when nobody holds the socket any more.
         """
@@ -241,7 +249,7 @@ class Inbox:
                 if not datagrams:
                     return True
             self._held += size
-            self.ready.extend(zip(datagrams, repeat(source)))
+            self.ready.extend(zip(datagrams, repeat(source)) if mark is None else _marked(datagrams, source, mark))
             if self.readers.waiting:
                 self.readers.wake()
             return not self.observed or self.readiness.ring()
@@ -327,3 +335,14 @@ class Inbox:
             self.closed = True
             self.alert()
             self.ready.clear()
+
+
+def _marked(
+    datagrams: list[bytes], source: Address | None, mark: tuple[int, int]
+) -> list[tuple[bytes, Address | None]]:
+    items: list[tuple[bytes, Address | None]] = []
+    for data in datagrams:
+        item = Marked((data, source))
+        item.mark = mark
+        items.append(item)
+    return items

@@ -138,7 +138,15 @@ class PortTable:
             address = self._spell(endpoint, source, source_port, form)
         return endpoint.inbox.put(address, datagrams) or not endpoint.close_if_abandoned()
 
-    def send_local(self, sender: Endpoint, place: str, port: int, form: int, datagrams: list[bytes]) -> bool:
+    def send_local(
+        self,
+        sender: Endpoint,
+        place: str,
+        port: int,
+        form: int,
+        datagrams: list[bytes],
+        mark: tuple[int, int] | None = None,
+    ) -> bool:
         """Carry datagrams to another (or the same) socket of this host, before this returns.
 
         Returns: False when nobody is bound there; a connected sender then has ECONNREFUSED pending.
@@ -147,7 +155,7 @@ class PortTable:
             source = sender.local if sender.local != WILDCARD else source_for(place, form)
             endpoint = self._find(place, port, form, source, sender.port)
             address = None if endpoint is None else self._spell(endpoint, source, sender.port, form)
-        if endpoint is not None and (endpoint.inbox.put(address, datagrams) or not endpoint.close_if_abandoned()):
+        if endpoint is not None and (endpoint.inbox.put(address, datagrams, mark) or not endpoint.close_if_abandoned()):
             return True
         if sender.recverr or (sender.peer_place == place and sender.peer_port == port):
             sender.inbox.fail(errno.ECONNREFUSED)
