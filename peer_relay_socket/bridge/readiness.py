@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import _socket
 import contextlib
-import os
 from typing import Final
 
 _BELL: Final = b"!"
@@ -20,20 +19,20 @@ _MOST_BELLS: Final = 8
 """One bell per batch, so that edge-triggered epoll sees each; net.unix.max_dgram_qlen may be as small as 10."""
 
 
-def pair() -> tuple[int, int]:
-    """Return a new fd for a program to hold, and its hidden end. Nobody but `Readiness.close` closes that.
+def pair() -> tuple[int, _socket.socket]:
+    """Return a new fd for a program to hold, and its hidden end.
 
     Raises: OSError: EMFILE or ENFILE, as socket() does.
     """
     ours, hidden = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM, 0)
     try:
         ours.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 1)  # so that one plug is enough
-        hidden.setblocking(False)
+        hidden.settimeout(0)
     except BaseException:
         ours.close()
         hidden.close()
         raise
-    return ours.detach(), hidden.detach()
+    return ours.detach(), hidden
 
 
 class Readiness:
@@ -41,7 +40,7 @@ class Readiness:
 
     __slots__ = ("_hidden", "plugged", "rung")
 
-    def __init__(self, hidden: int) -> None:
+    def __init__(self, hidden: _socket.socket) -> None:
         self._hidden = hidden
         self.rung = 0
         """How many bells lie in the pair."""
@@ -55,7 +54,7 @@ class Readiness:
         if self.rung >= _MOST_BELLS:
             return True
         try:
-            os.write(self._hidden, _BELL)
+            self._hidden.send(_BELL)
         except BlockingIOError:
             return True
         except OSError:
@@ -86,7 +85,7 @@ class Readiness:
         if self.plugged:
             self.plugged = False
             with contextlib.suppress(OSError):
-                os.read(self._hidden, 1)
+                self._hidden.recv(1)
 
     def held(self) -> bool:
         """Return whether some process still holds the fd. Rings if so."""
@@ -94,4 +93,4 @@ class Readiness:
 
     def close(self) -> None:
         """Give the hidden end back."""
-        os.close(self._hidden)
+        self._hidden.close()

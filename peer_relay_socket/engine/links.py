@@ -10,6 +10,7 @@ which makes a replayed handshake worthless.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -35,6 +36,7 @@ class LinkState:
     """One connection to a neighbour."""
 
     __slots__ = (
+        "dismissed",
         "full",
         "handshake",
         "kept",
@@ -72,6 +74,8 @@ class LinkState:
         """Whether the connection takes no more for now."""
         self.kept = False
         """Asked for by the program: never dropped as surplus."""
+        self.dismissed = False
+        """The neighbour said goodbye: it goes, or has links enough."""
         self.handshake: Handshake | None = None
         self.timer: Timer | None = None
         self.sealing: SealingKey | None = None
@@ -217,11 +221,11 @@ class Links:
             if not same_side and (link.url is not None) != ours_wins:
                 self.drop(link, "already linked")
                 return
-            del self.by_id[link.peer_id]
             link.kept = other.kept
-            self._supersede(other)
         link.up = True
         self.by_id[link.peer_id] = link
+        if other is not None:  # only now: at no moment is the neighbour missing, or it would be dialled again
+            self._supersede(other)
         link.timer = core.timers.at(core.now + LINK_PING_IDLE, self._keep_alive, link)
         if other is None:
             core.effects.append(PeerUp(link.peer_id))
@@ -234,13 +238,13 @@ class Links:
 
     def _keep_alive(self, link: LinkState) -> None:
         core = self._core
-        idle = core.now - link.received_at
-        if idle >= LINK_DEAD:
+        # Sums are compared, not a difference: rounding must not make a timer due that then finds nothing to do.
+        if core.now >= link.received_at + LINK_DEAD:
             self.drop(link, "silent")
             return
-        if idle >= LINK_PING_IDLE:
+        if core.now >= link.received_at + LINK_PING_IDLE:
             self.tell(link, LinkOp.PING)
-            due = core.now + (LINK_DEAD - LINK_PING_IDLE)
+            due = link.received_at + LINK_DEAD
         else:
             due = link.received_at + LINK_PING_IDLE
         link.timer = core.timers.at(due, self._keep_alive, link)
@@ -297,6 +301,7 @@ class Links:
         elif operation == LinkOp.PING:
             self.tell(link, LinkOp.PONG)
         elif operation == LinkOp.GOODBYE:
+            link.dismissed = True
             self.drop(link, "they said goodbye")
         elif operation != LinkOp.PONG:
             self._events.link_told(link, operation, operand)
@@ -322,6 +327,7 @@ def _seen_at(url: str, remote_host: str) -> str | None:
         return None
 
 
+@lru_cache(maxsize=4096)
 def reach(url: str) -> Scope:
     """Return how far the host of `url` reaches; a DNS name counts as global (what it resolves to is checked later)."""
     try:

@@ -21,6 +21,7 @@ limit ends that.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from ..address import ID_BITS, PeerId, Prefix
@@ -35,9 +36,12 @@ from ..limits import (
     MAX_LEARNED_ROUTES,
     MAX_ROUTE_CACHE,
 )
+from .nearness import by_distance
 from .timers import TokenBucket
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .core import Core
     from .links import Links, LinkState
 
@@ -47,6 +51,10 @@ _NOTICED: Final = frozenset((Kind.HANDSHAKE, Kind.SEALED))
 """Kinds whose sender wants to know that there is no way."""
 
 
+def _value(link: LinkState) -> int:
+    return link.value
+
+
 class Router:
     """The forwarding table of one peer."""
 
@@ -54,7 +62,9 @@ class Router:
         self._core = core
         self._links = links
         self.relays: list[LinkState] = []
-        """Links to peers that relay; kept by `links_changed`."""
+        """Links to peers that relay, by ascending id; kept by `links_changed`."""
+        self._values: list[int] = []
+        """Their ids as integers."""
         self.linked = False
         """Whether there is any way out at all."""
         self._cache: tuple[dict[PeerId, LinkState], ...] = tuple({} for _ in range(wire.VARIANTS + 1))
@@ -69,7 +79,8 @@ class Router:
     def links_changed(self) -> None:
         """Links came or went: forget what was decided by them."""
         self.linked = bool(self._links.by_id)
-        self.relays = [link for link in self._links.by_id.values() if link.serves]
+        self.relays = sorted((link for link in self._links.by_id.values() if link.serves), key=_value)
+        self._values = [link.value for link in self.relays]
         for cache in self._cache:
             cache.clear()
 
@@ -97,28 +108,33 @@ class Router:
 
     # --- next hops -------------------------------------------------------------------------------------------
 
+    def by_distance(self, target: int) -> Iterator[LinkState]:
+        """Yield the linked relays, nearest to `target` first."""
+        relays = self.relays
+        return (relays[position] for position in by_distance(self._values, target))
+
     def nearest(self, target: int, count: int) -> list[LinkState]:
         """Return the `count` linked relays nearest to `target`, nearest first."""
-        return sorted(self.relays, key=lambda link: link.value ^ target)[:count]
+        return list(islice(self.by_distance(target), count))
 
     def is_nearest(self, target: int) -> bool:
         """Return whether no linked relay is nearer to `target` than we, who relay, are."""
-        mine = self._core.number ^ target
-        return self._core.config.serves and all(mine <= link.value ^ target for link in self.relays)
+        if not self._core.config.serves:
+            return False
+        first = next(self.by_distance(target), None)
+        return first is None or self._core.number ^ target <= first.value ^ target
 
-    def _greedy(self, target: int, variant: int) -> LinkState | None:
+    def greedy(self, target: int, variant: int) -> LinkState | None:
+        """Return the linked relay nearest to `target` if nearer than we, or the one `variant` places behind it."""
         core = self._core
-        if not core.config.serves:  # we are no step on anybody's way: any relay is nearer than we are
-            nearer = self.relays
-        else:
-            mine = core.number ^ target
-            nearer = [link for link in self.relays if link.value ^ target < mine]
-        if not nearer:
-            return None
-        if not variant:
-            return min(nearer, key=lambda link: link.value ^ target)
-        ranked = sorted(nearer, key=lambda link: link.value ^ target)
-        return ranked[min(variant, len(ranked) - 1)]
+        best = None
+        # Who does not relay is no step on anybody's way: to it any relay is nearer than itself.
+        limit = core.number ^ target if core.config.serves else 1 << ID_BITS
+        for link in islice(self.by_distance(target), variant + 1):
+            if link.value ^ target >= limit:
+                break
+            best = link
+        return best
 
     def next_hop(self, to: PeerId, variant: int) -> LinkState | None:
         """Return the link a packet to `to` leaves by (scan steps apart), or None."""
@@ -130,7 +146,7 @@ class Router:
         if link is None and not variant:
             link = self._discovered.get(to)
         if link is None:
-            link = self._greedy(int.from_bytes(to), variant) or self._learned.get(to)
+            link = self.greedy(int.from_bytes(to), variant) or self._learned.get(to)
         if link is not None:
             if len(cache) >= MAX_ROUTE_CACHE:
                 cache.clear()
@@ -140,8 +156,10 @@ class Router:
     def _scan_hop(self, to: PeerId, arrived: LinkState | None) -> LinkState | None:
         target = int.from_bytes(to)
         mine = self._core.number ^ target
-        outward = [link for link in self.relays if link.value ^ target > mine and link is not arrived]
-        return min(outward, key=lambda link: link.value ^ target, default=None)
+        for link in self.by_distance(target):
+            if link.value ^ target > mine and link is not arrived:
+                return link
+        return None
 
     # --- sending and forwarding ------------------------------------------------------------------------------
 
@@ -175,7 +193,7 @@ class Router:
         else:
             link = self._links.by_id.get(header.to)
         if link is not None and link is not arrived:
-            self._links.emit(link, _HOP[header.kind][header.hop_limit - 1], memoryview(bundle)[offset + 2 : header.end])
+            self.pass_on(link, bundle, offset, header)
             return
         scanned = flags >> 2 & 3
         link = self._scan_hop(header.to, arrived) if scanned < wire.MAX_SCAN else None
@@ -187,6 +205,10 @@ class Router:
         if header.kind in _NOTICED and header.sender != core.peer_id and self._notices.take(core.now):
             notice = wire.packet(Kind.NO_ROUTE, header.sender, core.peer_id, header.to)
             self.send(notice, header.sender, 0)
+
+    def pass_on(self, link: LinkState, bundle: bytes, offset: int, header: Header) -> None:
+        """Send a packet on over `link`, one hop older."""
+        self._links.emit(link, _HOP[header.kind][header.hop_limit - 1], memoryview(bundle)[offset + 2 : header.end])
 
     def allow_notice(self) -> bool:
         """Return whether one more unasked-for notice is within CONTROL_RATE."""

@@ -274,7 +274,7 @@ class Sessions:
         elif session.keys is None and (not session.pending or session.pending[0][0] <= core.now):
             self._give_up(session)  # no network, and nothing that could still wait for one
             return
-        if attempt.tries > 1:
+        if attempt.tries > 2:  # a round trip across six links may take longer than the first retry
             self._look_for(session)
         wait = HANDSHAKE_RETRY * min(4, 1 << max(0, attempt.tries - 1)) * (0.75 + 0.5 * core.random.random())
         attempt.timer = core.timers.at(core.now + wait, self._try, session, attempt)

@@ -1,39 +1,85 @@
 """A network of real engines in virtual time: one clock, one seed, an event heap.
 
-Lives here: hosts, connections with latency and loss, dialling by URL, crashes. May not live here: scenarios.
+Lives here: hosts, connections with latency, loss and bandwidth, dialling by URL, crashes and cuts. May not live here:
+scenarios, measuring.
 
 Law: the same seed gives the same run. Nothing here reads a clock, a hash order or the system's randomness.
+
+How it fails: a crashed host's neighbours see a reset at once, as when a process dies. A host that *vanishes*, and every
+connection that a partition crosses, says nothing ever again: the other end must find out (the case of a machine that
+lost power, or of TCP whose retransmissions have backed off). Dialling into silence is repeated as SYNs are.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from random import Random
+from struct import pack
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from peer_relay_socket.address import Destination, PeerId
 from peer_relay_socket.engine.core import EngineConfig
-from peer_relay_socket.engine.effects import CloseLink, Deliver, Dial, Effect, Message, PeerDown, PeerUp, Writable
+from peer_relay_socket.engine.effects import (
+    CloseLink,
+    Deliver,
+    Dial,
+    Effect,
+    Message,
+    PeerDown,
+    PeerUp,
+    Settled,
+    Writable,
+)
 from peer_relay_socket.engine.engine import Engine
 from peer_relay_socket.identity import Identity
 from peer_relay_socket.limits import PACKET_TARGET
 
+_SYN_AFTER = (1.0, 3.0, 7.0)
+"""Seconds after which a SYN that nobody answered is sent again (Linux: 1, 3, 7 s); the dial fails at DIAL_TIME."""
+_DIAL_TIME = 10.0
+_FIRST_ROUTED = 0x10
+"""Packet kinds from here on are routed; below are those of the link itself, which a full backlog never drops."""
+
 
 class Connection:
-    """One WebSocket between two hosts: ordered, reliable, `latency` seconds each way, until it is cut."""
+    """One WebSocket between two hosts: ordered, `latency` seconds each way, until it is cut."""
 
-    __slots__ = ("alive", "ends", "latency")
+    __slots__ = ("alive", "ends", "latency", "silent")
 
     def __init__(self, latency: float) -> None:
         self.alive = True
+        self.silent = False
+        """Nothing passes any more, and nobody is told."""
         self.latency = latency
-        self.ends: dict[str, tuple[Host, int]] = {}
+        self.ends: list[tuple[Host, int]] = []
 
 
 class Host:
     """A process: an engine, its connections, and what it was given."""
+
+    __slots__ = (
+        "_timer_at",
+        "address",
+        "alive",
+        "busy_until",
+        "config",
+        "connections",
+        "effects",
+        "engine",
+        "identity",
+        "moved",
+        "name",
+        "network",
+        "place",
+        "received",
+        "settled",
+        "silent",
+        "up",
+        "uplink",
+    )
 
     def __init__(self, network: Network, name: str, identity: Identity, config: EngineConfig, address: str) -> None:
         self.network = network
@@ -41,18 +87,27 @@ class Host:
         self.identity = identity
         self.config = config
         self.address = address
+        self.place = (0.0, 0.0)
+        """Where it is; `Network.distance` makes latency of it."""
+        self.uplink = 0.0
+        """Bytes per second that leave; 0 = no limit."""
+        self.busy_until = 0.0
         self.alive = False
+        self.silent = False
+        """Vanished: who dials it hears nothing, where a crashed one's machine would refuse."""
+        self.settled: float | None = None
+        """When it knew its address to be its own."""
+        self.moved = 0
+        """How often it took a new identity because its address was taken."""
         self.engine = self._make()
-        self.connections: dict[int, tuple[Connection, str]] = {}
+        self.connections: dict[int, tuple[Connection, int]] = {}
         self.received: list[Deliver] = []
         self.effects: list[Effect] = []
         self.up: dict[PeerId, float] = {}
-        self.sent: deque[tuple[Destination, int, int, list[bytes]]] = deque()
         self._timer_at: float | None = None
 
     def _make(self) -> Engine:
-        seed = self.network.random.getrandbits(64)
-        dice = Random(seed)
+        dice = Random(self.network.random.getrandbits(64))
         return Engine(self.identity, self.config, random=dice, entropy=dice.randbytes, now=self.network.now)
 
     @property
@@ -64,17 +119,35 @@ class Host:
         if self.alive:
             return
         self.alive = True
+        self.silent = False
+        self.settled = None
         if self.network.now or self.connections:
             self.engine = self._make()
         self.engine.start(self.network.now)
         self.pump()
 
+    def leave(self) -> None:
+        """Say goodbye and end."""
+        self.engine.leave(self.network.now)
+        self.pump()
+        self.crash()
+
     def crash(self) -> None:
-        """Vanish: connections are reset, nothing is said."""
+        """End as a killed process does: connections are reset, nothing is said."""
         self.alive = False
         for number in list(self.connections):
             self.network.cut(self, number)
         self.connections.clear()
+        self.up.clear()
+
+    def vanish(self) -> None:
+        """End as a machine without power does: nobody is told."""
+        self.alive = False
+        self.silent = True
+        for connection, _ in self.connections.values():
+            connection.silent = True
+        self.connections.clear()
+        self.up.clear()
 
     def send(self, destination: Destination, port: int, *datagrams: bytes, source_port: int = 9) -> None:
         """Send datagrams from `source_port` to `port`."""
@@ -82,14 +155,20 @@ class Host:
         self.engine.send(destination, 4, source_port, port, datagrams, self.network.now)
         self.pump()
 
+    def receive(self, number: int, data: bytes) -> None:
+        """Take a bundle from a connection."""
+        self.engine.receive(number, data, self.network.now)
+        self.pump()
+
     def pump(self) -> None:
         """Perform what the engine asks for."""
         network = self.network
-        for number, chunks in self.engine.take_bundles():
-            if number in self.connections:
-                connection, side = self.connections[number]
-                network.transmit(connection, side, b"".join(chunks))
-        for effect in self.engine.take_effects():
+        engine = self.engine
+        for number, chunks in engine.take_bundles():
+            entry = self.connections.get(number)
+            if entry is not None:
+                network.transmit(self, entry[0], entry[1], b"".join(chunks))
+        for effect in engine.take_effects():
             self._perform(effect)
         due = self.engine.next_timer()
         if due is not None and (self._timer_at is None or due < self._timer_at):
@@ -97,27 +176,52 @@ class Host:
             network.at(self._timer_at, self._timer, self._timer_at, self.engine)
 
     def _timer(self, when: float, engine: Engine) -> None:
+        if engine is not self.engine:
+            return
         if self._timer_at == when:
             self._timer_at = None
-        if self.alive and engine is self.engine:
-            self.engine.handle_timer(self.network.now)
+        if self.alive:
+            engine.handle_timer(self.network.now)
             self.pump()
 
     def _perform(self, effect: Effect) -> None:
         network = self.network
         if isinstance(effect, Deliver):
-            self.received.append(effect)
+            if network.keep:
+                self.received.append(effect)
             network.delivered(self, effect)
         elif isinstance(effect, Dial):
             network.dial(self, effect.url)
         elif isinstance(effect, CloseLink):
             network.cut(self, effect.link)
+        elif isinstance(effect, Settled):
+            self._settle(effect)
         else:
             if isinstance(effect, PeerUp):
                 self.up[effect.peer_id] = network.now
             elif isinstance(effect, PeerDown):
                 self.up.pop(effect.peer_id, None)
+            if network.keep:
+                self.effects.append(effect)
+
+    def _settle(self, effect: Settled) -> None:
+        """Our address is ours; or it is not, and then we take another, if nobody was promised this one."""
+        network = self.network
+        if network.keep:
             self.effects.append(effect)
+        if not effect.collision or self.identity.pinned:
+            if self.settled is None:
+                self.settled = network.now
+            return
+        self.moved += 1
+        network.at(network.now, self._move, self.engine)
+
+    def _move(self, engine: Engine) -> None:
+        if engine is self.engine and self.alive:
+            self.leave()
+            self.identity = self.network.identity(pinned=False)
+            self._timer_at = None
+            self.start()
 
     def messages(self) -> list[Message]:
         """Return the JSON messages received so far."""
@@ -131,36 +235,59 @@ class Host:
 class Network:
     """All hosts, and time."""
 
-    def __init__(self, seed: int, *, latency: float = 0.01, jitter: float = 0.0) -> None:
+    def __init__(
+        self, seed: int, *, latency: float = 0.01, jitter: float = 0.0, loss: float = 0.0, keep: bool = True
+    ) -> None:
         self.random = Random(seed)
         self.now = 0.0
         self.hosts: dict[str, Host] = {}
         self.by_url: dict[str, Host] = {}
         self.latency = latency
         self.jitter = jitter
+        self.loss = loss
+        """Share of bundles that a link drops (its backlog was full)."""
+        self.keep = keep
+        """Whether hosts remember what was delivered to them and what their engines said."""
         self.bundles = 0
         self.bytes = 0
         self.blocked: Callable[[Host, Host], bool] = lambda _a, _b: False
-        """Whether one host cannot dial another (NAT, partition)."""
-        self.lossy: Callable[[Host, Host, bytes], bytes | None] = lambda _a, _b, data: data
+        """Whether one host cannot dial another (NAT): refused at once."""
+        self.severed: Callable[[Host, Host], bool] | None = None
+        """Whether a partition lies between two hosts: silence."""
+        self.lossy: Callable[[Host, Host, bytes], bytes | None] | None = None
         """What becomes of a bundle on its way: itself, something else, or None."""
+        self.tap: Callable[[Host, Host, bytes], None] | None = None
+        """Sees every bundle that leaves."""
         self.trace = hashlib.sha256()
+        self.events = 0
         self._heap: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
-        self._events = 0
+        self._numbered = 0
         self._links = 0
         self.on_deliver: Callable[[Host, Deliver], None] = lambda _host, _effect: None
 
     # --- making ----------------------------------------------------------------------------------------------
 
-    def host(self, name: str, *, bootstrap: tuple[str, ...] = (), serves: bool = False, start: bool = True) -> Host:
-        """Add a host; its URL, if it serves, is ws://<name>.example:80/."""
+    def identity(self, *, pinned: bool) -> Identity:
+        """Return a new identity, drawn from the seed."""
+        return Identity(Ed25519PrivateKey.from_private_bytes(self.random.randbytes(32)), pinned=pinned)
+
+    def host(
+        self,
+        name: str,
+        *,
+        bootstrap: tuple[str, ...] = (),
+        serves: bool = False,
+        start: bool = True,
+        identity: Identity | None = None,
+    ) -> Host:
+        """Add a host; its URL, if it serves, is ws://8.x.y.z:80/."""
         number = len(self.hosts) + 1
         address = f"8.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
         url = f"ws://{address}:80/"
         config = EngineConfig(
             bootstrap=tuple(self.url(other) for other in bootstrap), serves=serves, urls=(url,) if serves else ()
         )
-        host = Host(self, name, Identity.from_seed(self.random.randbytes(32)), config, address)
+        host = Host(self, name, identity or self.identity(pinned=True), config, address)
         self.hosts[name] = host
         self.by_url[url] = host
         if start:
@@ -171,19 +298,27 @@ class Network:
         """Return the URL of a host that was added."""
         return f"ws://{self.hosts[name].address}:80/"
 
+    def distance(self, one: Host, other: Host) -> float:
+        """Return the latency between two hosts: a floor, and what lies between their places."""
+        (ax, ay), (bx, by) = one.place, other.place
+        return self.latency + ((ax - bx) ** 2 + (ay - by) ** 2) ** 0.5 + self.jitter * self.random.random()
+
     # --- time ------------------------------------------------------------------------------------------------
 
     def at(self, when: float, call: Callable[..., None], *args: object) -> None:
         """Arrange for call(*args)."""
-        self._events += 1
-        heappush(self._heap, (when, self._events, call, args))
+        self._numbered += 1
+        heappush(self._heap, (when, self._numbered, call, args))
 
     def run(self, seconds: float, until: Callable[[], bool] | None = None) -> bool:
         """Let `seconds` pass, or less if `until` comes true; return whether it did."""
         end = self.now + seconds
-        while self._heap and self._heap[0][0] <= end:
-            when, _, call, args = heappop(self._heap)
-            self.now = max(self.now, when)
+        heap = self._heap
+        while heap and heap[0][0] <= end:
+            when, _, call, args = heappop(heap)
+            if when > self.now:
+                self.now = when
+            self.events += 1
             call(*args)
             if until is not None and until():
                 return True
@@ -193,58 +328,92 @@ class Network:
     # --- connections -----------------------------------------------------------------------------------------
 
     def dial(self, host: Host, url: str) -> None:
-        """Carry out a Dial effect."""
-        self.at(self.now + self.latency, self._arrive, host, host.engine, url)
-
-    def _arrive(self, host: Host, engine: Engine, url: str) -> None:
+        """Carry out a Dial effect: three crossings (SYN, its answer, the upgrade request) lie before it stands."""
         other = self.by_url.get(url)
+        latency = self.latency if other is None else self.distance(host, other)
+        self.at(self.now + 3 * latency, self._arrive, host, host.engine, url, latency, 0)
+
+    def _arrive(self, host: Host, engine: Engine, url: str, latency: float, attempt: int) -> None:
         if not host.alive or host.engine is not engine:
             return
-        if other is None or not other.alive or not other.config.serves or self.blocked(host, other):
-            engine.dial_failed(url, self.now)
-            host.pump()
+        other = self.by_url.get(url)
+        if other is not None and (other.silent or (self.severed is not None and self.severed(host, other))):
+            waited = 0.0 if not attempt else _SYN_AFTER[attempt - 1]
+            if attempt < len(_SYN_AFTER):
+                again = self.now + _SYN_AFTER[attempt] - waited
+                self.at(again, self._arrive, host, engine, url, latency, attempt + 1)
+            else:
+                self.at(self.now + _DIAL_TIME - waited, self._fail, host, engine, url)
             return
-        connection = Connection(self.latency + self.jitter * self.random.random())
-        for side, end, dialled, far in (("a", host, url, other), ("b", other, None, host)):
+        if other is None or not other.alive or not other.config.serves or self.blocked(host, other):
+            self._fail(host, engine, url)
+            return
+        connection = Connection(latency)
+        for end, dialled, far in ((host, url, other), (other, None, host)):
             self._links += 1
             number = self._links
-            connection.ends[side] = (end, number)
-            end.connections[number] = (connection, side)
+            connection.ends.append((end, number))
+            end.connections[number] = (connection, len(connection.ends) - 1)
             end.engine.link_opened(number, url=dialled, remote_host=far.address, now=self.now)
         host.pump()
         other.pump()
 
-    def transmit(self, connection: Connection, side: str, data: bytes) -> None:
+    def _fail(self, host: Host, engine: Engine, url: str) -> None:
+        if host.alive and host.engine is engine:
+            engine.dial_failed(url, self.now)
+            host.pump()
+
+    def transmit(self, sender: Host, connection: Connection, side: int, data: bytes) -> None:
         """Send a bundle from one end of a connection to the other."""
         self.bundles += 1
         self.bytes += len(data)
+        self.trace.update(pack(">dI", self.now, connection.ends[side][1]))
         self.trace.update(data)
-        self.at(self.now + connection.latency, self._deliver, connection, "b" if side == "a" else "a", data)
+        if self.tap is not None:
+            self.tap(sender, connection.ends[1 - side][0], data)
+        leaves = self.now
+        if sender.uplink:
+            leaves = sender.busy_until = max(leaves, sender.busy_until) + len(data) / sender.uplink
+        self.at(leaves + connection.latency, self._deliver, connection, 1 - side, data)
 
-    def _deliver(self, connection: Connection, side: str, data: bytes) -> None:
-        if not connection.alive:
+    def _deliver(self, connection: Connection, side: int, data: bytes) -> None:
+        if not connection.alive or connection.silent:
+            return
+        if self.loss and _FIRST_ROUTED <= data[0] < 0xF0 and self.random.random() < self.loss:
             return
         host, number = connection.ends[side]
-        sender, _ = connection.ends["a" if side == "b" else "b"]
-        through = self.lossy(sender, host, data)
-        if through is not None and host.alive:
-            host.engine.receive(number, through, self.now)
-            host.pump()
+        if not host.alive:
+            return
+        if self.lossy is not None:
+            through = self.lossy(connection.ends[1 - side][0], host, data)
+            if through is None:
+                return
+            data = through
+        host.receive(number, data)
+
+    def sever(self, severed: Callable[[Host, Host], bool]) -> None:
+        """Begin a partition: connections across it fall silent for good, dials across it meet silence."""
+        self.severed = severed
+        for host in self.hosts.values():
+            for connection, _ in host.connections.values():
+                connection.silent = connection.silent or severed(connection.ends[0][0], connection.ends[1][0])
 
     def cut(self, host: Host, number: int) -> None:
-        """Close a connection; the other end hears of it after the latency."""
+        """Close a connection; the other end hears of it after the latency, behind what was sent."""
         entry = host.connections.pop(number, None)
         if entry is None:
             return
         connection, side = entry
-        self.at(self.now + connection.latency, self._closed, connection, "b" if side == "a" else "a")
+        if not connection.silent:
+            leaves = max(self.now, host.busy_until)
+            self.at(leaves + connection.latency, self._closed, connection, 1 - side)
 
-    def _closed(self, connection: Connection, side: str) -> None:
+    def _closed(self, connection: Connection, side: int) -> None:
         connection.alive = False
-        for end, number in connection.ends.values():
+        for end, number in connection.ends:
             end.connections.pop(number, None)
         host, number = connection.ends[side]
-        if host.alive:
+        if host.alive and not connection.silent:
             host.engine.link_closed(number, self.now)
             host.pump()
 

@@ -1,0 +1,131 @@
+"""A population of hosts in a stated mix, and the questions one asks of it.
+
+Lives here: who joins when, who can be dialled, where hosts are. May not live here: what is done to them (scenarios).
+
+Law: everything is drawn from the network's seed; hosts are walked in the order in which they were made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from peer_relay_socket.address import PeerId
+from tests.sim.measure import Meter, Outcome, Probes
+from tests.sim.network import Host, Network
+
+LATENCY = 0.005
+"""Seconds every crossing costs at least."""
+WORLD = 0.08
+"""Side of the square the hosts are strewn over, in seconds of latency: 42 ms between two of them on average."""
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Who is in it."""
+
+    peers: int
+    seed: int = 1
+    dialable: float = 0.2
+    """Share that others can dial, and that relays."""
+    bootstraps: int = 4
+    join_seconds: float = 0.0
+    """Time over which they join; 0: as fast as 50 a second."""
+    loss: float = 0.0
+    uplink: tuple[float, float] = (125_000.0, 1_250_000.0)
+    """Bytes per second of an ordinary peer and of a relay."""
+
+
+class Population:
+    """Hosts that join one network."""
+
+    def __init__(self, mix: Mix) -> None:
+        self.mix = mix
+        self.network = Network(mix.seed, latency=LATENCY, loss=mix.loss, keep=False)
+        self.random = self.network.random
+        self.meter = Meter(self.network)
+        self.probes = Probes(self.network, self.meter)
+        self.hosts: list[Host] = []
+        self._bootstraps = tuple(f"r{number}" for number in range(min(mix.bootstraps, self.relays_wanted)))
+        for number in range(self.relays_wanted):
+            self.add(f"r{number}", serves=True)
+        for number in range(mix.peers - self.relays_wanted):
+            self.add(f"p{number}", serves=False)
+
+    @property
+    def relays_wanted(self) -> int:
+        """How many of the mix can be dialled."""
+        return max(1, round(self.mix.peers * self.mix.dialable))
+
+    def add(self, name: str, *, serves: bool) -> Host:
+        """Make a host that has not started."""
+        position = self._bootstraps.index(name) if name in self._bootstraps else None
+        known = self._bootstraps if position is None else self._bootstraps[:position]
+        network = self.network
+        host = network.host(name, bootstrap=known, serves=serves, start=False, identity=network.identity(pinned=False))
+        host.place = (self.random.random() * WORLD, self.random.random() * WORLD)
+        host.uplink = self.mix.uplink[serves]
+        self.hosts.append(host)
+        return host
+
+    def join(self) -> None:
+        """Let all hosts join, bootstraps first, and the last of them settle."""
+        network = self.network
+        seconds = self.mix.join_seconds or self.mix.peers / 50
+        for host in self.hosts:
+            early = host.name in self._bootstraps
+            when = 0.1 * self._bootstraps.index(host.name) if early else 1.0 + self.random.random() * seconds
+            network.at(when, host.start)
+        network.run(1.0 + seconds)
+
+    # --- who is there ----------------------------------------------------------------------------------------
+
+    def alive(self) -> list[Host]:
+        """Return the hosts that run."""
+        return [host for host in self.hosts if host.alive]
+
+    def relays(self) -> list[Host]:
+        """Return those that can be dialled."""
+        return [host for host in self.hosts if host.alive and host.config.serves]
+
+    def ordinary(self) -> list[Host]:
+        """Return those that cannot."""
+        return [host for host in self.hosts if host.alive and not host.config.serves]
+
+    def by_id(self) -> dict[PeerId, Host]:
+        """Return who is who."""
+        return {host.peer_id: host for host in self.alive()}
+
+    # --- what one asks ---------------------------------------------------------------------------------------
+
+    def pair(self, among: list[Host]) -> tuple[Host, Host]:
+        """Return two different hosts."""
+        one = among[int(self.random.random() * len(among))]
+        while True:
+            other = among[int(self.random.random() * len(among))]
+            if other is not one:
+                return one, other
+
+    def probe(self, count: int, *, wait: float = 8.0, rate: float = 200.0) -> Outcome:
+        """Send `count` datagrams between random pairs, `rate` a second, and see what came of them `wait` seconds on."""
+        among = self.alive()
+        for number in range(count):
+            self.network.at(self.network.now + number / rate, self._probe, *self.pair(among))
+        self.network.run(count / rate + wait)
+        return self.probes.take()
+
+    def _probe(self, sender: Host, receiver: Host) -> None:
+        if sender.alive and receiver.alive:
+            self.probes.send(sender, receiver)
+
+    def links(self) -> tuple[list[int], list[int], list[int]]:
+        """Return, each in order: links of ordinary peers; links of relays to relays; ordinary peers at relays."""
+        serves = {host.peer_id: host.config.serves for host in self.alive()}
+        ordinary, among_relays, attached = [], [], []
+        for host in self.alive():
+            neighbours = [serves.get(peer_id, False) for peer_id in host.engine.neighbours]
+            if host.config.serves:
+                among_relays.append(sum(neighbours))
+                attached.append(len(neighbours) - sum(neighbours))
+            else:
+                ordinary.append(len(neighbours))
+        return sorted(ordinary), sorted(among_relays), sorted(attached)

@@ -1,0 +1,52 @@
+"""Whole overlays in virtual time, and the figures that must not get worse."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sim.measure import Outcome
+from tests.sim.population import Mix, Population
+
+
+@pytest.fixture(scope="module")
+def hundred() -> Population:
+    """A hundred settled peers, twenty of whom can be dialled. Tests that use it may send, and break nothing."""
+    population = Population(Mix(100))
+    population.join()
+    population.network.run(30.0)
+    return population
+
+
+def test_every_datagram_arrives_over_few_links_and_none_is_sent_twice(hundred: Population) -> None:
+    traffic = hundred.meter.start()
+    outcome: Outcome = hundred.probe(1000)
+    hundred.meter.stop()
+    assert (outcome.delivered, outcome.misdelivered, outcome.hops) == (1000, 0, (2, 3, 3))
+    assert traffic.transmissions_per_needed == 1.0
+    loads = [traffic.load[relay.name] for relay in hundred.relays()]
+    assert max(loads) <= 4 * sum(loads) / len(loads)
+
+
+def test_nobody_has_more_links_than_the_design_says(hundred: Population) -> None:
+    ordinary, among_relays, _ = hundred.links()
+    assert (ordinary[0], ordinary[-1]) == (4, 4)
+    assert among_relays[-1] <= 19
+
+
+def test_idle_peers_send_and_receive_little(hundred: Population) -> None:
+    traffic = hundred.meter.start()
+    hundred.network.run(200.0)
+    hundred.meter.stop()
+    for hosts, most in ((hundred.ordinary(), 100.0), (hundred.relays(), 2000.0)):
+        both_ways = [(traffic.sent[host.name] + traffic.received[host.name]) / 200.0 for host in hosts]
+        assert sum(both_ways) / len(both_ways) < most
+
+
+def test_the_same_seed_gives_the_same_trace(hundred: Population) -> None:
+    traces = set()
+    for _ in range(2):
+        population = Population(Mix(20, seed=5))
+        population.join()
+        population.probe(20)
+        traces.add(population.network.trace.hexdigest())
+    assert len(traces) == 1
