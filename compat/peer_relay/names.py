@@ -103,7 +103,11 @@ def getnameinfo(sockaddr: Address, flags: int) -> tuple[str, str]:
     """
     meant = _overlay(sockaddr[0]) if isinstance(sockaddr, tuple) and sockaddr else None
     if meant is None:
-        return _getnameinfo(sockaddr, flags)
+        try:
+            return _getnameinfo(sockaddr, flags)
+        except TypeError:
+            del sockaddr  # whose references CPython's tests count while the traceback holds this frame
+            raise
     address: Address = sockaddr
     if isinstance(meant, bytes):
         address = (_spelling().ipv4(meant), *sockaddr[1:2])

@@ -19,18 +19,24 @@ from typing import TYPE_CHECKING, Any, Final
 from ..address import PeerId, Spelling
 from ..config import PeerConfig
 from ..errors import PeerClosedError
-from ..identity import Identity
 from ..limits import EXIT_TIME, MAX_MESSAGE, START_TIME
 from .mailbox import Outbox
 from .ports import PortTable
 from .runtime import Runtime, event, lock
 
 if TYPE_CHECKING:
+    from ..identity import Identity
     from .driver import Driver
 
 log: Final = logging.getLogger("peer_relay")
 
 Listener = Callable[..., object]
+
+
+def _identity(key_file: str | None) -> Identity:
+    from ..identity import Identity  # here, because cryptography takes 20 ms to load
+
+    return Identity.generate() if key_file is None else Identity.load_or_create(key_file)
 
 
 class Host:
@@ -43,7 +49,7 @@ class Host:
         """Raises: IdentityError when the key file cannot be read or made."""
         self.config = config
         self.spelling = Spelling(config.ipv4_network)
-        self.identity = Identity.generate() if config.identity is None else Identity.load_or_create(config.identity)
+        self.identity = _identity(config.identity)
         self.outbox = Outbox()
         self.foreign_drops = 0
         """Datagrams that sockets sent to addresses outside the overlay."""
@@ -219,7 +225,7 @@ class Host:
 
     def change_identity(self) -> None:
         """Another peer has our IPv4 address: be somebody else."""
-        self.identity = Identity.generate()
+        self.identity = _identity(None)
         self.peers = ()
         self.linked.clear()
 

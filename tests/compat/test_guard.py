@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -25,6 +26,7 @@ WAYS_OUT = {
     "s = socket.socket(fileno=fd)",
     "a raw socket": "import _socket\ns = _socket.socket(_socket.AF_INET, _socket.SOCK_RAW, _socket.IPPROTO_UDP)",
 }
+EVENTLET = "import warnings; warnings.simplefilter('ignore'); import eventlet; eventlet.monkey_patch()"
 USE = "\ns.bind(('', 0))\nprint('escaped')\n"
 
 
@@ -43,6 +45,20 @@ def test_a_real_udp_socket_is_refused_unless_allowed(tmp_path: Path, way: str) -
     assert last.startswith("PermissionError: [Errno 1] peer-relay run: refused a real UDP socket")
     assert "in __main__, line" in last
     assert "--allow-direct" in last
+
+
+@pytest.mark.parametrize(
+    ("library", "patch"), [("gevent", "from gevent import monkey; monkey.patch_all()"), ("eventlet", EVENTLET)]
+)
+def test_monkey_patching_libraries_are_refused_for_udp_only(tmp_path: Path, library: str, patch: str) -> None:
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    use = "\nimport socket\nsocket.socket().close()\nprint('tcp')\nsocket.socket(type=socket.SOCK_DGRAM)"
+    refused = run(tmp_path, patch + use)
+    assert (refused.returncode, refused.stdout) == (1, "tcp\n")
+    last = refused.stderr.splitlines()[-1]
+    assert "refused a real UDP socket" in last
+    assert f"{library}." in last
 
 
 def test_allow_direct_lets_them_be(tmp_path: Path) -> None:
