@@ -85,8 +85,10 @@ def gethostbyname_ex(hostname: str) -> tuple[str, list[str], list[str]]:
 def gethostbyaddr(ip_address: str) -> tuple[str, list[str], list[str]]:
     """Name an address as `socket.gethostbyaddr`; of overlay addresses, this process's own and whole ids have names.
 
-    Raises: herror for another overlay address: short spellings name no one peer, and DNS is not told of them.
+    Raises: herror for another overlay address: short spellings name no one peer, and DNS is not told of them. gaierror
+        EAI_NONAME for a ".peer" name that is no id.
     """
+    _peer(ip_address)
     meant = _overlay(ip_address)
     if meant is None:
         return _gethostbyaddr(ip_address)

@@ -42,6 +42,23 @@ def test_every_public_name_of_the_stdlib_is_there() -> None:
     assert namespace["AF_PEER"] == peer_relay.AF_PEER
 
 
+def test_peers_names_are_never_asked_of_the_resolver() -> None:
+    asked = in_a_fresh_process(
+        """
+        import peer_relay, sys
+        events = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.getnameinfo")
+        sys.addaudithook(lambda event, arguments: print(event, arguments[0]) if event in events else None)
+        for name in ("nobody.peer", "ab" * 20 + ".peer", "100.64.1.2"):
+            for ask in (peer_relay.gethostbyname, peer_relay.gethostbyname_ex, peer_relay.gethostbyaddr):
+                try:
+                    ask(name)
+                except OSError:
+                    pass
+        """
+    )
+    assert set(asked.splitlines()) <= {"socket.gethostbyname 100.64.1.2"}
+
+
 def test_importing_is_light() -> None:
     loaded = in_a_fresh_process("import sys, peer_relay; print(*sys.modules)").split()
     assert not {"asyncio", "janus", "websockets", "cryptography", "aiortc", "threading"} & set(loaded)
