@@ -159,6 +159,8 @@ SESSION_STRIKES: Final = 4
 """Silent probes, SESSION_PROBE apart, before the session is taken for dead and a new handshake is tried."""
 SESSION_IDLE: Final = 600.0
 """Seconds without traffic after which a session's keys are forgotten."""
+SESSION_GRACE: Final = 60.0
+"""Seconds longer that the receiving side keeps them, so that nothing is sealed under keys that are no more."""
 SESSION_REKEY: Final = 3_600.0
 """Seconds after which the initiator makes new keys (WireGuard: 120 s; ours also counts packets and bytes)."""
 HANDSHAKE_RETRY: Final = 0.5
@@ -166,6 +168,9 @@ HANDSHAKE_TRIES: Final = 5
 """Attempts at a session handshake: 0, 0.5, 1.5, 3.5, 5.5 s, then EHOSTUNREACH."""
 HANDSHAKE_RATE: Final = 400.0
 """First handshake messages answered per second: each costs about 0.2 ms of CPU."""
+NO_SESSION_PATIENCE: Final = 1.0
+"""Seconds between handshakes that a mere claim ("I do not know this session") may cause. Without it a relay that sees a
+session's index makes both ends compute 0.4 ms per lie. A peer that restarts twice within a second waits that long."""
 MAX_HALF_OPEN: Final = 1_024
 """Session handshakes begun by others and not finished; each ~2 kB, 10 s."""
 MAX_SESSIONS: Final = 16_384

@@ -29,6 +29,7 @@ Bodies by kind::
 
     LINK       counter (8) || AEAD(link key; operation (1) || operands)       between neighbours only, never forwarded
     HANDSHAKE  step (1: 1, 2, 3) || sender's index (4) || receiver's index (4, zero in step 1) || Noise message
+               whose payload in steps 1 and 2 is the sender's index again: there it is authenticated
     SEALED     receiver's index (4) || counter (8) || AEAD(session key; records)
     NO_SESSION receiver's index (4)                              "you sealed to an index that I do not know"
     RESOLVE    token (4) || bits (1)                             to = the prefix, zero-padded: "who is that?"

@@ -242,15 +242,16 @@ class Engine:
             elif header.to != core.peer_id:
                 self._router.forward(bundle, offset, header, link)
             else:
-                self._addressed(link, kind, header.sender, bundle[header.body : header.end])
+                self._addressed(link, header, bundle[header.body : header.end])
         except WireError:
             core.counters["dropped: malformed control packet"] += 1
 
-    def _addressed(self, link: LinkState, kind: int, sender: PeerId, body: bytes) -> None:
+    def _addressed(self, link: LinkState, header: Header, body: bytes) -> None:
+        kind = header.kind
         if kind == Kind.HANDSHAKE:
-            self._sessions.handshake_heard(sender, body)
+            self._sessions.handshakes.heard(header.sender, body, header.flags & 3)
         elif kind == Kind.NO_SESSION:
-            self._sessions.no_session_heard(sender, body)
+            self._sessions.handshakes.lost(header.sender, body)
         elif kind == Kind.NO_ROUTE:
             self._sessions.no_route(body)
         elif kind == Kind.RESOLVED:

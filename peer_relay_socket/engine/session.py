@@ -1,10 +1,10 @@
 """One session: what two endpoints know of each other.
 
 Lives here: keys in use, what waits, what is in flight, how far the other side has come. May not live here: how sessions
-begin (sessions.py), routes.
+begin (handshakes.py), what is done with them (sessions.py), routes.
 
 Law: a session outlives its keys and its paths. New keys replace old ones without a gap: the old receive until they are
-forgotten.
+forgotten, and send until the new ones were heard.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Keys:
     """One generation of keys; `local` and `remote` are the 4-byte indexes each side knows it by."""
 
-    __slots__ = ("local", "made_at", "opening", "remote", "sealing")
+    __slots__ = ("highest", "local", "made_at", "opening", "remote", "sealing")
 
     def __init__(self, local: bytes, remote: bytes, sealing: SealingKey, opening: OpeningKey, now: float) -> None:
         self.local = local
@@ -32,19 +32,31 @@ class Keys:
         self.sealing = sealing
         self.opening = opening
         self.made_at = now
+        self.highest = 0
+        """Highest counter received under these, plus one. Of each generation its own: when both sides made new keys at
+        once, they may for a while send under different ones."""
 
 
 class Attempt:
     """A handshake of ours that is under way."""
 
-    __slots__ = ("handshake", "last", "local", "timer", "tries")
+    __slots__ = ("base", "began", "handshake", "keys", "last", "local", "revived", "said_at", "timer", "tries")
 
-    def __init__(self, handshake: Handshake, local: bytes) -> None:
+    def __init__(self, handshake: Handshake, local: bytes, now: float) -> None:
         self.handshake = handshake
         self.local = local
         self.last = b""
         """The packet body to repeat until something is heard."""
+        self.began = now
+        self.said_at = now
+        """When `last` was sent last."""
         self.tries = 0
+        self.base = 0
+        """Try n takes the way `base + n`."""
+        self.revived = 0
+        """How often a search that found the peer gave it more tries."""
+        self.keys: Keys | None = None
+        """What it made, while the session still sends under older ones that work."""
         self.timer: Timer | None = None
 
 
@@ -53,11 +65,14 @@ class Session:
 
     __slots__ = (
         "ack_timer",
+        "acked_at",
         "attempt",
         "blocked",
+        "doubted",
         "flights",
         "heard_at",
-        "highest",
+        "heard_under",
+        "hinted_at",
         "idle_since",
         "in_flight",
         "keys",
@@ -65,6 +80,7 @@ class Session:
         "peer_id",
         "pending",
         "pending_size",
+        "pending_timer",
         "plain",
         "plain_size",
         "refound",
@@ -81,32 +97,40 @@ class Session:
         """What we seal with."""
         self.older: list[Keys] = []
         """What may still arrive sealed."""
+        self.heard_under: Keys | None = None
+        """The generation whose packets we owe an acknowledgement."""
+        self.doubted = False
+        """Whether there is reason to think that the other side lost `keys`."""
         self.attempt: Attempt | None = None
         self.pending: deque[tuple[float, bytes]] = deque()
         """Records that wait for keys, with the time until which they are worth sending."""
         self.pending_size = 0
+        self.pending_timer: Timer | None = None
         self.plain: list[bytes] = []
         """Records of the packet being filled; when not empty the session is in `Sessions.dirty`."""
         self.plain_size = 0
         self.flights: deque[tuple[int, int]] = deque()
-        """(counter, size) of packets not yet acknowledged, oldest first."""
+        """(counter, size) of packets not yet acknowledged, oldest first; while not empty, `silence` is armed."""
         self.in_flight = 0
+        self.acked_at = now
+        """When `flights` last shrank, or began."""
         self.blocked = False
         """Whether somebody was told that there is no room."""
-        self.highest = 0
-        """Highest counter received under `keys`, plus one."""
         self.unacked = 0
         """Bytes received since we last said how far we are."""
         self.ack_timer: Timer | None = None
         self.silence: Timer | None = None
         self.silent_since: float | None = None
-        """Since when we send and hear nothing; None while we hear."""
+        """Since when we expect to hear something and do not; None while nothing is due."""
         self.strikes = 0
         self.variant = 0
         """Which of the disjoint ways we use."""
         self.refound = 0.0
         """When we last flooded a search for this peer."""
         self.heard_at = now
+        """When something last opened."""
+        self.hinted_at: float | None = None
+        """When we last believed somebody's word that the other side lost our keys."""
         self.idle_since = now
 
     @property
@@ -114,11 +138,12 @@ class Session:
         """Bytes that may be sent before the other side says more."""
         return SESSION_WINDOW - self.in_flight - self.plain_size
 
-    def acknowledged(self, highest: int) -> None:
+    def acknowledged(self, highest: int, now: float) -> None:
         """The other side has everything below `highest` that will ever arrive."""
         flights = self.flights
         while flights and flights[0][0] < highest:
             self.in_flight -= flights.popleft()[1]
+            self.acked_at = now
 
     def forget_flights(self) -> None:
         """Give up on what is in flight."""

@@ -1,0 +1,324 @@
+"""How sessions begin: three messages between two endpoints, over whatever relays.
+
+Lives here: handshakes of ours with their retries, handshakes of others half way, who yields when both begin at once.
+May not live here: what is sealed afterwards (sessions.py), the messages' proof (authentication.py).
+
+Law: only a message that proves itself changes anything. What anybody may say (a first message, "no such session", "no
+such route", an answer to a search) makes us try, at a bounded rate, and never forget.
+
+When both begin at once, the lower id answers and the higher insists: it repeats its own first message instead. Each
+message is answered along the way (variant) by which it came: that one works in at least one direction.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ..address import PeerId
+from ..codec import packet as wire
+from ..codec.packet import Kind
+from ..errors import HandshakeError
+from ..limits import (
+    HANDSHAKE_RATE,
+    HANDSHAKE_RETRY,
+    HANDSHAKE_TRIES,
+    LINK_HANDSHAKE_TIME,
+    MAX_HALF_OPEN,
+    NO_SESSION_PATIENCE,
+    PENDING_TIME,
+)
+from .authentication import Handshake, session_prologue
+from .effects import Unreachable
+from .seal import OpeningKey, SealingKey
+from .session import Attempt, Keys, Session
+from .timers import TokenBucket
+
+if TYPE_CHECKING:
+    from .core import Core
+    from .routing import Router
+    from .sessions import Sessions
+
+_INDEX_BYTES: Final = 4
+_MAX_MESSAGE: Final = 512
+"""Bytes of one handshake message; ours have 198 at most. Half-open handshakes keep the first one."""
+_INSIST: Final = 0.05
+"""Seconds that pass at least between repetitions of a first message that theirs provoked."""
+
+
+class _HalfOpen:
+    """A handshake that somebody else began: we answered and wait for the third message."""
+
+    __slots__ = ("answer", "expires", "handshake", "peer_id", "question", "remote")
+
+    def __init__(self, peer_id: PeerId, handshake: Handshake, remote: bytes, expires: float) -> None:
+        self.peer_id = peer_id
+        self.handshake = handshake
+        self.remote = remote
+        self.expires = expires
+        self.question = b""
+        self.answer = b""
+
+
+class Handshakes:
+    """The handshakes of one peer's sessions."""
+
+    def __init__(self, core: Core, router: Router, sessions: Sessions) -> None:
+        self._core = core
+        self._router = router
+        self._sessions = sessions
+        self._half_open: dict[bytes, _HalfOpen] = {}
+        """By our index, oldest first; at most MAX_HALF_OPEN."""
+        self._answered: dict[tuple[PeerId, bytes], bytes] = {}
+        """(initiator, its index) of half-open handshakes, so that a repeated first message gets the same answer."""
+        self._rate = TokenBucket(HANDSHAKE_RATE, core.now)
+
+    def half_open(self, index: bytes) -> bool:
+        """Return whether `index` is of a handshake whose third message is still to come."""
+        return index in self._half_open
+
+    # --- ours ------------------------------------------------------------------------------------------------
+
+    def begin(self, session: Session) -> None:
+        """Start a handshake of ours, unless one is under way."""
+        if session.attempt is not None:
+            return
+        core = self._core
+        handshake = Handshake(
+            initiator=True,
+            static=core.static,
+            prologue=session_prologue(core.peer_id, session.peer_id),
+            psk=core.config.psk,
+            entropy=core.entropy,
+            expected=session.peer_id,
+        )
+        attempt = session.attempt = Attempt(handshake, self._index(), core.now)
+        attempt.last = b"\x01" + attempt.local + bytes(_INDEX_BYTES) + handshake.write(attempt.local)
+        self._try(session, attempt)
+
+    def _index(self) -> bytes:
+        while True:
+            index = self._core.entropy(_INDEX_BYTES)
+            if index != bytes(_INDEX_BYTES) and not self._sessions.knows(index) and index not in self._half_open:
+                return index
+
+    def _try(self, session: Session, attempt: Attempt) -> None:
+        """Send the attempt's last message (again); give up after HANDSHAKE_TRIES with a way out."""
+        if session.attempt is not attempt:
+            return
+        core = self._core
+        if attempt.tries >= HANDSHAKE_TRIES:
+            self._give_up(session, attempt)
+            return
+        if self._repeat(session, attempt, (attempt.base + attempt.tries) % wire.VARIANTS):
+            attempt.tries += 1
+        elif session.keys is None:
+            if not session.pending or session.pending[0][0] <= core.now:
+                self._give_up(session, attempt)  # no network, and nothing that could still wait for one
+                return
+        elif core.now >= attempt.began + PENDING_TIME:
+            self._end(session, attempt)  # no network: whoever sends again will find out
+            return
+        if attempt.tries > 2:  # a round trip across six links may take longer than the first retry
+            self._sessions.look_for(session)
+        self._try_later(session, attempt)
+
+    def _try_later(self, session: Session, attempt: Attempt) -> None:
+        core = self._core
+        if attempt.timer is not None:
+            attempt.timer.cancel()
+        wait = HANDSHAKE_RETRY * min(4, 1 << max(0, attempt.tries - 1)) * (0.75 + 0.5 * core.random.random())
+        attempt.timer = core.timers.at(core.now + wait, self._try, session, attempt)
+
+    def _repeat(self, session: Session, attempt: Attempt, variant: int) -> bool:
+        attempt.said_at = self._core.now
+        return self._say(session.peer_id, attempt.last, variant)
+
+    def _say(self, peer_id: PeerId, body: bytes, variant: int) -> bool:
+        data = wire.packet(Kind.HANDSHAKE, peer_id, self._core.peer_id, body, flags=variant)
+        return self._router.send(data, peer_id, variant)
+
+    def hurry(self, session: Session) -> None:
+        """There is a way that was not there: try at once."""
+        attempt = session.attempt
+        if attempt is not None:
+            attempt.tries = 0
+            self._try(session, attempt)
+
+    def found(self, session: Session) -> None:
+        """A search found a way, variant 0's: try it at once. Anybody on the way of the search can say so, hence the
+        bound on what that adds to the attempt's life."""
+        attempt = session.attempt
+        if attempt is None or attempt.revived >= HANDSHAKE_TRIES:
+            return
+        attempt.revived += 1
+        attempt.tries = min(attempt.tries, HANDSHAKE_TRIES - 2)
+        attempt.base = -attempt.tries % wire.VARIANTS
+        self._try(session, attempt)
+
+    def _give_up(self, session: Session, attempt: Attempt) -> None:
+        core = self._core
+        keys = session.keys
+        if keys is not None and keys.local != attempt.local and session.heard_at > attempt.began:
+            core.counters["new keys not agreed"] += 1
+            self._end(session, attempt)  # the old ones are alive; the next sweep tries again
+            return
+        core.counters["unreachable peers"] += 1
+        core.counters["dropped: peer unreachable"] += len(session.pending)
+        core.effects.append(Unreachable(session.peer_id))
+        self._sessions.close(session)
+
+    def _end(self, session: Session, attempt: Attempt) -> None:
+        if attempt.timer is not None:
+            attempt.timer.cancel()
+        session.attempt = None
+        if attempt.keys is not None:
+            self._sessions.forget_keys(attempt.keys)
+
+    def closed(self, session: Session) -> None:
+        """`session` is being forgotten."""
+        if session.attempt is not None:
+            self._end(session, session.attempt)
+
+    def confirmed(self, session: Session, keys: Keys) -> None:
+        """Something opened under `keys`: if our attempt made them, it is over."""
+        attempt = session.attempt
+        if attempt is None or attempt.local != keys.local:
+            return
+        fresh, attempt.keys = attempt.keys, None
+        self._end(session, attempt)
+        if fresh is not None:
+            self._sessions.install(session, fresh)
+
+    def lost(self, sender: PeerId, index: bytes) -> None:
+        """Somebody says that `sender` does not know our keys, as after a restart. A hint only: every relay on the way
+        can say so. The handshake then proves it; a liar costs us one each NO_SESSION_PATIENCE seconds."""
+        core = self._core
+        session = self._sessions.get(sender)
+        if session is None or session.keys is None or session.keys.remote != index:
+            return
+        if session.hinted_at is not None and core.now < session.hinted_at + NO_SESSION_PATIENCE:
+            core.counters["ignored: no session, again"] += 1
+            return
+        session.hinted_at = core.now
+        session.doubted = True
+        attempt = session.attempt
+        if attempt is not None and attempt.handshake.complete:  # with somebody who is no more
+            self._end(session, attempt)
+        self.begin(session)
+
+    # --- messages ----------------------------------------------------------------------------------------------
+
+    def heard(self, sender: PeerId, body: bytes, variant: int) -> None:
+        """Take a HANDSHAKE packet addressed to us, which came by way `variant`.
+
+        Raises: WireError.
+        """
+        step, remote, local, message = wire.split(body, 1, _INDEX_BYTES, _INDEX_BYTES)
+        if len(message) > _MAX_MESSAGE:
+            raise HandshakeError("handshake message too long")
+        variant = min(variant, wire.VARIANTS - 1)
+        if step == b"\x01":
+            self._asked(sender, remote, message, variant)
+        elif step == b"\x02":
+            self._answer_heard(sender, local, message, variant)
+        elif step == b"\x03":
+            self._completed(sender, local, message, variant)
+        else:
+            raise HandshakeError("no such handshake step")
+
+    def _asked(self, sender: PeerId, remote: bytes, message: bytes, variant: int) -> None:
+        core = self._core
+        session = self._sessions.get(sender)
+        ours = session.attempt if session is not None else None
+        if session is not None and ours is not None and not ours.handshake.complete and core.peer_id > sender:
+            # Both began: the lower id answers, and we are the higher. Our message may have been lost: repeat it.
+            if core.now >= ours.said_at + _INSIST:
+                self._repeat(session, ours, variant)
+            return
+        half = self._half_open.get(self._answered.get((sender, remote), b""))
+        if half is not None and half.question == message:
+            self._say(sender, half.answer, variant)
+            return
+        if not self._rate.take(core.now):
+            core.counters["refused: too many handshakes"] += 1
+            return
+        self.expire()
+        handshake = Handshake(
+            initiator=False,
+            static=core.static,
+            prologue=session_prologue(sender, core.peer_id),
+            psk=core.config.psk,
+            entropy=core.entropy,
+            expected=sender,
+        )
+        if handshake.read(message)[:_INDEX_BYTES] != remote:
+            raise HandshakeError("the index is not the sender's")
+        local = self._index()
+        half = _HalfOpen(sender, handshake, remote, core.now + LINK_HANDSHAKE_TIME)
+        half.question = message
+        half.answer = b"\x02" + local + remote + handshake.write(local)
+        self._half_open[local] = half
+        self._answered[sender, remote] = local
+        self._say(sender, half.answer, variant)
+
+    def expire(self) -> None:
+        """Forget half-open handshakes whose time is over, and the oldest to make place for one more."""
+        now = self._core.now
+        table = self._half_open
+        while table:
+            local, half = next(iter(table.items()))
+            if half.expires > now and len(table) < MAX_HALF_OPEN:
+                return
+            self._forget(local, half)
+
+    def _forget(self, local: bytes, half: _HalfOpen) -> None:
+        del self._half_open[local]
+        if self._answered.get((half.peer_id, half.remote)) == local:
+            del self._answered[half.peer_id, half.remote]
+
+    def _answer_heard(self, sender: PeerId, local: bytes, message: bytes, variant: int) -> None:
+        session = self._sessions.get(sender)
+        attempt = session.attempt if session is not None else None
+        if session is None or attempt is None or attempt.local != local or attempt.handshake.complete:
+            return  # a late duplicate
+        handshake = attempt.handshake
+        remote = handshake.read(message)[:_INDEX_BYTES]
+        if len(remote) != _INDEX_BYTES:
+            raise HandshakeError("the answer carries no index")
+        attempt.last = b"\x03" + attempt.local + remote + handshake.write()
+        keys = self._keys(attempt.local, remote, handshake)
+        if session.keys is None or session.doubted:
+            self._sessions.install(session, keys)
+            session.variant = variant
+        else:
+            attempt.keys = keys
+            self._sessions.await_keys(session, keys)
+        # The third message is repeated until something sealed is heard under these keys.
+        attempt.tries = 0
+        attempt.base = variant
+        self._try(session, attempt)
+        self._sessions.release(session)
+
+    def _completed(self, sender: PeerId, local: bytes, message: bytes, variant: int) -> None:
+        half = self._half_open.get(local)
+        if half is None or half.peer_id != sender:
+            self._sessions.reassure(sender, local, variant)
+            return
+        half.handshake.read(message)
+        self._forget(local, half)
+        session = self._sessions.session(sender)
+        attempt = session.attempt
+        if attempt is not None:  # theirs came through first; they may have taken ours meanwhile, so it still receives
+            if attempt.keys is not None:
+                session.older.append(attempt.keys)
+                attempt.keys = None
+            self._end(session, attempt)
+        keys = self._keys(local, half.remote, half.handshake)
+        self._sessions.install(session, keys)
+        session.variant = variant
+        self._sessions.acknowledge(session, keys)
+        self._sessions.release(session)
+
+    def _keys(self, local: bytes, remote: bytes, handshake: Handshake) -> Keys:
+        send_key, receive_key = handshake.keys()
+        return Keys(local, remote, SealingKey(send_key), OpeningKey(receive_key), self._core.now)
