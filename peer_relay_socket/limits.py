@@ -84,6 +84,23 @@ LINK_DEAD: Final = 40.0
 """Seconds without a byte after which a link is given up. Sessions notice a silent path long before that."""
 MAX_LINKS: Final = 8_192
 """Links a relay holds; at 25 kB each 200 MB. Past it new ones are refused."""
+MAX_LINKS_PER_HOST: Final = 256
+"""Accepted links per IPv4 address or IPv6 /64 (an office behind one NAT). Without it one machine takes every place.
+Our own machine is not counted: whoever is on it can do worse."""
+MAX_HALF_OPEN_LINKS: Final = 1_024
+MAX_HALF_OPEN_PER_HOST: Final = 32
+"""Accepted connections that have not proved a key yet, together and per host: 3 kB each for LINK_HANDSHAKE_TIME."""
+LINK_PACKETS_RATE: Final = 20_000.0
+LINK_BYTES_RATE: Final = 125e6
+"""What is read from one link per second, a second's worth at once: 1 Gbit/s, and packets that cost a relay 4 % of a
+core (2 µs each). Without them one neighbour takes the relay from all others. Beyond, the link is not read for a while
+(Throttle) and its owner is told (LIMITS). EngineConfig overrides."""
+LOOPBACK_FACTOR: Final = 10.0
+"""How many times more our own machine may send."""
+CONTROL_PER_LEAF: Final = 500.0
+CONTROL_PER_RELAY: Final = 5_000.0
+"""What control packets of a neighbour may cost per second (CONTROL_PRICE in engine.py), a second's worth at once; what
+is beyond is dropped. 200 handshakes, or 10 floods, per second of one leaf; a relay passes on those of many."""
 MAX_LINK_QUEUE: Final = 8 * 1024 * 1024
 """Bytes a relay holds for one slow neighbour before it drops: four SESSION_WINDOWs."""
 
@@ -166,8 +183,9 @@ SESSION_REKEY: Final = 3_600.0
 HANDSHAKE_RETRY: Final = 0.5
 HANDSHAKE_TRIES: Final = 5
 """Attempts at a session handshake: 0, 0.5, 1.5, 3.5, 5.5 s, then EHOSTUNREACH."""
-HANDSHAKE_RATE: Final = 400.0
-"""First handshake messages answered per second: each costs about 0.2 ms of CPU."""
+HANDSHAKE_RATE: Final = 1_000.0
+"""First handshake messages answered per second: each costs about 0.2 ms of CPU, so 20 % of a core. One leaf cannot use
+it up: its relay passes on CONTROL_PER_LEAF."""
 NO_SESSION_PATIENCE: Final = 1.0
 """Seconds between handshakes that a mere claim ("I do not know this session") may cause. Without it a relay that sees a
 session's index makes both ends compute 0.4 ms per lie. A peer that restarts twice within a second waits that long."""

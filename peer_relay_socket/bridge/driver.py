@@ -34,6 +34,7 @@ from ..engine.effects import (
     Refused,
     Scope,
     Settled,
+    Throttle,
     Unreachable,
     Writable,
 )
@@ -76,6 +77,7 @@ class Driver:
             Deliver: self._deliver,
             Dial: self._start_dial,
             CloseLink: self._close_link,
+            Throttle: self._throttle,
             PeerUp: self._peer_up,
             PeerDown: self._peer_down,
             Message: self._message,
@@ -389,6 +391,12 @@ class Driver:
 
     def _note(self, effect: Note) -> None:
         log.log(effect.level, "%s", effect.text)
+
+    def _throttle(self, effect: Throttle) -> None:
+        link = self._links.get(effect.link)
+        if link is not None:
+            link.pause_reading()
+            self._loop.call_later(effect.seconds, link.resume_reading)
 
     def _close_link(self, effect: CloseLink) -> None:
         link = self._links.pop(effect.link, None)

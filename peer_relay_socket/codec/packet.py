@@ -27,7 +27,7 @@ A relay reads these 48 bytes and nothing else, and rewrites only hop limit and f
 
 Bodies by kind::
 
-    LINK       counter (8) || AEAD(link key; operation (1) || operands)       between neighbours only, never forwarded
+    LINK       counter (8) || AEAD(link key; operation (1) || operand)        between neighbours only, never forwarded
     HANDSHAKE  step (1: 1, 2, 3) || sender's index (4) || receiver's index (4, zero in step 1) || Noise message
                whose payload in steps 1 and 2 is the sender's index again: there it is authenticated
     SEALED     receiver's index (4) || counter (8) || AEAD(session key; records)
@@ -41,6 +41,13 @@ Bodies by kind::
     DISCOVERED token (4)                                         goes back the way DISCOVER came
 
     contact := id (20) || URL count (1) || { length (1) || URL (ASCII) }
+
+Operations of LINK, and their operands::
+
+    1 READY       the first packet of whoever dialled      2 PING      3 PONG      4 GOODBYE
+    5 NEIGHBOURS  count (1) || contacts                    dialable peers that the neighbour may want to know
+    6 LIMITS      packets/s (8) || bytes/s (8)             "I read no more than this from you, so you may be waiting"
+    7 HELLO       hello                                    what was said in the handshake has changed
 
 Records, the plaintext of SEALED::
 
@@ -84,6 +91,7 @@ LINK_HANDSHAKE: Final = 0xF2
 VARIANTS: Final = 3
 MAX_SCAN: Final = 3
 
+_FORMS: Final = frozenset((0, 4, 6))
 _HEADER: Final = Struct(">BBBxI20s20s")
 _RUN: Final = Struct(">BIBHHH")
 _RECORD: Final = Struct(">BI")
@@ -124,6 +132,8 @@ class LinkOp(IntEnum):
     PONG = 3
     GOODBYE = 4
     NEIGHBOURS = 5
+    LIMITS = 6
+    HELLO = 7
 
 
 class Header(NamedTuple):
@@ -228,13 +238,13 @@ def read_records(plaintext: bytes) -> Iterable[tuple[int, int, int]]:
 def read_datagrams(plaintext: bytes, start: int, end: int) -> Datagrams:
     """Return the run whose content lies at plaintext[start:end].
 
-    Raises: PacketError unless the lengths add up, fit UDP, and the ports are 1..65535.
+    Raises: PacketError unless the lengths add up, fit UDP, and the form, the ports and the count mean something.
     """
     if end - start < 7:
         raise PacketError("datagram run cut short")
     form, source_port, port, count = unpack_from(">BHHH", plaintext, start)
     first = start + 7 + 2 * count
-    if first > end or not source_port or not port:
+    if first > end or not source_port or not port or not count or form not in _FORMS:
         raise PacketError("datagram run malformed")
     if count == 1:  # the lone datagram, where latency counts
         if not first + unpack_from(">H", plaintext, start + 7)[0] == end <= first + MAX_DATAGRAM:
@@ -242,7 +252,7 @@ def read_datagrams(plaintext: bytes, start: int, end: int) -> Datagrams:
         return Datagrams(form, source_port, port, [plaintext[first:end]])
     lengths = unpack_from(f">{count}H", plaintext, start + 7)
     edges = list(accumulate(lengths, initial=first))
-    if edges[-1] != end or (lengths and max(lengths) > MAX_DATAGRAM):
+    if edges[-1] != end or max(lengths) > MAX_DATAGRAM:
         raise PacketError("datagram lengths do not add up")
     return Datagrams(form, source_port, port, [plaintext[a:b] for a, b in pairwise(edges)])
 
@@ -267,6 +277,8 @@ def _read_urls(data: bytes, offset: int) -> tuple[tuple[str, ...], int]:
             url = data[offset + 1 : offset + 1 + length]
             if len(url) != length or length > MAX_URL:
                 raise PacketError("URL cut short or too long")
+            if min(url, default=0x21) <= 0x20 or 0x7F in url:  # it goes into an HTTP request and into logs
+                raise PacketError("URL with a space or control character")
             urls.append(url.decode("ascii"))
             offset += 1 + length
     except (IndexError, UnicodeDecodeError):
@@ -318,6 +330,20 @@ def read_hello(data: bytes) -> Hello:
         raise PacketError("hello names no IPv4 network") from None
     urls, _ = _read_urls(data, 7)
     return Hello(bool(flags & 1), network, urls)
+
+
+def link_limits(packets: float, size: float) -> bytes:
+    """Return the operand of LIMITS; rates per second."""
+    return pack(">QQ", int(packets), int(size))
+
+
+def read_link_limits(data: bytes) -> tuple[int, int]:
+    """Return (packets, bytes) per second.
+
+    Raises: PacketError when `data` is too short.
+    """
+    packets, size, _ = split(data, 8, 8)
+    return int.from_bytes(packets), int.from_bytes(size)
 
 
 # --- small bodies ----------------------------------------------------------------------------------------------

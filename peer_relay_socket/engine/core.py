@@ -14,6 +14,7 @@ from typing import Protocol
 
 from ..address import DEFAULT_IPV4_NETWORK, PeerId, Spelling
 from ..identity import Identity
+from ..limits import LINK_BYTES_RATE, LINK_PACKETS_RATE
 from .authentication import StaticKey
 from .effects import Effect, Note
 from .timers import Timers
@@ -42,6 +43,10 @@ class EngineConfig:
     ipv4_network: ipaddress.IPv4Network = DEFAULT_IPV4_NETWORK
     psk: bytes | None = None
     """32 bytes made from the network key."""
+    link_packets: float = LINK_PACKETS_RATE
+    """Packets per second that are read from one link."""
+    link_bytes: float = LINK_BYTES_RATE
+    """Bytes per second that are read from one link."""
 
 
 @dataclass(slots=True)

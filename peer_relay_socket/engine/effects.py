@@ -64,6 +64,14 @@ class CloseLink:
 
 
 @dataclass(frozen=True, slots=True)
+class Throttle:
+    """Do not read from a link for some seconds: it sent more than its share."""
+
+    link: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class PeerUp:
     """A link to `peer_id` is up."""
 
@@ -124,5 +132,16 @@ class Note:
 
 
 Effect: TypeAlias = (
-    Deliver | Dial | CloseLink | PeerUp | PeerDown | Message | Refused | Unreachable | Writable | Settled | Note
+    Deliver
+    | Dial
+    | CloseLink
+    | Throttle
+    | PeerUp
+    | PeerDown
+    | Message
+    | Refused
+    | Unreachable
+    | Writable
+    | Settled
+    | Note
 )

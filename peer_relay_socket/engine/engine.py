@@ -16,6 +16,7 @@ How to drive it (the real driver and the simulator do the same)::
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from ..address import Destination, PeerId, Prefix
 from ..codec import packet as wire
@@ -30,17 +31,20 @@ from .membership import Membership
 from .resolver import Resolver
 from .routing import Router
 from .sessions import Sessions
+from .timers import Timer
 
-_DEBUG, _WARNING = 10, 30
+_DEBUG, _INFO, _WARNING = 10, 20, 30
+CONTROL_PRICE: Final[dict[int, float]] = {Kind.HANDSHAKE: 2.5, Kind.RESOLVE: 2.5, Kind.FIND: 2.5, Kind.DISCOVER: 50.0}
+"""What a packet counts for against CONTROL_PER_LEAF and CONTROL_PER_RELAY, where it is not 1: by the work it makes."""
 
 
 class _Unresolved:
     """Records that wait until a short address has an owner."""
 
-    __slots__ = ("blocked", "expires", "records", "size")
+    __slots__ = ("blocked", "records", "size", "timer")
 
-    def __init__(self, expires: float) -> None:
-        self.expires = expires
+    def __init__(self) -> None:
+        self.timer: Timer | None = None
         self.records: list[bytes] = []
         self.size = 0
         self.blocked = False
@@ -120,6 +124,7 @@ class Engine:
         core.config.urls = urls
         self._membership.serve()
         self._router.links_changed()
+        self._links.announce()
         self._settle(None)
 
     def leave(self, now: float) -> None:
@@ -194,9 +199,11 @@ class Engine:
     def _unpack(self, link: LinkState, bundle: bytes) -> None:
         me = self._core.peer_id
         forward = self._router.forward
-        offset, size = 0, len(bundle)
+        offset, size, packets = 0, len(bundle), 0
+        leaf = b"" if link.serves else link.peer_id  # who does not relay speaks only for itself
         while offset < size:
             header = wire.read_header(bundle, offset)
+            packets += 1
             kind = header.kind
             if kind == Kind.LINK:
                 self._links.heard(link, bundle, header)
@@ -204,18 +211,21 @@ class Engine:
                     return
             elif not link.up:
                 raise HandshakeError("spoke before READY")
+            elif leaf and header.sender != leaf:
+                self._core.counters["dropped: forged source"] += 1
             elif kind == Kind.SEALED:
                 if header.to == me:
-                    self._sealed(bundle, header)
+                    self._sealed(bundle, header, link)
                 else:
                     forward(bundle, offset, header, link)
             else:
                 self._control(link, bundle, offset, header)
             offset = header.end
+        self._links.account(link, size, packets)
 
-    def _sealed(self, bundle: bytes, header: Header) -> None:
+    def _sealed(self, bundle: bytes, header: Header, link: LinkState) -> None:
         try:
-            self._sessions.sealed_heard(bundle, header)
+            self._sessions.sealed_heard(bundle, header, link)
         except WireError:  # not the neighbour's fault: it only carried this
             self._core.counters["dropped: did not open"] += 1
 
@@ -225,9 +235,12 @@ class Engine:
         if header.sender == core.peer_id:
             core.counters["dropped: our own packet came back"] += 1
             return
+        kind = header.kind
+        if not link.control.take(core.now, CONTROL_PRICE.get(kind, 1.0)):
+            core.counters["dropped: too much control traffic"] += 1
+            return
         if header.sender not in self._links.by_id:
             self._router.learn(header.sender, link)
-        kind = header.kind
         try:
             if kind == Kind.FIND:
                 self._membership.find_heard(bundle, offset, header, link)
@@ -249,7 +262,7 @@ class Engine:
     def _addressed(self, link: LinkState, header: Header, body: bytes) -> None:
         kind = header.kind
         if kind == Kind.HANDSHAKE:
-            self._sessions.handshakes.heard(header.sender, body, header.flags & 3)
+            self._sessions.handshakes.heard(header, body, link)
         elif kind == Kind.NO_SESSION:
             self._sessions.handshakes.lost(header.sender, body)
         elif kind == Kind.NO_ROUTE:
@@ -279,16 +292,26 @@ class Engine:
         """A neighbour is gone."""
         self._router.link_down(link)
         self._membership.link_down(link)
+        self._sessions.relieved()  # who waited because this link was full
 
     def link_failed(self, link: LinkState) -> None:
         """A link that we dialled never came up."""
         if link.url is not None:
-            self._membership.dial_failed(link.url)
+            self._membership.dial_failed(link.url, link.peer_id)
+
+    def link_changed(self, link: LinkState) -> None:
+        """A neighbour serves now, or no more."""
+        self._router.links_changed()
 
     def link_told(self, link: LinkState, operation: int, operand: bytes) -> None:
         """A neighbour told something."""
         if operation == LinkOp.NEIGHBOURS:
             self._membership.neighbours_heard(link, operand)
+        elif operation == LinkOp.LIMITS and not link.limited:
+            link.limited = True
+            packets, size = wire.read_link_limits(operand)
+            name = link.peer_id.hex()[:8]
+            self._core.note(_INFO, f"{name} reads at most {packets} packets/s and {size} bytes/s from us")
 
     def _own_address_answered(self, other: PeerId | None) -> None:
         self._settle(other)
@@ -367,16 +390,18 @@ class Engine:
             waiting.records.append(record)
             waiting.size += len(record)
             return
-        waiting = self._unresolved[destination] = _Unresolved(self._core.now + PENDING_TIME)
+        waiting = self._unresolved[destination] = _Unresolved()
         waiting.records.append(record)
         waiting.size = len(record)
-        self._core.timers.at(waiting.expires, self._expire, destination, waiting)
+        waiting.timer = self._core.timers.at(self._core.now + PENDING_TIME, self._found, destination, None)
         self._resolver.resolve(destination, lambda peer_id: self._found(destination, peer_id))
 
     def _found(self, destination: Prefix, peer_id: PeerId | None) -> None:
         waiting = self._unresolved.pop(destination, None)
         if waiting is None:
             return
+        if waiting.timer is not None:
+            waiting.timer.cancel()
         core = self._core
         if peer_id is None:
             core.counters["dropped: nobody has this address"] += len(waiting.records)
@@ -386,7 +411,3 @@ class Engine:
                 self._sessions.send(peer_id, record)
         if waiting.blocked:
             core.effects.append(Writable(destination))
-
-    def _expire(self, destination: Prefix, waiting: _Unresolved) -> None:
-        if self._unresolved.get(destination) is waiting:
-            self._found(destination, None)

@@ -6,8 +6,9 @@ May not live here: what is sealed afterwards (sessions.py), the messages' proof 
 Law: only a message that proves itself changes anything. What anybody may say (a first message, "no such session", "no
 such route", an answer to a search) makes us try, at a bounded rate, and never forget.
 
-When both begin at once, the lower id answers and the higher insists: it repeats its own first message instead. Each
-message is answered along the way (variant) by which it came: that one works in at least one direction.
+When both begin at once, the lower id answers and the higher insists: it repeats its own first message instead. A
+message is answered over the link by which it came, and where it was a retry, what it proves moves the session there:
+that way works, in one direction at least.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..address import PeerId
 from ..codec import packet as wire
-from ..codec.packet import Kind
+from ..codec.packet import Header, Kind
 from ..errors import HandshakeError
 from ..limits import (
     HANDSHAKE_RATE,
@@ -35,12 +36,15 @@ from .timers import TokenBucket
 
 if TYPE_CHECKING:
     from .core import Core
+    from .links import LinkState
     from .routing import Router
     from .sessions import Sessions
 
 _INDEX_BYTES: Final = 4
 _MAX_MESSAGE: Final = 512
 """Bytes of one handshake message; ours have 198 at most. Half-open handshakes keep the first one."""
+_REVIVALS: Final = 2
+"""How often an answer to a search gives an attempt more tries: whoever lies about answers keeps nobody waiting."""
 _INSIST: Final = 0.05
 """Seconds that pass at least between repetitions of a first message that theirs provoked."""
 
@@ -48,7 +52,7 @@ _INSIST: Final = 0.05
 class _HalfOpen:
     """A handshake that somebody else began: we answered and wait for the third message."""
 
-    __slots__ = ("answer", "expires", "handshake", "peer_id", "question", "remote")
+    __slots__ = ("answer", "expires", "handshake", "peer_id", "question", "remote", "repeated")
 
     def __init__(self, peer_id: PeerId, handshake: Handshake, remote: bytes, expires: float) -> None:
         self.peer_id = peer_id
@@ -57,6 +61,8 @@ class _HalfOpen:
         self.expires = expires
         self.question = b""
         self.answer = b""
+        self.repeated = False
+        """Whether the question came more than once: something is lost on the way."""
 
 
 class Handshakes:
@@ -137,6 +143,10 @@ class Handshakes:
         data = wire.packet(Kind.HANDSHAKE, peer_id, self._core.peer_id, body, flags=variant)
         return self._router.send(data, peer_id, variant)
 
+    def _reply(self, peer_id: PeerId, body: bytes, arrived: LinkState) -> None:
+        data = wire.packet(Kind.HANDSHAKE, peer_id, self._core.peer_id, body)
+        self._router.send_by(arrived, data, peer_id)
+
     def hurry(self, session: Session) -> None:
         """There is a way that was not there: try at once."""
         attempt = session.attempt
@@ -148,7 +158,7 @@ class Handshakes:
         """A search found a way, variant 0's: try it at once. Anybody on the way of the search can say so, hence the
         bound on what that adds to the attempt's life."""
         attempt = session.attempt
-        if attempt is None or attempt.revived >= HANDSHAKE_TRIES:
+        if attempt is None or attempt.revived >= _REVIVALS:
             return
         attempt.revived += 1
         attempt.tries = min(attempt.tries, HANDSHAKE_TRIES - 2)
@@ -208,36 +218,38 @@ class Handshakes:
 
     # --- messages ----------------------------------------------------------------------------------------------
 
-    def heard(self, sender: PeerId, body: bytes, variant: int) -> None:
-        """Take a HANDSHAKE packet addressed to us, which came by way `variant`.
+    def heard(self, header: Header, body: bytes, arrived: LinkState) -> None:
+        """Take a HANDSHAKE packet addressed to us.
 
         Raises: WireError.
         """
+        sender = header.sender
         step, remote, local, message = wire.split(body, 1, _INDEX_BYTES, _INDEX_BYTES)
         if len(message) > _MAX_MESSAGE:
             raise HandshakeError("handshake message too long")
-        variant = min(variant, wire.VARIANTS - 1)
         if step == b"\x01":
-            self._asked(sender, remote, message, variant)
+            self._asked(sender, remote, message, arrived)
         elif step == b"\x02":
-            self._answer_heard(sender, local, message, variant)
+            self._answer_heard(sender, local, message, arrived)
         elif step == b"\x03":
-            self._completed(sender, local, message, variant)
+            self._completed(sender, local, message, arrived, bool(header.flags & 3))
         else:
             raise HandshakeError("no such handshake step")
 
-    def _asked(self, sender: PeerId, remote: bytes, message: bytes, variant: int) -> None:
+    def _asked(self, sender: PeerId, remote: bytes, message: bytes, arrived: LinkState) -> None:
         core = self._core
         session = self._sessions.get(sender)
         ours = session.attempt if session is not None else None
         if session is not None and ours is not None and not ours.handshake.complete and core.peer_id > sender:
             # Both began: the lower id answers, and we are the higher. Our message may have been lost: repeat it.
             if core.now >= ours.said_at + _INSIST:
-                self._repeat(session, ours, variant)
+                ours.said_at = core.now
+                self._reply(sender, ours.last, arrived)
             return
         half = self._half_open.get(self._answered.get((sender, remote), b""))
         if half is not None and half.question == message:
-            self._say(sender, half.answer, variant)
+            half.repeated = True
+            self._reply(sender, half.answer, arrived)
             return
         if not self._rate.take(core.now):
             core.counters["refused: too many handshakes"] += 1
@@ -259,7 +271,7 @@ class Handshakes:
         half.answer = b"\x02" + local + remote + handshake.write(local)
         self._half_open[local] = half
         self._answered[sender, remote] = local
-        self._say(sender, half.answer, variant)
+        self._reply(sender, half.answer, arrived)
 
     def expire(self) -> None:
         """Forget half-open handshakes whose time is over, and the oldest to make place for one more."""
@@ -276,7 +288,7 @@ class Handshakes:
         if self._answered.get((half.peer_id, half.remote)) == local:
             del self._answered[half.peer_id, half.remote]
 
-    def _answer_heard(self, sender: PeerId, local: bytes, message: bytes, variant: int) -> None:
+    def _answer_heard(self, sender: PeerId, local: bytes, message: bytes, arrived: LinkState) -> None:
         session = self._sessions.get(sender)
         attempt = session.attempt if session is not None else None
         if session is None or attempt is None or attempt.local != local or attempt.handshake.complete:
@@ -289,20 +301,21 @@ class Handshakes:
         keys = self._keys(attempt.local, remote, handshake)
         if session.keys is None or session.doubted:
             self._sessions.install(session, keys)
-            session.variant = variant
         else:
             attempt.keys = keys
             self._sessions.await_keys(session, keys)
+        if attempt.tries > 1:
+            self._router.adopt(sender, arrived)
+        session.variant = 0
         # The third message is repeated until something sealed is heard under these keys.
-        attempt.tries = 0
-        attempt.base = variant
+        attempt.tries = attempt.base = 0
         self._try(session, attempt)
         self._sessions.release(session)
 
-    def _completed(self, sender: PeerId, local: bytes, message: bytes, variant: int) -> None:
+    def _completed(self, sender: PeerId, local: bytes, message: bytes, arrived: LinkState, retried: bool) -> None:
         half = self._half_open.get(local)
         if half is None or half.peer_id != sender:
-            self._sessions.reassure(sender, local, variant)
+            self._sessions.reassure(sender, local)
             return
         half.handshake.read(message)
         self._forget(local, half)
@@ -315,7 +328,9 @@ class Handshakes:
             self._end(session, attempt)
         keys = self._keys(local, half.remote, half.handshake)
         self._sessions.install(session, keys)
-        session.variant = variant
+        session.variant = 0
+        if retried or half.repeated:
+            self._router.adopt(sender, arrived)
         self._sessions.acknowledge(session, keys)
         self._sessions.release(session)
 

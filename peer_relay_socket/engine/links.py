@@ -10,6 +10,7 @@ which makes a replayed handshake worthless.
 
 from __future__ import annotations
 
+import ipaddress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
@@ -18,16 +19,28 @@ from ..address import PeerId
 from ..codec import packet as wire
 from ..codec.packet import Header, Hello, Kind, LinkOp
 from ..errors import HandshakeError, WireError
-from ..limits import BUNDLE_TARGET, LINK_DEAD, LINK_HANDSHAKE_TIME, LINK_PING_IDLE, MAX_LINKS
-from .authentication import Handshake
-from .effects import CloseLink, PeerDown, PeerUp, Scope
+from ..limits import (
+    BUNDLE_TARGET,
+    CONTROL_PER_LEAF,
+    CONTROL_PER_RELAY,
+    LINK_DEAD,
+    LINK_HANDSHAKE_TIME,
+    LINK_PING_IDLE,
+    LOOPBACK_FACTOR,
+    MAX_HALF_OPEN_LINKS,
+    MAX_HALF_OPEN_PER_HOST,
+    MAX_LINKS,
+    MAX_LINKS_PER_HOST,
+)
+from .authentication import LINK_PROLOGUE, Handshake
+from .effects import CloseLink, PeerDown, PeerUp, Scope, Throttle
 from .seal import OpeningKey, SealingKey
+from .timers import TokenBucket
 
 if TYPE_CHECKING:
     from .core import Core
     from .timers import Timer
 
-_PROLOGUE: Final = b"peer-relay.2 link"
 _MAX_PREAMBLE: Final = 4096
 """Bytes of one handshake message: Noise, identity and a hello of at most MAX_URLS URLs."""
 
@@ -36,23 +49,28 @@ class LinkState:
     """One connection to a neighbour."""
 
     __slots__ = (
+        "bytes",
+        "control",
         "dismissed",
         "full",
         "handshake",
+        "host",
         "kept",
+        "limited",
         "number",
         "opened_at",
         "opening",
         "out",
         "out_size",
         "packed",
+        "packets",
         "peer_id",
-        "pinged",
         "received_at",
         "remote_host",
         "scope",
         "sealing",
         "serves",
+        "throttled",
         "timer",
         "up",
         "url",
@@ -60,7 +78,8 @@ class LinkState:
         "value",
     )
 
-    def __init__(self, number: int, url: str | None, remote_host: str, now: float) -> None:
+    def __init__(self, number: int, url: str | None, remote_host: str, core: Core) -> None:
+        now = core.now
         scope = Scope.of(remote_host)
         self.number = number
         self.url = url
@@ -68,7 +87,16 @@ class LinkState:
         self.remote_host = remote_host
         self.scope = Scope.GLOBAL if scope is None else scope
         self.opened_at = self.received_at = now
-        self.pinged = False
+        self.host = _host_of(remote_host, self.scope)
+        """Whom this link counts against; "" for nobody."""
+        factor = LOOPBACK_FACTOR if self.scope is Scope.LOOPBACK else 1.0
+        self.packets = TokenBucket(core.config.link_packets * factor, now)
+        self.bytes = TokenBucket(core.config.link_bytes * factor, now)
+        """What we read from it; beyond, we stop reading for a while."""
+        self.control = TokenBucket(CONTROL_PER_LEAF * factor, now)
+        """Packets that make us think; beyond, they are dropped."""
+        self.throttled = self.limited = False
+        """Whether the neighbour was told about our limits, and told us about its."""
         self.up = False
         self.full = False
         """Whether the connection takes no more for now."""
@@ -106,6 +134,9 @@ class LinkEvents(Protocol):
     def link_failed(self, link: LinkState) -> None:
         """A link that we dialled never came up."""
 
+    def link_changed(self, link: LinkState) -> None:
+        """`link`, which is up, has another hello."""
+
     def link_told(self, link: LinkState, operation: int, operand: bytes) -> None:
         """The neighbour told something that is not about the link itself."""
 
@@ -120,28 +151,53 @@ class Links:
         self.by_id: dict[PeerId, LinkState] = {}
         """Links that are up."""
         self.dirty: list[LinkState] = []
+        self._half_open: dict[int, LinkState] = {}
+        """Accepted connections whose other end has not proved itself, at most MAX_HALF_OPEN_LINKS."""
+        self._from: dict[str, int] = {}
+        """How many accepted connections there are from a host."""
 
     # --- what happened to a connection -----------------------------------------------------------------------
 
     def opened(self, number: int, url: str | None, remote_host: str, expected: PeerId | None) -> None:
         """A connection stands; begin to find out who is there."""
         core = self._core
-        link = self.all[number] = LinkState(number, url, remote_host, core.now)
-        if len(self.all) > MAX_LINKS:
-            core.counters["link refused: too many"] += 1
-            self.drop(link, "too many links")
+        link = LinkState(number, url, remote_host, core)
+        refusal = self._refusal(link)
+        if refusal:
+            core.counters["link refused: " + refusal] += 1
+            core.effects.append(CloseLink(number, refusal))
+            if url is not None:
+                self._events.link_failed(link)
             return
+        self.all[number] = link
         link.handshake = Handshake(
             initiator=url is None,
             static=core.static,
-            prologue=_PROLOGUE,
+            prologue=LINK_PROLOGUE,
             psk=core.config.psk,
             entropy=core.entropy,
             expected=expected,
         )
         link.timer = core.timers.at(core.now + LINK_HANDSHAKE_TIME, self.drop, link, "handshake took too long")
         if url is None:
+            self._half_open[number] = link
+            self._from[link.host] = self._from.get(link.host, 0) + 1
             self._say(link)
+
+    def _refusal(self, link: LinkState) -> str:
+        """Return why `link` is one too many, "" if it is not."""
+        if len(self.all) >= MAX_LINKS:
+            return "too many links"
+        if link.url is not None:
+            return ""
+        if len(self._half_open) >= MAX_HALF_OPEN_LINKS:
+            return "too many handshakes"
+        if link.host and self._from.get(link.host, 0) >= MAX_HALF_OPEN_PER_HOST:
+            if self._from[link.host] >= MAX_LINKS_PER_HOST:
+                return "too many links from one host"
+            if sum(other.host == link.host for other in self._half_open.values()) >= MAX_HALF_OPEN_PER_HOST:
+                return "too many handshakes from one host"
+        return ""
 
     def closed(self, number: int) -> None:
         """The connection is gone."""
@@ -158,6 +214,11 @@ class Links:
     def _forget(self, link: LinkState) -> None:
         if link.timer is not None:
             link.timer.cancel()
+        if link.url is None:
+            self._half_open.pop(link.number, None)
+            count = self._from.pop(link.host, 0) - 1
+            if count > 0:
+                self._from[link.host] = count
         if link.up:
             link.up = False
             if self.by_id.get(link.peer_id) is link:
@@ -178,7 +239,7 @@ class Links:
         if handshake is None or len(message) > _MAX_PREAMBLE or message[:1] != bytes((wire.LINK_HANDSHAKE,)):
             raise HandshakeError("not a link handshake")
         payload = handshake.read(message[1:])
-        if payload:
+        if handshake.remote_id is not None:  # the first message proves nothing, so neither does what it carries
             self._read_hello(link, payload)
         if not handshake.complete:
             self._say(link)
@@ -195,16 +256,19 @@ class Links:
     def _say(self, link: LinkState) -> None:
         handshake = link.handshake
         assert handshake is not None
-        core = self._core
-        first = link.url is None and not handshake.remote_id
-        payload = b"" if first else wire.hello(Hello(core.config.serves, core.config.ipv4_network, core.config.urls))
-        self.emit(link, bytes((wire.LINK_HANDSHAKE,)) + handshake.write(payload))
+        first = link.url is None and handshake.remote_id is None
+        self.emit(link, bytes((wire.LINK_HANDSHAKE,)) + handshake.write(b"" if first else self._hello()))
+
+    def _hello(self) -> bytes:
+        config = self._core.config
+        return wire.hello(Hello(config.serves, config.ipv4_network, config.urls))
 
     def _read_hello(self, link: LinkState, payload: bytes) -> None:
         hello = wire.read_hello(payload)
         if hello.ipv4_network != self._core.config.ipv4_network:
             raise HandshakeError(f"their IPv4 network is {hello.ipv4_network}")
         link.serves = hello.serves
+        link.urls = ()
         if hello.serves:
             link.urls = tuple(url for url in (_seen_at(url, link.remote_host) for url in hello.urls) if url)
 
@@ -212,42 +276,57 @@ class Links:
         core = self._core
         if link.timer is not None:
             link.timer.cancel()
+        self._half_open.pop(link.number, None)
         other = self.by_id.get(link.peer_id)
         if other is not None:
-            # One link per neighbour. Of two dialled by the same side the newer counts (the older one's TCP may be
-            # dead); of two that crossed, both ends keep the one dialled by the lower id.
-            same_side = (other.url is None) == (link.url is None)
+            # One link per neighbour. Of two that crossed, both ends keep the one dialled by the lower id. Otherwise
+            # the newer counts: who dials a neighbour again has lost the older link, its end here may be dead.
+            crossed = (other.url is None) != (
+                link.url is None
+            ) and link.opened_at < other.opened_at + LINK_HANDSHAKE_TIME
             ours_wins = core.peer_id < link.peer_id
-            if not same_side and (link.url is not None) != ours_wins:
+            if crossed and (link.url is not None) != ours_wins:
                 self.drop(link, "already linked")
                 return
             link.kept = other.kept
+        if link.serves:
+            factor = LOOPBACK_FACTOR if link.scope is Scope.LOOPBACK else 1.0
+            link.control = TokenBucket(CONTROL_PER_RELAY * factor, core.now)
         link.up = True
         self.by_id[link.peer_id] = link
-        if other is not None:  # only now: at no moment is the neighbour missing, or it would be dialled again
-            self._supersede(other)
-        link.timer = core.timers.at(core.now + LINK_PING_IDLE, self._keep_alive, link)
+        link.timer = core.timers.at(link.received_at + LINK_PING_IDLE, self._keep_alive, link)
         if other is None:
             core.effects.append(PeerUp(link.peer_id))
+        else:
+            self.drop(other, "superseded")
         self._events.link_up(link)
 
-    def _supersede(self, link: LinkState) -> None:
-        del self.all[link.number]
-        self._core.effects.append(CloseLink(link.number, "superseded"))
-        self._forget(link)
-
     def _keep_alive(self, link: LinkState) -> None:
+        # The same sums as when the timer was set: a difference may round to just below its limit, for ever.
         core = self._core
-        # Sums are compared, not a difference: rounding must not make a timer due that then finds nothing to do.
-        if core.now >= link.received_at + LINK_DEAD:
+        dead, ping = link.received_at + LINK_DEAD, link.received_at + LINK_PING_IDLE
+        if core.now >= dead:
             self.drop(link, "silent")
             return
-        if core.now >= link.received_at + LINK_PING_IDLE:
+        due = ping
+        if core.now >= ping:
             self.tell(link, LinkOp.PING)
-            due = link.received_at + LINK_DEAD
-        else:
-            due = link.received_at + LINK_PING_IDLE
+            due = dead
         link.timer = core.timers.at(due, self._keep_alive, link)
+
+    def account(self, link: LinkState, size: int, packets: int) -> None:
+        """Count what was read from `link`; beyond its limits, ask the driver not to read it for a while.
+
+        Not reading makes the neighbour's TCP slow, so that its program waits or drops, and nothing is lost on the way.
+        """
+        core = self._core
+        wait = max(link.packets.spend(core.now, packets), link.bytes.spend(core.now, size))
+        if wait > 0.0:
+            core.counters["link throttled"] += 1
+            core.effects.append(Throttle(link.number, wait))
+            if link.up and not link.throttled:
+                link.throttled = True
+                self.tell(link, LinkOp.LIMITS, wire.link_limits(link.packets.rate, link.bytes.rate))
 
     # --- talking to a neighbour ------------------------------------------------------------------------------
 
@@ -289,27 +368,51 @@ class Links:
 
         Raises: WireError when it is not the neighbour's.
         """
-        if link.opening is None:
-            raise HandshakeError("spoke before the handshake")
+        assert link.opening is not None
         plain = link.opening.open(bundle[header.body : header.end])
         if not plain:
             raise WireError("empty link packet")
         operation, operand = plain[0], plain[1:]
         if operation == LinkOp.READY:
-            if not link.up and link.handshake is None:
+            if not link.up:
                 self._up(link)
+        elif not link.up:
+            raise HandshakeError("spoke before READY")
+        elif not link.control.take(self._core.now):
+            self._core.counters["dropped: too much control traffic"] += 1
         elif operation == LinkOp.PING:
             self.tell(link, LinkOp.PONG)
         elif operation == LinkOp.GOODBYE:
             link.dismissed = True
             self.drop(link, "they said goodbye")
+        elif operation == LinkOp.HELLO:
+            self._read_hello(link, operand)
+            self._events.link_changed(link)
         elif operation != LinkOp.PONG:
             self._events.link_told(link, operation, operand)
+
+    def announce(self) -> None:
+        """Tell every neighbour that we serve now, and where."""
+        for link in list(self.by_id.values()):
+            self.tell(link, LinkOp.HELLO, self._hello())
 
     def goodbye(self) -> None:
         """Tell every neighbour that we go."""
         for link in list(self.by_id.values()):
             self.tell(link, LinkOp.GOODBYE)
+
+
+def _host_of(remote_host: str, scope: Scope) -> str:
+    """Return what one owner's addresses have in common: an IPv4 address, or an IPv6 /64. Our own machine is nobody."""
+    if scope is Scope.LOOPBACK:
+        return ""
+    try:
+        ip = ipaddress.ip_address(remote_host.partition("%")[0])
+    except ValueError:
+        return remote_host
+    if ip.version == 6 and ip.ipv4_mapped is None:
+        return ip.packed[:8].hex()
+    return str(ip)
 
 
 def _seen_at(url: str, remote_host: str) -> str | None:
@@ -331,10 +434,10 @@ def _seen_at(url: str, remote_host: str) -> str | None:
 def reach(url: str) -> Scope:
     """Return how far the host of `url` reaches; a DNS name counts as global (what it resolves to is checked later)."""
     try:
-        host = urlsplit(url).hostname or ""
+        host = (urlsplit(url).hostname or "").rstrip(".")
     except ValueError:
         return Scope.LOOPBACK
-    if host == "localhost" or host.endswith(".localhost"):
+    if host in ("", "localhost") or host.endswith(".localhost"):
         return Scope.LOOPBACK
     scope = Scope.of(host)
     if scope is None:
@@ -343,4 +446,6 @@ def reach(url: str) -> Scope:
 
 
 def _is_literal(host: str) -> bool:
-    return ":" in host or host.replace(".", "").isdigit()
+    """Return whether some resolver may take `host` for an address (inet_aton: 127.1, 0x7f000001, 2130706433)."""
+    last = host.rpartition(".")[2]
+    return ":" in host or last.isdigit() or last.startswith("0x")

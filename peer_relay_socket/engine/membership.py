@@ -177,8 +177,12 @@ class Membership:
         self._bootstraps.clear()
         self.review()
 
-    def dial_failed(self, url: str) -> None:
-        """Nobody usable answered at `url`."""
+    def dial_failed(self, url: str, answered: PeerId = b"") -> None:
+        """Nobody usable answered at `url`, or `answered` did, to whom we are linked already."""
+        if answered in self._links.by_id:
+            for bootstrap in self._bootstraps:
+                if url in bootstrap.urls:
+                    bootstrap.peer_id = answered
         for candidate in [*self._bootstraps, *self._candidates.values()]:
             if candidate.dialling == url:
                 self._failed(candidate)

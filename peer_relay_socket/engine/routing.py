@@ -175,6 +175,13 @@ class Router:
         self._links.emit(link, data)
         return True
 
+    def send_by(self, link: LinkState, data: bytes, to: PeerId) -> None:
+        """Send a packet of our own by `link`, by which `to` reached us, if a relay or `to` itself is at its end."""
+        if link.up and (link.serves or link.peer_id == to):
+            self._links.emit(link, data)
+        else:
+            self.send(data, to, 0)
+
     def forward(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> None:
         """Pass on the packet at `offset`."""
         core = self._core
@@ -241,7 +248,7 @@ class Router:
             return
         self.learn(header.sender, arrived)
         if header.sender != core.peer_id and Prefix(bits[0], header.to).matches(core.peer_id):
-            self._adopt(header.sender, arrived)
+            self.adopt(header.sender, arrived)
             answer = wire.packet(Kind.DISCOVERED, header.sender, core.peer_id, token)
             self._links.emit(arrived, answer)
             return
@@ -263,16 +270,17 @@ class Router:
         if key not in self._floods:
             core.counters["dropped: unasked answer"] += 1
             return False
-        self._adopt(header.sender, arrived)
+        self.adopt(header.sender, arrived)
         if header.to == core.peer_id:
             return True
         back = self._floods[key]
         if back is not None and back.up and header.hop_limit > 1:
-            self._adopt(header.to, back)
+            self.adopt(header.to, back)
             self._links.emit(back, bytes((header.kind, header.hop_limit - 1)) + bundle[offset + 2 : header.end])
         return False
 
-    def _adopt(self, peer_id: PeerId, link: LinkState) -> None:
+    def adopt(self, peer_id: PeerId, link: LinkState) -> None:
+        """`link` is a way to `peer_id` that was seen to work: prefer it in variant 0."""
         if peer_id == self._core.peer_id or peer_id in self._links.by_id:
             return
         self._discovered.pop(peer_id, None)

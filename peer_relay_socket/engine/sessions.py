@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .core import Core
+    from .links import LinkState
     from .routing import Router
 
 _REDISCOVER: Final = 2.0
@@ -329,16 +330,15 @@ class Sessions:
         session.unacked = 0
         session.idle_since = self._core.now
 
-    def reassure(self, peer_id: PeerId, index: bytes, variant: int) -> None:
+    def reassure(self, peer_id: PeerId, index: bytes) -> None:
         """`peer_id` repeats the end of a handshake that we completed: our first sealed packet was lost."""
         session, keys = self._keys.get(index, (None, None))
         if session is not None and keys is not None and session.peer_id == peer_id and self._router.allow_notice():
-            session.variant = variant
             self.acknowledge(session, keys)
 
     # --- receiving ---------------------------------------------------------------------------------------------
 
-    def sealed_heard(self, bundle: bytes, header: Header) -> None:
+    def sealed_heard(self, bundle: bytes, header: Header, arrived: LinkState) -> None:
         """Open a SEALED packet addressed to us and act on its records.
 
         Raises: WireError.
@@ -364,7 +364,8 @@ class Sessions:
             elif kind == Record.ACK:
                 self._ack_heard(session, keys, plain[start:end])
             elif kind == Record.PING:
-                session.variant = min(header.flags & 3, wire.VARIANTS - 1)  # they lost a way; this one came through
+                session.variant = 0  # they lost a way; this one came through
+                self._router.adopt(header.sender, arrived)
                 self.acknowledge(session, keys)
             else:
                 elicits = True

@@ -74,18 +74,28 @@ class Timers:
 class TokenBucket:
     """`rate` events per second, at most a second's worth at once."""
 
-    __slots__ = ("_level", "_rate", "_since")
+    __slots__ = ("_level", "_since", "rate")
 
     def __init__(self, rate: float, now: float) -> None:
-        self._rate = rate
+        self.rate = rate
         self._level = rate
         self._since = now
 
-    def take(self, now: float) -> bool:
-        """Return whether one more event is within the rate."""
-        self._level = min(self._rate, self._level + (now - self._since) * self._rate)
+    def take(self, now: float, cost: float = 1.0) -> bool:
+        """Return whether one more event, which counts for `cost`, is within the rate."""
+        self._level = min(self.rate, self._level + (now - self._since) * self.rate)
         self._since = now
-        if self._level < 1.0:
+        if self._level < cost:
             return False
-        self._level -= 1.0
+        self._level -= cost
         return True
+
+    def spend(self, now: float, cost: float) -> float:
+        """Count an event that took place anyway; return the seconds until the rate is made good, 0.0 if it is."""
+        level = self._level + (now - self._since) * self.rate
+        rate = self.rate
+        if level > rate:
+            level = rate
+        self._since = now
+        self._level = level = level - cost
+        return -level / rate if level < 0.0 else 0.0

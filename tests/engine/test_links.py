@@ -1,0 +1,422 @@
+"""Links on a bench: who is let in, which of two stays, who is too much."""
+
+from __future__ import annotations
+
+import pytest
+
+from peer_relay_socket.codec import packet as wire
+from peer_relay_socket.codec.packet import Kind, LinkOp
+from peer_relay_socket.engine.effects import CloseLink, Dial, Note, PeerDown, PeerUp, Scope, Throttle
+from peer_relay_socket.engine.links import reach
+from peer_relay_socket.errors import WireError
+from peer_relay_socket.limits import (
+    CONTROL_PER_LEAF,
+    LINK_DEAD,
+    LINK_HANDSHAKE_TIME,
+    LINK_PING_IDLE,
+    MAX_HALF_OPEN_LINKS,
+    MAX_HALF_OPEN_PER_HOST,
+    MAX_LINKS,
+    MAX_LINKS_PER_HOST,
+)
+from tests.sim.bench import Bench, Node, kind_of
+
+
+def closings(node: Node) -> list[str]:
+    return [effect.reason for effect in node.take(CloseLink)]
+
+
+def test_a_link_takes_three_messages_and_a_ready() -> None:
+    bench = Bench()
+    dialler, acceptor = bench.node("dialler"), bench.node("acceptor", serves=True)
+    bench.join(dialler, acceptor)
+    bench.flow()
+    greetings = [(node.name, len(data)) for node, _, data in bench.seen if kind_of(data) == wire.LINK_HANDSHAKE]
+    assert [name for name, _ in greetings] == ["acceptor", "dialler", "acceptor"]
+    assert dialler.take(PeerUp) == [PeerUp(acceptor.peer_id)]
+    assert acceptor.take(PeerUp) == [PeerUp(dialler.peer_id)]
+    assert (dialler.engine.neighbours, acceptor.engine.neighbours) == ([acceptor.peer_id], [dialler.peer_id])
+
+
+@pytest.mark.parametrize("message", [0, 1, 2, 3])
+def test_a_link_that_stalls_is_dropped_after_its_time(message: int) -> None:
+    bench = Bench()
+    dialler, acceptor = bench.node("dialler"), bench.node("acceptor", serves=True)
+    counted = [0]
+
+    def gate(_sender: Node, _receiver: Node, data: bytes) -> bytes | None:
+        counted[0] += 1
+        return data if counted[0] <= message else None
+
+    bench.gate = gate
+    bench.join(dialler, acceptor)
+    bench.advance(LINK_HANDSHAKE_TIME - 0.01)
+    assert closings(acceptor) == []
+    bench.advance(0.02)
+    assert closings(acceptor) == ["handshake took too long"]
+    assert acceptor.engine.neighbours == []
+    assert not acceptor.engine._links._half_open
+    assert not acceptor.engine._links._from
+
+
+@pytest.mark.parametrize("message", [0, 1, 2])
+def test_an_altered_greeting_fails_the_link(message: int) -> None:
+    length = [0]
+    for position in range(0, 400, 13):
+        bench = Bench()
+        dialler, acceptor = bench.node("dialler"), bench.node("acceptor", serves=True)
+        count = [-1]
+
+        def gate(
+            _sender: Node, _receiver: Node, data: bytes, count: list[int] = count, position: int = position
+        ) -> bytes:
+            count[0] += 1
+            if count[0] != message or position >= len(data):
+                return data
+            length[0] = len(data)
+            return data[:position] + bytes((data[position] ^ 1,)) + data[position + 1 :]
+
+        bench.gate = gate
+        bench.join(dialler, acceptor)
+        bench.flow()
+        if position < length[0]:
+            assert acceptor.engine.neighbours == []
+
+
+def test_a_replayed_dialler_does_not_come_up() -> None:
+    bench = Bench()
+    dialler, acceptor = bench.node("dialler"), bench.node("acceptor", serves=True)
+    bench.join(dialler, acceptor)
+    bench.flow()
+    said = [data for node, _, data in bench.seen if node is dialler]
+    cable = next(iter(dialler.cables.values()))
+    cable.cut()
+    bench.flow()
+    acceptor.effects.clear()
+    acceptor.engine.link_opened(99, url=None, remote_host="8.0.0.9", now=bench.now)
+    for data in said:
+        acceptor.engine.receive(99, data, bench.now)
+    bench.flow()
+    assert acceptor.take(PeerUp) == []
+    assert len(acceptor.take(CloseLink)) == 1
+
+
+def test_a_hello_in_the_unproved_first_message_counts_for_nothing() -> None:
+    """And a peer that sends none in the proved one is refused: its network was never compared with ours."""
+    bench = Bench()
+    dialler, acceptor = bench.node("dialler"), bench.node("acceptor", serves=True)
+    bench.join(dialler, acceptor)
+    link = next(iter(acceptor.engine._links.all.values()))
+    acceptor.engine._links._hello = lambda: b""  # type: ignore[method-assign]
+    assert link.handshake is not None
+    bench.flow()
+    assert dialler.engine.neighbours == []
+
+
+def test_networks_with_other_addresses_do_not_link() -> None:
+    import ipaddress
+
+    bench = Bench()
+    dialler, acceptor = bench.node("dialler"), bench.node("acceptor", serves=True)
+    dialler.config.ipv4_network = ipaddress.IPv4Network("10.0.0.0/8")
+    bench.join(dialler, acceptor)
+    bench.flow()
+    assert acceptor.engine.neighbours == []
+    assert any("IPv4 network" in note.text for note in acceptor.take(Note))
+
+
+@pytest.mark.parametrize("operation", [LinkOp.PING, LinkOp.NEIGHBOURS, LinkOp.GOODBYE, LinkOp.HELLO])
+def test_nothing_is_taken_before_ready(operation: LinkOp) -> None:
+    bench = Bench()
+    dialler, acceptor = bench.node("dialler"), bench.node("acceptor", serves=True)
+    bench.gate = lambda node, _far, data: data if node is acceptor or kind_of(data) == wire.LINK_HANDSHAKE else None
+    bench.join(dialler, acceptor)
+    bench.flow()
+    ((number, link),) = dialler.engine._links.all.items()
+    bench.gate = lambda _a, _b, data: data
+    dialler.engine._links.tell(link, operation)
+    bench.flow()
+    assert closings(acceptor) == ["spoke before READY"]
+    assert number not in dialler.cables
+
+
+# --- one link per neighbour ------------------------------------------------------------------------------------
+
+
+def crossed(bench: Bench) -> tuple[Node, Node]:
+    low, high = sorted((bench.node(name, serves=True) for name in ("one", "two")), key=lambda node: node.peer_id)
+    bench.join(high, low)
+    bench.join(low, high)
+    bench.flow()
+    return low, high
+
+
+def test_of_two_links_that_crossed_the_lower_ids_stays_at_both_ends() -> None:
+    bench = Bench()
+    low, high = crossed(bench)
+    for node in (low, high):
+        (cable,) = node.cables.values()
+        assert cable.ends[2 * 2] is low  # the second cable, dialled by low
+        assert len(node.take(PeerUp)) == 1
+        assert node.take(PeerDown) == []
+        assert node.take(Dial) == []
+
+
+def test_a_crossing_teaches_the_bootstrap_that_it_is_linked_already() -> None:
+    bench = Bench()
+    low, high = sorted((bench.node(name, serves=True) for name in ("one", "two")), key=lambda node: node.peer_id)
+    for node, other in ((low, high), (high, low)):
+        node.config.bootstrap = (other.config.urls[0],)
+        node.engine = node._make()
+        node.engine.start(bench.now)
+    bench.flow()
+    assert len(low.take(Dial)) == len(high.take(Dial)) == 1
+    bench.join(high, low)
+    bench.join(low, high)
+    bench.advance(120.0)
+    assert low.take(Dial) == []
+    assert high.take(Dial) == []
+
+
+def test_a_second_link_of_the_same_dialler_replaces_the_first() -> None:
+    bench = Bench()
+    low, high = bench.pair()
+    second = bench.join(low, high)
+    bench.flow()
+    assert list(low.cables.values()) == list(high.cables.values()) == [second]
+    assert low.take(PeerUp) == low.take(PeerDown) == []
+    assert high.engine.neighbours == [low.peer_id]
+
+
+@pytest.mark.parametrize("redials", ["low", "high"])
+def test_a_neighbour_that_lost_its_end_is_let_in_again(redials: str) -> None:
+    """The old connection is dead but nobody told us: the other end dials anew, also from the other side."""
+    bench = Bench()
+    low, high = crossed(bench)
+    bench.advance(LINK_HANDSHAKE_TIME + 1)
+    one, other = (low, high) if redials == "low" else (high, low)
+    for number, cable in list(one.cables.items()):
+        one.engine.link_closed(number, bench.now)  # only this end hears of it
+        del one.cables[number]
+        assert cable.alive
+    new = bench.join(one, other)
+    bench.flow()
+    assert one.engine.neighbours == [other.peer_id]
+    assert other.engine.neighbours == [one.peer_id]
+    assert new in other.cables.values()
+
+
+# --- life of a link --------------------------------------------------------------------------------------------
+
+
+def test_an_idle_link_is_pinged_and_a_dead_one_dropped() -> None:
+    for start in (0.0, 0.1, 0.3, 1 / 3, 12345.678):  # sums that round, too
+        bench = Bench()
+        bench.now = start
+        low, high = bench.pair(serves=False)
+        bench.seen.clear()
+        bench.advance(LINK_PING_IDLE + 1)
+        assert len(bench.sent(Kind.LINK, low)) in (1, 2)
+        bench.advance(10 * LINK_PING_IDLE)
+        assert low.engine.neighbours == [high.peer_id]
+        bench.gate = lambda _a, _b, _data: None
+        bench.advance(LINK_DEAD + 1)
+        assert low.engine.neighbours == high.engine.neighbours == []
+        assert closings(low) == ["silent"]
+        assert low.take(PeerDown) == [PeerDown(high.peer_id)]
+
+
+def test_goodbye_closes_the_link_in_the_middle_of_a_bundle() -> None:
+    bench = Bench()
+    low, high = bench.pair()
+    link = next(iter(low.engine._links.all.values()))
+    low.engine._links.tell(link, LinkOp.GOODBYE)
+    low.engine._links.tell(link, LinkOp.PING)
+    ((number, chunks),) = low.engine.take_bundles()
+    ((far, _),) = high.cables.items()
+    high.engine.receive(far, b"".join(chunks), bench.now)
+    assert [effect for effect in high.engine.take_effects() if isinstance(effect, CloseLink)] == [
+        CloseLink(far, "they said goodbye")
+    ]
+    assert high.engine.take_bundles() == []
+    high.engine.receive(far, b"".join(chunks), bench.now)  # what was under way still arrives
+    assert number in low.cables
+
+
+@pytest.mark.parametrize("data", [b"\0", b"\xf2", bytes(48), b"\x01" + bytes(47), b"\x11" + bytes(3) + b"\xff" * 44])
+def test_bad_bytes_cost_the_link_and_nothing_else(data: bytes) -> None:
+    bench = Bench()
+    low, high = bench.pair()
+    cable = next(iter(high.cables.values()))
+    bench.inject(cable, high, data)
+    assert len(closings(high)) == (0 if data == bytes(48) else 1)
+    bench.join(low, high)
+    bench.flow()
+    low.send(high, b"still there")
+    bench.flow()
+    assert high.heard() == [b"still there"]
+
+
+def test_a_leaf_speaks_only_for_itself() -> None:
+    bench = Bench()
+    relay, leaf, victim = bench.node("relay", serves=True), bench.node("leaf"), bench.node("victim")
+    cable = bench.join(leaf, relay)
+    bench.join(victim, relay)
+    bench.flow()
+    bench.seen.clear()
+    for kind in (Kind.SEALED, Kind.HANDSHAKE, Kind.NO_ROUTE, Kind.RESOLVE, Kind.DISCOVER):
+        bench.inject(cable, relay, wire.packet(kind, victim.peer_id, bytes(20), bytes(40)))
+    assert relay.engine.counters["dropped: forged source"] == 5
+    assert bench.seen == []
+
+
+def test_a_peer_that_begins_to_serve_tells_its_neighbours() -> None:
+    bench = Bench()
+    low, high = bench.pair()
+    third = bench.node("third")
+    low.engine.serve(("ws://8.8.8.8:1",), bench.now)
+    bench.join(third, low)
+    bench.flow()
+    third.send(high, b"through low")
+    bench.advance(1.0)
+    assert high.heard() == [b"through low"]
+    assert high.engine._links.by_id[low.peer_id].urls == ("ws://8.8.8.8:1",)
+
+
+# --- strangers -------------------------------------------------------------------------------------------------
+
+
+def knock(node: Node, number: int, host: str) -> bool:
+    """Open a connection that says nothing; return whether it was let stand."""
+    node.engine.link_opened(number, url=None, remote_host=host, now=node.bench.now)
+    return not any(isinstance(effect, CloseLink) for effect in node.engine.take_effects())
+
+
+def test_half_open_links_of_one_host_are_bounded() -> None:
+    bench = Bench()
+    node = bench.node("node", serves=True)
+    stood = sum(knock(node, number, "8.8.8.8") for number in range(100))
+    assert stood == MAX_HALF_OPEN_PER_HOST
+    assert knock(node, 101, "8.8.4.4")
+    assert node.engine.counters["link refused: too many handshakes from one host"] == 100 - stood
+    bench.advance(LINK_HANDSHAKE_TIME + 1)
+    assert knock(node, 102, "8.8.8.8")
+
+
+def test_half_open_links_of_one_ipv6_network_count_together() -> None:
+    bench = Bench()
+    node = bench.node("node", serves=True)
+    assert sum(knock(node, n, f"2a00:1:2:3::{n:x}") for n in range(100)) == MAX_HALF_OPEN_PER_HOST
+    assert knock(node, 101, "2a00:1:2:4::1")
+
+
+def test_half_open_links_are_bounded_in_total() -> None:
+    bench = Bench()
+    node = bench.node("node", serves=True)
+    stood = sum(knock(node, n, f"8.8.{n >> 8}.{n & 255}") for n in range(MAX_HALF_OPEN_LINKS + 50))
+    assert stood == MAX_HALF_OPEN_LINKS
+    assert len(node.engine._links.all) == MAX_HALF_OPEN_LINKS
+    bench.advance(LINK_HANDSHAKE_TIME + 1)
+    assert len(node.engine._links.all) == 0
+
+
+def test_links_of_one_host_and_in_total_are_bounded() -> None:
+    bench = Bench()
+    node = bench.node("node", serves=True)
+    table = node.engine._links
+    for n in range(MAX_LINKS_PER_HOST):
+        assert knock(node, n, "8.8.8.8")
+        table._half_open.clear()  # as if each had proved its key
+    assert not knock(node, 9_000, "8.8.8.8")
+    assert knock(node, 9_001, "127.0.0.1")
+    for n in range(10_000, 10_000 + MAX_LINKS):
+        knock(node, n, f"9.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}")
+        table._half_open.clear()
+    assert len(table.all) == MAX_LINKS
+    assert node.engine.counters["link refused: too many links"] > 0
+
+
+def test_a_flood_of_control_packets_is_cut_to_its_rate() -> None:
+    bench = Bench()
+    relay, leaf, other = bench.node("relay", serves=True), bench.node("leaf"), bench.node("other")
+    cable = bench.join(leaf, relay)
+    bench.join(other, relay)
+    bench.flow()
+    bench.seen.clear()
+    bundle = b"".join(wire.packet(Kind.NO_ROUTE, other.peer_id, leaf.peer_id, bytes(20)) for _ in range(5000))
+    relay.engine.receive(cable.number(relay), bundle, bench.now)
+    bench.flow()
+    assert len(bench.sent(Kind.NO_ROUTE, relay)) <= CONTROL_PER_LEAF
+    assert relay.engine.counters["dropped: too much control traffic"] >= 5000 - CONTROL_PER_LEAF
+
+
+def test_a_link_that_sends_too_much_is_not_read_for_a_while_and_told_so_once() -> None:
+    bench = Bench()
+    relay, leaf, other = bench.node("relay", serves=True), bench.node("leaf"), bench.node("other")
+    relay.config.link_bytes = 1e6
+    relay.config.link_packets = 1e3
+    cable = bench.join(leaf, relay)
+    bench.join(other, relay)
+    bench.flow()
+    for node in (relay, leaf):
+        node.effects.clear()
+    big = wire.packet(Kind.SEALED, other.peer_id, leaf.peer_id, bytes(60_000))
+    for _ in range(30):
+        relay.engine.receive(cable.number(relay), big, bench.now)
+    bench.flow()
+    pauses = relay.take(Throttle)
+    assert {pause.link for pause in pauses} == {cable.number(relay)}
+    assert pauses[-1].seconds == pytest.approx(30 * len(big) / 1e6 - 1.0, abs=0.05)
+    assert [note.text for note in leaf.take(Note)] == [
+        f"{relay.peer_id.hex()[:8]} reads at most 1000 packets/s and 1000000 bytes/s from us"
+    ]
+    bench.advance(5.0)
+    relay.take(Throttle)
+    small = b"".join(wire.packet(Kind.SEALED, other.peer_id, leaf.peer_id, b"") for _ in range(2000))
+    bench.inject(cable, relay, small)
+    (pause,) = relay.take(Throttle)
+    assert pause.seconds == pytest.approx(1.0, abs=0.1)
+    assert leaf.take(Note) == []
+
+
+# --- URLs ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "scope"),
+    [
+        ("ws://8.8.8.8:1/", Scope.GLOBAL),
+        ("ws://example.org", Scope.GLOBAL),
+        ("ws://10.0.0.1", Scope.PRIVATE),
+        ("ws://192.168.1.1", Scope.PRIVATE),
+        ("ws://169.254.169.254/", Scope.PRIVATE),
+        ("ws://100.64.0.1", Scope.PRIVATE),
+        ("ws://[fe80::1]", Scope.PRIVATE),
+        ("ws://[fd00::1]", Scope.PRIVATE),
+        ("ws://127.0.0.1", Scope.LOOPBACK),
+        ("ws://127.9.9.9", Scope.LOOPBACK),
+        ("ws://[::1]:5", Scope.LOOPBACK),
+        ("ws://[::ffff:127.0.0.1]", Scope.LOOPBACK),
+        ("ws://[::ffff:10.1.1.1]", Scope.PRIVATE),
+        ("ws://localhost", Scope.LOOPBACK),
+        ("ws://LOCALHOST", Scope.LOOPBACK),
+        ("ws://localhost.", Scope.LOOPBACK),
+        ("ws://a.localhost", Scope.LOOPBACK),
+        ("ws://2130706433", Scope.LOOPBACK),  # 127.0.0.1 in decimal
+        ("ws://0x7f000001", Scope.LOOPBACK),
+        ("ws://127.1", Scope.LOOPBACK),
+        ("ws://0177.0.0.1", Scope.LOOPBACK),
+        ("ws://0.0.0.0", Scope.LOOPBACK),
+        ("ws://[::]", Scope.LOOPBACK),
+        ("ws://224.0.0.1", Scope.LOOPBACK),
+        ("ws://", Scope.LOOPBACK),
+        ("ws://[::1", Scope.LOOPBACK),
+    ],
+)
+def test_reach_of_a_url_is_never_overrated(url: str, scope: Scope) -> None:
+    assert reach(url) is scope
+
+
+def test_a_hello_that_the_codec_cannot_read_fails_the_link() -> None:
+    with pytest.raises(WireError):
+        wire.read_hello(b"\0\0" + bytes(4) + b"\x21" + b"\0")
