@@ -238,3 +238,45 @@ HALF_OPEN_PER_HOST: Final = 128
 """The same from one IP address, so one stranger cannot take them all; behind a reverse proxy all share one."""
 URL_MAX: Final = 2048
 """Longest URL that is dialled, in characters; what every browser and proxy carries."""
+
+# --- npm peers -------------------------------------------------------------------------------------------------
+NPM_DEPTH: Final = 32
+"""Levels of brackets in their JSON; a datagram has 4. Without it some kilobytes of brackets make the parser recurse."""
+NPM_PATH: Final = 64
+"""Hops listed in an envelope that is taken; npm's routers send none on after 20."""
+NPM_HOPS: Final = 20
+"""Hops after which an envelope is sent on no more: npm's own `maxHops`."""
+NPM_NONCE: Final = 32
+"""Characters of a nonce; npm's have 15."""
+NPM_FOUND: Final = 256
+"""Ids in one foundPeers that is taken; npm sends 20 at most."""
+NPM_ANSWER: Final = 20
+"""Ids in a foundPeers of ours, as npm's."""
+NPM_NONCES: Final = 32_768
+"""Envelopes remembered so that none is handled twice: npm's flood makes several copies of each, which arrive within
+seconds. The oldest is forgotten; npm remembers all for ever. Price: 32,768 x ~200 bytes."""
+NPM_LINKS: Final = 15
+"""Links to npm peers that a peer looks for by itself: npm's own number. Theirs to us count, and may be more."""
+NPM_CANDIDATES: Final = 1_024
+"""Npm peers heard of and not linked to. Without it a foundPeers of made-up ids fills memory. Price: ~150 bytes each."""
+NPM_WAYS: Final = 8_192
+"""Npm peers whose way is remembered. Without it made-up senders fill memory. Price: ~200 bytes each."""
+NPM_KEYED: Final = 65_536
+"""Ids remembered to have proved a key, so that they never fall back to npm's wire. When it is full, nobody falls back
+any more who has not yet: an attacker who makes this many keys stops npm traffic, but talks nobody down. Price: 130
+bytes each, where npm_peers is on."""
+NPM_OFFER_TIME: Final = 10.0
+"""Seconds an offer may stay unanswered before its place is given to another (npm: for ever)."""
+NPM_OFFER_AGAIN: Final = 60.0
+"""Seconds before the same peer is offered a link again, and before one that the program disconnected is."""
+NPM_SILENT: Final = 3.0
+"""Seconds after which a node that told its id and nothing else counts as full (npm's k-bucket has no room for us)."""
+NPM_GRACE: Final = 0.4
+"""Seconds that a peer gets to show a key before it is believed to be npm's, when relays say that it is: a handshake
+across the overlay takes two round trips."""
+NPM_WAY_TIME: Final = 30.0
+"""Seconds after which the way to an npm peer across the overlay is looked for anew, while the old one serves on."""
+NPM_SEEK_BYTES: Final = 1024 * 1024
+"""Envelopes that wait while the way to their peer is looked for, all together, counted as they are packed."""
+NPM_SEEK_TIME: Final = 2.0
+"""Seconds they wait."""
