@@ -210,8 +210,12 @@ DIAL_TIME: Final = 10.0
 """Seconds for name resolution, TCP, TLS and the WebSocket handshake together."""
 DRAIN_BURST: Final = 1024 * 1024
 """Bytes taken from one socket before the loop looks at its links again."""
-READER_PATIENCE: Final = 0.01
-"""Seconds that a link is not read while the inbox it fills is more than half full and its reader keeps reading."""
+READER_PATIENCE: Final = 0.02
+"""Seconds that a link is not read, at most, while the inbox it fills is more than half full and its reader reads: four
+of the interpreter's switch intervals. TCP then holds back the sender, so that a fast one loses nothing. Price: a reader
+that stops holds up the others on its link once."""
+READER_POLL: Final = 0.001
+"""Seconds between looks whether it has caught up."""
 
 # --- links -----------------------------------------------------------------------------------------------------
 LINK_HIGH_WATER: Final = 1024 * 1024

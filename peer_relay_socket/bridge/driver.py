@@ -39,13 +39,13 @@ from ..engine.effects import (
     Writable,
 )
 from ..engine.engine import Engine
-from ..limits import DIAL_TIME, DRAIN_BURST, PACKET_TARGET
+from ..limits import DIAL_TIME, DRAIN_BURST, PACKET_TARGET, READER_PATIENCE, READER_POLL
 from ..transport.link import Link
 from ..transport.websocket import Listener, dial, listen
 
 if TYPE_CHECKING:
     from .host import Host
-    from .mailbox import Flow
+    from .mailbox import Flow, Inbox
     from .runtime import Runtime
 
 log: Final = logging.getLogger("peer_relay")
@@ -68,6 +68,8 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
         self._blocked: dict[Destination, dict[Flow, None]] = {}
+        self._crowded: list[Inbox] = []
+        """Inboxes that what was just delivered filled by more than half."""
         self._unanswered: set[str] = set()
         """URLs whose failure was already logged."""
         self._closed = False
@@ -266,6 +268,21 @@ class Driver:
         for bundle in bundles:
             engine.receive(number, bundle, now)
         self._pump()
+        if self._crowded:
+            self._hold_back(link)
+
+    def _hold_back(self, link: Link) -> None:
+        """Do not read `link` while those who read what came over it catch up; a reader that does not read is not
+        waited for twice, and nobody is for longer than READER_PATIENCE."""
+        inboxes, self._crowded = self._crowded, []
+        link.pause_reading()
+        self._loop.call_later(READER_POLL, self._read_on, link, inboxes, self._loop.time() + READER_PATIENCE)
+
+    def _read_on(self, link: Link, inboxes: list[Inbox], end: float) -> None:
+        if self._loop.time() < end and not all(inbox.relieved() for inbox in inboxes):
+            self._loop.call_later(READER_POLL, self._read_on, link, inboxes, end)
+        else:
+            link.resume_reading()
 
     def text_received(self, link: Link, text: str) -> None:
         """Somebody speaks the npm wire to us."""
@@ -333,7 +350,8 @@ class Driver:
 
     def _deliver(self, effect: Deliver) -> None:
         source, source_port, port, form, datagrams = effect
-        if not self._host.ports.deliver(source, source_port, port, form, datagrams) and self._engine is not None:
+        known = self._host.ports.deliver(source, source_port, port, form, datagrams, self._crowded)
+        if not known and self._engine is not None:
             self._engine.refuse(source, port, source_port, self._loop.time())
 
     def _writable(self, effect: Writable) -> None:

@@ -77,23 +77,13 @@ class Endpoint:
     """
 
     __slots__ = (
-        *("__weakref__", "_holders", "_inode", "broadcast", "family", "flows", "groups", "handle", "host", "inbox"),
-        *("local", "mapped", "on_close", "options", "peer", "peer_place", "peer_port", "pending", "pinned", "port"),
-        *(
-            "port_pinned",
-            "proto",
-            "recverr",
-            "reuse_addr",
-            "reuse_port",
-            "send_bound",
-            "settled",
-            "shut_write",
-            "starved",
-        ),
-        *("strict", "type", "v6only", "way", "writers"),
+        *("__weakref__", "_holders", "_inode", "broadcast", "cork", "family", "flows", "groups", "handle"),
+        *("host", "inbox", "local", "mapped", "on_close", "options", "peer", "peer_place", "peer_port"),
+        *("pending", "pinned", "plain", "port", "port_pinned", "proto", "recverr", "reuse_addr", "reuse_port"),
+        *("send_bound", "settled", "shut_write", "starved", "strict", "type", "v6only", "way", "writers"),
     )
 
-    def __init__(self, host: Host, handle: object, family: int, type_: int, proto: int, hidden: _socket.socket) -> None:
+    def __init__(self, host: Host, handle: object, family: int, type_: int, proto: int, hidden: int) -> None:
         self.host = host
         self.handle = handle
         """The surface's Peer; opaque here."""
@@ -115,6 +105,10 @@ class Endpoint:
         self.peer_port = 0
         self.reuse_addr = self.reuse_port = self.broadcast = self.v6only = self.recverr = False
         self.shut_write = False
+        self.cork: tuple[Way, list[bytes]] | None = None
+        """Pieces of one datagram being put together with MSG_MORE or UDP_CORK, and where it goes."""
+        self.plain = True
+        """Sending is nothing but appending to a flow: no shutdown, no cork, no segmentation."""
         self.strict = False
         """Addresses outside the overlay get ENETUNREACH instead of silence (direct="error")."""
         self.settled = False

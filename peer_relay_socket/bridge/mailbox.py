@@ -190,6 +190,12 @@ class Outbox:
         return self._queue.sync_q.empty()
 
 
+class Marked(tuple[bytes, "Address | None"]):
+    """A waiting datagram whose sender chose a hop limit or traffic class: (data, source), and those as `mark`."""
+
+    mark: tuple[int, int]
+
+
 class Inbox:
     """What waits for one endpoint, what failed, and who waits for it; readable exactly when a receive would not block.
 
@@ -199,7 +205,7 @@ class Inbox:
     """
 
     __slots__ = (
-        *("_held", "attention", "bound", "closed", "dropped", "error", "lock", "observed"),
+        *("_came", "_held", "_seen", "attention", "bound", "closed", "dropped", "error", "lock", "observed"),
         *("readers", "readiness", "ready", "shut"),
     )
 
@@ -220,6 +226,8 @@ class Inbox:
         """Pending errno (SO_ERROR), reported once."""
         self.dropped = 0
         self._held = 0  # what waits, or more: receivers do not count down, `put` counts again when this passes `bound`
+        self._came = 0  # datagrams ever taken in
+        self._seen = -1  # how many of them receivers had taken when `crowded` last said yes
 
     def shut_down(self) -> None:
         """Let blocked receives, now and later, return at once."""
@@ -227,8 +235,10 @@ class Inbox:
             self.shut = True
             self.alert()
 
-    def put(self, source: Address | None, datagrams: list[bytes]) -> bool:
+    def put(self, source: Address | None, datagrams: list[bytes], mark: tuple[int, int] | None = None) -> bool:
         """Let `datagrams` from `source` wait, in order; what passes `bound` is dropped and counted. Any thread.
+
+        Args: mark: the hop limit and traffic class the sender chose, if any.
 
         Returns: False when nobody holds the socket any more.
         """
@@ -241,14 +251,36 @@ class Inbox:
                 if not datagrams:
                     return True
             self._held += size
-            self.ready.extend(zip(datagrams, repeat(source)))
+            self._came += len(datagrams)
+            self.ready.extend(zip(datagrams, repeat(source)) if mark is None else _marked(datagrams, source, mark))
             if self.readers.waiting:
                 self.readers.wake()
             return not self.observed or self.readiness.ring()
 
+    def crowded(self) -> bool:
+        """Whether more than half of `bound` waits and somebody reads (took something since this last said yes), so that
+        it is worth holding back what comes. Loop thread only."""
+        if self._held * 2 <= self.bound or self._count() * 2 <= self.bound:
+            return False
+        taken = self._came - len(self.ready)
+        if taken == self._seen:
+            return False
+        self._seen = taken
+        return True
+
+    def relieved(self) -> bool:
+        """Whether no more than a quarter of `bound` waits. Loop thread only."""
+        return self._count() * 4 <= self.bound
+
+    def _count(self) -> int:
+        """Count what really waits."""
+        with self.lock:
+            self._held = cost([item[0] for item in self.ready.copy()])
+            return self._held
+
     def _fit(self, datagrams: list[bytes]) -> tuple[list[bytes], int]:
         """Return the leading datagrams that there is room for and their cost, after counting what really waits."""
-        held = self._held = cost([data for data, _ in self.ready.copy()])
+        held = self._count()
         count = 0
         for data in datagrams:
             if held > self.bound:
@@ -327,3 +359,14 @@ class Inbox:
             self.closed = True
             self.alert()
             self.ready.clear()
+
+
+def _marked(
+    datagrams: list[bytes], source: Address | None, mark: tuple[int, int]
+) -> list[tuple[bytes, Address | None]]:
+    items: list[tuple[bytes, Address | None]] = []
+    for data in datagrams:
+        item = Marked((data, source))
+        item.mark = mark
+        items.append(item)
+    return items

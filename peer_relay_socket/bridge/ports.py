@@ -20,7 +20,7 @@ from typing import Final
 from ..address import AF_PEER, Destination, PeerId, Prefix, Spelling
 from ..limits import EPHEMERAL_PORTS, SPELLED_SOURCES
 from .endpoint import OWN, WILDCARD, Endpoint, Place
-from .mailbox import Address, guard
+from .mailbox import Address, Inbox, guard
 
 __all__ = ["OWN", "WILDCARD", "Endpoint", "Place", "PortTable"]
 
@@ -126,8 +126,18 @@ class PortTable:
 
     # --- delivery ----------------------------------------------------------------------------------------------
 
-    def deliver(self, source: PeerId, source_port: int, port: int, form: int, datagrams: list[bytes]) -> bool:
+    def deliver(
+        self,
+        source: PeerId,
+        source_port: int,
+        port: int,
+        form: int,
+        datagrams: list[bytes],
+        crowded: list[Inbox] | None = None,
+    ) -> bool:
         """Take in datagrams from the network, in order. `form` is how the sender spelled us: 4, 6, or 0 for whole ids.
+
+        Args: crowded: where to note the inbox they went to, if it wants what comes held back for a moment.
 
         Returns: False when no socket is bound to `port` (or all are connected elsewhere).
         """
@@ -136,9 +146,21 @@ class PortTable:
             if endpoint is None:
                 return False
             address = self._spell(endpoint, source, source_port, form)
-        return endpoint.inbox.put(address, datagrams) or not endpoint.close_if_abandoned()
+        inbox = endpoint.inbox
+        held = inbox.put(address, datagrams)
+        if held and crowded is not None and inbox.crowded():
+            crowded.append(inbox)
+        return held or not endpoint.close_if_abandoned()
 
-    def send_local(self, sender: Endpoint, place: str, port: int, form: int, datagrams: list[bytes]) -> bool:
+    def send_local(
+        self,
+        sender: Endpoint,
+        place: str,
+        port: int,
+        form: int,
+        datagrams: list[bytes],
+        mark: tuple[int, int] | None = None,
+    ) -> bool:
         """Carry datagrams to another (or the same) socket of this host, before this returns.
 
         Returns: False when nobody is bound there; a connected sender then has ECONNREFUSED pending.
@@ -147,7 +169,7 @@ class PortTable:
             source = sender.local if sender.local != WILDCARD else source_for(place, form)
             endpoint = self._find(place, port, form, source, sender.port)
             address = None if endpoint is None else self._spell(endpoint, source, sender.port, form)
-        if endpoint is not None and (endpoint.inbox.put(address, datagrams) or not endpoint.close_if_abandoned()):
+        if endpoint is not None and (endpoint.inbox.put(address, datagrams, mark) or not endpoint.close_if_abandoned()):
             return True
         if sender.recverr or (sender.peer_place == place and sender.peer_port == port):
             sender.inbox.fail(errno.ECONNREFUSED)

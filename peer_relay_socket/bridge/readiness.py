@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import _socket
 import contextlib
+import os
 from typing import Final
 
 _BELL: Final = b"!"
@@ -19,20 +20,20 @@ _MOST_BELLS: Final = 8
 """One bell per batch, so that edge-triggered epoll sees each; net.unix.max_dgram_qlen may be as small as 10."""
 
 
-def pair() -> tuple[int, _socket.socket]:
-    """Return a new fd for a program to hold, and its hidden end.
+def pair() -> tuple[int, int]:
+    """Return a new fd for a program to hold, and its hidden end. Nobody but `Readiness.close` closes that.
 
     Raises: OSError: EMFILE or ENFILE, as socket() does.
     """
     ours, hidden = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM, 0)
     try:
         ours.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 1)  # so that one plug is enough
-        hidden.settimeout(0)
+        hidden.setblocking(False)
     except BaseException:
         ours.close()
         hidden.close()
         raise
-    return ours.detach(), hidden
+    return ours.detach(), hidden.detach()
 
 
 class Readiness:
@@ -40,7 +41,7 @@ class Readiness:
 
     __slots__ = ("_hidden", "plugged", "rung")
 
-    def __init__(self, hidden: _socket.socket) -> None:
+    def __init__(self, hidden: int) -> None:
         self._hidden = hidden
         self.rung = 0
         """How many bells lie in the pair."""
@@ -54,7 +55,7 @@ class Readiness:
         if self.rung >= _MOST_BELLS:
             return True
         try:
-            self._hidden.send(_BELL)
+            os.write(self._hidden, _BELL)
         except BlockingIOError:
             return True
         except OSError:
@@ -85,7 +86,7 @@ class Readiness:
         if self.plugged:
             self.plugged = False
             with contextlib.suppress(OSError):
-                self._hidden.recv(1)
+                os.read(self._hidden, 1)
 
     def held(self) -> bool:
         """Return whether some process still holds the fd. Rings if so."""
@@ -93,4 +94,4 @@ class Readiness:
 
     def close(self) -> None:
         """Give the hidden end back."""
-        self._hidden.close()
+        os.close(self._hidden)

@@ -15,10 +15,11 @@ import struct
 import time
 from collections.abc import Iterable
 from operator import index
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from ..address import AF_PEER
 from ..bridge.endpoint import OWN, WILDCARD
+from ..bridge.mailbox import Marked
 from ..bridge.ports import failure
 from .options import SEGMENT
 
@@ -74,13 +75,21 @@ def checked(ancdata: Iterable[Any]) -> list[Control]:
     return controls
 
 
-def segment_size(endpoint: Endpoint, controls: list[Control]) -> int:
-    """Check `controls` as the kernel does. Returns: the UDP_SEGMENT in force, 0 for none.
+class Manner(NamedTuple):
+    """How one call sends."""
+
+    segment: int
+    """Bytes per datagram, 0 = all in one."""
+    mark: tuple[int, int] | None
+    """Hop limit and traffic class, where the program chose one."""
+
+
+def manner(endpoint: Endpoint, controls: Iterable[Control] = ()) -> Manner:
+    """Check `controls` as the kernel does. Returns: how the options and they say to send.
 
     Raises: OSError: EINVAL for a message that Linux refuses.
     """
-    remembered = endpoint.options.get(SEGMENT, 0)
-    segment = remembered if isinstance(remembered, int) else 0
+    segment, hops, traffic = (_number(endpoint, key) for key in (SEGMENT, *_marks(endpoint)))
     for level, kind, data in controls:
         if level == SEGMENT[0]:
             if kind != SEGMENT[1] or len(data) != 2:
@@ -92,14 +101,36 @@ def segment_size(endpoint: Endpoint, controls: list[Control]) -> int:
         elif level == _IP and endpoint.family == _socket.AF_INET:
             if kind not in _IP_CONTROLS or (len(data) not in _IP_CONTROLS[kind] and kind != 7):
                 raise failure(errno.EINVAL)
-            if kind == 2 and not 1 <= struct.unpack("@i", data)[0] <= 255:
-                raise failure(errno.EINVAL)
+            if kind == 2:
+                hops = _bounded(data, 1)
+            elif kind == 1:
+                traffic = data[0]
         elif level == _IPV6 and endpoint.family != _socket.AF_INET and kind not in _IPV6_OLD_SETS:
             if kind not in _IPV6_CONTROLS or len(data) < _IPV6_CONTROLS[kind]:
                 raise failure(errno.EINVAL)
-            if kind in (52, 67) and not -1 <= struct.unpack("@i", data[:4])[0] <= 255:
-                raise failure(errno.EINVAL)
-    return segment
+            if kind in (8, 52):
+                hops = _bounded(data, -1)
+            elif kind == 67:
+                traffic = _bounded(data, -1)
+    if (hops in (-1, _HOP_LIMIT)) and traffic <= 0:
+        return Manner(segment, None)
+    return Manner(segment, (_HOP_LIMIT if hops == -1 else hops, max(0, traffic)))
+
+
+def _marks(endpoint: Endpoint) -> tuple[tuple[int, int], tuple[int, int]]:
+    return ((_IP, 2), (_IP, 1)) if endpoint.family == _socket.AF_INET else ((_IPV6, 16), (_IPV6, 67))
+
+
+def _number(endpoint: Endpoint, key: tuple[int, int]) -> int:
+    value = endpoint.options.get(key, _HOP_LIMIT if key in ((_IP, 2), (_IPV6, 16)) else 0)
+    return value if isinstance(value, int) else 0
+
+
+def _bounded(data: bytes, least: int) -> int:
+    number = int(struct.unpack("@i", data[:4])[0])
+    if not least <= number <= 255:
+        raise failure(errno.EINVAL)
+    return number
 
 
 def split(payload: bytes, segment: int) -> list[bytes]:
@@ -120,14 +151,17 @@ def check_room(ancbufsize: int) -> None:
         raise ValueError("invalid ancillary data buffer length")
 
 
-def received(endpoint: Endpoint, source: Address | None, room: int, flags: int) -> tuple[list[Control], int]:
-    """Return the control messages that fit in `room` bytes for a datagram from `source`, and recvmsg's flags so far."""
+def received(
+    endpoint: Endpoint, item: tuple[bytes, Address | None], room: int, flags: int
+) -> tuple[list[Control], int]:
+    """Return the control messages for a received `item` that fit in `room` bytes, and recvmsg's flags so far."""
     told = flags & _KEPT_FLAGS
-    wanted = endpoint.options
-    if not wanted or source is None:
+    source = item[1]
+    if not endpoint.options or source is None:
         return [], told
+    mark = item.mark if isinstance(item, Marked) else (_HOP_LIMIT, 0)
     controls = []
-    for level, kind, data in _wanted(endpoint, source):
+    for level, kind, data in _wanted(endpoint, source, *mark):
         if room < _HEADER:
             told |= _MSG_CTRUNC
             continue
@@ -140,7 +174,7 @@ def received(endpoint: Endpoint, source: Address | None, room: int, flags: int) 
     return controls, told
 
 
-def _wanted(endpoint: Endpoint, source: Address) -> Iterable[Control]:
+def _wanted(endpoint: Endpoint, source: Address, hops: int, traffic: int) -> Iterable[Control]:
     on = endpoint.options.get
     if on((_SOCKET, 35)):
         nanos = time.time_ns()
@@ -159,18 +193,18 @@ def _wanted(endpoint: Endpoint, source: Address) -> Iterable[Control]:
             yield (_IPV6, 50, _sixteen(here) + struct.pack("@I", _LOOPBACK_INDEX))
         if not narrow:
             if on((_IPV6, 51)):
-                yield (_IPV6, 52, struct.pack("@i", _HOP_LIMIT))
+                yield (_IPV6, 52, struct.pack("@i", hops))
             if on((_IPV6, 66)):
-                yield (_IPV6, 67, struct.pack("@i", 0))
+                yield (_IPV6, 67, struct.pack("@i", traffic))
             return
     four = here if here.version == 4 else here.ipv4_mapped
     assert isinstance(four, ipaddress.IPv4Address)
     if on((_IP, 8)):
         yield (_IP, 8, struct.pack("@i4s4s", _LOOPBACK_INDEX, four.packed, four.packed))
     if on((_IP, 12)):
-        yield (_IP, 2, struct.pack("@i", _HOP_LIMIT))
+        yield (_IP, 2, struct.pack("@i", hops))
     if on((_IP, 13)):
-        yield (_IP, 1, b"\0")
+        yield (_IP, 1, bytes([traffic]))
     if on((_IP, 20)):
         yield (_IP, 20, struct.pack("@H", 2) + struct.pack("!H", endpoint.port) + four.packed + bytes(8))
 

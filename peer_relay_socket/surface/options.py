@@ -33,8 +33,12 @@ _IPV6: Final = int(_socket.IPPROTO_IPV6)
 _UDP: Final = int(_socket.IPPROTO_UDP)
 SEGMENT: Final[Key] = (_UDP, 103)
 """UDP_SEGMENT."""
-MULTICAST_LOOP: Final[Key] = (_IP, 34)
-MULTICAST_LOOP6: Final[Key] = (_IPV6, 19)
+CORK: Final[Key] = (_UDP, 1)
+"""UDP_CORK."""
+LOOP: Final[Key] = (_IP, 34)
+"""IP_MULTICAST_LOOP."""
+LOOP6: Final[Key] = (_IPV6, 19)
+"""IPV6_MULTICAST_LOOP."""
 _MOST_ASKED: Final = SOCKET_BUFFER_MOST // 2
 _INT: Final = struct.Struct("@i")
 _LONGEST: Final = 1024

@@ -1,25 +1,34 @@
-"""The ways into a socket, beside the short one in udp_socket.py.
+"""The ways into a socket.
 
-Lives here: waiting for a datagram as CPython and Linux's udp_recvmsg do, and cutting it to the caller's buffers. May
-not live here: argument parsing, control messages.
+Lives here: the recv methods of `Socket`, waiting for a datagram as CPython and Linux do, cutting it to
+the caller's buffers. May not live here: control messages (ancillary.py).
+
+Law: the short way, one datagram that waits for a caller without wishes, takes no lock.
 """
 
 from __future__ import annotations
 
 import _socket
 import errno
+import socket
 import struct
 import time
-from typing import TYPE_CHECKING, Final
+from operator import index
+from typing import TYPE_CHECKING, Any, Final
 
 from ..bridge.ports import failure
+from . import ancillary
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import weakref
+    from collections.abc import Iterable, Sequence
+
+    from _typeshed import WriteableBuffer
 
     from ..bridge.endpoint import Endpoint
     from ..bridge.mailbox import Address
 
+_plain: Final = _socket.socket
 _MSG_PEEK: Final = int(_socket.MSG_PEEK)
 _MSG_TRUNC: Final = int(_socket.MSG_TRUNC)
 _MSG_DONTWAIT: Final = int(_socket.MSG_DONTWAIT)
@@ -101,3 +110,138 @@ def fill(data: bytes, buffers: Sequence[memoryview], room: int) -> int:
         buffer[:size] = data[done : done + size]
         done += size
     return done
+
+
+class ReceivingSocket(socket.socket):
+    """The receiving half of `Socket`."""
+
+    __slots__ = ("_endpoint", "_holder")
+    _endpoint: Endpoint | None
+    """None: not a socket of the overlay, or closed; then every method is the standard library's."""
+    _holder: weakref.ref[_socket.socket] | None
+
+    def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
+        """Return the next datagram, cut to `bufsize`, and its source address. The rest of a longer one is lost.
+
+        Raises: OSError: EAGAIN, ECONNREFUSED, EHOSTUNREACH, EBADF (closed by another thread). TimeoutError.
+        """
+        endpoint = self._endpoint
+        if endpoint is None:
+            return _plain.recvfrom(self, bufsize, flags)
+        inbox = endpoint.inbox
+        if flags == 0 and bufsize.__class__ is int and bufsize >= 0 and not inbox.attention:
+            try:
+                item = inbox.ready.popleft()
+            except IndexError:
+                pass
+            else:
+                if inbox.observed and not inbox.ready:
+                    inbox.settle(self)
+                return item if len(item[0]) <= bufsize else (item[0][:bufsize], item[1])
+        if index(bufsize) < 0:
+            raise ValueError("negative buffersize in recvfrom")
+        data, source = receive(self, endpoint, index(flags))
+        return cut(data, index(bufsize), flags), source
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        """Return the next datagram, cut to `bufsize`. Raises: as `recvfrom`."""
+        endpoint = self._endpoint
+        if endpoint is None:
+            return _plain.recv(self, bufsize, flags)
+        inbox = endpoint.inbox
+        if flags == 0 and bufsize.__class__ is int and bufsize > 0 and not inbox.attention:
+            try:
+                data, _ = inbox.ready.popleft()
+            except IndexError:
+                pass
+            else:
+                if inbox.observed and not inbox.ready:
+                    inbox.settle(self)
+                return data if len(data) <= bufsize else data[:bufsize]
+        if index(bufsize) < 0:
+            raise ValueError("negative buffersize in recv")
+        flags = index(flags)
+        if bufsize == 0:
+            return b""  # CPython does not ask the kernel for nothing
+        return cut(receive(self, endpoint, flags)[0], index(bufsize), flags)
+
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
+        """Receive the next datagram into `buffer`. Returns: its size, cut to the buffer's. Raises: as `recvfrom`."""
+        endpoint = self._endpoint
+        if endpoint is None:
+            return _plain.recv_into(self, buffer, nbytes, flags)
+        view = _writable(buffer, "recv_into")
+        if nbytes < 0:
+            raise ValueError("negative buffersize in recv_into")
+        if nbytes > len(view):
+            raise ValueError("buffer too small for requested bytes")
+        room = index(nbytes) or len(view)
+        if room == 0:
+            return 0  # CPython does not ask the kernel for nothing
+        return self._receive_into(endpoint, view, room, index(flags))[0]
+
+    def recvfrom_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
+        """As `recv_into`. Returns: (size, source address)."""
+        endpoint = self._endpoint
+        if endpoint is None:
+            return _plain.recvfrom_into(self, buffer, nbytes, flags)
+        view = _writable(buffer, "recvfrom_into")
+        if nbytes < 0:
+            raise ValueError("negative buffersize in recvfrom_into")
+        if nbytes > len(view):
+            raise ValueError("nbytes is greater than the length of the buffer")
+        return self._receive_into(endpoint, view, index(nbytes) or len(view), index(flags))
+
+    def _receive_into(self, endpoint: Endpoint, view: memoryview, room: int, flags: int) -> tuple[int, Address | None]:
+        data, source = receive(self, endpoint, flags)
+        size = fill(data, [view], room)
+        return (len(data) if flags & _MSG_TRUNC else size), source
+
+    def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[bytes, list[Any], int, Any]:
+        """Return (data, control messages, flags, source). Which messages come is asked for with setsockopt: IP_PKTINFO,
+        IP_RECVTTL, IP_RECVTOS, IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT, IPV6_RECVTCLASS, SO_TIMESTAMP."""
+        endpoint = self._endpoint
+        if endpoint is None:
+            return _plain.recvmsg(self, bufsize, ancbufsize, flags)
+        if index(bufsize) < 0:
+            raise ValueError("negative buffer size in recvmsg()")
+        ancillary.check_room(ancbufsize)
+        data, source = item = receive(self, endpoint, index(flags))
+        controls, told = ancillary.received(endpoint, item, index(ancbufsize), index(flags))
+        if len(data) > bufsize:
+            data, told = data[:bufsize], told | _MSG_TRUNC
+        return data, controls, told, source
+
+    def recvmsg_into(
+        self, buffers: Iterable[WriteableBuffer], ancbufsize: int = 0, flags: int = 0, /
+    ) -> tuple[int, list[Any], int, Any]:
+        """As `recvmsg`, scattering the datagram over `buffers`. Returns: (size, control messages, flags, source)."""
+        endpoint = self._endpoint
+        if endpoint is None:
+            return _plain.recvmsg_into(self, buffers, ancbufsize, flags)
+        try:
+            listed = list(buffers)
+        except TypeError:
+            raise TypeError("recvmsg_into() argument 1 must be an iterable") from None
+        views = [_writable(buffer, "recvmsg_into") for buffer in listed]
+        ancillary.check_room(ancbufsize)
+        data, source = item = receive(self, endpoint, index(flags))
+        room = sum(map(len, views))
+        controls, told = ancillary.received(endpoint, item, index(ancbufsize), index(flags))
+        size = fill(data, views, room)
+        if len(data) > room:
+            told |= _MSG_TRUNC
+        return (len(data) if flags & _MSG_TRUNC else size), controls, told, source
+
+
+def _writable(buffer: Any, call: str) -> memoryview:
+    try:
+        view = memoryview(buffer)
+    except TypeError:
+        view = None
+    if view is None or view.readonly:
+        if call == "recvmsg_into":
+            raise TypeError("recvmsg_into() argument 1 must be an iterable of single-segment read-write buffers")
+        kind = type(buffer).__name__
+        raise TypeError(f"{call}() argument 1 must be read-write bytes-like object, not {kind}")
+    return view if view.format == "B" and view.ndim == 1 else view.cast("B")

@@ -1,7 +1,9 @@
-"""The ways out of a socket, beside the short one in udp_socket.py.
+"""The ways out of a socket.
 
-Lives here: from a read address to a `Way`, the checks Linux makes on the path of udp_sendmsg (in its order), waiting
-for send budget. May not live here: argument parsing.
+Lives here: the send methods of `Socket`; from a read address to a `Way`, the checks Linux makes on the path of
+udp_sendmsg (in its order), waiting for send budget. May not live here: what an address means (addresses.py).
+
+Law: the short way, one more datagram to an address that is known, takes no lock and makes no call.
 """
 
 from __future__ import annotations
@@ -9,34 +11,50 @@ from __future__ import annotations
 import _socket
 import errno
 import time
-from typing import TYPE_CHECKING, Final
+from operator import index
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from ..address import Special
 from ..bridge.endpoint import OWN, WILDCARD, Endpoint, Group, Local, Nowhere, Way
 from ..bridge.mailbox import Flow
 from ..bridge.ports import failure, source_for
 from ..limits import DATAGRAM_OVERHEAD, MAX_DATAGRAM
+from . import ancillary
 from .addresses import Target, read
+from .options import CORK, LOOP, LOOP6, SEGMENT
+from .receiving import ReceivingSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from _typeshed import ReadableBuffer
+
+    from .ancillary import Control
+
+_plain: Final = _socket.socket
 _MSG_OOB: Final = int(_socket.MSG_OOB)
 _MSG_DONTWAIT: Final = int(_socket.MSG_DONTWAIT)
+_MSG_MORE: Final = int(_socket.MSG_MORE)
+_EVERYBODY: Final = "255.255.255.255"
 
 
 def send(
-    sock: _socket.socket, endpoint: Endpoint, call: str, datagrams: Sequence[bytes], flags: int, address: object
+    sock: _socket.socket,
+    endpoint: Endpoint,
+    call: str,
+    payload: bytes,
+    flags: int,
+    address: object,
+    controls: Sequence[Control] = (),
 ) -> None:
-    """Send each of `datagrams` to `address`, or to the connected peer if that is None.
+    """Send `payload` to `address`, or to the connected peer if that is None.
 
     Raises: OSError: as Linux's udp_sendmsg; what the address parser raises.
     """
     known = endpoint.flows.get(address) if isinstance(address, tuple) else None
     target = None if address is None or known is not None else read(sock, endpoint, call, address)
     endpoint.host.ports.autobind(endpoint)
-    longest = max(map(len, datagrams))
-    if longest > 0xFFFF:
+    if len(payload) > 0xFFFF:
         raise failure(errno.EMSGSIZE)
     if flags & _MSG_OOB:
         raise failure(errno.EOPNOTSUPP)
@@ -50,9 +68,42 @@ def send(
             endpoint.remember(address, way)
     elif way is None:
         way = connected_way(endpoint)
-    if longest > MAX_DATAGRAM:
+    manner = ancillary.manner(endpoint, controls)
+    if flags & _MSG_MORE or endpoint.cork is not None or endpoint.options.get(CORK):
+        _cork(endpoint, way, payload)
+        if flags & _MSG_MORE or endpoint.options.get(CORK):
+            return
+        uncork(sock, endpoint, flags)
+        return
+    datagrams = ancillary.split(payload, manner.segment)
+    if len(datagrams[0]) > MAX_DATAGRAM:
         raise failure(errno.EMSGSIZE)
-    transmit(sock, endpoint, way, datagrams, flags)
+    transmit(sock, endpoint, way, datagrams, flags, manner.mark)
+
+
+def _cork(endpoint: Endpoint, way: Way, piece: bytes) -> None:
+    """Add a piece to the datagram being put together; the first one says where it goes."""
+    way, pieces = endpoint.cork or (way, [])
+    if sum(map(len, pieces)) + len(piece) > MAX_DATAGRAM:
+        raise failure(errno.EMSGSIZE)
+    pieces.append(piece)
+    endpoint.cork = (way, pieces)
+    endpoint.plain = False
+
+
+def uncork(sock: _socket.socket, endpoint: Endpoint, flags: int = 0) -> None:
+    """Send the datagram that was put together, if there is one."""
+    if endpoint.cork is not None:
+        way, pieces = endpoint.cork
+        endpoint.cork = None
+        endpoint.plain = is_plain(endpoint)
+        transmit(sock, endpoint, way, [b"".join(pieces)], flags, None)
+
+
+def is_plain(endpoint: Endpoint) -> bool:
+    """Return what `endpoint.plain` is to be."""
+    held = endpoint.cork is not None or endpoint.options.get(CORK) or endpoint.options.get(SEGMENT)
+    return not endpoint.shut_write and not held
 
 
 def connected_way(endpoint: Endpoint) -> Way:
@@ -94,7 +145,14 @@ def way_to(endpoint: Endpoint, target: Target) -> Way:
     return Flow(endpoint, place, endpoint.port, target.port, target.form)
 
 
-def transmit(sock: _socket.socket, endpoint: Endpoint, way: Way, datagrams: Sequence[bytes], flags: int) -> None:
+def transmit(
+    sock: _socket.socket,
+    endpoint: Endpoint,
+    way: Way,
+    datagrams: list[bytes],
+    flags: int,
+    mark: tuple[int, int] | None,
+) -> None:
     """Hand `datagrams` on, after reporting what is pending.
 
     Raises: OSError: the pending error, EPIPE after shutdown, EAGAIN or TimeoutError when the send budget is used up.
@@ -117,9 +175,10 @@ def transmit(sock: _socket.socket, endpoint: Endpoint, way: Way, datagrams: Sequ
             way.queued = True
             host.outbox.post(way)
     elif isinstance(way, Local):
-        host.ports.send_local(endpoint, way.place, way.port, way.form, list(datagrams))
+        host.ports.send_local(endpoint, way.place, way.port, way.form, datagrams, mark)
     elif isinstance(way, Group):
-        host.ports.send_group(endpoint, way.host, way.port, way.form, list(datagrams))
+        if way.host == _EVERYBODY or endpoint.options.get(LOOP if way.form == 4 else LOOP6, 1):
+            host.ports.send_group(endpoint, way.host, way.port, way.form, datagrams)
         host.drop_foreign(way.host, len(datagrams))
     else:
         host.drop_foreign(way.host, len(datagrams))
@@ -137,3 +196,124 @@ def _await_room(sock: _socket.socket, endpoint: Endpoint, flags: int) -> None:
         if left is not None and left <= 0:
             raise TimeoutError("timed out")
         endpoint.wait_for_room(left)
+
+
+class SendingSocket(ReceivingSocket):
+    """The sending half of `Socket`."""
+
+    __slots__ = ()
+
+    @overload
+    def sendto(self, data: ReadableBuffer, address: Any, /) -> int: ...
+    @overload
+    def sendto(self, data: ReadableBuffer, flags: int, address: Any, /) -> int: ...
+    def sendto(self, *args: Any) -> int:
+        """Send `data` (0..65507 bytes) as one datagram: `sendto(data, address)` or `sendto(data, flags, address)`.
+
+        Returns: len(data). The datagram is on its way, not delivered.
+        Raises: OSError: EMSGSIZE, EINVAL (port 0), EACCES (broadcast), EAGAIN, and what is pending. TimeoutError.
+        """
+        endpoint = self._endpoint
+        if endpoint is None:
+            return _plain.sendto(self, *args)
+        if len(args) == 2:
+            data, address = args
+            if data.__class__ is bytes:
+                try:
+                    way = endpoint.flows.get(address)
+                except TypeError:  # unhashable: an address with a bytearray, or no address
+                    way = None
+                size = len(data)
+                if (
+                    way.__class__ is Flow
+                    and endpoint.pending < endpoint.send_bound
+                    and size <= MAX_DATAGRAM
+                    and endpoint.plain
+                    and not endpoint.inbox.attention
+                ):
+                    way.waiting.append(data)
+                    endpoint.pending += size + DATAGRAM_OVERHEAD
+                    if not way.queued:
+                        way.queued = True
+                        endpoint.host.outbox.post(way)
+                    return size
+            flags: Any = 0
+        elif len(args) == 3:
+            data, flags, address = args
+        else:
+            return _plain.sendto(self, *args)  # raises what the standard library raises
+        payload = _bytes(data)
+        if address is None:
+            return _plain.sendto(self, *args)  # raises TypeError
+        send(self, endpoint, "sendto", payload, index(flags), address)
+        return len(payload)
+
+    def send(self, data: ReadableBuffer, flags: int = 0, /) -> int:
+        """Send `data` as one datagram to the connected peer. Returns and raises: as `sendto`; EDESTADDRREQ."""
+        endpoint = self._endpoint
+        if endpoint is None:
+            return _plain.send(self, data, flags)
+        payload = _bytes(data)
+        way = endpoint.way
+        if (
+            way.__class__ is Flow
+            and not flags
+            and endpoint.pending < endpoint.send_bound
+            and len(payload) <= MAX_DATAGRAM
+            and endpoint.plain
+            and not endpoint.inbox.attention
+        ):
+            way.waiting.append(payload)
+            endpoint.pending += len(payload) + DATAGRAM_OVERHEAD
+            if not way.queued:
+                way.queued = True
+                endpoint.host.outbox.post(way)
+            return len(payload)
+        send(self, endpoint, "send", payload, index(flags), None)
+        return len(payload)
+
+    def sendall(self, data: ReadableBuffer, flags: int = 0, /) -> None:
+        """As `send`: a datagram goes whole or not at all."""
+        if self._endpoint is None:
+            return _plain.sendall(self, data, flags)
+        self.send(data, flags)
+        return None
+
+    def sendmsg(
+        self,
+        buffers: Iterable[ReadableBuffer],
+        ancdata: Iterable[tuple[int, int, ReadableBuffer]] = (),
+        flags: int = 0,
+        address: Any = None,
+        /,
+    ) -> int:
+        """Send the `buffers` joined as one datagram, or as several of UDP_SEGMENT bytes. Control messages are checked.
+
+        Returns: the bytes sent. Raises: as `sendto`; EINVAL for a control message that Linux refuses.
+        """
+        endpoint = self._endpoint
+        if endpoint is None:
+            return _plain.sendmsg(self, buffers, ancdata, flags, address)
+        try:
+            parts = list(buffers)
+        except TypeError:
+            raise TypeError("sendmsg() argument 1 must be an iterable") from None
+        payload = b"".join([_bytes(part) for part in parts])
+        controls = ancillary.checked(ancdata)
+        send(self, endpoint, "sendmsg", payload, index(flags), address, controls)
+        return len(payload)
+
+
+def _bytes(data: Any) -> bytes:
+    """Return the bytes of any contiguous buffer. Raises: TypeError, BufferError: in CPython's words."""
+    if data.__class__ is bytes:
+        return data
+    if isinstance(data, str):
+        raise TypeError("a bytes-like object is required, not 'str'")
+    try:
+        view = memoryview(data)
+    except TypeError:
+        raise TypeError(f"a bytes-like object is required, not '{type(data).__name__}'") from None
+    if not view.c_contiguous:
+        raise BufferError("memoryview: underlying buffer is not C-contiguous")
+    return view.tobytes()

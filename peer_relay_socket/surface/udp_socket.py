@@ -1,7 +1,7 @@
 """Socket: what programs hold instead of a UDP `socket.socket`.
 
-Lives here: the class, its life (open, duplicate, detach, close), its names, and the two short ways that most datagrams
-take. May not live here: waiting (receiving.py, sending.py), options (options.py), asyncio.
+Lives here: the class, its life (open, duplicate, detach, close) and its names. May not live here: datagrams
+(receiving.py, sending.py), options (options.py), asyncio.
 
 Law: a datagram socket of a family the overlay speaks has an endpoint, and every method asks the endpoint; any other
 socket has none, and every method is the standard library's. So one class also carries a program's TCP sockets.
@@ -18,31 +18,28 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, overload
 
 from ..address import AF_PEER, Special
 from ..bridge.endpoint import OWN, Endpoint, endpoint_of, open_endpoint
-from ..bridge.mailbox import Flow
 from ..bridge.ports import failure, source_for
-from ..limits import DATAGRAM_OVERHEAD, MAX_DATAGRAM
-from . import addresses, ancillary, options, receiving, sending
+from . import addresses, options, sending
 from .peer import Peer, default_peer
 
 if TYPE_CHECKING:
-    import weakref
     from collections.abc import Callable, Iterable
 
-    from _typeshed import ReadableBuffer, WriteableBuffer
+    from _typeshed import ReadableBuffer
 
-    from ..bridge.mailbox import Address
 
 _plain: Final = _socket.socket
 _FAMILIES: Final = frozenset({int(_socket.AF_INET), int(_socket.AF_INET6), AF_PEER})
 _FLAG_BITS: Final = int(_socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC)
 _DGRAM: Final = int(_socket.SOCK_DGRAM)
+_PROTOCOLS: Final = frozenset({0, int(_socket.IPPROTO_UDP), int(_socket.IPPROTO_UDPLITE)})
 _PINGS: Final = frozenset({int(_socket.IPPROTO_ICMP), int(_socket.IPPROTO_ICMPV6)})
 _MSG_TRUNC: Final = int(_socket.MSG_TRUNC)
 _SETTLE: Final = 1.0
 """Seconds that getsockname waits, once, for the network to confirm this host's short addresses."""
 
 
-class Socket(socket.socket):
+class Socket(sending.SendingSocket):
     """A UDP socket whose datagrams travel the relay network; everything else as `socket.socket`.
 
     Threads may share it, as they may a kernel socket. Source: socket(2), udp(7), ip(7), ipv6(7).
@@ -56,7 +53,7 @@ class Socket(socket.socket):
         direct: "drop" datagrams to IP addresses outside the overlay (counted), or "error": ENETUNREACH.
     """
 
-    __slots__ = ("_endpoint", "_holder")
+    __slots__ = ()
     _default_type: ClassVar[int] = _DGRAM
 
     def __init__(
@@ -78,8 +75,8 @@ class Socket(socket.socket):
         host: str | None = None,
         direct: str = "drop",
     ) -> None:
-        self._endpoint: Endpoint | None = None
-        self._holder: weakref.ref[_socket.socket] | None = None
+        self._endpoint = None
+        self._holder = None
         if direct not in ("drop", "error"):
             raise ValueError(f'direct: {direct!r} is neither "drop" nor "error"')
         if fileno is not None:
@@ -95,7 +92,7 @@ class Socket(socket.socket):
         if family not in _FAMILIES or type & ~_FLAG_BITS != _DGRAM or proto in _PINGS:
             super().__init__(family, type, proto)
             return
-        if proto not in (0, _socket.IPPROTO_UDP):
+        if proto not in _PROTOCOLS:
             raise failure(errno.EPROTONOSUPPORT)
         settings = {
             "port": port,
@@ -222,7 +219,7 @@ class Socket(socket.socket):
             raise failure(errno.ENOTCONN)
         if how != _socket.SHUT_RD:
             endpoint.shut_write = True
-            endpoint.flows.clear()
+            endpoint.plain = False
         if how != _socket.SHUT_WR:
             endpoint.inbox.shut_down()
         return None
@@ -334,250 +331,8 @@ class Socket(socket.socket):
         endpoint = self._endpoint
         if endpoint is None:
             return super().setsockopt(level, optname, value, *optlen)
-        return options.put(self, endpoint, level, optname, value, optlen)
-
-    # --- sending -----------------------------------------------------------------------------------------------
-
-    @overload
-    def sendto(self, data: ReadableBuffer, address: Any, /) -> int: ...
-    @overload
-    def sendto(self, data: ReadableBuffer, flags: int, address: Any, /) -> int: ...
-    def sendto(self, *args: Any) -> int:
-        """Send `data` (0..65507 bytes) as one datagram: `sendto(data, address)` or `sendto(data, flags, address)`.
-
-        Returns: len(data). The datagram is on its way, not delivered.
-        Raises: OSError: EMSGSIZE, EINVAL (port 0), EACCES (broadcast), EAGAIN, and what is pending. TimeoutError.
-        """
-        endpoint = self._endpoint
-        if endpoint is None:
-            return super().sendto(*args)
-        if len(args) == 2:
-            data, address = args
-            if data.__class__ is bytes:
-                try:
-                    way = endpoint.flows.get(address)
-                except TypeError:  # unhashable: an address with a bytearray, or no address
-                    way = None
-                size = len(data)
-                if (
-                    way.__class__ is Flow
-                    and endpoint.pending < endpoint.send_bound
-                    and size <= MAX_DATAGRAM
-                    and not endpoint.inbox.attention
-                ):
-                    way.waiting.append(data)
-                    endpoint.pending += size + DATAGRAM_OVERHEAD
-                    if not way.queued:
-                        way.queued = True
-                        endpoint.host.outbox.post(way)
-                    return size
-            flags: Any = 0
-        elif len(args) == 3:
-            data, flags, address = args
-        else:
-            return super().sendto(*args)  # raises what the standard library raises
-        payload = _bytes(data)
-        if address is None:
-            return _plain.sendto(self, *args)  # raises TypeError
-        sending.send(self, endpoint, "sendto", [payload], index(flags), address)
-        return len(payload)
-
-    def send(self, data: ReadableBuffer, flags: int = 0, /) -> int:
-        """Send `data` as one datagram to the connected peer. Returns and raises: as `sendto`; EDESTADDRREQ."""
-        endpoint = self._endpoint
-        if endpoint is None:
-            return super().send(data, flags)
-        payload = _bytes(data)
-        way = endpoint.way
-        if (
-            way.__class__ is Flow
-            and not flags
-            and endpoint.pending < endpoint.send_bound
-            and len(payload) <= MAX_DATAGRAM
-            and not endpoint.inbox.attention
-            and not endpoint.shut_write
-        ):
-            way.waiting.append(payload)
-            endpoint.pending += len(payload) + DATAGRAM_OVERHEAD
-            if not way.queued:
-                way.queued = True
-                endpoint.host.outbox.post(way)
-            return len(payload)
-        sending.send(self, endpoint, "send", [payload], index(flags), None)
-        return len(payload)
-
-    def sendall(self, data: ReadableBuffer, flags: int = 0, /) -> None:
-        """As `send`: a datagram goes whole or not at all."""
-        if self._endpoint is None:
-            return super().sendall(data, flags)
-        self.send(data, flags)
+        options.put(self, endpoint, level, optname, value, optlen)
+        endpoint.plain = sending.is_plain(endpoint)
+        if not endpoint.options.get(options.CORK):
+            sending.uncork(self, endpoint)
         return None
-
-    def sendmsg(
-        self,
-        buffers: Iterable[ReadableBuffer],
-        ancdata: Iterable[tuple[int, int, ReadableBuffer]] = (),
-        flags: int = 0,
-        address: Any = None,
-        /,
-    ) -> int:
-        """Send the `buffers` joined as one datagram, or as several of UDP_SEGMENT bytes. Control messages are checked.
-
-        Returns: the bytes sent. Raises: as `sendto`; EINVAL for a control message that Linux refuses.
-        """
-        endpoint = self._endpoint
-        if endpoint is None:
-            return super().sendmsg(buffers, ancdata, flags, address)
-        try:
-            parts = list(buffers)
-        except TypeError:
-            raise TypeError("sendmsg() argument 1 must be an iterable") from None
-        payload = b"".join([_bytes(part) for part in parts])
-        controls = ancillary.checked(ancdata)
-        flags = index(flags)
-        segment = ancillary.segment_size(endpoint, controls)
-        sending.send(self, endpoint, "sendmsg", ancillary.split(payload, segment), flags, address)
-        return len(payload)
-
-    # --- receiving ---------------------------------------------------------------------------------------------
-
-    def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
-        """Return the next datagram, cut to `bufsize`, and its source address. The rest of a longer one is lost.
-
-        Raises: OSError: EAGAIN, ECONNREFUSED, EHOSTUNREACH, EBADF (closed by another thread). TimeoutError.
-        """
-        endpoint = self._endpoint
-        if endpoint is None:
-            return super().recvfrom(bufsize, flags)
-        inbox = endpoint.inbox
-        if flags == 0 and bufsize.__class__ is int and bufsize >= 0 and not inbox.attention:
-            try:
-                item = inbox.ready.popleft()
-            except IndexError:
-                pass
-            else:
-                if inbox.observed and not inbox.ready:
-                    inbox.settle(self)
-                return item if len(item[0]) <= bufsize else (item[0][:bufsize], item[1])
-        if index(bufsize) < 0:
-            raise ValueError("negative buffersize in recvfrom")
-        data, source = receiving.receive(self, endpoint, index(flags))
-        return receiving.cut(data, index(bufsize), flags), source
-
-    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        """Return the next datagram, cut to `bufsize`. Raises: as `recvfrom`."""
-        endpoint = self._endpoint
-        if endpoint is None:
-            return super().recv(bufsize, flags)
-        inbox = endpoint.inbox
-        if flags == 0 and bufsize.__class__ is int and bufsize > 0 and not inbox.attention:
-            try:
-                data, _ = inbox.ready.popleft()
-            except IndexError:
-                pass
-            else:
-                if inbox.observed and not inbox.ready:
-                    inbox.settle(self)
-                return data if len(data) <= bufsize else data[:bufsize]
-        if index(bufsize) < 0:
-            raise ValueError("negative buffersize in recv")
-        flags = index(flags)
-        if bufsize == 0:
-            return b""  # CPython does not ask the kernel for nothing
-        return receiving.cut(receiving.receive(self, endpoint, flags)[0], index(bufsize), flags)
-
-    def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
-        """Receive the next datagram into `buffer`. Returns: its size, cut to the buffer's. Raises: as `recvfrom`."""
-        endpoint = self._endpoint
-        if endpoint is None:
-            return super().recv_into(buffer, nbytes, flags)
-        view = _writable(buffer, "recv_into")
-        if nbytes < 0:
-            raise ValueError("negative buffersize in recv_into")
-        if nbytes > len(view):
-            raise ValueError("buffer too small for requested bytes")
-        room = index(nbytes) or len(view)
-        if room == 0:
-            return 0  # CPython does not ask the kernel for nothing
-        return self._receive_into(endpoint, view, room, index(flags))[0]
-
-    def recvfrom_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
-        """As `recv_into`. Returns: (size, source address)."""
-        endpoint = self._endpoint
-        if endpoint is None:
-            return super().recvfrom_into(buffer, nbytes, flags)
-        view = _writable(buffer, "recvfrom_into")
-        if nbytes < 0:
-            raise ValueError("negative buffersize in recvfrom_into")
-        if nbytes > len(view):
-            raise ValueError("nbytes is greater than the length of the buffer")
-        return self._receive_into(endpoint, view, index(nbytes) or len(view), index(flags))
-
-    def _receive_into(self, endpoint: Endpoint, view: memoryview, room: int, flags: int) -> tuple[int, Address | None]:
-        data, source = receiving.receive(self, endpoint, flags)
-        size = receiving.fill(data, [view], room)
-        return (len(data) if flags & _MSG_TRUNC else size), source
-
-    def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[bytes, list[Any], int, Any]:
-        """Return (data, control messages, flags, source). Which messages come is asked for with setsockopt: IP_PKTINFO,
-        IP_RECVTTL, IP_RECVTOS, IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT, IPV6_RECVTCLASS, SO_TIMESTAMP."""
-        endpoint = self._endpoint
-        if endpoint is None:
-            return super().recvmsg(bufsize, ancbufsize, flags)
-        if index(bufsize) < 0:
-            raise ValueError("negative buffer size in recvmsg()")
-        ancillary.check_room(ancbufsize)
-        data, source = receiving.receive(self, endpoint, index(flags))
-        controls, told = ancillary.received(endpoint, source, index(ancbufsize), index(flags))
-        if len(data) > bufsize:
-            data, told = data[:bufsize], told | _MSG_TRUNC
-        return data, controls, told, source
-
-    def recvmsg_into(
-        self, buffers: Iterable[WriteableBuffer], ancbufsize: int = 0, flags: int = 0, /
-    ) -> tuple[int, list[Any], int, Any]:
-        """As `recvmsg`, scattering the datagram over `buffers`. Returns: (size, control messages, flags, source)."""
-        endpoint = self._endpoint
-        if endpoint is None:
-            return super().recvmsg_into(buffers, ancbufsize, flags)
-        try:
-            listed = list(buffers)
-        except TypeError:
-            raise TypeError("recvmsg_into() argument 1 must be an iterable") from None
-        views = [_writable(buffer, "recvmsg_into") for buffer in listed]
-        ancillary.check_room(ancbufsize)
-        data, source = receiving.receive(self, endpoint, index(flags))
-        room = sum(map(len, views))
-        controls, told = ancillary.received(endpoint, source, index(ancbufsize), index(flags))
-        size = receiving.fill(data, views, room)
-        if len(data) > room:
-            told |= _MSG_TRUNC
-        return (len(data) if flags & _MSG_TRUNC else size), controls, told, source
-
-
-def _bytes(data: Any) -> bytes:
-    """Return the bytes of any contiguous buffer. Raises: TypeError, BufferError: in CPython's words."""
-    if data.__class__ is bytes:
-        return data
-    if isinstance(data, str):
-        raise TypeError("a bytes-like object is required, not 'str'")
-    try:
-        view = memoryview(data)
-    except TypeError:
-        raise TypeError(f"a bytes-like object is required, not '{type(data).__name__}'") from None
-    if not view.c_contiguous:
-        raise BufferError("memoryview: underlying buffer is not C-contiguous")
-    return view.tobytes()
-
-
-def _writable(buffer: Any, call: str) -> memoryview:
-    try:
-        view = memoryview(buffer)
-    except TypeError:
-        view = None
-    if view is None or view.readonly:
-        if call == "recvmsg_into":
-            raise TypeError("recvmsg_into() argument 1 must be an iterable of single-segment read-write buffers")
-        kind = type(buffer).__name__
-        raise TypeError(f"{call}() argument 1 must be read-write bytes-like object, not {kind}")
-    return view if view.format == "B" and view.ndim == 1 else view.cast("B")
