@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final
+from typing import Final, cast
 from weakref import WeakKeyDictionary
 
 from websockets.exceptions import ProtocolError
@@ -163,7 +163,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The TCP connection stands; TLS, if any, comes next."""
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast("asyncio.Transport", transport)  # uvloop's is none by class
         self._raw = transport
         address = transport.get_extra_info("peername")
         if not address:  # gone before we looked

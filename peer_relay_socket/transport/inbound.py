@@ -24,7 +24,7 @@ from .. import limits
 from .connection import SILENT, SUBPROTOCOL, Connection, one_line
 from .link import LinkHandler
 
-_REQUEST_LINE = re.compile(rb"[A-Z]{1,20} \S{1,8192} HTTP/1\.[01]\r\n")
+_REQUEST_LINE = re.compile(rb"[A-Z]{1,20} \S+ HTTP/1\.[01]\r\n")
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 

@@ -89,11 +89,11 @@ def test_dial_takes_the_proxy_of_the_system(monkeypatch: pytest.MonkeyPatch) -> 
     async def scenario() -> None:
         server = Echo()
         async with serving(server) as listener, proxying(listener.port) as proxy:
-            monkeypatch.setenv("https_proxy", proxy.url.replace("http://", "http://me:p%40ss@"))
+            monkeypatch.setenv("https_proxy", proxy.url.replace("http://", "http://me:secret@"))
             monkeypatch.setenv("no_proxy", "other.example")
             await echo_once("ws://relay.example/")
             await server.wait(lambda: bool(server.closed))
-            credentials = base64.b64encode(b"me:p@ss")
+            credentials = base64.b64encode(b"me:secret")
             assert proxy.requests[0].startswith(b"CONNECT relay.example:80 HTTP/1.1\r\n")
             assert b"\r\nProxy-Authorization: Basic " + credentials + b"\r\n" in proxy.requests[0]
             with pytest.raises(LinkError, match="cannot resolve"):
