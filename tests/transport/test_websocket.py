@@ -181,6 +181,23 @@ def test_bundle_that_is_too_large_closes_with_1009_and_what_came_before_arrives(
     run(scenario())
 
 
+def test_peer_in_the_middle_of_sending_still_reads_why_it_was_refused() -> None:
+    async def scenario() -> None:
+        server = Recorder()
+        async with serving(server) as listener, raw_client(listener.port) as raw:
+            await raw.upgrade()
+            raw.write(b"\x82\xff" + (2**32).to_bytes(8) + bytes(4))
+            for _ in range(200):  # far more than the server reads before it refuses
+                raw.write(bytes(60_000))
+                await raw.writer.drain()
+            [close] = await raw.read_frames(1)
+            assert close.data[:2] == (1009).to_bytes(2)
+            await raw.close()
+            await server.wait(lambda: bool(server.closed))
+
+    run(scenario())
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -468,7 +485,9 @@ def test_paused_link_delivers_nothing_until_resumed() -> None:
     run(scenario())
 
 
-def test_paused_link_can_be_closed() -> None:
+def test_paused_link_says_goodbye_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LINK_CLOSE_TIMEOUT", 2 * PATIENCE)
+
     async def scenario() -> None:
         server, client = Recorder(), Recorder()
         async with pair(server, client) as (inner, outer):
