@@ -223,9 +223,10 @@ LINK_HIGH_WATER: Final = 1024 * 1024
 neighbour makes its relay hold what others send it. Price: 1 MiB per slow neighbour."""
 LINK_LOW_WATER: Final = 256 * 1024
 """Where a full link says that it is writable again: four packets are left, so the kernel does not run dry."""
-LINK_BACKLOG_MAX: Final = 2 * 1024 * 1024
-"""Bytes waiting at which `send` drops, whatever the driver does with `full`. Answers to a neighbour's pings count,
-so one that pings and never reads gains nothing. Price: 5,000 links x 2 MiB = 10 GiB if every one were hostile."""
+LINK_BACKLOG_MAX: Final = MAX_LINK_QUEUE
+"""Bytes waiting at which `send` drops, whatever the driver does with `full`: only a sender heeds that, a relay forwards
+on, and one well-behaved sender alone may have a SESSION_WINDOW on its way. Answers to a neighbour's pings count, so one
+that pings and never reads gains nothing. Price: 100 neighbours that read nothing of what others send hold 800 MiB."""
 LINK_READ_SIZE: Final = 256 * 1024
 """Largest single read from a connection; asyncio's own choice. One buffer per thread serves every link."""
 LINK_OPEN_TIMEOUT: Final = 10.0
