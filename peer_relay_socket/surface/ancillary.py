@@ -13,7 +13,7 @@ import errno
 import ipaddress
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from operator import index
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -40,7 +40,7 @@ _HOP_LIMIT: Final = 64
 _LOOPBACK_INDEX: Final = 1
 _IP_CONTROLS: Final = {1: (1, 4), 2: (4,), 7: (0,), 8: (12,)}
 """Which IP-level messages Linux takes (IP_TOS, IP_TTL, IP_RETOPTS, IP_PKTINFO) and how long they are; 0 = any."""
-_IPV6_CONTROLS: Final = {8: 4, 11: 4, 50: 20, 52: 4, 67: 4, 62: 4}
+_IPV6_CONTROLS: Final[dict[int, Container[int]]] = {8: (4,), 11: (4,), 50: range(20, 256), 52: (4,), 67: (4,), 62: (4,)}
 """IPv6-level: IPV6_PKTINFO, IPV6_HOPLIMIT, IPV6_TCLASS, IPV6_DONTFRAG."""
 _IPV6_OLD_SETS: Final = frozenset({2, 3, 4, 5, 54, 55, 57, 59})
 _SOCKET_CONTROLS: Final = {1: 0, 2: 0, 36: 4, 12: 4, 37: 4, 61: 8}
@@ -106,7 +106,7 @@ def manner(endpoint: Endpoint, controls: Iterable[Control] = ()) -> Manner:
             elif kind == 1:
                 traffic = data[0]
         elif level == _IPV6 and endpoint.family != _socket.AF_INET and kind not in _IPV6_OLD_SETS:
-            if kind not in _IPV6_CONTROLS or len(data) < _IPV6_CONTROLS[kind]:
+            if kind not in _IPV6_CONTROLS or len(data) not in _IPV6_CONTROLS[kind]:
                 raise failure(errno.EINVAL)
             if kind in (8, 52):
                 hops = _bounded(data, -1)

@@ -60,6 +60,12 @@ class Rule:
     """errno of setting it."""
     unreadable: int = 0
     """errno of getting it."""
+    some: bool = False
+    """An IP option that refuses an empty value, where others take it for 0."""
+    exact: bool = False
+    """Takes four bytes, no more and no less."""
+    brief: bool = False
+    """Takes less than four bytes for 0 (IPv6 options that forget to check)."""
 
 
 def _flag(value: int) -> int:
@@ -200,7 +206,8 @@ _SOCKET_RULES: Final[dict[int, Rule]] = {
     56: Rule(0, refused=_READ_ONLY),  # SO_INCOMING_NAPI_ID
 }
 _IP_RULES: Final[dict[int, Rule]] = {
-    **dict.fromkeys((6, 7, 8, 12, 13, 15, 18, 19, 20, 23, 24, 25), _BOOL),
+    **dict.fromkeys((6, 7, 8, 12, 13, 18, 20, 23, 24, 25), _BOOL),
+    **dict.fromkeys((15, 19), Rule(0, _flag, some=True)),
     1: Rule(0, _byte),  # IP_TOS
     2: _TTL,
     3: Rule(0, refused=_READ_ONLY),  # IP_HDRINCL
@@ -210,22 +217,24 @@ _IP_RULES: Final[dict[int, Rule]] = {
     11: _attribute("recverr"),
     14: Rule(refused=_READ_ONLY, unreadable=errno.ENOTCONN),  # IP_MTU
     17: _NO_SOURCES,
-    21: _range(0, 255, 0),  # IP_MINTTL
+    21: Rule(0, partial(_within, 0, 255, None), some=True),  # IP_MINTTL
     22: Rule(0, refused=_READ_ONLY),
     26: _range(0, 1, 0),
     32: Rule(bytes(4), size=4, write=_multicast_interface),
-    33: _ONE_HOP,
-    34: _ON,  # IP_MULTICAST_LOOP
+    33: Rule(1, partial(_within, 0, 255, 1), some=True),  # IP_MULTICAST_TTL
+    34: Rule(1, _flag, some=True),  # IP_MULTICAST_LOOP
     35: _group(join=True, wide=False),
     36: _group(join=False, wide=False),
     **dict.fromkeys((37, 38, 39, 40, 42, 43, 44, 45, 46, 47), _NO_SOURCES),
-    49: _range(0, 1, 1),  # IP_MULTICAST_ALL
-    50: Rule(0, lambda value: _refuse_unless_zero(value, errno.EADDRNOTAVAIL)),  # IP_UNICAST_IF
-    51: Rule(0, _any),
+    49: Rule(  # IP_MULTICAST_ALL
+        accept=partial(_within, 0, 1, None), read=lambda end: int(end.family == _socket.AF_INET), some=True
+    ),
+    50: Rule(0, lambda value: _refuse_unless_zero(value, errno.EADDRNOTAVAIL), exact=True),  # IP_UNICAST_IF
+    51: Rule(0, lambda value: _port_range(value), exact=True),
     52: Rule(0, refused=_READ_ONLY),
 }
 _IPV6_RULES: Final[dict[int, Rule]] = {
-    **dict.fromkeys((2, 3, 4, 5, 8, 11, 30, 33, 49, 51, 53, 56, 58, 60, 62, 66, 74, 75, 77, 78), _BOOL),
+    **dict.fromkeys((2, 3, 4, 5, 8, 11, 30, 33, 49, 51, 53, 56, 58, 60, 66, 74, 75, 78), _BOOL),
     16: _HOPS,
     17: Rule(0, lambda value: _interface(value)),
     18: _ONE_HOP,
@@ -242,12 +251,15 @@ _IPV6_RULES: Final[dict[int, Rule]] = {
     29: _ON,  # IPV6_MULTICAST_ALL
     31: _range(0, 1, 0),
     50: Rule(refused=errno.EINVAL, unreadable=errno.ENOPROTOOPT),
-    **dict.fromkeys((54, 55, 57, 59), Rule(b"", refused=errno.EINVAL)),
+    **dict.fromkeys((42, 43, 44, 45, 46, 47), _NO_SOURCES),
+    **dict.fromkeys((54, 55, 57, 59), Rule(b"", size=0, write=lambda end, raw: _no_extension_headers(raw))),
+    62: Rule(0, _flag, brief=True),  # IPV6_DONTFRAG
     61: Rule(refused=_READ_ONLY, unreadable=errno.ENOTCONN),  # IPV6_PATHMTU
     67: _range(0, 255, 0, 0),
-    70: _ON,
+    70: Rule(1, _flag, brief=True),  # IPV6_AUTOFLOWLABEL
     73: _range(0, 255, 0),
-    76: Rule(0, lambda value: _refuse_unless_zero(value, errno.EADDRNOTAVAIL)),
+    76: Rule(0, lambda value: _refuse_unless_zero(value, errno.EADDRNOTAVAIL), exact=True),  # IPV6_UNICAST_IF
+    77: Rule(0, _flag, brief=True),
 }
 _UDP_RULES: Final[dict[int, Rule]] = {
     **dict.fromkeys((1, 101, 102, 104), _BOOL),
@@ -262,6 +274,20 @@ def _refuse_unless_zero(value: int, code: int) -> int:
     if value:
         raise failure(code)
     return 0
+
+
+def _port_range(value: int) -> int:
+    """IP_LOCAL_PORT_RANGE: the first port in the lower half, the last in the upper."""
+    first, last = value & 0xFFFF, value >> 16 & 0xFFFF
+    if first and last and first > last:
+        raise failure(errno.EINVAL)
+    return value
+
+
+def _no_extension_headers(raw: bytes) -> None:
+    """IPV6_HOPOPTS and its like: the overlay has none to send; clearing them is harmless."""
+    if raw:
+        raise failure(errno.EINVAL)
 
 
 def _interface(number: int) -> int:
@@ -305,9 +331,12 @@ def put(
     level, name = index(level), index(name)
     raw = _raw(sock, level, name, value, length)
     rule = _rule(endpoint, level, name)
+    short = len(raw) < _INT.size
+    if short and level in (_SOCKET, _UDP) and name != _socket.SO_BINDTODEVICE:
+        raise failure(errno.EINVAL)
     if rule is None:
         raise failure(errno.ENOPROTOOPT)
-    if level == _SOCKET and rule.refused != _READ_ONLY and len(raw) < _INT.size and name != _socket.SO_BINDTODEVICE:
+    if short and level == _IPV6 and rule.size == _INT.size and not rule.brief:
         raise failure(errno.EINVAL)
     if rule.refused:
         raise failure(rule.refused)
@@ -316,13 +345,20 @@ def put(
             raise failure(errno.EINVAL)
         chosen: Value = raw[: rule.size] if rule.size and rule.write is None else raw
     else:
-        if len(raw) < _INT.size and (level != _IP or not raw):
+        if (rule.exact and len(raw) != _INT.size) or (rule.some and not raw):
             raise failure(errno.EINVAL)
-        chosen = rule.accept(_INT.unpack(raw[:4])[0] if len(raw) >= _INT.size else raw[0])
+        chosen = rule.accept(_number(raw, rule))
     if rule.write is None:
         endpoint.options[level, name] = chosen
     else:
         rule.write(endpoint, chosen)
+
+
+def _number(raw: bytes, rule: Rule) -> int:
+    """Return the number in `raw`; IP options may be given in one byte, or none."""
+    if len(raw) >= _INT.size:
+        return int(_INT.unpack(raw[:4])[0])
+    return 0 if rule.brief else int.from_bytes(raw[:1])
 
 
 def _raw(sock: _socket.socket, level: int, name: int, value: object, length: tuple[int, ...]) -> bytes:

@@ -201,7 +201,7 @@ class Socket(sending.SendingSocket):
 
     def listen(self, *backlog: int) -> None:
         """As the standard library's; EOPNOTSUPP on a datagram socket."""
-        if self._endpoint is not None:
+        if self._endpoint is not None and all(isinstance(number, int) for number in backlog):
             raise failure(errno.EOPNOTSUPP)
         super().listen(*backlog)
 
