@@ -13,27 +13,19 @@ from peer_relay_socket.surface.udp_socket import Socket
 INET, INET6 = socket.AF_INET, socket.AF_INET6
 
 LEVELS = {0: range(53), 1: range(80), 17: (1, 10, 99, 100, 101, 102, 103, 104, 105), 41: range(80), 6: (1,), 77: (1,)}
-UNTOUCHED = {  # (level, option): why ours is not asked
-    (0, 41): "MCAST_MSFILTER's reading of its argument", (0, 48): "the same", (41, 48): "the same",
-    (0, 16): "IPsec policies", (41, 34): "IPsec policies", (0, 17): "IPsec policies", (41, 35): "IPsec policies",
-    (0, 64): "iptables' own", (41, 1): "IPV6_ADDRFORM turns a socket into another", (41, 6): "historic", (41,
-        24): "a path's MTU",
-    (41, 32): "anycast",
-    **{(41, n): "extension headers are not carried" for n in (54, 55, 57, 59)},
-    (41, 27): "anycast", (41, 28): "anycast",
-    (41, 61): "a path's MTU", (41, 64): "ip6tables' own",
-    (41, 65): "ip6tables' own", (41, 68): "ip6tables' own", (41, 69): "ip6tables' own", (41, 72): "port preferences",
-    (0, 4): "IP options are not carried", (1, 26): "socket filters", (1, 27): "socket filters", (1, 50): "socket filters",
-    (1, 31): "security labels", (1, 28): "a path in the kernel", (1, 47): "pacing", (1, 51): "reuseport programs",
-    (1, 52): "reuseport programs", (1, 55): "kernel memory figures", (1, 57): "kernel cookies", (1, 59): "groups",
-    (1, 60): "zero copy", (1, 61): "transmission times", (1, 64): "64-bit times", (1, 66): "64-bit times", (1, 63): "64-bit times",
-    (1, 65): "64-bit times", (1, 67): "64-bit times", (1, 37): "hardware timestamps", (1, 71): "network cookies",
-        (1, 74): "TX rehash",
-    (1, 62): "bind to interface index", (1, 68): "detach reuseport", (1, 70): "busy poll budget", (1, 72): "buffer lock",
-    (1, 73): "reserved memory", (1, 76): "pid descriptors", (1, 77): "pid descriptors", (1, 79): "device memory",
-        (1, 78): "device memory",
-    (1, 53): "cookies", (1, 54): "cookies", (1, 56): "NAPI", (1, 48): "BPF extensions",
-}  # fmt: skip
+NOT_ASKED = {  # why: (level, options)
+    "IPsec, firewalls, security labels": [(0, 16, 17, 64), (41, 34, 35, 64, 65, 68, 69), (1, 31)],
+    "IP options and extension headers are not carried": [(0, 4), (41, 54, 55, 57, 59)],
+    "source filters, anycast: their arguments name interfaces": [(0, 41, 48), (41, 27, 28, 48)],
+    "a path's MTU": [(41, 24, 32, 61)],
+    "IPV6_ADDRFORM turns a socket into another": [(41, 1, 6)],
+    "port preferences": [(41, 72)],
+    "filters and programs in the kernel": [(1, 26, 27, 48, 50, 51, 52, 68)],
+    "figures, cookies and descriptors of the kernel": [(1, 28, 53, 54, 55, 56, 57, 59, 71, 76, 77)],
+    "timestamps of hardware, 64-bit times, pacing": [(1, 37, 47, 61, 63, 64, 65, 66, 67)],
+    "memory, polling and devices": [(1, 60, 62, 70, 72, 73, 74, 78, 79)],
+}
+UNTOUCHED = {(level, name) for rows in NOT_ASKED.values() for level, *names in rows for name in names}
 VALUES = (0, 1, 2, 64, 255, 256, -1, -2, 70000, b"", b"\1", b"\1\0\0\0", b"\1\0\0\0\0\0\0\0", bytes(16))
 GROUPS = (
     {(0, 35), (0, 36), (0, 32), (41, 17), (41, 20), (41, 21)}
