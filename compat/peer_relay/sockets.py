@@ -70,7 +70,7 @@ class PatchedSocket(socket):
     _default_type: ClassVar[int] = int(_socket.SOCK_STREAM)
 
     def __new__(cls, *arguments: Any, **keywords: Any) -> PatchedSocket:
-        if cls is PatchedSocket and _on_relay_thread():
+        if cls is PatchedSocket and on_relay_thread():
             # The relay reaches the network through asyncio and aioice, which look up `socket.socket` as programs do.
             return Stdlib(*arguments, **keywords)  # type: ignore[return-value]  # not ours, so __init__ is not called
         return super().__new__(cls)
@@ -98,9 +98,10 @@ def is_exempt(made: object, *, used: bool) -> bool:
     """
     if isinstance(made, Socket) and (not used or made._endpoint is not None):
         return True
-    return _on_relay_thread()
+    return on_relay_thread()
 
 
-def _on_relay_thread() -> bool:
+def on_relay_thread() -> bool:
+    """Return whether the caller is the relay, whose own sockets must be the kernel's."""
     runtime = sys.modules.get("peer_relay_socket.bridge.runtime")  # not imported: there is no such thread
     return runtime is not None and bool(runtime.on_relay_thread())

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from peer_relay_socket.surface.udp_socket import Socket
 
-from . import names
+from . import names, sockets
 
 _Endpoint = Callable[..., Any]
 _original: dict[type, _Endpoint] = {}
@@ -70,7 +70,8 @@ _RUNS: Final = frozenset({"call_soon", "call_later", "call_exception_handler", "
 async def _create_datagram_endpoint(
     self: Any, protocol_factory: Any, local_addr: Any = None, remote_addr: Any = None, *, sock: Any = None, **how: Any
 ) -> Any:
-    if sock is not None and not (isinstance(sock, Socket) and sock._endpoint is not None):
+    theirs = sock is not None and not (isinstance(sock, Socket) and sock._endpoint is not None)
+    if theirs or sockets.on_relay_thread():
         return await _original[type(self)](self, protocol_factory, local_addr, remote_addr, sock=sock, **how)
     return await asyncio.BaseEventLoop.create_datagram_endpoint(
         _AsAsyncio(self), protocol_factory, local_addr, remote_addr, sock=sock, **how
