@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from .address import DEFAULT_IPV4_NETWORK
 from .errors import ConfigError
@@ -20,6 +21,16 @@ EMBEDDED_PORT: Final = 7317
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"", "0", "false", "no", "off"})
+
+
+@dataclass(frozen=True, slots=True)
+class IceServer:
+    """A STUN or TURN server."""
+
+    url: str
+    """stun:HOST[:PORT], turn:HOST[:PORT][?transport=udp|tcp] or turns:..."""
+    username: str | None = None
+    credential: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +50,8 @@ class PeerConfig:
     ipv4_network: ipaddress.IPv4Network = DEFAULT_IPV4_NETWORK
     npm_peers: bool = False
     wrtc: bool | Callable[..., Any] = True
-    ice_servers: tuple[str, ...] = ()
+    ice_servers: tuple[IceServer, ...] = ()
+    """STUN and TURN servers that WebRTC links may ask; aiortc uses the first of each."""
     public_url: str | None = None
     """URL under which others can dial this peer, when it is not where it listens."""
     log: int | None = None
@@ -90,7 +102,7 @@ def peer_config(
         ipv4_network=_network(ipv4_network or env.get("PEER_RELAY_IPV4_NETWORK") or DEFAULT_IPV4_NETWORK),
         npm_peers=npm_peers,
         wrtc=wrtc,
-        ice_servers=tuple(url.strip() for url in ice_servers),
+        ice_servers=tuple(ice_server(url.strip()) for url in ice_servers),
         public_url=check_url(public_url, "public_url") if public_url else None,
         log=_level(env.get("PEER_RELAY_LOG", "")),
         embedded=port is None and not checked,
@@ -107,6 +119,29 @@ def check_url(url: str, setting: str) -> str:
     if not usable:
         raise ConfigError(f"{setting}: {url!r} is not a ws:// or wss:// URL")
     return url[:-1] if parts.path == "/" and url.endswith("/") else url
+
+
+def ice_server(text: str) -> IceServer:
+    """Return what `stun:HOST[:PORT]` or `turn[s]:[USER:PASSWORD@]HOST[:PORT][?transport=udp|tcp]` names; user and
+    password are percent-encoded.
+
+    Raises: ConfigError, which never shows the password.
+    """
+    scheme, _, rest = text.partition(":")
+    login, at, place = rest.rpartition("@")
+    user, colon, password = login.partition(":")
+    match = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^\s\[\]:?/@]+)(?::(\d{1,5}))?(?:\?transport=(udp|tcp))?", place)
+    usable = match is not None and 0 < int(match[2] or 1) < 65536
+    if scheme in ("stun", "stuns"):
+        usable = usable and not at and match is not None and not match[3]
+    elif scheme in ("turn", "turns"):
+        usable = usable and (not at or bool(user and colon))
+    else:
+        usable = False
+    if not usable:
+        shown = f"{scheme}:{place}"
+        raise ConfigError(f"ice_servers: {shown!r} is not stun:HOST[:PORT] or turn:USER:PASSWORD@HOST[:PORT]")
+    return IceServer(f"{scheme}:{place}", unquote(user) if at else None, unquote(password) if at else None)
 
 
 def _port(value: int | str, setting: str) -> int:

@@ -285,3 +285,39 @@ NPM_SEEK_BYTES: Final = 1024 * 1024
 """Envelopes that wait while the way to their peer is looked for, all together, counted as they are packed."""
 NPM_SEEK_TIME: Final = 2.0
 """Seconds they wait."""
+
+# --- WebRTC links ----------------------------------------------------------------------------------------------
+RTC_UNIT: Final = 1320
+"""Largest frame beside SCTP: with DTLS (37), UDP and IPv6 (48) a packet of 1405 bytes, which Ethernet, PPPoE, LTE and
+WireGuard (1420) carry; a datagram of 1200 bytes with headers and seal (1290) is one frame, so loss stays the path's."""
+RTC_UNIT_SMALL: Final = 1150
+"""Where that does not pass: 1235 bytes with all headers, within IPv6's least MTU; also what one SCTP chunk carries."""
+RTC_ICE_TIME: Final = 10.0
+"""Seconds from both descriptions to an open link; aiortc alone says "failed" after 64 s, or never."""
+RTC_GATHER_TIME: Final = 8.0
+"""Seconds for making a description; aioice waits 5 s for a STUN or TURN server that does not answer."""
+RTC_PROBE: Final = 0.15
+"""Seconds between probes of a new link: frames of either size, until one is answered."""
+RTC_PROBES_LARGE: Final = 6
+"""Probes after which a link whose large frames are not answered makes do with small ones."""
+RTC_TICK: Final = 0.4
+RTC_STRIKES: Final = 5
+"""Ticks without a byte heard, each with a ping, after which a path is dead: 2.0 to 2.4 s, so that traffic is on a relay
+again within 3 s. Ticks are counted, not seconds: a loop that was held up itself does not blame the path."""
+RTC_HIGH_WATER: Final = 256 * 1024
+RTC_LOW_WATER: Final = 64 * 1024
+"""Bytes waiting in a WebRTC link at which it is full and no longer full. aiortc passes on some 100 Mbit/s, so this is
+20 ms; nothing but our own CPU makes it wait (there is no congestion control: the path drops, as under UDP)."""
+RTC_CHANNEL_BUFFER: Final = 64 * 1024
+"""bufferedAmount of the unreliable channel at which frames are dropped: 0.5 s at the 1 Mbit/s it may collapse to."""
+RTC_REJOIN_BYTES: Final = 1024 * 1024
+RTC_REJOIN_TIME: Final = 1.0
+"""Parts of bundles held until the rest arrives, per link: 16 datagrams of the largest size, for one second. The oldest
+go first. Without a bound a neighbour that sends first parts only fills memory."""
+RTC_DESCRIPTION: Final = 8 * 1024
+"""Largest session description that is read; one with 20 candidates has 3 kB."""
+RTC_CANDIDATES: Final = 16
+"""Candidates of one description that are tried. Without it one offer makes us send STUN checks to as many strangers as
+its author likes (16 x 7 packets of 100 bytes, once per offer)."""
+RTC_CLOSE_TIME: Final = 0.5
+"""Seconds in which a closed WebRTC link may still say what was sent; then it is ended."""

@@ -60,6 +60,7 @@ Records, the plaintext of SEALED::
     PING       (empty; answered with ACK)
     REFUSED    destination port (2) || source port (2)           no such port is bound (ICMP type 3, code 3)
     JOIN       (empty) "please link to me: I cannot reach you"
+    SIGNAL     step (1: 1 offer, 2 answer, 3 refusal) || token (8) || session description or reason (UTF-8)
 
 Before any bundle a link carries its handshake, one WebSocket message each, the acceptor first::
 
@@ -113,6 +114,9 @@ class Kind(IntEnum):
     DISCOVERED = 0x19
 
 
+_MUST_ARRIVE: Final = (bytes((LINK_HANDSHAKE,)), bytes((Kind.LINK,)))
+
+
 class Record(IntEnum):
     """What a record inside SEALED is."""
 
@@ -122,6 +126,7 @@ class Record(IntEnum):
     PING = 4
     REFUSED = 5
     JOIN = 6
+    SIGNAL = 7
 
 
 class LinkOp(IntEnum):
@@ -194,6 +199,12 @@ def read_header(bundle: bytes, offset: int) -> Header:
     if length > MAX_BODY or end > len(bundle):
         raise PacketError(f"packet body of {length} bytes does not fit its bundle")
     return Header(kind, hop_limit, flags, to, sender, body, end)
+
+
+def must_arrive(bundle: bytes) -> bool:
+    """Return whether a bundle is a handshake message or begins with a LINK packet: what a transport that loses some
+    must carry another way, because nobody repeats it."""
+    return bundle[:1] in _MUST_ARRIVE
 
 
 # --- records ---------------------------------------------------------------------------------------------------

@@ -1,0 +1,72 @@
+"""What two ends tell each other before a WebRTC link: session descriptions, and the servers that help to write them.
+
+Lives here: reading ICE server settings, making a stranger's description safe. May not live here: connections.
+
+Law: of a description that somebody else wrote only what a data channel needs is handed on: one media section, at most
+RTC_CANDIDATES candidates, none of which leads to this very machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from ..limits import RTC_CANDIDATES, RTC_DESCRIPTION
+from .link import LinkError
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A session description, named as in the browsers' API."""
+
+    sdp: str
+    type: str
+
+
+def has_candidates(sdp: str) -> bool:
+    """Return whether a description names at least one address."""
+    return "\na=candidate:" in sdp
+
+
+def safe_description(sdp: str) -> str:
+    """Return `sdp` without what nobody should act on, and with an end of candidates (without one a failure is never
+    noticed).
+
+    Raises: LinkError unless it describes exactly one data transport, with at least one usable candidate.
+    """
+    if len(sdp) > RTC_DESCRIPTION or not sdp.isascii():
+        raise LinkError("their session description is too long, or not ASCII")
+    lines, candidates, media = [], 0, 0
+    for line in sdp.splitlines():
+        if line.startswith("a=candidate:"):
+            candidates += 1
+            if candidates > RTC_CANDIDATES or not _usable(line):
+                continue
+        elif line.startswith("m="):
+            media += 1
+            if media > 1 or not line.startswith("m=application "):
+                raise LinkError("their session description is not that of a data channel")
+        elif line == "a=end-of-candidates" or not line:
+            continue
+        lines.append(line)
+    text = "\r\n".join([*lines, "a=end-of-candidates", ""])
+    if not media or not has_candidates(text):
+        raise LinkError("they named no address that can be tried")
+    return text
+
+
+def _usable(line: str) -> bool:
+    """Whether a candidate is UDP to an address of some other machine. `.local` names cost a second each to look up."""
+    words = line.split()
+    if len(words) < 8 or words[2].lower() != "udp":
+        return False
+    try:
+        ip = ip_address(words[4])
+        port = int(words[5])
+    except ValueError:
+        return False
+    if ip.version == 6 and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return 0 < port < 65536 and not (
+        ip.is_loopback or ip.is_multicast or ip.is_unspecified or str(ip) == "255.255.255.255"
+    )
