@@ -206,6 +206,8 @@ EXIT_TIME: Final = 5.0
 """Seconds that the end of a program may be held up to get out what sendto accepted (SO_LINGER's spirit)."""
 JOIN_TIME: Final = 2.0
 """Seconds that `peer-relay node` waits for its first link before it says who it is; its bootstrap may be down."""
+HOPELESS_TIME: Final = 1.0
+"""The same while no link is up and every bootstrap URL has already failed."""
 DIAL_TIME: Final = 10.0
 """Seconds for name resolution, TCP, TLS and the WebSocket handshake together."""
 DRAIN_BURST: Final = 1024 * 1024

@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 
 from peer_relay_socket.cli.arguments import Arguments
 from peer_relay_socket.config import peer_config
-from peer_relay_socket.errors import ConfigError, IdentityError
+from peer_relay_socket.errors import ConfigError
 
 from . import program
 
@@ -84,10 +84,14 @@ def _configure(parser: Arguments, bootstrap: list[str], identity: str | None) ->
 
             Identity.load_or_create(config.identity)
             os.environ["PEER_RELAY_IDENTITY"] = os.path.abspath(config.identity)
-    except (ConfigError, IdentityError) as error:
+        if bootstrap:
+            os.environ["PEER_RELAY_BOOTSTRAP"] = ",".join(config.bootstrap)
+        if config.port is not None:  # now, so that a port in use is our error and not the program's
+            from peer_relay_socket.surface.peer import default_peer
+
+            default_peer().start()
+    except (ConfigError, OSError) as error:
         parser.refuse(error)
-    if bootstrap:
-        os.environ["PEER_RELAY_BOOTSTRAP"] = ",".join(config.bootstrap)
 
 
 def _redirect_udp(*, allow_direct: bool) -> None:

@@ -39,7 +39,7 @@ from ..engine.effects import (
     Writable,
 )
 from ..engine.engine import Engine
-from ..limits import DIAL_TIME, DRAIN_BURST, PACKET_TARGET, READER_PATIENCE, READER_POLL
+from ..limits import DIAL_TIME, DRAIN_BURST, HOPELESS_TIME, PACKET_TARGET, READER_PATIENCE, READER_POLL
 from ..transport.link import Link
 from ..transport.websocket import Listener, dial, listen
 
@@ -109,7 +109,12 @@ class Driver:
         if config.log is not None:
             self._log_to_stderr(config.log)
         if config.port is not None:
-            self._listener = await listen(self, config.host, config.port)
+            try:
+                self._listener = await listen(self, config.host, config.port)
+            except OSError as error:
+                reason = os.strerror(error.errno) if error.errno else str(error)
+                where = f"{config.host or 'any address'}, TCP port {config.port}"
+                raise OSError(error.errno, f"{reason}: cannot serve links on {where}") from None
         self._engine = self._make_engine()
         self._engine.start(self._loop.time())
         self._pump()
@@ -179,9 +184,14 @@ class Driver:
             self.drain()
             if self._is_flushed():
                 return True
-            if self._loop.time() >= end:
+            if self._loop.time() >= (end - limit + min(limit, HOPELESS_TIME) if self._is_cut_off() else end):
                 return False
             await asyncio.sleep(0.002)
+
+    def _is_cut_off(self) -> bool:
+        """Whether every place we were told to join through has failed to answer, and nobody else is linked."""
+        bootstrap = self._host.config.bootstrap
+        return not self._links and bool(bootstrap) and self._unanswered.issuperset(bootstrap)
 
     def _is_flushed(self) -> bool:
         engine = self._engine

@@ -71,24 +71,37 @@ def open_socket() -> Iterator[Callable[..., Socket]]:
 
 
 def exchange(a: Socket, b: Socket, text: bytes, limit: float = LIMIT) -> None:
-    """Send from `a` until `b` has it (datagrams may be lost while paths change), and answer to where it came from."""
+    """Ask from `a` until `b`'s answer is back: datagrams may be lost while paths change, and then both are repeated."""
     port = b.getsockname()[1]
     to = b.peer.id.hex() if b.family == AF_PEER else b.peer.address
     deadline = time.monotonic() + limit
+    while not (ask(a, b, text, (to, port)) and hears(a, b"re: " + text)):
+        assert time.monotonic() < deadline, "no answer"
+
+
+def ask(a: Socket, b: Socket, text: bytes, to: tuple[str, int]) -> bool:
+    a.sendto(text, to)
     b.settimeout(0.25)
-    while True:
-        assert time.monotonic() < deadline, "nothing arrived"
-        a.sendto(text, (to, port))
-        try:
-            data, source = b.recvfrom(65535)
-        except TimeoutError:
-            continue
-        if data == text:
-            break
-    b.settimeout(LIMIT)
+    try:
+        data, source = b.recvfrom(65535)
+    except TimeoutError:
+        return False
+    finally:
+        b.settimeout(LIMIT)
     b.sendto(b"re: " + text, source)
-    while a.recvfrom(65535)[0] != b"re: " + text:
-        pass
+    return data == text
+
+
+def hears(sock: Socket, text: bytes) -> bool:
+    sock.settimeout(0.25)
+    try:
+        while sock.recvfrom(65535)[0] != text:
+            pass
+    except TimeoutError:
+        return False
+    finally:
+        sock.settimeout(LIMIT)
+    return True
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, AF_PEER])

@@ -83,7 +83,7 @@ def test_peer_event_names_each_neighbour_and_connect_makes_a_direct_link(make: C
 
 def test_a_peer_that_serves_reports_a_port_in_use(make: Callable[..., Peer]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(OSError, match="address") as caught:
+        with pytest.raises(OSError, match="in use") as caught:
             Peer(port=taken.getsockname()[1], host="127.0.0.1")
         assert caught.value.errno == errno.EADDRINUSE
 
