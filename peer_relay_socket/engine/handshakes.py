@@ -143,8 +143,9 @@ class Handshakes:
         data = wire.packet(Kind.HANDSHAKE, peer_id, self._core.peer_id, body, flags=variant)
         return self._router.send(data, peer_id, variant)
 
-    def _reply(self, peer_id: PeerId, body: bytes, arrived: LinkState) -> None:
-        data = wire.packet(Kind.HANDSHAKE, peer_id, self._core.peer_id, body)
+    def _reply(self, peer_id: PeerId, body: bytes, arrived: LinkState, variant: int) -> None:
+        """Answer by the way that the question came, on the same variant: the others may swallow it."""
+        data = wire.packet(Kind.HANDSHAKE, peer_id, self._core.peer_id, body, flags=variant)
         self._router.send_by(arrived, data, peer_id)
 
     def hurry(self, session: Session) -> None:
@@ -227,16 +228,17 @@ class Handshakes:
         step, remote, local, message = wire.split(body, 1, _INDEX_BYTES, _INDEX_BYTES)
         if len(message) > _MAX_MESSAGE:
             raise HandshakeError("handshake message too long")
+        variant = header.flags % 4 % wire.VARIANTS
         if step == b"\x01":
-            self._asked(sender, remote, message, arrived)
+            self._asked(sender, remote, message, arrived, variant)
         elif step == b"\x02":
-            self._answer_heard(sender, local, message, arrived)
+            self._answer_heard(sender, local, message, arrived, variant)
         elif step == b"\x03":
-            self._completed(sender, local, message, arrived, bool(header.flags & 3))
+            self._completed(sender, local, message, arrived, variant)
         else:
             raise HandshakeError("no such handshake step")
 
-    def _asked(self, sender: PeerId, remote: bytes, message: bytes, arrived: LinkState) -> None:
+    def _asked(self, sender: PeerId, remote: bytes, message: bytes, arrived: LinkState, variant: int) -> None:
         core = self._core
         session = self._sessions.get(sender)
         ours = session.attempt if session is not None else None
@@ -244,12 +246,12 @@ class Handshakes:
             # Both began: the lower id answers, and we are the higher. Our message may have been lost: repeat it.
             if core.now >= ours.said_at + _INSIST:
                 ours.said_at = core.now
-                self._reply(sender, ours.last, arrived)
+                self._reply(sender, ours.last, arrived, variant)
             return
         half = self._half_open.get(self._answered.get((sender, remote), b""))
         if half is not None and half.question == message:
             half.repeated = True
-            self._reply(sender, half.answer, arrived)
+            self._reply(sender, half.answer, arrived, variant)
             return
         if not self._rate.take(core.now):
             core.counters["refused: too many handshakes"] += 1
@@ -271,7 +273,7 @@ class Handshakes:
         half.answer = b"\x02" + local + remote + handshake.write(local)
         self._half_open[local] = half
         self._answered[sender, remote] = local
-        self._reply(sender, half.answer, arrived)
+        self._reply(sender, half.answer, arrived, variant)
 
     def expire(self) -> None:
         """Forget half-open handshakes whose time is over, and the oldest to make place for one more."""
@@ -288,7 +290,7 @@ class Handshakes:
         if self._answered.get((half.peer_id, half.remote)) == local:
             del self._answered[half.peer_id, half.remote]
 
-    def _answer_heard(self, sender: PeerId, local: bytes, message: bytes, arrived: LinkState) -> None:
+    def _answer_heard(self, sender: PeerId, local: bytes, message: bytes, arrived: LinkState, variant: int) -> None:
         session = self._sessions.get(sender)
         attempt = session.attempt if session is not None else None
         if session is None or attempt is None or attempt.local != local or attempt.handshake.complete:
@@ -306,13 +308,14 @@ class Handshakes:
             self._sessions.await_keys(session, keys)
         if attempt.tries > 1:
             self._router.adopt(sender, arrived)
-        session.variant = 0
+        # The answer is on the variant of the question: one to go on with, where others may swallow what they are given.
+        session.variant = attempt.base = variant
         # The third message is repeated until something sealed is heard under these keys.
-        attempt.tries = attempt.base = 0
+        attempt.tries = 0
         self._try(session, attempt)
         self._sessions.release(session)
 
-    def _completed(self, sender: PeerId, local: bytes, message: bytes, arrived: LinkState, retried: bool) -> None:
+    def _completed(self, sender: PeerId, local: bytes, message: bytes, arrived: LinkState, variant: int) -> None:
         half = self._half_open.get(local)
         if half is None or half.peer_id != sender:
             self._sessions.reassure(sender, local)
@@ -329,7 +332,7 @@ class Handshakes:
         keys = self._keys(local, half.remote, half.handshake)
         self._sessions.install(session, keys)
         session.variant = 0
-        if retried or half.repeated:
+        if variant or half.repeated:
             self._router.adopt(sender, arrived)
         self._sessions.acknowledge(session, keys)
         self._sessions.release(session)

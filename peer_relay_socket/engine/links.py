@@ -23,6 +23,7 @@ from ..limits import (
     BUNDLE_TARGET,
     CONTROL_PER_LEAF,
     CONTROL_PER_RELAY,
+    LINK_ANSWER,
     LINK_DEAD,
     LINK_HANDSHAKE_TIME,
     LINK_PING_IDLE,
@@ -65,6 +66,7 @@ class LinkState:
         "packed",
         "packets",
         "peer_id",
+        "pinged",
         "received_at",
         "remote_host",
         "scope",
@@ -76,6 +78,7 @@ class LinkState:
         "url",
         "urls",
         "value",
+        "watch",
     )
 
     def __init__(self, number: int, url: str | None, remote_host: str, core: Core) -> None:
@@ -97,6 +100,10 @@ class LinkState:
         """Packets that make us think; beyond, they are dropped."""
         self.throttled = self.limited = False
         """Whether the neighbour was told about our limits, and told us about its."""
+        self.pinged = False
+        """Whether we asked for a sign of life and have not looked since."""
+        self.watch: Timer | None = None
+        """Runs when what we sent should have been followed by something of theirs."""
         self.up = False
         self.full = False
         """Whether the connection takes no more for now."""
@@ -212,8 +219,9 @@ class Links:
             self._forget(link)
 
     def _forget(self, link: LinkState) -> None:
-        if link.timer is not None:
-            link.timer.cancel()
+        for timer in (link.timer, link.watch):
+            if timer is not None:
+                timer.cancel()
         if link.url is None:
             self._half_open.pop(link.number, None)
             count = self._from.pop(link.host, 0) - 1
@@ -328,10 +336,28 @@ class Links:
                 link.throttled = True
                 self.tell(link, LinkOp.LIMITS, wire.link_limits(link.packets.rate, link.bytes.rate))
 
+    def _unanswered(self, link: LinkState, since: float) -> None:
+        """We sent something at `since`: if nothing came meanwhile, ask for a sign of life, and then give up."""
+        link.watch = None
+        if link.received_at >= since or link.full:  # a full link is slow, not dead: what it owes us waits behind much
+            link.pinged = False
+        elif link.pinged:
+            self.drop(link, "silent")
+        else:
+            link.pinged = True
+            self.tell(link, LinkOp.PING)
+            link.watch = self._core.timers.at(self._core.now + LINK_ANSWER, self._unanswered, link, self._core.now)
+
     # --- talking to a neighbour ------------------------------------------------------------------------------
 
     def emit(self, link: LinkState, data: bytes, rest: bytes | memoryview = b"") -> None:
         """Put one packet, in one piece or two, into the link's next bundle."""
+        if link.watch is None and link.up:
+            now = self._core.now
+            link.watch = self._core.timers.at(now + LINK_ANSWER, self._unanswered, link, now)
+        self._put(link, data, rest)
+
+    def _put(self, link: LinkState, data: bytes, rest: bytes | memoryview = b"") -> None:
         size = len(data) + len(rest)
         out = link.out
         if not out:
@@ -361,7 +387,7 @@ class Links:
         """Send a LINK packet."""
         assert link.sealing is not None
         body = link.sealing.seal(bytes((operation,)) + operand)
-        self.emit(link, wire.packet(Kind.LINK, link.peer_id, self._core.peer_id, body, hop_limit=1))
+        self._put(link, wire.packet(Kind.LINK, link.peer_id, self._core.peer_id, body, hop_limit=1))
 
     def heard(self, link: LinkState, bundle: bytes, header: Header) -> None:
         """Take a LINK packet.

@@ -27,6 +27,7 @@ from ..limits import (
     BOOTSTRAP_GRACE,
     CLOSEST_LINKS,
     CONTACTS_PER_ANSWER,
+    HOP_LIMIT,
     LOOK_SPACING,
     LOST_TIME,
     MAX_CANDIDATES,
@@ -421,14 +422,15 @@ class Membership:
         self.review()
 
     def _ask_neighbours(self) -> None:
-        """Ask each of the nearest relays whom it knows near us, and the nearest of all, wherever that is."""
+        """Ask whoever is nearest to us, wherever that is, and after a change each of our nearest relays too."""
         core = self._core
+        changed = self._refresh_wait == REFRESH_FIRST
         for number, link in enumerate(self._router.nearest(core.number, CLOSEST_LINKS)):
-            token = self._question(core.peer_id)
-            if not number and not core.config.serves:
-                self._links.emit(link, wire.packet(Kind.FIND, core.peer_id, core.peer_id, token))
-                continue
-            self._links.emit(link, wire.packet(Kind.FIND, core.peer_id, core.peer_id, token, hop_limit=1))
+            routed = not number and not core.config.serves
+            if routed or changed or not number:
+                hops = HOP_LIMIT if routed else 1
+                token = self._question(core.peer_id)
+                self._links.emit(link, wire.packet(Kind.FIND, core.peer_id, core.peer_id, token, hop_limit=hops))
 
     def _slots(self) -> range:
         """Return the slots above the one our nearest neighbour is in, which may all have somebody."""

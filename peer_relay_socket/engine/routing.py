@@ -196,7 +196,7 @@ class Router:
         if not flags & 0b1100:
             link = self._cache[flags & 3].get(header.to) or self.next_hop(header.to, flags & 3)
             if link is arrived:  # a stale route points back: do as if it were not there
-                link = self._links.by_id.get(header.to)
+                link = self._links.by_id.get(header.to) or self._learned.get(header.to)
         else:
             link = self._links.by_id.get(header.to)
         if link is not None and link is not arrived:

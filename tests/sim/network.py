@@ -68,8 +68,10 @@ class Host:
         "config",
         "connections",
         "effects",
+        "ended",
         "engine",
         "identity",
+        "intercept",
         "moved",
         "name",
         "network",
@@ -95,6 +97,8 @@ class Host:
         self.alive = False
         self.silent = False
         """Vanished: who dials it hears nothing, where a crashed one's machine would refuse."""
+        self.ended: float | None = None
+        """When it last left, crashed or vanished; None while it runs."""
         self.settled: float | None = None
         """When it knew its address to be its own."""
         self.moved = 0
@@ -104,6 +108,8 @@ class Host:
         self.received: list[Deliver] = []
         self.effects: list[Effect] = []
         self.up: dict[PeerId, float] = {}
+        self.intercept: Callable[[Host, int, bytes], bytes] | None = None
+        """What a dishonest host does with a bundle before its engine sees what this returns."""
         self._timer_at: float | None = None
 
     def _make(self) -> Engine:
@@ -120,7 +126,7 @@ class Host:
             return
         self.alive = True
         self.silent = False
-        self.settled = None
+        self.ended = self.settled = None
         if self.network.now or self.connections:
             self.engine = self._make()
         self.engine.start(self.network.now)
@@ -135,6 +141,7 @@ class Host:
     def crash(self) -> None:
         """End as a killed process does: connections are reset, nothing is said."""
         self.alive = False
+        self.ended = self.network.now
         for number in list(self.connections):
             self.network.cut(self, number)
         self.connections.clear()
@@ -144,6 +151,7 @@ class Host:
         """End as a machine without power does: nobody is told."""
         self.alive = False
         self.silent = True
+        self.ended = self.network.now
         for connection, _ in self.connections.values():
             connection.silent = True
         self.connections.clear()
@@ -157,6 +165,8 @@ class Host:
 
     def receive(self, number: int, data: bytes) -> None:
         """Take a bundle from a connection."""
+        if self.intercept is not None:
+            data = self.intercept(self, number, data)
         self.engine.receive(number, data, self.network.now)
         self.pump()
 

@@ -45,7 +45,7 @@ class Population:
         self.meter = Meter(self.network)
         self.probes = Probes(self.network, self.meter)
         self.hosts: list[Host] = []
-        self._bootstraps = tuple(f"r{number}" for number in range(min(mix.bootstraps, self.relays_wanted)))
+        self.bootstraps = tuple(f"r{number}" for number in range(min(mix.bootstraps, self.relays_wanted)))
         for number in range(self.relays_wanted):
             self.add(f"r{number}", serves=True)
         for number in range(mix.peers - self.relays_wanted):
@@ -58,8 +58,8 @@ class Population:
 
     def add(self, name: str, *, serves: bool) -> Host:
         """Make a host that has not started."""
-        position = self._bootstraps.index(name) if name in self._bootstraps else None
-        known = self._bootstraps if position is None else self._bootstraps[:position]
+        position = self.bootstraps.index(name) if name in self.bootstraps else None
+        known = self.bootstraps if position is None else self.bootstraps[:position]
         network = self.network
         host = network.host(name, bootstrap=known, serves=serves, start=False, identity=network.identity(pinned=False))
         host.place = (self.random.random() * WORLD, self.random.random() * WORLD)
@@ -72,8 +72,8 @@ class Population:
         network = self.network
         seconds = self.mix.join_seconds or self.mix.peers / 50
         for host in self.hosts:
-            early = host.name in self._bootstraps
-            when = 0.1 * self._bootstraps.index(host.name) if early else 1.0 + self.random.random() * seconds
+            early = host.name in self.bootstraps
+            when = 0.1 * self.bootstraps.index(host.name) if early else 1.0 + self.random.random() * seconds
             network.at(when, host.start)
         network.run(1.0 + seconds)
 

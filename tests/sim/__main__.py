@@ -1,0 +1,116 @@
+"""The simulator's command line: ``python -m tests.sim --peers 1000 --seed 1 --scenario churn --picture run.svg``.
+
+Prints Markdown tables. A line that holds a figure names the seed; the same command gives the same figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+from tests.sim import scenarios
+from tests.sim.picture import svg
+from tests.sim.population import Mix, Population
+from tests.sim.report import Report, steady
+
+
+def _churn(population: Population, options: argparse.Namespace, report: Report) -> None:
+    result = scenarios.churn(population, options.seconds)
+    report.row("churn, half replaced per hour: delivered", f"{result.share:.3%} of {result.sent}")
+    report.row("... peers that ended", result.ended)
+    report.row("... a returned peer is reached after, median and most", _times(result.returned))
+    report.row("... misdelivered", result.misdelivered)
+    report.curves.append(result.series)
+
+
+def _times(values: list[float]) -> str:
+    return f"{scenarios.median(values):.2f} s, {max(values, default=0.0):.2f} s ({len(values)})"
+
+
+def _partition(population: Population, options: argparse.Namespace, report: Report) -> None:
+    series = scenarios.partition(population, 60.0, 60.0)
+    report.row("partition 50/50 of 60 s: across it >= 99 % from", f"{series.recovered_after(0.99):.0f} s after its end")
+    report.curves.append(series)
+
+
+def _lose(population: Population, options: argparse.Namespace, report: Report) -> None:
+    series = scenarios.lose_busiest(population, 0.1, 40.0, silent=options.silent)
+    after = f"{series.recovered_after(0.99):.0f} s"
+    report.row(f"10 % busiest {series.title} at once: >= 99 % again after", after)
+    report.curves.append(series)
+
+
+def _names(population: Population, options: argparse.Namespace, report: Report) -> None:
+    result = scenarios.names(population, 3 * len(population.alive()))
+    report.row("names (IPv4, IPv6, id of everybody): delivered", f"{result.delivered} of {result.asked}")
+    report.row("... misdelivered", result.misdelivered)
+    report.row("... peers that moved from a taken IPv4 address", result.moved)
+    report.row("... IPv4 addresses still shared; datagrams sent to them", f"{result.shared}; {result.refused}")
+
+
+def _lie(population: Population, options: argparse.Namespace, report: Report) -> None:
+    result = scenarios.lie(population, 0.1, 2000)
+    report.row(f"{result.liars} liars (10 %): delivered", f"{result.share:.2%} of {result.sent}")
+    report.row("... of a second datagram on the same pairs", f"{result.again / max(1, result.sent):.2%}")
+    report.row("... misdelivered", result.misdelivered)
+
+
+def _eclipse(population: Population, options: argparse.Namespace, report: Report) -> None:
+    result = scenarios.eclipse(population, 200, 100)
+    report.row("eclipse: relay ids ground next to one peer", f"{result.ids}, sharing {result.bits} bits")
+    report.row("... key pairs made for it", result.keys)
+    report.row("... of the victim's neighbours, the attacker's", f"{result.surrounded} of {result.neighbours}")
+    report.row("... delivered to it", f"{result.delivered} of {result.sent}")
+    report.row("... delivered from it", f"{result.from_victim} of {result.sent}")
+
+
+SCENARIOS: dict[str, Callable[[Population, argparse.Namespace, Report], None]] = {
+    "churn": _churn,
+    "partition": _partition,
+    "lose": _lose,
+    "names": _names,
+    "lie": _lie,
+    "eclipse": _eclipse,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run what is asked for and print it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.sim", description="Simulate an overlay in virtual time.")
+    parser.add_argument("--peers", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--dialable", type=float, default=0.2, help="share that others can dial (default 0.2)")
+    parser.add_argument("--loss", type=float, default=0.0, help="share of bundles each link drops (default 0)")
+    parser.add_argument("--settle", type=float, default=30.0, help="seconds between the last join and the first probe")
+    parser.add_argument("--probes", type=int, default=2000, help="datagrams between random pairs")
+    parser.add_argument("--scenario", action="append", choices=sorted(SCENARIOS), default=[], help="may be repeated")
+    parser.add_argument("--seconds", type=float, default=600.0, help="how long churn lasts")
+    parser.add_argument("--silent", action="store_true", help="lost relays fall silent instead of crashing")
+    parser.add_argument("--picture", help="write an SVG here")
+    options = parser.parse_args(arguments)
+    if options.peers < 2 or not 0.0 < options.dialable <= 1.0:
+        parser.error("needs at least 2 peers, and some that can be dialled")
+    began = time.process_time()
+    population = Population(Mix(options.peers, options.seed, dialable=options.dialable, loss=options.loss))
+    report = Report(options.peers, options.seed)
+    population.join()
+    population.network.run(options.settle)
+    report.row("joined and settled, seconds of one core", f"{time.process_time() - began:.0f}")
+    steady(population, options.probes, report)
+    for name in options.scenario:
+        SCENARIOS[name](population, options, report)
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    report.row("in all: seconds of one core; memory", f"{time.process_time() - began:.0f}; {megabytes:.0f} MB")
+    report.row("trace", population.network.trace.hexdigest()[:16])
+    print(report.table())
+    if options.picture:
+        with open(options.picture, "w", encoding="utf-8") as file:
+            file.write(svg(population, report.curves))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
