@@ -54,6 +54,10 @@ class PeerConfig:
     """STUN and TURN servers that WebRTC links may ask; aiortc uses the first of each."""
     public_url: str | None = None
     """URL under which others can dial this peer, when it is not where it listens."""
+    tls_cert: str | None = None
+    """PEM file with the certificate chain to serve wss:// with; None = serve ws://."""
+    tls_key: str | None = None
+    """PEM file with its key; None = it is in `tls_cert` too."""
     log: int | None = None
     """Log to stderr from this level on; None = leave logging to the program."""
     embedded: bool = False
@@ -72,6 +76,8 @@ def peer_config(
     ipv4_network: str | ipaddress.IPv4Network | None = None,
     ice_servers: Iterable[str] | None = None,
     public_url: str | None = None,
+    tls_cert: str | os.PathLike[str] | None = None,
+    tls_key: str | os.PathLike[str] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> PeerConfig:
     """Return the settings of a peer: a keyword wins over its PEER_RELAY_* variable, which wins over the default.
@@ -79,6 +85,8 @@ def peer_config(
     Raises: ConfigError with one line that names the setting.
     """
     env = os.environ if environ is None else environ
+    if tls_key is not None and tls_cert is None:
+        raise ConfigError("tls_key: of no use without tls_cert")
     if port is None and env.get("PEER_RELAY_PORT"):
         port = _port(env["PEER_RELAY_PORT"], "PEER_RELAY_PORT")
     elif port is not None:
@@ -104,6 +112,8 @@ def peer_config(
         wrtc=wrtc,
         ice_servers=tuple(ice_server(url.strip()) for url in ice_servers),
         public_url=check_url(public_url, "public_url") if public_url else None,
+        tls_cert=None if tls_cert is None else os.fspath(tls_cert),
+        tls_key=None if tls_key is None else os.fspath(tls_key),
         log=_level(env.get("PEER_RELAY_LOG", "")),
         embedded=port is None and not checked,
     )

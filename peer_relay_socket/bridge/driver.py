@@ -16,11 +16,12 @@ import json
 import logging
 import os
 import random
+import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..address import Destination
-from ..config import EMBEDDED_PORT
+from ..config import EMBEDDED_PORT, PeerConfig
 from ..engine.authentication import network_psk
 from ..engine.core import EngineConfig
 from ..engine.effects import (
@@ -109,8 +110,9 @@ class Driver:
         if config.log is not None:
             self._log_to_stderr(config.log)
         if config.port is not None:
+            context = _tls(config)
             try:
-                self._listener = await listen(self, config.host, config.port)
+                self._listener = await listen(self, config.host, config.port, ssl=context)
             except OSError as error:
                 reason = os.strerror(error.errno) if error.errno else str(error)
                 where = f"{config.host or 'any address'}, TCP port {config.port}"
@@ -144,7 +146,8 @@ class Driver:
         host = "127.0.0.1" if config.embedded else config.host
         if host in ("", "0.0.0.0", "::"):
             host = "*"  # whoever links to us fills in where it sees us
-        return (f"ws://[{host}]:{self._listener.port}" if ":" in host else f"ws://{host}:{self._listener.port}",)
+        scheme = "ws" if config.tls_cert is None else "wss"
+        return (f"{scheme}://{f'[{host}]' if ':' in host else host}:{self._listener.port}",)
 
     @property
     def port(self) -> int | None:
@@ -482,6 +485,24 @@ class Driver:
             self._engine.serve(self._urls(), self._loop.time())
             self._pump()
         return True
+
+
+def _tls(config: PeerConfig) -> ssl.SSLContext | None:
+    """Return what to serve wss:// with, if that is asked for.
+
+    Raises: OSError for files that cannot be read (ENOENT, EACCES) or hold no certificate and key that match (EINVAL).
+    """
+    if config.tls_cert is None:
+        return None
+    files = " and ".join(filter(None, (config.tls_cert, config.tls_key)))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(config.tls_cert, config.tls_key)
+    except ssl.SSLError as error:
+        raise OSError(errno.EINVAL, f"no TLS certificate and key: {error.reason or error}", files) from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, files) from None
+    return context
 
 
 def _from_json(data: bytes) -> Any:

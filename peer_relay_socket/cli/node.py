@@ -33,6 +33,8 @@ def command(arguments: list[str]) -> int:
             identity=options.identity,
             npm_peers=options.npm_peers,
             public_url=options.public_url,
+            tls_cert=options.tls_cert,
+            tls_key=options.tls_key,
         )
         try:
             if options.bootstrap:  # an id that is in no key file may still change until the first link is up
@@ -63,4 +65,6 @@ def _parser() -> Arguments:
     parser.add_argument("--identity", metavar="FILE", help="key file, made if absent (default: a fresh key)")
     parser.add_argument("--npm-peers", action="store_true", default=None, help="accept npm peers, which have no keys")
     parser.add_argument("--public-url", metavar="URL", help="URL under which others can dial this node")
+    parser.add_argument("--tls-cert", metavar="FILE", help="serve wss:// with this certificate chain (PEM)")
+    parser.add_argument("--tls-key", metavar="FILE", help="its key (PEM; default: in the file of --tls-cert)")
     return parser

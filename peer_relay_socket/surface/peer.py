@@ -49,11 +49,14 @@ class Peer:
         ipv4_network: str | ipaddress.IPv4Network | None = None,
         ice_servers: Iterable[str] | None = None,
         public_url: str | None = None,
+        tls_cert: str | os.PathLike[str] | None = None,
+        tls_key: str | os.PathLike[str] | None = None,
     ) -> None:
         """Begin to take part in the network. Does not wait for it, but for the port to be served on.
 
         Args: identity: key file, made if it is absent; None = a fresh identity. host: interface to serve on, all by
-            default. public_url: where others can dial this peer, when that is not where it listens.
+            default. public_url: where others can dial this peer, when that is not where it listens. tls_cert, tls_key:
+            PEM files; serve wss:// with them.
         Raises: ConfigError for a setting that means nothing; IdentityError for a key file that cannot be used; OSError
             (EADDRINUSE, EACCES) when the port cannot be served on.
         """
@@ -69,6 +72,8 @@ class Peer:
                 ipv4_network=ipv4_network,
                 ice_servers=ice_servers,
                 public_url=public_url,
+                tls_cert=tls_cert,
+                tls_key=tls_key,
             )
         )
         self._once: dict[tuple[str, Callable[..., object]], Callable[..., object]] = {}
@@ -102,7 +107,8 @@ class Peer:
         if port is None:
             return None
         name = self._host.config.host or "127.0.0.1"
-        return f"ws://[{name}]:{port}" if ":" in name else f"ws://{name}:{port}"
+        scheme = "ws" if self._host.config.tls_cert is None else "wss"
+        return f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}"
 
     @property
     def peers(self) -> list[PeerId]:
