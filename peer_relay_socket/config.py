@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from .address import DEFAULT_IPV4_NETWORK
 from .errors import ConfigError
+from .limits import MAX_URL
 
 EMBEDDED_PORT: Final = 7317
 """Loopback TCP port of the embedded node: below Linux's ephemeral range (32768), not in IANA's registry for TCP."""
@@ -92,9 +93,11 @@ def peer_config(
     elif port is not None:
         port = _port(port, "port")
     urls: Iterable[str] = (bootstrap,) if isinstance(bootstrap, str) else tuple(bootstrap)
+    setting = "bootstrap"
     if not urls:
-        urls = [url for url in env.get("PEER_RELAY_BOOTSTRAP", "").split(",") if url.strip()]
-    checked = tuple(check_url(url.strip(), "bootstrap") for url in urls)
+        setting = "PEER_RELAY_BOOTSTRAP"
+        urls = [url for url in env.get(setting, "").split(",") if url.strip()]
+    checked = tuple(check_url(url.strip(), setting) for url in urls)
     if npm_peers is None:
         npm_peers = _flag(env.get("PEER_RELAY_NPM_PEERS", ""), "PEER_RELAY_NPM_PEERS")
     if wrtc is None:
@@ -107,7 +110,11 @@ def peer_config(
         bootstrap=checked,
         identity=os.fspath(identity) if identity is not None else env.get("PEER_RELAY_IDENTITY") or None,
         network_key=network_key or env.get("PEER_RELAY_NETWORK_KEY") or None,
-        ipv4_network=_network(ipv4_network or env.get("PEER_RELAY_IPV4_NETWORK") or DEFAULT_IPV4_NETWORK),
+        ipv4_network=(
+            _network(ipv4_network, "ipv4_network")
+            if ipv4_network
+            else _network(env.get("PEER_RELAY_IPV4_NETWORK") or DEFAULT_IPV4_NETWORK, "PEER_RELAY_IPV4_NETWORK")
+        ),
         npm_peers=npm_peers,
         wrtc=wrtc,
         ice_servers=tuple(ice_server(url.strip()) for url in ice_servers),
@@ -128,6 +135,8 @@ def check_url(url: str, setting: str) -> str:
         usable = False
     if not usable:
         raise ConfigError(f"{setting}: {url!r} is not a ws:// or wss:// URL")
+    if len(url) > MAX_URL or not all("!" <= character <= "~" for character in url):
+        raise ConfigError(f"{setting}: {url!r} is longer than {MAX_URL} characters, or some of them are not ASCII")
     return url[:-1] if parts.path == "/" and url.endswith("/") else url
 
 
@@ -180,11 +189,11 @@ def _level(text: str) -> int | None:
     return _LEVELS.get(name)
 
 
-def _network(value: str | ipaddress.IPv4Network) -> ipaddress.IPv4Network:
+def _network(value: str | ipaddress.IPv4Network, setting: str) -> ipaddress.IPv4Network:
     try:
         network = ipaddress.IPv4Network(value)
     except ValueError as error:
-        raise ConfigError(f"ipv4_network: {error}") from None
+        raise ConfigError(f"{setting}: {error}") from None
     if network.prefixlen > 24:
-        raise ConfigError(f"ipv4_network: {network} leaves fewer than 8 bits for peers")
+        raise ConfigError(f"{setting}: {network} leaves fewer than 8 bits for peers")
     return network

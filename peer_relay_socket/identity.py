@@ -16,7 +16,7 @@ import stat
 import tempfile
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -86,7 +86,7 @@ class Identity:
             raise IdentityError(errno.EACCES, "key file: others can read it; chmod 600 it", path)
         try:
             key = load_pem_private_key(data, password=None)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, UnsupportedAlgorithm):
             key = None
         if not isinstance(key, Ed25519PrivateKey):
             raise IdentityError(errno.EINVAL, "key file: not an unencrypted Ed25519 key in PEM", path)

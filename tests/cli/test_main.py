@@ -51,7 +51,7 @@ def test_id_makes_a_private_key_file_and_names_it(tmp_path: Path) -> None:
         (["id", "absent/a.key"], {}, "absent/a.key: key file: No such file or directory"),
         (["id", "broken.key"], {}, "broken.key: key file: not an unencrypted Ed25519 key"),
         (["id", "open.key"], {}, "open.key: key file: others can read it"),
-        (["id", "new.key"], {"PEER_RELAY_IPV4_NETWORK": "100.64.0.0/33"}, "ipv4_network"),
+        (["id", "new.key"], {"PEER_RELAY_IPV4_NETWORK": "100.64.0.0/33"}, "PEER_RELAY_IPV4_NETWORK: "),
         (["run"], {}, "which program"),
         (["run", "-m"], {}, "-m"),
         (["run", "--direct", "x.py"], {}, "--direct"),

@@ -1,0 +1,258 @@
+"""The wire: one table of vectors drives writers and readers; all else raises PacketError or means something."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+from collections.abc import Callable
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peer_relay_socket.codec import packet as wire
+from peer_relay_socket.codec.packet import HEADER_BYTES, Contact, Hello, Kind, LinkOp, Record
+from peer_relay_socket.errors import PacketError
+from peer_relay_socket.limits import HOP_LIMIT, MAX_BODY, MAX_DATAGRAM, MAX_URL, MAX_URLS
+
+VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors" / "wire.json").read_text("ascii"))
+
+
+def table(section: str) -> pytest.MarkDecorator:
+    entries = VECTORS[section]
+    return pytest.mark.parametrize("entry", entries, ids=[entry["name"] for entry in entries])
+
+
+def data_of(entry: dict[str, Any]) -> bytes:
+    return bytes.fromhex("".join(entry["hex"]))
+
+
+# --- vectors ---------------------------------------------------------------------------------------------------
+
+
+@table("packets")
+def test_packet_vector_is_written_and_read(entry: dict[str, Any]) -> None:
+    fields, data = entry["fields"], data_of(entry)
+    to, sender, body = (bytes.fromhex(fields[name]) for name in ("to", "sender", "body"))
+    kind, flags, hop_limit = Kind(fields["kind"]), fields["flags"], fields["hop_limit"]
+    assert wire.packet(kind, to, sender, body, flags=flags, hop_limit=hop_limit) == data
+    for before in (b"", b"x" * 7):
+        header = wire.read_header(before + data + b"after", len(before))
+        assert header[:5] == (kind, hop_limit, flags, to, sender)
+        assert (before + data)[header.body : header.end] == body
+        assert header.end == len(before + data)
+
+
+@table("datagrams")
+def test_datagrams_vector_is_written_and_read(entry: dict[str, Any]) -> None:
+    fields, data = entry["fields"], data_of(entry)
+    run = wire.Datagrams(
+        fields["form"], fields["source_port"], fields["port"], list(map(bytes.fromhex, fields["datagrams"]))
+    )
+    assert wire.datagrams_record(*run) == data
+    ((kind, start, end),) = wire.read_records(data)
+    assert kind == Record.DATAGRAMS
+    assert wire.read_datagrams(data, start, end) == run
+
+
+@table("records")
+def test_record_vector_is_written_and_read(entry: dict[str, Any]) -> None:
+    fields, data = entry["fields"], data_of(entry)
+    content = bytes.fromhex(fields["content"])
+    assert wire.record(fields["type"], content) == data
+    assert [(kind, data[start:end]) for kind, start, end in wire.read_records(data)] == [(fields["type"], content)]
+
+
+@table("hellos")
+def test_hello_vector_is_written_and_read(entry: dict[str, Any]) -> None:
+    fields, data = entry["fields"], data_of(entry)
+    value = Hello(fields["serves"], ipaddress.IPv4Network(fields["ipv4_network"]), tuple(fields["urls"]))
+    assert wire.hello(value) == data
+    assert wire.read_hello(data) == wire.read_hello(data + b"later versions") == value
+
+
+@table("contacts")
+def test_contacts_vector_is_written_and_read(entry: dict[str, Any]) -> None:
+    value = [Contact(bytes.fromhex(each["peer_id"]), tuple(each["urls"])) for each in entry["fields"]]
+    assert wire.contacts(value) == data_of(entry)
+    assert wire.read_contacts(data_of(entry)) == value
+
+
+@table("resolved")
+def test_resolved_vector_is_written_and_read(entry: dict[str, Any]) -> None:
+    fields = entry["fields"]
+    value = (bytes.fromhex(fields["token"]), fields["final"], list(map(bytes.fromhex, fields["ids"])))
+    assert wire.resolved(*value) == data_of(entry)
+    assert wire.read_resolved(data_of(entry)) == value
+
+
+@table("link_limits")
+def test_link_limits_vector_is_written_and_read(entry: dict[str, Any]) -> None:
+    value = (entry["fields"]["packets"], entry["fields"]["bytes"])
+    assert wire.link_limits(*value) == data_of(entry)
+    assert wire.read_link_limits(data_of(entry)) == value
+
+
+READERS: dict[str, Callable[[bytes], object]] = {
+    "packet": lambda data: wire.read_header(data, 0),
+    "records": lambda data: list(wire.read_records(data)),
+    "datagrams": lambda data: wire.read_datagrams(data, 0, len(data)),
+    "contacts": wire.read_contacts,
+    "hello": wire.read_hello,
+    "resolved": wire.read_resolved,
+    "link_limits": wire.read_link_limits,
+}
+
+
+@table("malformed")
+def test_malformed_vector_raises_packet_error(entry: dict[str, Any]) -> None:
+    with pytest.raises(PacketError):
+        READERS[entry["what"]](data_of(entry))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "published"),
+    [
+        (Kind, {"LINK": 1, "HANDSHAKE": 16, "SEALED": 17, "NO_SESSION": 18, "RESOLVE": 19, "RESOLVED": 20}),
+        (Kind, {"FIND": 21, "FOUND": 22, "NO_ROUTE": 23, "DISCOVER": 24, "DISCOVERED": 25}),
+        (Record, {"DATAGRAMS": 1, "MESSAGE": 2, "ACK": 3, "PING": 4, "REFUSED": 5, "JOIN": 6}),
+        (LinkOp, {"READY": 1, "PING": 2, "PONG": 3, "GOODBYE": 4, "NEIGHBOURS": 5, "LIMITS": 6, "HELLO": 7}),
+    ],
+)
+def test_numbers_once_published_stay(numbers: type[IntEnum], published: dict[str, int]) -> None:
+    assert {name: numbers[name].value for name in published} == published
+
+
+def test_no_packet_looks_like_a_link_handshake() -> None:
+    assert wire.LINK_HANDSHAKE == 0xF2
+    assert wire.LINK_HANDSHAKE not in list(Kind)
+
+
+# --- limits ----------------------------------------------------------------------------------------------------
+
+
+def test_the_largest_body_is_read_and_one_more_is_not() -> None:
+    header = wire.read_header(wire.packet(Kind.SEALED, bytes(20), bytes(20), bytes(MAX_BODY)), 0)
+    assert header.end - header.body == MAX_BODY
+    assert header.hop_limit == HOP_LIMIT
+    with pytest.raises(PacketError):
+        wire.read_header(wire.packet(Kind.SEALED, bytes(20), bytes(20), bytes(MAX_BODY + 1)), 0)
+
+
+@pytest.mark.parametrize("others", [[], [b"x"]], ids=["alone", "with another"])
+def test_the_largest_datagram_is_read_and_one_more_is_not(others: list[bytes]) -> None:
+    good = wire.datagrams_record(4, 1, 2, [bytes(MAX_DATAGRAM), *others])
+    assert wire.read_datagrams(good, 5, len(good)).datagrams[0] == bytes(MAX_DATAGRAM)
+    bad = wire.datagrams_record(4, 1, 2, [bytes(MAX_DATAGRAM + 1), *others])
+    with pytest.raises(PacketError):
+        wire.read_datagrams(bad, 5, len(bad))
+
+
+def test_a_packet_of_the_largest_datagram_fits_its_limit() -> None:
+    assert len(wire.datagrams_record(4, 1, 2, [bytes(MAX_DATAGRAM)])) + 4 + 24 <= MAX_BODY
+
+
+def test_the_most_datagrams_a_run_counts_are_written_and_read() -> None:
+    data = wire.datagrams_record(6, 1, 2, [b""] * 65_535)
+    assert len(wire.read_datagrams(data, 5, len(data)).datagrams) == 65_535
+
+
+def test_urls_beyond_the_limit_are_not_advertised() -> None:
+    network = ipaddress.IPv4Network("100.64.0.0/10")
+    urls = tuple(f"ws://{n}" for n in range(MAX_URLS + 3))
+    assert wire.read_hello(wire.hello(Hello(True, network, urls))).urls == urls[:MAX_URLS]
+    longest = "ws://" + "a" * (MAX_URL - 5)
+    assert wire.read_hello(wire.hello(Hello(True, network, (longest,)))).urls == (longest,)
+
+
+# --- properties ------------------------------------------------------------------------------------------------
+
+ids = st.binary(min_size=20, max_size=20)
+ports = st.integers(1, 65_535)
+urls = st.lists(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=MAX_URL), max_size=MAX_URLS)
+networks = st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 32)).map(
+    lambda pair: ipaddress.IPv4Network(pair, strict=False)
+)
+
+
+@given(st.sampled_from(Kind), ids, ids, st.binary(max_size=300), st.integers(0, 255), st.integers(0, 255))
+def test_any_packet_comes_back(kind: Kind, to: bytes, sender: bytes, body: bytes, flags: int, hops: int) -> None:
+    data = wire.packet(kind, to, sender, body, flags=flags, hop_limit=hops)
+    assert len(data) == HEADER_BYTES + len(body)
+    header = wire.read_header(data, 0)
+    assert header == (kind, hops, flags, to, sender, HEADER_BYTES, len(data))
+    assert data[header.body : header.end] == body
+
+
+runs = st.tuples(
+    st.sampled_from((0, 4, 6)), ports, ports, st.lists(st.binary(max_size=50), min_size=1, max_size=20)
+).map(lambda run: wire.Datagrams(*run))
+
+
+@given(st.lists(st.one_of(runs, st.tuples(st.integers(2, 255), st.binary(max_size=40))), max_size=8))
+def test_any_sequence_of_records_comes_back(sequence: list[Any]) -> None:
+    data = b"".join(
+        wire.datagrams_record(*each) if isinstance(each, wire.Datagrams) else wire.record(*each) for each in sequence
+    )
+    back: list[Any] = []
+    for kind, start, end in wire.read_records(data):
+        is_run = kind == Record.DATAGRAMS
+        back.append(wire.read_datagrams(data, start, end) if is_run else (kind, data[start:end]))
+    assert back == sequence
+
+
+@given(st.booleans(), networks, urls)
+def test_any_hello_comes_back(serves: bool, network: ipaddress.IPv4Network, given_urls: list[str]) -> None:
+    value = Hello(serves, network, tuple(given_urls))
+    assert wire.read_hello(wire.hello(value)) == value
+
+
+@given(st.lists(st.builds(Contact, ids, urls.map(tuple)), max_size=20))
+def test_any_contacts_come_back(value: list[Contact]) -> None:
+    assert wire.read_contacts(wire.contacts(value)) == value
+
+
+@given(st.binary(min_size=4, max_size=4), st.booleans(), st.lists(ids, max_size=20))
+def test_any_resolved_comes_back(token: bytes, final: bool, found: list[bytes]) -> None:
+    assert wire.read_resolved(wire.resolved(token, final, found)) == (token, final, found)
+
+
+@given(st.binary(max_size=60), st.lists(st.integers(0, 20), max_size=4))
+def test_split_cuts_or_refuses(body: bytes, sizes: list[int]) -> None:
+    if sum(sizes) > len(body):
+        with pytest.raises(PacketError):
+            wire.split(body, *sizes)
+    else:
+        parts = wire.split(body, *sizes)
+        assert b"".join(parts) == body
+        assert [len(part) for part in parts[:-1]] == sizes
+
+
+@pytest.mark.parametrize("what", READERS)
+@given(data=st.binary(max_size=400))
+def test_arbitrary_bytes_mean_something_or_raise_packet_error(what: str, data: bytes) -> None:
+    with contextlib.suppress(PacketError):
+        READERS[what](data)
+
+
+GOOD: list[tuple[str, bytes]] = [
+    ({"packets": "packet", "hellos": "hello"}.get(section, section), data_of(entry))
+    for section in ("packets", "records", "hellos", "contacts", "resolved", "link_limits")
+    for entry in VECTORS[section]
+] + [("datagrams", data_of(entry)[5:]) for entry in VECTORS["datagrams"]]
+
+
+@pytest.mark.parametrize(("what", "data"), GOOD, ids=[f"{what}-{n}" for n, (what, _) in enumerate(GOOD)])
+def test_every_mutation_means_something_or_raises_packet_error(what: str, data: bytes) -> None:
+    read = READERS[what]
+    mutants = [data[:size] for size in range(len(data))] + [data + b"\0", data + data]
+    for position in range(len(data)):
+        values = (0x00, 0x01, 0x7F, 0x80, 0xFF, data[position] ^ 1)
+        mutants += [data[:position] + bytes((value,)) + data[position + 1 :] for value in values]
+    for mutant in mutants:
+        with contextlib.suppress(PacketError):
+            read(mutant)

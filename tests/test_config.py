@@ -1,0 +1,125 @@
+"""Settings: which source wins, what each text means, and what is said of one that means nothing."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peer_relay_socket.address import DEFAULT_IPV4_NETWORK
+from peer_relay_socket.config import PeerConfig, peer_config
+from peer_relay_socket.errors import ConfigError
+from peer_relay_socket.limits import MAX_URL
+
+TEN = ipaddress.IPv4Network("10.0.0.0/8")
+
+
+def test_nothing_set_gives_the_embedded_default() -> None:
+    assert peer_config(environ={}) == PeerConfig(embedded=True)
+
+
+SETTINGS: list[tuple[str, Any, Any, str, Any]] = [
+    # keyword, its value, what it means; the variable's text, what it means
+    ("port", 7, 7, "8", 8),
+    ("bootstrap", ["ws://a"], ("ws://a",), "ws://b, wss://c:1/x", ("ws://b", "wss://c:1/x")),
+    ("bootstrap", "ws://a/", ("ws://a",), "ws://b/", ("ws://b",)),
+    ("identity", "a.pem", "a.pem", "b.pem", "b.pem"),
+    ("identity", Path("a.pem"), "a.pem", "b.pem", "b.pem"),
+    ("network_key", "secret", "secret", "other", "other"),
+    ("ipv4_network", "10.0.0.0/8", TEN, "11.0.0.0/8", ipaddress.IPv4Network("11.0.0.0/8")),
+    ("ipv4_network", TEN, TEN, "", DEFAULT_IPV4_NETWORK),
+    ("npm_peers", False, False, "1", True),
+    ("npm_peers", True, True, "0", False),
+    ("wrtc", False, False, "on", True),
+    ("wrtc", True, True, "off", False),
+    ("ice_servers", ["stun:a"], ("stun:a",), "stun:b, turn:c", ("stun:b", "turn:c")),
+    ("ice_servers", [], (), "stun:b", ("stun:b",)),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "meaning", "text", "text_means"), SETTINGS)
+def test_keyword_wins_over_environment(name: str, value: Any, meaning: Any, text: str, text_means: Any) -> None:
+    environ = {"PEER_RELAY_" + name.upper(): text}
+    assert getattr(peer_config(environ=environ), name) == text_means
+    assert getattr(peer_config(environ=environ, **{name: value}), name) == meaning
+    assert getattr(peer_config(environ={}, **{name: value}), name) == meaning
+
+
+@pytest.mark.parametrize("name", ["PORT", "BOOTSTRAP", "IDENTITY", "NETWORK_KEY", "IPV4_NETWORK", "NPM_PEERS", "LOG"])
+def test_an_empty_variable_is_one_that_is_not_set(name: str) -> None:
+    assert peer_config(environ={"PEER_RELAY_" + name: ""}) == PeerConfig(embedded=True)
+
+
+def test_the_process_environment_is_read_when_none_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PEER_RELAY_PORT", "1234")
+    assert peer_config().port == 1234
+
+
+@pytest.mark.parametrize(
+    ("options", "embedded"),
+    [({}, True), ({"port": 0}, False), ({"bootstrap": "ws://a"}, False), ({"identity": "x", "wrtc": False}, True)],
+)
+def test_embedded_means_that_no_way_into_a_network_was_named(options: dict[str, Any], embedded: bool) -> None:
+    assert peer_config(environ={}, **options).embedded is embedded
+
+
+@pytest.mark.parametrize(("text", "level"), [("debug", 10), ("INFO", 20), (" warning ", 30), ("error", 40)])
+def test_log_levels(text: str, level: int) -> None:
+    assert peer_config(environ={"PEER_RELAY_LOG": text}).log == level
+
+
+@pytest.mark.parametrize("text", ["1", "true", "YES", " on "])
+def test_texts_that_mean_on(text: str) -> None:
+    assert peer_config(environ={"PEER_RELAY_NPM_PEERS": text}).npm_peers is True
+
+
+@pytest.mark.parametrize("text", ["0", "false", "NO", " off "])
+def test_texts_that_mean_off(text: str) -> None:
+    assert peer_config(environ={"PEER_RELAY_WRTC": text}).wrtc is False
+
+
+LONG = "ws://" + "a" * MAX_URL
+
+
+@pytest.mark.parametrize(
+    ("options", "environ", "message"),
+    [
+        ({"port": -1}, {}, "port: -1 is not a port (0-65535)"),
+        ({"port": 65536}, {}, "port: 65536 is not a port (0-65535)"),
+        ({"port": "x"}, {}, "port: 'x' is not a port (0-65535)"),
+        ({}, {"PORT": "70000"}, "PEER_RELAY_PORT: '70000' is not a port (0-65535)"),
+        ({}, {"PORT": "http"}, "PEER_RELAY_PORT: 'http' is not a port (0-65535)"),
+        ({"bootstrap": "http://a"}, {}, "bootstrap: 'http://a' is not a ws:// or wss:// URL"),
+        ({"bootstrap": ["ws://a", "ws://"]}, {}, "bootstrap: 'ws://' is not a ws:// or wss:// URL"),
+        ({"bootstrap": "ws://a:0"}, {}, "bootstrap: 'ws://a:0' is not a ws:// or wss:// URL"),
+        ({"bootstrap": "ws://a:99999"}, {}, "bootstrap: 'ws://a:99999' is not a ws:// or wss:// URL"),
+        ({"bootstrap": "ws://[::1"}, {}, "bootstrap: 'ws://[::1' is not a ws:// or wss:// URL"),
+        ({"bootstrap": ""}, {}, "bootstrap: '' is not a ws:// or wss:// URL"),
+        ({}, {"BOOTSTRAP": "a:1"}, "PEER_RELAY_BOOTSTRAP: 'a:1' is not a ws:// or wss:// URL"),
+        ({"public_url": "a"}, {}, "public_url: 'a' is not a ws:// or wss:// URL"),
+        (
+            {"public_url": LONG},
+            {},
+            f"public_url: '{LONG}' is longer than 255 characters, or some of them are not ASCII",
+        ),
+        (
+            {"public_url": "ws://é.org"},
+            {},
+            "public_url: 'ws://é.org' is longer than 255 characters, or some of them are not ASCII",
+        ),
+        ({"ipv4_network": "10.0.0.1/8"}, {}, "ipv4_network: 10.0.0.1/8 has host bits set"),
+        ({"ipv4_network": "10.0.0.0/25"}, {}, "ipv4_network: 10.0.0.0/25 leaves fewer than 8 bits for peers"),
+        ({}, {"IPV4_NETWORK": "10.0.0.0/33"}, "PEER_RELAY_IPV4_NETWORK: '33' is not a valid netmask"),
+        ({}, {"IPV4_NETWORK": "x"}, "PEER_RELAY_IPV4_NETWORK: Expected 4 octets in 'x'"),
+        ({}, {"NPM_PEERS": "2"}, "PEER_RELAY_NPM_PEERS: '2' is neither on (1, true, yes) nor off (0, false, no)"),
+        ({}, {"WRTC": "?"}, "PEER_RELAY_WRTC: '?' is neither on (1, true, yes) nor off (0, false, no)"),
+        ({}, {"LOG": "loud"}, "PEER_RELAY_LOG: 'loud' is none of debug, info, warning, error"),
+    ],
+)
+def test_a_setting_that_means_nothing_is_named(options: dict[str, Any], environ: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        peer_config(environ={"PEER_RELAY_" + name: text for name, text in environ.items()}, **options)
+    assert str(caught.value) == message
+    assert isinstance(caught.value, ValueError)
