@@ -34,8 +34,6 @@ SETTINGS: list[tuple[str, Any, Any, str, Any]] = [
     ("npm_peers", True, True, "0", False),
     ("wrtc", False, False, "on", True),
     ("wrtc", True, True, "off", False),
-    ("ice_servers", ["stun:a"], ("stun:a",), "stun:b, turn:c", ("stun:b", "turn:c")),
-    ("ice_servers", [], (), "stun:b", ("stun:b",)),
 ]
 
 
@@ -45,6 +43,13 @@ def test_keyword_wins_over_environment(name: str, value: Any, meaning: Any, text
     assert getattr(peer_config(environ=environ), name) == text_means
     assert getattr(peer_config(environ=environ, **{name: value}), name) == meaning
     assert getattr(peer_config(environ={}, **{name: value}), name) == meaning
+
+
+def test_keyword_ice_servers_win_over_environment() -> None:
+    environ = {"PEER_RELAY_ICE_SERVERS": "stun:b, stun:c"}
+    assert [server.url for server in peer_config(environ=environ).ice_servers] == ["stun:b", "stun:c"]
+    assert [server.url for server in peer_config(environ=environ, ice_servers=["stun:a"]).ice_servers] == ["stun:a"]
+    assert peer_config(environ=environ, ice_servers=[]).ice_servers == ()
 
 
 @pytest.mark.parametrize("name", ["PORT", "BOOTSTRAP", "IDENTITY", "NETWORK_KEY", "IPV4_NETWORK", "NPM_PEERS", "LOG"])
