@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .address import AF_PEER as AF_PEER
+    from .engine.direct import Path as Path
     from .errors import ConfigError as ConfigError
     from .errors import IdentityError as IdentityError
     from .errors import PeerClosedError as PeerClosedError
@@ -21,13 +22,14 @@ _HOMES = {
     "AF_PEER": ".address",
     "ConfigError": ".errors",
     "IdentityError": ".errors",
+    "Path": ".engine.direct",
     "Peer": ".surface.peer",
     "PeerClosedError": ".errors",
     "PeerRelayError": ".errors",
     "Socket": ".surface.udp_socket",
 }
 
-__all__ = ["AF_PEER", "ConfigError", "IdentityError", "Peer", "PeerClosedError", "PeerRelayError", "Socket"]
+__all__ = ["AF_PEER", "ConfigError", "IdentityError", "Path", "Peer", "PeerClosedError", "PeerRelayError", "Socket"]
 
 
 def __getattr__(name: str) -> object:

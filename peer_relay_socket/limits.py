@@ -328,3 +328,32 @@ RTC_CANDIDATES: Final = 16
 its author likes (16 x 7 packets of 100 bytes, once per offer)."""
 RTC_CLOSE_TIME: Final = 0.5
 """Seconds in which a closed WebRTC link may still say what was sent; then it is ended."""
+
+# --- direct paths ----------------------------------------------------------------------------------------------
+DIRECT_PACKETS: Final = 20
+DIRECT_BYTES: Final = 64 * 1024
+DIRECT_WINDOW: Final = 2.0
+"""Packets or bytes to one peer within so many seconds for which a direct link is tried: a DHT's lookups stay below, a
+call or a transfer passes it at once. An attempt costs some 4 kB through the relay and 20 ms of CPU."""
+DIRECT_FIND_TIME: Final = 0.7
+"""Seconds in which the network may tell where a peer can be dialled, before WebRTC is tried."""
+DIRECT_DIAL_TIME: Final = 3.0
+"""Seconds in which a WebSocket must be up where somebody can be dialled."""
+DIRECT_REPEAT: Final = 1.5
+"""Seconds after which an offer that is not answered is sent again; then twice that."""
+DIRECT_ATTEMPT_TIME: Final = 30.0
+"""Seconds for a whole attempt: two descriptions (8 each at worst), signalling, RTC_ICE_TIME."""
+DIRECT_RETRY_FIRST: Final = 10.0
+DIRECT_RETRY_MAX: Final = 600.0
+"""Seconds until a pair that failed is tried again: threefold each time, drawn from the upper half. NATs that do not let
+two peers meet seldom change."""
+DIRECT_STEADY: Final = 30.0
+"""Seconds after which a direct link that is lost was a good one: it is tried anew at once."""
+DIRECT_IDLE: Final = 60.0
+"""Seconds without traffic after which a direct link is let go: its pings cost 150 bytes/s each way."""
+DIRECT_OFFER_RATE: Final = 4.0
+"""Offers answered per second; each opens sockets and takes 10 ms of CPU. Without it a stranger keeps us busy."""
+MAX_DIRECT_ATTEMPTS: Final = 16
+"""WebRTC connections being made at once, both ways: about 0.5 MB and some sockets each."""
+MAX_DIRECT_PAIRS: Final = 4096
+"""Peers whose traffic is counted and whose failures are remembered: 0.4 kB each; the longest known goes."""

@@ -17,16 +17,21 @@ import logging
 import os
 import random
 import ssl
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from ..address import Destination
+from ..address import Destination, PeerId
 from ..config import EMBEDDED_PORT, PeerConfig
 from ..engine.authentication import network_psk
 from ..engine.core import EngineConfig
+from ..engine.direct import Path
 from ..engine.effects import (
+    Abandon,
+    Accept,
     CloseLink,
     Deliver,
+    Describe,
     Dial,
     Message,
     Note,
@@ -43,6 +48,7 @@ from ..engine.engine import Engine
 from ..limits import DIAL_TIME, DRAIN_BURST, HOPELESS_TIME, PACKET_TARGET, READER_PATIENCE, READER_POLL
 from ..transport.link import Link
 from ..transport.websocket import Listener, dial, listen
+from .direct import DirectLinks
 
 if TYPE_CHECKING:
     from .host import Host
@@ -73,6 +79,7 @@ class Driver:
         """Inboxes that what was just delivered filled by more than half."""
         self._unanswered: set[str] = set()
         """URLs whose failure was already logged."""
+        self._direct = DirectLinks(self, host.config)
         self._closed = False
         self._all_closed: asyncio.Event | None = None
         self._engine: Engine | None = None
@@ -88,6 +95,9 @@ class Driver:
             Unreachable: self._unreachable,
             Writable: self._writable,
             Settled: self._settled,
+            Describe: self._direct.describe,
+            Accept: self._direct.accept,
+            Abandon: self._direct.abandon,
             Note: self._note,
         }
 
@@ -134,6 +144,8 @@ class Driver:
             urls=self._urls(),
             ipv4_network=config.ipv4_network,
             psk=None if config.network_key is None else network_psk(config.network_key),
+            direct=True,
+            webrtc=config.wrtc is not False,
         )
         return Engine(self._host.identity, settings, random=random.Random(), entropy=os.urandom, now=self._loop.time())
 
@@ -177,6 +189,7 @@ class Driver:
                 await asyncio.wait_for(self._all_closed.wait(), limit)
         for link in list(self._links.values()):
             link.abort()
+        await self._direct.stop(limit)
         if self._listener is not None:
             await self._listener.close()
 
@@ -249,6 +262,17 @@ class Driver:
             getattr(self._engine, name)(*args, now=self._loop.time())
             self._pump()
 
+    async def path(self, peer_id: PeerId) -> Path:
+        """Return how `peer_id` is reached."""
+        if self._engine is None or self._closed:
+            return Path("unknown", None, None, None, None, "this peer is closed")
+        path, number = self._engine.path(peer_id)
+        link = self._links.get(number)
+        if path.since is not None:
+            path = path._replace(since=round(time.time() - (self._loop.time() - path.since), 3))
+        rtt = getattr(link, "rtt", None)
+        return path if rtt is None or path.reached != "direct" else path._replace(rtt=rtt)
+
     def counters(self) -> dict[str, int]:
         """Return drops and refusals by reason. Any thread."""
         return {} if self._engine is None else self._engine.counters
@@ -268,7 +292,15 @@ class Driver:
             if link.url is not None:
                 self._dial_failed(link.url, "does not speak peer-relay.2")
             return
-        self._engine.link_opened(self._made, url=link.url, remote_host=link.remote_host, now=self._loop.time())
+        peer_id, unit = self._direct.peer_of(link)
+        self._engine.link_opened(
+            self._made,
+            url=link.url,
+            remote_host=link.remote_host,
+            now=self._loop.time(),
+            peer_id=peer_id,
+            unit=unit,
+        )
         self._pump()
 
     def bundles_received(self, link: Link, bundles: list[bytes]) -> None:
@@ -412,6 +444,7 @@ class Driver:
         self._transmit()
         for link in list(self._links.values()):
             link.close()
+        self._direct.forget()
         self._numbers.clear()
         self._links.clear()
         self._host.change_identity()

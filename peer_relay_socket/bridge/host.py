@@ -25,6 +25,7 @@ from .ports import PortTable
 from .runtime import Runtime, event, lock
 
 if TYPE_CHECKING:
+    from ..engine.direct import Path
     from ..identity import Identity
     from .driver import Driver
 
@@ -156,6 +157,18 @@ class Host:
     def connect(self, peer_id: PeerId) -> None:
         """Link to `peer_id` directly, if that can be had."""
         self._request("connect", peer_id)
+
+    def path(self, peer_id: PeerId) -> Path:
+        """Return how `peer_id` is reached. Waits for the loop: milliseconds, at most START_TIME seconds.
+
+        Raises: PeerClosedError after `destroy`, and in a forked child.
+        """
+        self.start()
+        driver, runtime = self._driver, self._runtime
+        assert driver is not None
+        assert runtime is not None
+        self._check()
+        return runtime.submit(driver.path(peer_id)).result(START_TIME)
 
     def disconnect(self, peer_id: PeerId) -> None:
         """Drop the link to `peer_id`."""

@@ -129,6 +129,14 @@ class Record(IntEnum):
     SIGNAL = 7
 
 
+class Signal(IntEnum):
+    """What a SIGNAL record carries."""
+
+    OFFER = 1
+    ANSWER = 2
+    REFUSAL = 3
+
+
 class LinkOp(IntEnum):
     """What a LINK packet asks or tells."""
 

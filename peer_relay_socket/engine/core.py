@@ -43,6 +43,10 @@ class EngineConfig:
     ipv4_network: ipaddress.IPv4Network = DEFAULT_IPV4_NETWORK
     psk: bytes | None = None
     """32 bytes made from the network key."""
+    direct: bool = False
+    """Whether to try for direct links where traffic persists."""
+    webrtc: bool = False
+    """Whether these may be WebRTC's: the driver performs Describe, Accept and Abandon."""
     link_packets: float = LINK_PACKETS_RATE
     """Packets per second that are read from one link."""
     link_bytes: float = LINK_BYTES_RATE

@@ -124,6 +124,31 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class Describe:
+    """Make a WebRTC session description for a link to `peer_id`: an offer, or the answer to `offer`. Answer with
+    `Engine.described`; with `direct_failed` when the attempt ends, whenever that is."""
+
+    attempt: int
+    peer_id: PeerId
+    offer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """The other side's answer to the offer of `attempt`: connect."""
+
+    attempt: int
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """Drop the connection of `attempt`, if there is one."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Something an operator should read, once."""
 
@@ -143,5 +168,8 @@ Effect: TypeAlias = (
     | Unreachable
     | Writable
     | Settled
+    | Describe
+    | Accept
+    | Abandon
     | Note
 )

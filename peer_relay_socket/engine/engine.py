@@ -25,6 +25,7 @@ from ..errors import HandshakeError, WireError
 from ..identity import Identity
 from ..limits import PENDING_BYTES, PENDING_TIME
 from .core import Chance, Core, EngineConfig
+from .direct import Direct, Path
 from .effects import Effect, PeerUp, Settled, Unreachable, Writable
 from .links import Links, LinkState
 from .membership import Membership
@@ -68,6 +69,9 @@ class Engine:
         self._resolver = Resolver(core, self._links, self._router)
         self._sessions = Sessions(core, self._router, self._join_heard)
         self._membership = Membership(core, self._links, self._router)
+        self._direct = Direct(core, self._links, self._router, self._sessions, self._membership)
+        self._sessions.on_traffic = self._direct.traffic
+        self._sessions.on_signal = self._direct.signal_heard
         self._unresolved: dict[Prefix, _Unresolved] = {}
         self._settled = False
         self._told: dict[tuple[str, str], None] = {}
@@ -139,10 +143,24 @@ class Engine:
 
     # --- inputs: links ---------------------------------------------------------------------------------------
 
-    def link_opened(self, link: int, *, url: str | None, remote_host: str, now: float) -> None:
-        """A connection stands. `link` names it from now on; `url` is what we dialled, None when they dialled us."""
+    def link_opened(
+        self,
+        link: int,
+        *,
+        url: str | None,
+        remote_host: str,
+        now: float,
+        peer_id: PeerId | None = None,
+        unit: int | None = None,
+    ) -> None:
+        """A connection stands. `link` names it from now on; `url` is what we dialled, None when they dialled us.
+
+        Args: peer_id: who must be there, and unit: how many bytes it carries at once; both of WebRTC links only.
+        """
         self._core.now = now
-        self._links.opened(link, url, remote_host, None if url is None else self._membership.expected(url))
+        if peer_id is None and url is not None:
+            peer_id = self._membership.expected(url)
+        self._links.opened(link, url, remote_host, peer_id, unit)
 
     def link_closed(self, link: int, now: float) -> None:
         """A connection is gone."""
@@ -162,6 +180,18 @@ class Engine:
         """A Dial effect came to nothing."""
         self._core.now = now
         self._membership.dial_failed(url)
+
+    def described(self, attempt: int, sdp: str, now: float) -> None:
+        """The description that a Describe effect asked for."""
+        self._direct.described(attempt, sdp, now)
+
+    def direct_failed(self, attempt: int, reason: str, now: float) -> None:
+        """The attempt that a Describe effect began has ended."""
+        self._direct.failed(attempt, reason, now)
+
+    def path(self, peer_id: PeerId) -> tuple[Path, int]:
+        """Return how `peer_id` is reached (`since` in the engine's time), and the number of the first link, or 0."""
+        return self._direct.path(peer_id)
 
     def receive(self, link: int, bundle: bytes, now: float) -> None:
         """A neighbour sent one bundle."""
@@ -282,6 +312,7 @@ class Engine:
         self._router.links_changed()
         self._membership.link_up(link)
         self._resolver.link_up()
+        self._direct.link_up(link)
         self._sessions.link_up()
         if not self._settled:
             own = Prefix(core.spelling.ipv4_bits, core.peer_id)
@@ -292,6 +323,7 @@ class Engine:
         """A neighbour is gone."""
         self._router.link_down(link)
         self._membership.link_down(link)
+        self._direct.link_down(link)
         self._sessions.relieved()  # who waited because this link was full
 
     def link_failed(self, link: LinkState) -> None:

@@ -308,6 +308,8 @@ class Handshakes:
             self._sessions.await_keys(session, keys)
         if attempt.tries > 1:
             self._router.adopt(sender, arrived)
+        else:
+            session.rtt = self._core.now - attempt.said_at
         # The answer is on the variant of the question: one to go on with, where others may swallow what they are given.
         session.variant = attempt.base = variant
         # The third message is repeated until something sealed is heard under these keys.
@@ -334,6 +336,8 @@ class Handshakes:
         session.variant = 0
         if variant or half.repeated:
             self._router.adopt(sender, arrived)
+        else:
+            session.rtt = self._core.now - (half.expires - LINK_HANDSHAKE_TIME)
         self._sessions.acknowledge(session, keys)
         self._sessions.release(session)
 

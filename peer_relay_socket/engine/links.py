@@ -52,6 +52,7 @@ class LinkState:
     __slots__ = (
         "bytes",
         "control",
+        "direct",
         "dismissed",
         "full",
         "handshake",
@@ -74,6 +75,7 @@ class LinkState:
         "serves",
         "throttled",
         "timer",
+        "unit",
         "up",
         "url",
         "urls",
@@ -107,6 +109,10 @@ class LinkState:
         self.up = False
         self.full = False
         """Whether the connection takes no more for now."""
+        self.direct = False
+        """A WebRTC link, made for the traffic with this one peer."""
+        self.unit = BUNDLE_TARGET
+        """Bytes that travel in one piece; packets are joined up to this size."""
         self.kept = False
         """Asked for by the program: never dropped as surplus."""
         self.dismissed = False
@@ -127,6 +133,11 @@ class LinkState:
         self.out_size = 0
         self.packed: list[list[bytes | memoryview]] = []
         """Bundles already full."""
+
+    @property
+    def carrier(self) -> str:
+        """What kind of connection it is."""
+        return "webrtc" if self.direct else "websocket"
 
 
 class LinkEvents(Protocol):
@@ -165,10 +176,15 @@ class Links:
 
     # --- what happened to a connection -----------------------------------------------------------------------
 
-    def opened(self, number: int, url: str | None, remote_host: str, expected: PeerId | None) -> None:
-        """A connection stands; begin to find out who is there."""
+    def opened(
+        self, number: int, url: str | None, remote_host: str, expected: PeerId | None, unit: int | None = None
+    ) -> None:
+        """A connection stands; begin to find out who is there. `unit`: of a WebRTC link, what it carries at once."""
         core = self._core
         link = LinkState(number, url, remote_host, core)
+        if unit is not None:
+            link.direct = link.kept = True
+            link.unit = unit
         refusal = self._refusal(link)
         if refusal:
             core.counters["link refused: " + refusal] += 1
@@ -296,7 +312,7 @@ class Links:
             if crossed and (link.url is not None) != ours_wins:
                 self.drop(link, "already linked")
                 return
-            link.kept = other.kept
+            link.kept = link.kept or other.kept
         if link.serves:
             factor = LOOPBACK_FACTOR if link.scope is Scope.LOOPBACK else 1.0
             link.control = TokenBucket(CONTROL_PER_RELAY * factor, core.now)
@@ -328,6 +344,8 @@ class Links:
         Not reading makes the neighbour's TCP slow, so that its program waits or drops, and nothing is lost on the way.
         """
         core = self._core
+        if link.direct:
+            return  # what we do not read of it is lost, and nobody else's share is taken
         wait = max(link.packets.spend(core.now, packets), link.bytes.spend(core.now, size))
         if wait > 0.0:
             core.counters["link throttled"] += 1
@@ -362,7 +380,7 @@ class Links:
         out = link.out
         if not out:
             self.dirty.append(link)
-        elif link.out_size + size > BUNDLE_TARGET:
+        elif link.out_size + size > link.unit:
             link.packed.append(out)
             out = link.out = []
             link.out_size = 0

@@ -125,6 +125,8 @@ class Membership:
         self._near: list[tuple[int, PeerId]] = []
         """The same as (distance, id), nearest first."""
         self._blocked: dict[PeerId, float] = {}
+        self._sought: dict[PeerId, None] = {}
+        """Wanted for a while, and not by the program; at most as many as Direct has pairs."""
         self._asked: dict[bytes, PeerId] = {}
         """Tokens of FINDs under way, and their targets."""
         self._refresh_wait = REFRESH_FIRST
@@ -238,6 +240,10 @@ class Membership:
     def want(self, peer_id: PeerId) -> bool:
         """Link to `peer_id` and stay linked; return whether we know where to dial it."""
         self._blocked.pop(peer_id, None)
+        self._sought.pop(peer_id, None)
+        return self._keep(peer_id)
+
+    def _keep(self, peer_id: PeerId) -> bool:
         link = self._links.by_id.get(peer_id)
         if link is not None:
             link.kept = True
@@ -251,6 +257,30 @@ class Membership:
             return True
         self.find(peer_id)
         return False
+
+    def seek(self, peer_id: PeerId) -> bool:
+        """Link to `peer_id` if it can be dialled, until `unseek`; return whether we know where."""
+        candidate = self._candidates.get(peer_id)
+        full = candidate is None and len(self._candidates) >= MAX_CANDIDATES
+        if self._is_blocked(peer_id) or (full and not self._make_room()):
+            return False
+        if candidate is None or not candidate.kept:
+            self._sought[peer_id] = None
+        return self._keep(peer_id)
+
+    def unseek(self, peer_id: PeerId) -> None:
+        """Undo `seek`; what the program wanted stays wanted."""
+        if peer_id not in self._sought:
+            return
+        del self._sought[peer_id]
+        candidate = self._candidates.get(peer_id)
+        if candidate is not None:
+            candidate.kept = False
+            if not candidate.urls:
+                self._forget(candidate)
+        link = self._links.by_id.get(peer_id)
+        if link is not None:
+            link.kept = link.direct
 
     def refuse(self, peer_id: PeerId) -> None:
         """Drop the link to `peer_id` and do not make a new one by ourselves for a while."""

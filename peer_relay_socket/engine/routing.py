@@ -65,6 +65,8 @@ class Router:
         """Links to peers that relay, by ascending id; kept by `links_changed`."""
         self._values: list[int] = []
         """Their ids as integers."""
+        self.direct: dict[PeerId, LinkState] = {}
+        """WebRTC links that are up, by peer."""
         self.linked = False
         """Whether there is any way out at all."""
         self._cache: tuple[dict[PeerId, LinkState], ...] = tuple({} for _ in range(wire.VARIANTS + 1))
@@ -79,6 +81,7 @@ class Router:
     def links_changed(self) -> None:
         """Links came or went: forget what was decided by them."""
         self.linked = bool(self._links.by_id)
+        self.direct = {link.peer_id: link for link in self._links.by_id.values() if link.direct}
         self.relays = sorted((link for link in self._links.by_id.values() if link.serves), key=_value)
         self._values = [link.value for link in self.relays]
         for cache in self._cache:

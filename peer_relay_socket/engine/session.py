@@ -84,6 +84,7 @@ class Session:
         "plain",
         "plain_size",
         "refound",
+        "rtt",
         "silence",
         "silent_since",
         "strikes",
@@ -127,6 +128,8 @@ class Session:
         """Which of the disjoint ways we use."""
         self.refound = 0.0
         """When we last flooded a search for this peer."""
+        self.rtt: float | None = None
+        """Seconds a handshake message and its answer took."""
         self.heard_at = now
         """When something last opened."""
         self.hinted_at: float | None = None

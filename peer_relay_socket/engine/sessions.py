@@ -51,6 +51,8 @@ _REDISCOVER: Final = 2.0
 """Seconds between floods for one peer."""
 _OLD_KEYS: Final = 2
 """Generations of keys that still receive besides the current one."""
+_ENVELOPE: Final = wire.HEADER_BYTES + 4 + 8 + 16 + 16
+"""Bytes of a SEALED packet around its datagrams: header, index, counter, tag, a record's header."""
 _OVERHEAD: Final = 64
 """Bytes a packet costs beyond its records, for the window."""
 _EVICTION_SAMPLE: Final = 32
@@ -68,6 +70,9 @@ class Sessions:
         """At most MAX_SESSIONS."""
         self._keys: dict[bytes, tuple[Session, Keys]] = {}
         """By our index."""
+        self.on_traffic: Callable[[PeerId, int], None] = lambda peer_id, size: None
+        """Told of each packet of records that is about to leave, and its size."""
+        self.on_signal: Callable[[PeerId, bytes], None] = lambda peer_id, content: None
         self._dirty: list[Session] = []
         self._blocked: dict[PeerId, Session] = {}
         """Those of whom somebody was told that there is no room."""
@@ -87,6 +92,8 @@ class Sessions:
         else:
             link = self._router.next_hop(peer_id, session.variant)
             room = 0 if link is not None and link.full else session.room
+            if link is not None and link.direct:  # a packet that is lost shall not take others' datagrams with it
+                room = min(room, link.unit - _ENVELOPE)
         if room <= 0:
             session.blocked = True
             self._blocked[peer_id] = session
@@ -114,12 +121,16 @@ class Sessions:
             if session.keys is None:
                 self.handshakes.begin(session)
             return
-        if session.plain_size + len(record) > PACKET_TARGET and session.plain:
+        if session.plain and session.plain_size + len(record) > self._packet_target(peer_id):
             self._seal(session)
         if not session.plain:
             self._dirty.append(session)
         session.plain.append(record)
         session.plain_size += len(record)
+
+    def _packet_target(self, peer_id: PeerId) -> int:
+        link = self._router.direct.get(peer_id)
+        return PACKET_TARGET if link is None else link.unit - _ENVELOPE
 
     def flush(self) -> None:
         """Seal and route what was sent since the last time."""
@@ -140,6 +151,7 @@ class Sessions:
             self.handshakes.begin(session)
         counter = keys.sealing.counter
         size = session.plain_size + _OVERHEAD
+        self.on_traffic(session.peer_id, size)
         plain = session.plain[0] if len(session.plain) == 1 else b"".join(session.plain)
         session.plain, session.plain_size = [], 0
         self._route(session, keys, plain)
@@ -396,6 +408,8 @@ class Sessions:
             core.effects.append(Refused(session.peer_id, int.from_bytes(port), int.from_bytes(source_port)))
         elif kind == Record.JOIN:
             self._on_join(session.peer_id)
+        elif kind == Record.SIGNAL:
+            self.on_signal(session.peer_id, content)
         else:
             core.counters["skipped: unknown record"] += 1
 

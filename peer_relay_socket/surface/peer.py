@@ -22,6 +22,8 @@ from ..limits import EXIT_TIME
 if TYPE_CHECKING:
     import ipaddress
 
+    from ..engine.direct import Path
+
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 _default: Peer | None = None
@@ -183,6 +185,14 @@ class Peer:
         Raises: ValueError as `connect`.
         """
         self._host.disconnect(_checked(peer_id))
+
+    def path(self, peer_id: PeerId | str) -> Path:
+        """Return how a peer is reached now, since when, at what round trip time, and why not directly. Any thread but
+        the relay's; milliseconds.
+
+        Raises: ValueError as `connect`; PeerClosedError after `destroy`.
+        """
+        return self._host.path(_checked(peer_id))
 
     # --- messages ----------------------------------------------------------------------------------------------
 

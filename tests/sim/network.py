@@ -211,6 +211,7 @@ class Host:
                 self.up[effect.peer_id] = network.now
             elif isinstance(effect, PeerDown):
                 self.up.pop(effect.peer_id, None)
+            network.on_effect(self, effect)
             if network.keep:
                 self.effects.append(effect)
 
@@ -274,6 +275,8 @@ class Network:
         self._numbered = 0
         self._links = 0
         self.on_deliver: Callable[[Host, Deliver], None] = lambda _host, _effect: None
+        self.on_effect: Callable[[Host, Effect], None] = lambda _host, _effect: None
+        """Told of the effects that the network itself does not perform."""
 
     # --- making ----------------------------------------------------------------------------------------------
 

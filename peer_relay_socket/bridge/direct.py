@@ -1,0 +1,124 @@
+"""WebRTC attempts: what the engine asks for, carried out on connections that nobody can dial.
+
+Lives here: which connection belongs to which attempt, and their tasks. May not live here: when to try (engine), how a
+connection works (transport).
+
+Law: every attempt that was begun ends with exactly one `direct_failed` to the engine, which knows whether that matters;
+nothing here outlives `stop`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..address import PeerId
+from ..engine.effects import Abandon, Accept, Describe
+from ..transport.link import Link, LinkHandler
+
+if TYPE_CHECKING:
+    from ..config import PeerConfig
+    from ..transport.webrtc import RtcLink
+
+
+class Owner(LinkHandler, Protocol):
+    """The driver, as far as attempts need it."""
+
+    def request(self, name: str, *args: object) -> None:
+        """Call the engine's input `name`."""
+
+
+class DirectLinks:
+    """The WebRTC connections of one peer, from attempt to end. Loop thread only."""
+
+    def __init__(self, owner: Owner, config: PeerConfig) -> None:
+        self._owner = owner
+        self._config = config
+        self._links: dict[int, RtcLink] = {}
+        """By attempt. The engine bounds them: MAX_DIRECT_ATTEMPTS, and one link per peer."""
+        self._attempts: dict[object, tuple[int, PeerId]] = {}
+        self._forgotten: set[RtcLink] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._all_ended: asyncio.Event | None = None
+
+    # --- what the engine asks for --------------------------------------------------------------------------------
+
+    def describe(self, effect: Describe) -> None:
+        """Make a connection and its description."""
+        from ..transport.webrtc import RtcLink
+
+        link = RtcLink(
+            self._owner,
+            self._ended,
+            url=f"webrtc:{effect.peer_id.hex()}" if effect.offer is None else None,
+            factory=self._config.wrtc if callable(self._config.wrtc) else None,
+            ice_servers=self._config.ice_servers,
+        )
+        self._links[effect.attempt] = link
+        self._attempts[link] = effect.attempt, effect.peer_id
+        self._start(self._describe(effect, link))
+
+    async def _describe(self, effect: Describe, link: RtcLink) -> None:
+        sdp = await (link.offer() if effect.offer is None else link.answer(effect.offer))
+        self._owner.request("described", effect.attempt, sdp)
+
+    def accept(self, effect: Accept) -> None:
+        """The other side's answer is here."""
+        link = self._links.get(effect.attempt)
+        if link is not None:
+            self._start(link.accept(effect.answer))
+
+    def abandon(self, effect: Abandon) -> None:
+        """The attempt is no longer wanted."""
+        link = self._links.get(effect.attempt)
+        if link is not None:
+            link.abort()
+
+    # --- what becomes of it --------------------------------------------------------------------------------------
+
+    def peer_of(self, link: Link) -> tuple[PeerId | None, int | None]:
+        """Return who must be at the other end of a link that opened, and its unit; (None, None) for a WebSocket."""
+        attempt, peer_id = self._attempts.get(link, (0, None))
+        return (None, None) if peer_id is None else (peer_id, self._links[attempt].unit)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(self._quietly(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _quietly(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except OSError:
+            """The link ends with the same reason: `_ended` tells."""
+
+    def _ended(self, link: RtcLink, reason: str) -> None:
+        if link in self._attempts:
+            attempt, _ = self._attempts.pop(link)
+            del self._links[attempt]
+            self._owner.request("direct_failed", attempt, reason)
+        self._forgotten.discard(link)
+        if self._all_ended is not None and not self._links and not self._forgotten:
+            self._all_ended.set()
+
+    def forget(self) -> None:
+        """Another engine takes over: end every connection, and tell it nothing about them."""
+        self._forgotten.update(self._links.values())
+        self._links.clear()
+        self._attempts.clear()
+        for link in list(self._forgotten):
+            link.abort()
+
+    async def stop(self, limit: float) -> None:
+        """End every connection that is left, within `limit` seconds."""
+        self._all_ended = asyncio.Event()
+        self.forget()
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=limit)
+        if self._forgotten:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_ended.wait(), limit)

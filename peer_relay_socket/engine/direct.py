@@ -1,0 +1,408 @@
+"""Direct paths: when two peers that talk through a relay should try without, and what became of it.
+
+Lives here: noticing sustained traffic, the order of attempts, signalling, glare, back-off, giving up links that idle.
+May not live here: connections (transport), which link a packet takes (the router prefers the link to a peer, so that
+traffic moves by itself when one comes up and falls back by itself when it goes).
+
+Law: traffic never waits for any of this. An attempt costs a bounded time and ends in a link that is up or in a reason;
+a pair that fails is left alone for longer each time.
+
+One attempt::
+
+    traffic >= DIRECT_PACKETS or DIRECT_BYTES within DIRECT_WINDOW
+      dialling    the other is looked for and dialled over WebSocket; one of ours that serves also asks it to dial us
+      describing  Describe -> description -> SIGNAL offer, repeated while nothing comes back
+      signalled   SIGNAL answer -> Accept
+      connecting  a link comes up, or fails, or DIRECT_ATTEMPT_TIME ends it
+
+Glare: when both offer at once the offer of the lower id stands. A later offer of the other side replaces whatever we
+were doing otherwise: it would not make one if it did not think that nothing is under way.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ..address import PeerId
+from ..codec import packet as wire
+from ..codec.packet import LinkOp, Record, Signal
+from ..errors import PacketError
+from ..limits import (
+    DIRECT_ATTEMPT_TIME,
+    DIRECT_BYTES,
+    DIRECT_DIAL_TIME,
+    DIRECT_FIND_TIME,
+    DIRECT_IDLE,
+    DIRECT_OFFER_RATE,
+    DIRECT_PACKETS,
+    DIRECT_REPEAT,
+    DIRECT_RETRY_FIRST,
+    DIRECT_RETRY_MAX,
+    DIRECT_STEADY,
+    DIRECT_WINDOW,
+    MAX_DIRECT_ATTEMPTS,
+    MAX_DIRECT_PAIRS,
+)
+from .effects import Abandon, Accept, Describe, Scope
+from .timers import TokenBucket
+
+if TYPE_CHECKING:
+    from .core import Core
+    from .links import Links, LinkState
+    from .membership import Membership
+    from .routing import Router
+    from .sessions import Sessions
+    from .timers import Timer
+
+_GROWTH: Final = 3.0
+_NOTHING_TRIED: Final = "too little traffic so far"
+_OFF: Final = "WebRTC is turned off here"
+_SAME_MACHINE: Final = "the relay is on this machine"
+
+
+class Path(NamedTuple):
+    """How a peer is reached."""
+
+    reached: str
+    """"direct", "relayed", "own" (this very peer) or "unknown" (nothing is exchanged with it)."""
+    transport: str | None
+    """What carries the first hop: "websocket" or "webrtc"."""
+    via: PeerId | None
+    """The relay that takes the first hop; None unless relayed."""
+    since: float | None
+    """When that began, in seconds since the epoch."""
+    rtt: float | None
+    """Seconds to the peer and back when last measured."""
+    why_not_direct: str | None
+    """None while it is reached directly."""
+
+
+class _Stage(IntEnum):
+    IDLE = 0
+    DIALLING = 1
+    DESCRIBING = 2
+    SIGNALLED = 3
+    CONNECTING = 4
+
+
+class _Pair:
+    """What is known of the way to one peer."""
+
+    __slots__ = (
+        "asked",
+        "bytes",
+        "failures",
+        "handle",
+        "not_before",
+        "offering",
+        "packets",
+        "peer_id",
+        "reason",
+        "relayed_since",
+        "repeat",
+        "signal",
+        "stage",
+        "timer",
+        "token",
+        "window_end",
+    )
+
+    def __init__(self, peer_id: PeerId, now: float) -> None:
+        self.peer_id = peer_id
+        self.window_end = 0.0
+        self.packets = self.bytes = 0
+        self.stage = _Stage.IDLE
+        self.not_before = 0.0
+        self.failures = 0
+        self.reason = _NOTHING_TRIED
+        self.relayed_since = now
+        self.handle = 0
+        """How the driver knows the attempt under way."""
+        self.token = b""
+        """How the other side knows it."""
+        self.offering = False
+        self.signal = b""
+        """What we last signalled, to be said again."""
+        self.asked = False
+        """Whether membership was asked to link to it, on our account alone."""
+        self.timer: Timer | None = None
+        self.repeat: Timer | None = None
+
+    def stop_timers(self) -> None:
+        for timer in (self.timer, self.repeat):
+            if timer is not None:
+                timer.cancel()
+        self.timer = self.repeat = None
+
+
+class Direct:
+    """The direct paths of one peer, tried and to be tried."""
+
+    def __init__(self, core: Core, links: Links, router: Router, sessions: Sessions, membership: Membership) -> None:
+        self._core = core
+        self._links = links
+        self._router = router
+        self._sessions = sessions
+        self._membership = membership
+        self._pairs: dict[PeerId, _Pair] = {}
+        """By peer, longest known first; at most MAX_DIRECT_PAIRS."""
+        self._attempts: dict[int, _Pair] = {}
+        """By handle; at most MAX_DIRECT_ATTEMPTS."""
+        self._made = 0
+        self._offers = TokenBucket(DIRECT_OFFER_RATE, core.now)
+
+    # --- when to try ---------------------------------------------------------------------------------------------
+
+    def traffic(self, peer_id: PeerId, size: int) -> None:
+        """A packet of `size` bytes is about to leave for `peer_id`."""
+        if not self._core.config.direct or peer_id in self._links.by_id:
+            return
+        pair = self._pairs.get(peer_id) or self._pair(peer_id)
+        now = self._core.now
+        if pair.stage is not _Stage.IDLE or now < pair.not_before:
+            return
+        if now >= pair.window_end:
+            pair.window_end = now + DIRECT_WINDOW
+            pair.packets = pair.bytes = 0
+        pair.packets += 1
+        pair.bytes += size
+        if pair.packets >= DIRECT_PACKETS or pair.bytes >= DIRECT_BYTES:
+            pair.window_end = 0.0
+            pair.stage = _Stage.DIALLING
+            pair.timer = self._core.timers.at(now, self._dial, pair)  # later: we are amid the sending of a packet
+
+    def _pair(self, peer_id: PeerId) -> _Pair:
+        pair = self._pairs.get(peer_id)
+        if pair is None:
+            if len(self._pairs) >= MAX_DIRECT_PAIRS:
+                for other in self._pairs.values():
+                    if other.stage is _Stage.IDLE and not other.asked:
+                        del self._pairs[other.peer_id]
+                        break
+            pair = self._pairs[peer_id] = _Pair(peer_id, self._core.now)
+        return pair
+
+    # --- WebSocket first -----------------------------------------------------------------------------------------
+
+    def _dial(self, pair: _Pair) -> None:
+        core = self._core
+        known = self._membership.seek(pair.peer_id)
+        pair.asked = True
+        if core.config.serves and not known:
+            self._sessions.send(pair.peer_id, wire.record(Record.JOIN))
+        patience = DIRECT_DIAL_TIME if known or core.config.serves else DIRECT_FIND_TIME
+        pair.timer = core.timers.at(core.now + patience, self._not_dialled, pair)
+
+    def _not_dialled(self, pair: _Pair) -> None:
+        self._unseek(pair)
+        self._offer(pair)
+
+    def _unseek(self, pair: _Pair) -> None:
+        if pair.asked:
+            pair.asked = False
+            self._membership.unseek(pair.peer_id)
+
+    # --- then WebRTC ---------------------------------------------------------------------------------------------
+
+    def _offer(self, pair: _Pair) -> None:
+        core = self._core
+        hop = self._router.next_hop(pair.peer_id, 0)
+        if not core.config.webrtc:
+            self._fail(pair, _OFF)
+        elif hop is None:
+            self._fail(pair, "there is no way to signal")
+        elif hop.scope is Scope.LOOPBACK:
+            self._fail(pair, _SAME_MACHINE)
+        elif len(self._attempts) >= MAX_DIRECT_ATTEMPTS:
+            self._fail(pair, "too many attempts at once")
+        else:
+            self._attempt(pair, core.entropy(8), offering=True)
+            core.effects.append(Describe(pair.handle, pair.peer_id, None))
+
+    def _attempt(self, pair: _Pair, token: bytes, *, offering: bool) -> None:
+        core = self._core
+        pair.stop_timers()
+        self._made += 1
+        pair.handle = self._made
+        pair.token = token
+        pair.offering = offering
+        pair.stage = _Stage.DESCRIBING
+        pair.signal = b""
+        self._attempts[pair.handle] = pair
+        pair.timer = core.timers.at(core.now + DIRECT_ATTEMPT_TIME, self._fail, pair, "the other side did not answer")
+
+    def described(self, handle: int, sdp: str, now: float) -> None:
+        """The driver made the description that a Describe effect asked for."""
+        core = self._core
+        core.now = now
+        pair = self._attempts.get(handle)
+        if pair is None or pair.stage is not _Stage.DESCRIBING:
+            return
+        step = Signal.OFFER if pair.offering else Signal.ANSWER
+        pair.stage = _Stage.SIGNALLED if pair.offering else _Stage.CONNECTING
+        pair.signal = wire.record(Record.SIGNAL, bytes((step,)) + pair.token + sdp.encode())
+        self._sessions.send(pair.peer_id, pair.signal)
+        if pair.offering:
+            pair.repeat = core.timers.at(core.now + DIRECT_REPEAT, self._say_again, pair, pair.handle)
+
+    def _say_again(self, pair: _Pair, handle: int) -> None:
+        core = self._core
+        if pair.handle == handle and pair.stage is _Stage.SIGNALLED:
+            self._sessions.send(pair.peer_id, pair.signal)
+            pair.repeat = core.timers.at(core.now + 2 * DIRECT_REPEAT, self._say_again, pair, handle)
+
+    def signal_heard(self, peer_id: PeerId, content: bytes) -> None:
+        """Take a SIGNAL record of `peer_id`.
+
+        Raises: PacketError.
+        """
+        if not self._core.config.direct:
+            return
+        step, token, rest = wire.split(content, 1, 8)
+        try:
+            text = rest.decode()
+        except UnicodeDecodeError:
+            raise PacketError("a signal that is not UTF-8") from None
+        if step[0] == Signal.OFFER:
+            self._offered(peer_id, token, text)
+            return
+        pair = self._pairs.get(peer_id)
+        if pair is None or pair.token != token or not pair.offering or pair.stage is not _Stage.SIGNALLED:
+            return
+        if step[0] == Signal.ANSWER:
+            pair.stage = _Stage.CONNECTING
+            self._core.effects.append(Accept(pair.handle, text))
+        elif step[0] == Signal.REFUSAL:
+            self._fail(pair, f"the other side refuses: {text[:80]}")
+
+    def _offered(self, peer_id: PeerId, token: bytes, sdp: str) -> None:
+        core = self._core
+        pair = self._pair(peer_id)
+        if pair.token == token and not pair.offering:
+            if pair.stage is _Stage.CONNECTING:
+                self._sessions.send(peer_id, pair.signal)
+            return  # its repetition
+        mine_stands = pair.offering and core.peer_id < peer_id
+        if mine_stands and pair.stage in (_Stage.DESCRIBING, _Stage.SIGNALLED):
+            return
+        refusal = ""
+        link = self._links.by_id.get(peer_id)
+        if not core.config.webrtc:
+            refusal = "WebRTC is turned off"
+        elif link is not None and not link.direct:
+            refusal = "there is a link already"
+        elif len(self._attempts) >= MAX_DIRECT_ATTEMPTS or not self._offers.take(core.now):
+            refusal = "too many attempts at once"
+        if refusal:
+            self._sessions.send(
+                peer_id, wire.record(Record.SIGNAL, bytes((Signal.REFUSAL,)) + token + refusal.encode())
+            )
+            return
+        self._unseek(pair)
+        self._abandon(pair)
+        self._attempt(pair, token, offering=False)
+        core.effects.append(Describe(pair.handle, peer_id, sdp))
+
+    # --- what comes of it ----------------------------------------------------------------------------------------
+
+    def _abandon(self, pair: _Pair) -> None:
+        """Stop what is under way."""
+        pair.stop_timers()
+        if self._attempts.pop(pair.handle, None) is not None:
+            self._core.effects.append(Abandon(pair.handle))
+        pair.stage = _Stage.IDLE
+
+    def failed(self, handle: int, reason: str, now: float) -> None:
+        """The driver says that an attempt ended, whether or not it had come to a link."""
+        self._core.now = now
+        pair = self._attempts.get(handle)
+        if pair is not None:
+            self._fail(pair, reason)
+
+    def _fail(self, pair: _Pair, reason: str) -> None:
+        core = self._core
+        self._abandon(pair)
+        self._unseek(pair)
+        pair.reason = reason
+        core.counters["direct attempts failed"] += 1
+        core.note(10, f"no direct path to {pair.peer_id.hex()[:8]}: {reason}")
+        self._back_off(pair)
+
+    def _back_off(self, pair: _Pair) -> None:
+        core = self._core
+        wait = min(DIRECT_RETRY_MAX, DIRECT_RETRY_FIRST * _GROWTH ** min(pair.failures, 10))
+        pair.failures += 1
+        pair.not_before = core.now + wait * (0.5 + 0.5 * core.random.random())
+        pair.window_end = 0.0
+
+    def link_up(self, link: LinkState) -> None:
+        """A link to a peer is up, whoever wanted it."""
+        pair = self._pairs.get(link.peer_id)
+        if pair is None and not link.direct:
+            return
+        if pair is None:
+            pair = self._pair(link.peer_id)
+        pair.stop_timers()
+        if self._attempts.pop(pair.handle, None) is not None and not link.direct:
+            self._core.effects.append(Abandon(pair.handle))
+        pair.stage = _Stage.IDLE
+        if link.direct or pair.asked:
+            pair.timer = self._core.timers.at(self._core.now + DIRECT_IDLE / 4, self._watch, pair, link)
+
+    def _watch(self, pair: _Pair, link: LinkState) -> None:
+        """Let go of a link that we made for traffic which has ended."""
+        core = self._core
+        if self._links.by_id.get(pair.peer_id) is not link:
+            return
+        if core.now - self._last_used(pair.peer_id) < DIRECT_IDLE:
+            pair.timer = core.timers.at(core.now + DIRECT_IDLE / 4, self._watch, pair, link)
+            return
+        self._unseek(pair)
+        if link.direct:
+            pair.reason = _NOTHING_TRIED
+            self._links.tell(link, LinkOp.GOODBYE)
+            self._links.drop(link, "idle")
+
+    def link_down(self, link: LinkState) -> None:
+        """A link that was up is gone."""
+        pair = self._pairs.get(link.peer_id)
+        if pair is None:
+            return
+        core = self._core
+        pair.relayed_since = core.now
+        self._unseek(pair)
+        if pair.stage is _Stage.IDLE:
+            pair.stop_timers()
+            if pair.reason != _NOTHING_TRIED or core.now - self._last_used(pair.peer_id) < DIRECT_IDLE:
+                pair.reason = "the direct link was lost"
+            if core.now - link.opened_at >= DIRECT_STEADY:
+                pair.failures = 0
+                pair.not_before = core.now + 1.0 + core.random.random()
+            else:
+                self._back_off(pair)
+
+    def _last_used(self, peer_id: PeerId) -> float:
+        session = self._sessions.get(peer_id)
+        return 0.0 if session is None else session.idle_since
+
+    # --- telling -------------------------------------------------------------------------------------------------
+
+    def path(self, peer_id: PeerId) -> tuple[Path, int]:
+        """Return how `peer_id` is reached (`since` in the engine's time), and the number of the first link, or 0."""
+        if peer_id == self._core.peer_id:
+            return Path("own", None, None, None, 0.0, None), 0
+        link = self._links.by_id.get(peer_id)
+        session = self._sessions.get(peer_id)
+        rtt = None if session is None else session.rtt
+        if link is not None:
+            return Path("direct", link.carrier, None, link.opened_at, rtt, None), link.number
+        pair = self._pairs.get(peer_id)
+        reason = pair.reason if pair is not None else _NOTHING_TRIED
+        if pair is not None and pair.stage is not _Stage.IDLE:
+            reason = f"being tried ({pair.stage.name.lower()})"
+        hop = self._router.next_hop(peer_id, 0)
+        if session is None or session.keys is None or hop is None:
+            return Path("unknown", None, None, None, None, reason), 0
+        since = session.keys.made_at if pair is None else max(session.keys.made_at, pair.relayed_since)
+        return Path("relayed", hop.carrier, hop.peer_id, since, rtt, reason), hop.number

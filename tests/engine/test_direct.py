@@ -1,0 +1,296 @@
+"""Direct paths in virtual time: when they are tried, that traffic moves there and back, glare, refusals, back-off."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from peer_relay_socket import limits
+from peer_relay_socket.codec import packet as wire
+from peer_relay_socket.codec.packet import Record, Signal
+from peer_relay_socket.engine.direct import Path
+from peer_relay_socket.engine.effects import Abandon, Accept, Describe, Effect
+from tests.sim.network import Connection, Host, Network
+
+
+class Rtc:
+    """WebRTC in virtual time: performs the effects, and connects whom `passes` lets."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        network.on_effect = self.perform
+        self.passes = True
+        self.describing = 0.02
+        self.made: dict[str, tuple[Host, int]] = {}
+        """Who wrote a description, and for which attempt of theirs."""
+        self.abandoned: set[tuple[str, int]] = set()
+        self.attempts: list[tuple[float, str, bool]] = []
+        """When, who, whether it was an offer."""
+        self.links: list[Connection] = []
+
+    def perform(self, host: Host, effect: Effect) -> None:
+        network = self.network
+        if isinstance(effect, Describe):
+            self.attempts.append((network.now, host.name, effect.offer is None))
+            network.at(network.now + self.describing, self._describe, host, effect)
+        elif isinstance(effect, Accept):
+            self._accept(host, effect)
+        elif isinstance(effect, Abandon):
+            self.abandoned.add((host.name, effect.attempt))
+
+    def _describe(self, host: Host, effect: Describe) -> None:
+        sdp = f"{host.name} {effect.attempt} of {effect.offer}"
+        self.made[sdp] = (host, effect.attempt)
+        host.engine.described(effect.attempt, sdp, self.network.now)
+        host.pump()
+
+    def _accept(self, host: Host, effect: Accept) -> None:
+        network = self.network
+        other, theirs = self.made[effect.answer]
+        if not self.passes:
+            for end, attempt in ((host, effect.attempt), (other, theirs)):
+                network.at(network.now + limits.RTC_ICE_TIME, self._failed, end, attempt)
+            return
+        connection = Connection(0.005)
+        self.links.append(connection)
+        for end, url, far, attempt in ((host, "webrtc:x", other, effect.attempt), (other, None, host, theirs)):
+            if (end.name, attempt) in self.abandoned:
+                return
+            network._links += 1
+            connection.ends.append((end, network._links))
+            end.connections[network._links] = (connection, len(connection.ends) - 1)
+            end.engine.link_opened(
+                network._links, url=url, remote_host=far.address, now=network.now, peer_id=far.peer_id, unit=1320
+            )
+        for end in (host, other):
+            network.at(network.now, end.pump)
+
+    def _failed(self, host: Host, attempt: int) -> None:
+        host.engine.direct_failed(attempt, "no direct path was found", self.network.now)
+        host.pump()
+
+
+def trio(seed: int, *, webrtc: tuple[bool, bool] = (True, True)) -> tuple[Network, Rtc, Host, Host, Host]:
+    """A relay, and two peers that know nothing else and cannot be dialled."""
+    network = Network(seed)
+    rtc = Rtc(network)
+    relay = network.host("relay", serves=True)
+    ends = []
+    for name, able in zip("ab", webrtc, strict=True):
+        host = network.host(name, bootstrap=("relay",), start=False)
+        host.config.direct = True
+        host.config.webrtc = able
+        host.start()
+        ends.append(host)
+    network.run(2.0)
+    return network, rtc, relay, ends[0], ends[1]
+
+
+def talk(network: Network, a: Host, b: Host, seconds: float, *, rate: int = 20, both: bool = False) -> int:
+    """Send numbered datagrams for a while; return how many."""
+    count = int(seconds * rate)
+    for number in range(count):
+        a.send(b.peer_id, 5, number.to_bytes(4) + bytes(100))
+        if both:
+            b.send(a.peer_id, 5, number.to_bytes(4) + bytes(100))
+        network.run(1 / rate)
+    return count
+
+
+def numbers(host: Host) -> list[int]:
+    return [int.from_bytes(data[:4]) for effect in host.received for data in effect.datagrams]
+
+
+def path(host: Host, other: Host) -> Path:
+    return host.engine.path(other.peer_id)[0]
+
+
+def test_sustained_traffic_moves_to_a_direct_link_without_loss_or_repetition() -> None:
+    network, rtc, relay, a, b = trio(1)
+    assert path(a, b).reached == "unknown"
+    count = talk(network, a, b, 0.5)
+    assert path(a, b)._replace(since=None) == Path(
+        "relayed", "websocket", relay.peer_id, None, path(a, b).rtt, "too little traffic so far"
+    )
+    count += talk(network, a, b, 5.0)
+    network.run(0.5)
+    assert path(a, b).reached == path(b, a).reached == "direct"
+    assert path(a, b).transport == "webrtc"
+    heard = numbers(b)
+    assert len(heard) == count
+    assert len(rtc.links) == 1
+    bundles = network.bundles
+    a.send(b.peer_id, 5, b"x")
+    network.run(0.004)
+    assert network.bundles == bundles + 1
+    assert network.run(0.002, lambda: len(numbers(b)) == count + 1), "5 ms is the direct link's latency"
+
+
+def test_a_few_datagrams_are_not_worth_an_attempt() -> None:
+    network, rtc, _, a, b = trio(2)
+    talk(network, a, b, 20.0, rate=9)
+    assert rtc.attempts == []
+
+
+def test_large_datagrams_are_worth_one_sooner() -> None:
+    network, rtc, _, a, b = trio(2)
+    for _ in range(2):
+        a.send(b.peer_id, 5, bytes(50_000))
+    network.run(2.0)
+    assert [name for _, name, offer in rtc.attempts if offer] == ["a"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_of_two_offers_that_cross_one_stands(seed: int) -> None:
+    network, rtc, _, a, b = trio(seed)
+    rtc.describing = 0.5
+    count = talk(network, a, b, 4.0, both=True)
+    network.run(1.0)
+    assert path(a, b).reached == path(b, a).reached == "direct"
+    assert len(rtc.links) == 1
+    assert sum(offer for _, _, offer in rtc.attempts) == 2, "or they did not cross"
+    assert len(numbers(a)) == len(numbers(b)) == count
+
+
+def test_traffic_is_on_the_relay_again_at_once_when_the_link_closes() -> None:
+    network, rtc, _, a, b = trio(3)
+    talk(network, a, b, 4.0)
+    assert path(a, b).reached == "direct"
+    before = len(numbers(b))
+    for host in (a, b):  # each end's transport notices by itself
+        number = rtc.links[0].ends[0 if host is rtc.links[0].ends[0][0] else 1][1]
+        host.connections.pop(number)
+        host.engine.link_closed(number, network.now)
+        host.pump()
+    a.send(b.peer_id, 5, b"after")
+    assert network.run(0.1, lambda: len(numbers(b)) == before + 1)
+    assert path(a, b).reached == "relayed"
+    assert path(a, b).why_not_direct == "the direct link was lost"
+
+
+def test_a_pair_that_cannot_meet_is_left_alone_for_longer_each_time() -> None:
+    network, rtc, _, a, b = trio(4)
+    rtc.passes = False
+    count = talk(network, a, b, 200.0)
+    network.run(0.5)
+    assert len(numbers(b)) == count
+    offers = [when for when, _, offer in rtc.attempts if offer]
+    waits = [later - earlier for earlier, later in pairwise(offers)]
+    assert 2 <= len(waits) <= 4
+    assert all(later > 1.2 * earlier for earlier, later in pairwise(waits)), waits
+    assert path(a, b).why_not_direct == "no direct path was found"
+
+
+@pytest.mark.parametrize(
+    ("webrtc", "why"),
+    [((False, True), "WebRTC is turned off here"), ((True, False), "the other side refuses: WebRTC is turned off")],
+)
+def test_either_end_can_do_without(webrtc: tuple[bool, bool], why: str) -> None:
+    network, rtc, _, a, b = trio(5, webrtc=webrtc)
+    talk(network, a, b, 5.0)
+    assert path(a, b).reached == "relayed"
+    assert path(a, b).why_not_direct == why
+    assert not rtc.links
+
+
+def test_an_offer_that_is_lost_is_made_again() -> None:
+    network, rtc, _, a, b = trio(6)
+    lost = []
+    take = b.engine._sessions.on_signal
+
+    def deaf(peer_id: bytes, content: bytes) -> None:
+        if lost:
+            take(peer_id, content)
+        else:
+            lost.append(content)
+
+    b.engine._sessions.on_signal = deaf
+    talk(network, a, b, 6.0)
+    assert lost
+    assert path(a, b).reached == "direct"
+    assert len(rtc.links) == 1
+
+
+def test_who_can_be_dialled_is_dialled_and_webrtc_is_not_tried() -> None:
+    network, rtc, _, a, _ = trio(7)
+    server = network.host("server", serves=True, bootstrap=("relay",))
+    server.config.direct = True
+    network.run(2.0)
+    a.engine._membership._wanted = list  # type: ignore[method-assign]  # it would be linked as a near relay anyway
+    talk(network, server, a, 6.0)
+    assert path(server, a).transport == "websocket"
+    assert rtc.attempts == []
+
+
+def test_an_idle_direct_link_is_let_go_and_one_in_use_is_kept() -> None:
+    network, _, _, a, b = trio(8)
+    talk(network, a, b, 3.0)
+    talk(network, a, b, 3 * limits.DIRECT_IDLE, rate=1)
+    assert path(a, b).reached == path(b, a).reached == "direct"
+    network.run(2 * limits.DIRECT_IDLE)
+    assert path(a, b).reached == "relayed"
+    assert path(a, b).why_not_direct == "too little traffic so far"
+    talk(network, a, b, 3.0)
+    assert path(a, b).reached == "direct"
+
+
+def test_signals_that_nobody_waits_for_are_ignored() -> None:
+    network, rtc, _, a, b = trio(9)
+    talk(network, a, b, 0.2)
+    signals = [bytes((step,)) + b"tokentok" + b"sdp" for step in (0, Signal.ANSWER, Signal.REFUSAL, 77)]
+    for signal in [*signals, b"short", b"\x01tokentok\xff\xfe"]:
+        b.engine._sessions.send(a.peer_id, wire.record(Record.SIGNAL, signal))
+        b.pump()
+    network.run(1.0)
+    assert rtc.attempts == []
+    assert a.engine.counters["dropped: did not open"] == 2
+    assert path(a, b).reached == "relayed"
+
+
+def test_a_stranger_cannot_have_us_answer_offers_without_end() -> None:
+    network, rtc, _, a, b = trio(10)
+    talk(network, a, b, 0.2)
+    for number in range(100):
+        offer = bytes((Signal.OFFER,)) + number.to_bytes(8) + b"sdp"
+        b.engine._sessions.send(a.peer_id, wire.record(Record.SIGNAL, offer))
+    b.pump()
+    network.run(1.0)
+    assert 0 < len(rtc.attempts) <= limits.DIRECT_OFFER_RATE + 1
+
+
+def test_a_relay_on_this_machine_is_as_good_as_a_direct_path() -> None:
+    network = Network(11)
+    rtc = Rtc(network)
+    relay = network.host("relay", serves=True, start=False)
+    relay.start()
+    a, b = (network.host(name, bootstrap=("relay",), start=False) for name in "ab")
+    relay.address = "127.0.0.1"
+    for host in (a, b):
+        host.config.direct = host.config.webrtc = True
+        host.start()
+    network.run(2.0)
+    talk(network, a, b, 4.0)
+    assert rtc.attempts == []
+    assert path(a, b).why_not_direct == "the relay is on this machine"
+
+
+def test_the_peer_itself_needs_no_path() -> None:
+    _, _, _, a, _ = trio(12)
+    assert path(a, a) == Path("own", None, None, None, 0.0, None)
+
+
+def test_small_datagrams_share_packets_and_large_ones_do_not_over_a_direct_link() -> None:
+    network, _, _, a, b = trio(13)
+    talk(network, a, b, 4.0)
+    assert path(a, b).reached == "direct"
+    sizes: list[int] = []
+    network.tap = lambda sender, receiver, data: sizes.append(len(data)) if receiver is b else None
+    for _ in range(4):
+        a.engine.send(b.peer_id, 4, 9, 5, [bytes(1200)], network.now)
+    for _ in range(20):
+        a.engine.send(b.peer_id, 4, 9, 5, [bytes(50)], network.now)
+    a.pump()
+    assert len(sizes) == 6
+    assert max(sizes) < limits.RTC_UNIT
+    assert 1000 < a.engine.room(b.peer_id) < limits.RTC_UNIT
