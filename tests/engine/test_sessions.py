@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.packet import HEADER_BYTES, Kind
+from peer_relay_socket.engine.authentication import Handshake, StaticKey, session_prologue
 from peer_relay_socket.engine.effects import Deliver, Unreachable, Writable
+from peer_relay_socket.identity import Identity
 from peer_relay_socket.limits import (
     ACK_DELAY,
     ACK_EVERY,
@@ -495,3 +499,207 @@ def test_half_open_handshakes_are_bounded_and_expire() -> None:
     bench.advance(SESSION_IDLE)
     assert not high.engine._sessions.handshakes._half_open
     assert not high.engine._sessions.handshakes._answered
+
+
+# --- ends that disagree ----------------------------------------------------------------------------------------
+
+
+def test_ends_left_on_different_keys_still_acknowledge_each_other() -> None:
+    """low answers high's question and high low's late one: each installs last what the other made first."""
+    bench = Bench()
+    low, high = bench.pair()
+    held: dict[tuple[str, int], bytes] = {}
+
+    def gate(node: Node, _far: Node, data: bytes) -> bytes | None:
+        mark = (node.name, step_of(data))
+        if mark in ((low.name, 1), (high.name, 3), (low.name, 3)) and mark not in held:
+            held[mark] = data
+            return None
+        return data
+
+    bench.gate = gate
+    low.send(high, b"x")
+    high.send(low, b"y")
+    bench.flow()
+    (cable,) = low.cables.values()
+    bench.inject(cable, high, held[low.name, 1])
+    bench.inject(cable, low, held[high.name, 3])
+    bench.inject(cable, high, held[low.name, 3])
+    lose_nothing(bench)
+    low.send(high, b"by this index")
+    high.send(low, b"and by this")
+    bench.flow()
+    ours, theirs = (bench.sent(Kind.SEALED, node)[-1] for node in (low, high))
+    assert ours[HEADER_BYTES : HEADER_BYTES + 4] == bench.sent(Kind.HANDSHAKE, high)[0][HEADER_BYTES + 1 :][:4]
+    assert theirs[HEADER_BYTES : HEADER_BYTES + 4] == held[low.name, 1][HEADER_BYTES + 1 :][:4]
+    for sender, receiver in ((low, high), (high, low)):
+        bench.advance(1.0)
+        for _ in range(SESSION_WINDOW // 50_000 + 10):
+            assert sender.engine.room(receiver.peer_id) > 0
+            sender.send(receiver, bytes(50_000))
+            bench.flow()
+        bench.advance(1.0)
+        assert sender.engine.room(receiver.peer_id) == SESSION_WINDOW
+        assert sender.engine.counters.get("gave up packets in flight", 0) == 0
+
+
+def test_an_answerer_that_restarts_before_the_end_is_asked_anew_at_once() -> None:
+    """The asker has keys, the answerer never had: its "no session" must end the asker's repetitions."""
+    bench = Bench()
+    low, high = bench.pair()
+    bench.gate = lambda _a, _b, data: None if step_of(data) == 3 else data
+    low.send(high, b"before")
+    bench.flow()
+    lose_nothing(bench)
+    high.restart()
+    bench.join(low, high)
+    for n in range(8):
+        low.send(high, b"%d" % n)
+        bench.advance(0.1)
+    assert high.heard()[-1] == b"7"
+
+
+def test_a_question_whose_index_was_altered_gets_no_answer() -> None:
+    bench = Bench()
+    low, high = bench.pair()
+    bench.gate = lambda node, _far, data: (
+        data[: HEADER_BYTES + 1] + b"EVIL" + data[HEADER_BYTES + 5 :] if step_of(data) == 1 else data
+    )
+    low.send(high, b"x")
+    bench.flow()
+    assert bench.sent(Kind.HANDSHAKE, high) == []
+
+
+def test_a_question_that_is_too_long_gets_no_answer() -> None:
+    bench = Bench()
+    low, high = bench.pair()
+    body = b"\x01" + b"abcd" + bytes(4) + bytes(32) + b"abcd" + bytes(1000)
+    (cable,) = low.cables.values()
+    bench.inject(cable, high, wire.packet(Kind.HANDSHAKE, high.peer_id, low.peer_id, body))
+    assert bench.sent(Kind.HANDSHAKE, high) == []
+
+
+def test_somebody_else_who_answers_in_the_right_name_is_not_believed() -> None:
+    bench = Bench()
+    low, high = bench.pair()
+    bench.gate = lambda node, _far, data: None if node is low and kind_of(data) == Kind.HANDSHAKE else data
+    low.send(high, b"x")
+    bench.flow()
+    question = bench.sent(Kind.HANDSHAKE, low)[0][HEADER_BYTES:]
+    dice = Random(1)
+    impostor = Handshake(
+        initiator=False,
+        static=StaticKey(Identity.from_seed(b"i" * 32), dice.randbytes),
+        prologue=session_prologue(low.peer_id, high.peer_id),
+        psk=None,
+        entropy=dice.randbytes,
+    )
+    impostor.read(question[9:])
+    answer = b"\x02" + b"fake" + question[1:5] + impostor.write(b"fake")
+    (cable,) = low.cables.values()
+    bench.inject(cable, low, wire.packet(Kind.HANDSHAKE, low.peer_id, high.peer_id, answer))
+    assert bench.sent(Kind.SEALED, low) == []
+    assert low.engine.counters["dropped: malformed control packet"] == 1
+
+
+def renewing(bench: Bench, low: Node, high: Node) -> None:
+    """Let time pass until new keys are due, and talk so that nobody is idle."""
+    while not bench.sent(Kind.HANDSHAKE):
+        low.send(high, b"tick")
+        bench.advance(5.0)
+    high.effects.clear()
+
+
+def test_no_datagram_is_lost_when_the_last_message_of_a_renewal_is() -> None:
+    bench = Bench()
+    low, high = talking(bench)
+    bench.gate = lambda _a, _b, data: None if step_of(data) == 3 else data
+    renewing(bench, low, high)
+    bench.seen.clear()
+    for n in range(40):
+        low.send(high, b"%d" % n)
+        bench.advance(0.05)
+    assert high.heard() == [b"%d" % n for n in range(40)]
+    assert bench.sent(Kind.NO_SESSION) == []
+
+
+def test_a_renewal_that_fails_leaves_the_old_keys_working() -> None:
+    bench = Bench()
+    low, high = talking(bench)
+    lose(bench, Kind.HANDSHAKE)
+    renewing(bench, low, high)
+    for n in range(60):
+        low.send(high, b"%d" % n)
+        bench.advance(1.0)
+    assert high.heard() == [b"%d" % n for n in range(60)]
+    assert low.take(Unreachable) == high.take(Unreachable) == []
+
+
+def test_a_datagram_is_not_sealed_under_keys_that_the_other_side_just_forgot() -> None:
+    """The receiver's upkeep runs soon after the session went idle, the sender's much later."""
+    bench = Bench()
+    bench.now = 100.0
+    sender = bench.node("sender")
+    bench.now = 111.0
+    receiver = bench.node("receiver", serves=True)
+    bench.join(sender, receiver)
+    bench.now = 200.0
+    sender.send(receiver, b"first")
+    bench.advance(670.0)
+    assert receiver.heard() == [b"first"]
+    sender.send(receiver, b"second")
+    bench.flow()
+    assert receiver.heard() == [b"second"]
+
+
+# --- ways back -------------------------------------------------------------------------------------------------
+
+
+def way_back(bench: Bench, a: Node, b: Node) -> Node:
+    """Return the relay by which b prefers to reach a."""
+    b.send(a, b"probe")
+    bench.advance(1.0)
+    a.effects.clear()
+    return next(far for node, far, data in reversed(bench.seen) if node is b and kind_of(data) == Kind.SEALED)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_acknowledgements_lost_on_the_way_back_do_not_end_a_session(seed: int) -> None:
+    bench = Bench(seed)
+    a, b, _, _ = diamond(bench)
+    back = way_back(bench, a, b)
+    bench.seen.clear()
+    bench.gate = lambda node, far, data: (
+        None if node is back and far is a and kind_of(data) in (Kind.SEALED, Kind.HANDSHAKE) else data
+    )
+    for n in range(40):
+        a.send(b, b"%d" % n)
+        bench.advance(0.25)
+    assert b.heard()[-1] == b"39"
+    assert a.take(Unreachable) == []
+    assert bench.sent(Kind.HANDSHAKE) == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_answer_takes_the_way_by_which_the_question_came(seed: int) -> None:
+    bench = Bench(seed)
+    a, b, _, _ = diamond(bench)
+    way_back(bench, a, b)
+    for node in (a, b):
+        session = node.engine._sessions.get((b if node is a else a).peer_id)
+        assert session is not None
+        node.engine._sessions.close(session)
+    bench.seen.clear()
+    a.send(b, b"again")
+    bench.flow()
+    question = next(far for node, far, data in bench.seen if node is a and step_of(data) == 1)
+    answer = next(far for node, far, data in bench.seen if node is b and step_of(data) == 2)
+    assert question is answer
+
+
+def test_an_answer_to_a_search_does_not_move_a_healthy_session() -> None:
+    bench = Bench()
+    a, b, _, _ = diamond(bench)
+    a.engine._sessions.discovered(b.peer_id)
+    bench.flow()
+    assert bench.sent(Kind.SEALED) == []
