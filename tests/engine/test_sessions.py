@@ -573,7 +573,7 @@ def test_a_question_whose_index_was_altered_gets_no_answer() -> None:
 def test_a_question_that_is_too_long_gets_no_answer() -> None:
     bench = Bench()
     low, high = bench.pair()
-    body = b"\x01" + b"abcd" + bytes(4) + bytes(32) + b"abcd" + bytes(1000)
+    body = b"\x01" + b"abcd" + bytes(4) + (9).to_bytes(32, "little") + b"abcd" + bytes(1000)
     (cable,) = low.cables.values()
     bench.inject(cable, high, wire.packet(Kind.HANDSHAKE, high.peer_id, low.peer_id, body))
     assert bench.sent(Kind.HANDSHAKE, high) == []
