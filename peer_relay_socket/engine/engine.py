@@ -206,25 +206,34 @@ class Engine:
                 self._links.greet(state, bundle)
             else:
                 self._unpack(state, bundle)
-        except HandshakeError as error:
-            self._link_failed(state, str(error))
         except WireError as error:
-            core.counters["link dropped: bad bytes"] += 1
-            self._links.drop(state, str(error))
+            if state.opening is None:
+                self._link_failed(state, str(error))
+            else:
+                core.counters["link dropped: bad bytes"] += 1
+                self._links.drop(state, str(error))
 
     def _link_failed(self, link: LinkState, reason: str) -> None:
         """Somebody answered, but not as they should: say so once if the program named the place, and drop it."""
-        core = self._core
-        core.counters["link failed"] += 1
-        level = _DEBUG
-        named = link.url in core.config.bootstrap and self._membership.expected(link.url or "") is None
-        if named and (link.url, reason) not in self._told:
-            self._told[link.url or "", reason] = None
-            level = _WARNING
-        core.note(level, f"link to {link.url or link.remote_host} failed: {reason}")
+        self._core.counters["link failed"] += 1
         if link.url is not None:
+            hint = "" if link.handshake is None else "; have both sides the same network key, or none?"
+            self._tell_once(link.url, reason + hint)
             self._membership.disappointed(link.url)
+        else:
+            self._core.note(_DEBUG, f"link from {link.remote_host} failed: {reason}")
+        link.handshake = None
         self._links.drop(link, reason)
+
+    def _tell_once(self, url: str, reason: str) -> None:
+        """Note why a link to `url` failed: for the operator, once, if the program named that place."""
+        core = self._core
+        level = _DEBUG
+        named = url in core.config.bootstrap and self._membership.expected(url) is None
+        if named and (url, reason) not in self._told:
+            self._told[url, reason] = None
+            level = _WARNING
+        core.note(level, f"link to {url} failed: {reason}")
 
     def _unpack(self, link: LinkState, bundle: bytes) -> None:
         me = self._core.peer_id
@@ -328,6 +337,8 @@ class Engine:
 
     def link_failed(self, link: LinkState) -> None:
         """A link that we dialled never came up."""
+        if link.handshake is not None and link.url is not None:
+            self._tell_once(link.url, "they closed it during the handshake; have both sides the same network key?")
         if link.url is not None:
             self._membership.dial_failed(link.url, link.peer_id)
 

@@ -159,3 +159,15 @@ def test_sends_that_cannot_be_are_refused_at_once(make: Callable[..., Peer]) -> 
         a.send(bytes(20), "x" * 70_000)
     with pytest.raises(ValueError, match="no such event"):
         a.on("nothing", print)
+
+
+def test_a_peer_without_the_network_key_is_kept_out_and_told_why_once(
+    make: Callable[..., Peer], caplog: pytest.LogCaptureFixture
+) -> None:
+    node = make(port=0, host="127.0.0.1", network_key="sesame")
+    inside, outside = (make(bootstrap=node.url, network_key=key) for key in ("sesame", None))
+    assert inside.wait_connected(LIMIT)
+    assert not outside.wait_connected(1.0)
+    assert node.peers == [inside.id]
+    hints = [record.getMessage() for record in caplog.records if "network key" in record.getMessage()]
+    assert len(hints) == 1
