@@ -224,6 +224,16 @@ that stops holds up the others on its link once."""
 READER_POLL: Final = 0.001
 """Seconds between looks whether it has caught up."""
 
+HAND_BACK_TIME: Final = 5.0
+"""Seconds that a blocking send on an inherited socket waits for the process it came from, before ENOBUFS: a parent that
+was stopped must not hang its child."""
+HAND_BACK_MESSAGE: Final = 128 * 1024
+"""Largest message between a forked child and its parent: 65,535 bytes of datagrams, 128 of them at most."""
+HAND_BACK_BURST: Final = 64
+"""Such messages taken before the loop looks at its links again."""
+HAND_BACK_POLL: Final = 0.005
+"""Seconds between looks whether a socket's send budget takes more of what children send through it."""
+
 # --- links -----------------------------------------------------------------------------------------------------
 LINK_HIGH_WATER: Final = 1024 * 1024
 """Bytes waiting for one neighbour at which its link says `full`: 17 packets of PACKET_TARGET. Without it a slow

@@ -8,19 +8,24 @@ Law: an endpoint lives until the last duplicate of its fd is closed, in whatever
 
 from __future__ import annotations
 
+import _socket
+import contextlib
+import errno
+import itertools
 import os
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ..address import Destination
+from ..errors import PeerClosedError
 from ..limits import FLOWS_PER_SOCKET, RECEIVE_BUFFER, SOCKET_BUFFER
 from .mailbox import Address, Flow, Inbox, Waiters, cost
 from .readiness import Readiness, pair
 
 if TYPE_CHECKING:
-    import _socket
-
+    from .fork import Channel
     from .host import Host
 
 Place: TypeAlias = "str | Destination"
@@ -33,6 +38,8 @@ OWN: Final = "own"
 OptionKey: TypeAlias = "tuple[int, int]"
 
 _by_inode: Final[dict[tuple[int, int], Endpoint]] = {}
+_by_serial: Final[weakref.WeakValueDictionary[int, Endpoint]] = weakref.WeakValueDictionary()
+_serials: Final = itertools.count(1)
 
 
 class Local:
@@ -66,7 +73,17 @@ class Group:
         self.form = form
 
 
-Way: TypeAlias = "Flow | Local | Nowhere | Group"
+class HandBack:
+    """A way out of an endpoint that this process inherited by fork: through the process that owns it."""
+
+    __slots__ = ("endpoint", "way")
+
+    def __init__(self, endpoint: Endpoint, way: Flow | Local | Nowhere | Group) -> None:
+        self.endpoint = endpoint
+        self.way = way
+
+
+Way: TypeAlias = "Flow | Local | Nowhere | Group | HandBack"
 
 
 class Endpoint:
@@ -77,10 +94,10 @@ class Endpoint:
     """
 
     __slots__ = (
-        *("__weakref__", "_holders", "_inode", "broadcast", "cork", "family", "flows", "groups", "handle"),
+        *("__weakref__", "_holders", "_inode", "broadcast", "channel", "cork", "family", "flows", "groups", "handle"),
         *("host", "inbox", "local", "mapped", "on_close", "options", "peer", "peer_place", "peer_port"),
         *("pending", "pinned", "plain", "port", "port_pinned", "proto", "recverr", "reuse_addr", "reuse_port"),
-        *("send_bound", "settled", "shut_write", "starved", "strict", "type", "v6only", "way", "writers"),
+        *("send_bound", "serial", "settled", "shut_write", "starved", "strict", "type", "v6only", "way", "writers"),
     )
 
     def __init__(self, host: Host, handle: object, family: int, type_: int, proto: int, hidden: int) -> None:
@@ -124,6 +141,10 @@ class Endpoint:
         self.starved = False
         self.writers = Waiters()
         self.on_close: Callable[[], object] | None = None
+        self.channel: Channel | None = None
+        """In a forked child: to the process that owns this endpoint."""
+        self.serial = next(_serials)
+        """Its name among this process and its forked children."""
         self._holders: set[weakref.ref[_socket.socket]] = set()
         self._inode: tuple[int, int] | None = None
 
@@ -160,6 +181,7 @@ class Endpoint:
 
     def close(self) -> None:
         """Free the port and wake whoever waits. What was accepted for sending is still sent. Twice is harmless."""
+        self.host.collect()
         with self.inbox.lock:
             if self.inbox.closed:
                 return
@@ -171,6 +193,58 @@ class Endpoint:
         self.host.ports.remove(self)
         if self.on_close is not None:
             self.on_close()
+
+    # --- fork --------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raises: PeerClosedError (ENETDOWN) where this is a forked child's copy."""
+        if self.inbox.inherited:
+            raise PeerClosedError(errno.ENETDOWN, "this socket belongs to the process that forked this one")
+
+    def forked(self, channel: Channel | None) -> None:
+        """This process is a fork, and this its copy: all it can do is to hand datagrams back through `channel`.
+
+        Nothing of the owner's is touched but what the copy must not keep. Program's fds are always readable from now
+        on, so that whoever polls one is told; a duplicate of the owner's fd is kept until the copy is closed, so that
+        the endpoint lives as long as a kernel socket would.
+        """
+        if not self.inbox.inherited:
+            self.channel = channel
+        self.inbox.readiness.close()
+        try:
+            fd, hidden = pair()
+        except OSError:
+            self.inbox = Inbox(Readiness(-1), RECEIVE_BUFFER)
+        else:
+            self.inbox = Inbox(Readiness(hidden), RECEIVE_BUFFER)
+            self.inbox.readiness.ring()
+            self._replace_fds(fd)
+            os.close(fd)
+        self.inbox.observed = self.inbox.attention = self.inbox.inherited = True
+        self.writers = Waiters()
+        self.starved, self.pending, self.cork, self.settled = False, 0, None, True
+        self.flows = {}
+        if self.way is not None and not isinstance(self.way, HandBack):
+            self.way = HandBack(self, self.way)
+
+    def _replace_fds(self, fd: int) -> None:
+        sockets = [sock for sock in (holder() for holder in self._holders) if sock is not None]
+        fds = [each for each in map(_socket.socket.fileno, sockets) if each >= 0]
+        self.on_close = None
+        if not fds:
+            return  # only a bare fd is left; whoever makes a socket of it is told
+        with contextlib.suppress(OSError):
+            self.on_close = partial(os.close, os.dup(fds[0]))
+        for each in fds:
+            os.dup2(fd, each, inheritable=os.get_inheritable(each))
+        self._register(fd)
+
+    def _register(self, fd: int) -> None:
+        if self._inode is not None:
+            _by_inode.pop(self._inode, None)
+        status = os.fstat(fd)
+        self._inode = (status.st_dev, status.st_ino)
+        _by_inode[self._inode] = self
 
     # --- sending -----------------------------------------------------------------------------------------------
 
@@ -195,6 +269,14 @@ class Endpoint:
     def _count(self) -> None:
         ways = {*list(self.flows.values()), self.way}
         self.pending = sum(cost(way.waiting[:]) for way in ways if isinstance(way, Flow))
+
+    def overfull(self) -> bool:
+        """Return whether more waits to be sent than the budget allows."""
+        if self.pending < self.send_bound:
+            return False
+        with self.inbox.lock:
+            self._count()
+            return self.pending >= self.send_bound and not self.inbox.closed
 
     def has_room(self, sock: _socket.socket) -> bool:
         """Return whether one more datagram may wait; if not, the fd is unwritable until half the budget is free."""
@@ -235,10 +317,20 @@ def open_endpoint(host: Host, handle: object, family: int, type_: int, proto: in
     """
     fd, hidden = pair()
     endpoint = Endpoint(host, handle, family, type_, proto, hidden)
-    status = os.fstat(fd)
-    endpoint._inode = (status.st_dev, status.st_ino)
-    _by_inode[endpoint._inode] = endpoint
+    endpoint._register(fd)
+    _by_serial[endpoint.serial] = endpoint
     return fd, endpoint
+
+
+def open_endpoints() -> list[Endpoint]:
+    """Return every endpoint of this process that is open."""
+    return list(_by_inode.values())
+
+
+def endpoint_by_serial(serial: int) -> Endpoint | None:
+    """Return the open endpoint of that number."""
+    endpoint = _by_serial.get(serial)
+    return None if endpoint is None or endpoint.inbox.closed else endpoint
 
 
 def endpoint_of(fd: int) -> Endpoint | None:

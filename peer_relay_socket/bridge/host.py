@@ -12,14 +12,17 @@ from __future__ import annotations
 import errno
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from ..address import PeerId, Spelling
 from ..config import PeerConfig
 from ..errors import PeerClosedError
 from ..limits import EXIT_TIME, MAX_MESSAGE, START_TIME
+from . import fork
 from .mailbox import Outbox
 from .ports import PortTable
 from .runtime import Runtime, event, lock
@@ -33,11 +36,31 @@ log: Final = logging.getLogger("peer_relay")
 
 Listener = Callable[..., object]
 
+_hosts: Final[WeakSet[Host]] = WeakSet()
+_inherited: Final[list[Host]] = []
+"""In a forked child: the parent's hosts."""
+
 
 def _identity(key_file: str | None) -> Identity:
     from ..identity import Identity  # here, because cryptography takes 20 ms to load
 
     return Identity.generate() if key_file is None else Identity.load_or_create(key_file)
+
+
+def _own_key(key_file: str | None) -> str | None:
+    """Return `key_file`, but None in a child of the process that uses it: two processes with one key would throw each
+    other off the relays."""
+    if key_file is not None and any(_same_file(host.config.identity, key_file) for host in _inherited):
+        log.warning("! the process that forked this one uses key file %s: this one takes a fresh identity", key_file)
+        return None
+    return key_file
+
+
+def _same_file(one: str | None, other: str) -> bool:
+    try:
+        return one is not None and os.path.samefile(one, other)
+    except OSError:
+        return one == other
 
 
 class Host:
@@ -50,7 +73,7 @@ class Host:
         """Raises: IdentityError when the key file cannot be read or made."""
         self.config = config
         self.spelling = Spelling(config.ipv4_network)
-        self.identity = _identity(config.identity)
+        self.identity = _identity(_own_key(config.identity))
         self.outbox = Outbox()
         self.foreign_drops = 0
         """Datagrams that sockets sent to addresses outside the overlay."""
@@ -67,6 +90,20 @@ class Host:
         self._runtime: Runtime | None = None
         self._driver: Driver | None = None
         self._listeners: dict[str, tuple[Listener, ...]] = {}
+        self._counts: Counter[str] = Counter()
+        _hosts.add(self)
+
+    def forked(self) -> None:
+        """This process is a fork, this its copy: whatever another thread had locked or half changed is made anew."""
+        self._guard = lock()
+        self.outbox = Outbox()
+        self.ports = PortTable(self.spelling, lambda: self.identity.peer_id)
+        self.peers = ()
+
+    @property
+    def started(self) -> bool:
+        """Whether `start` has been called and need not wait."""
+        return self._driver is not None
 
     @property
     def ours(self) -> bool:
@@ -118,6 +155,7 @@ class Host:
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was sent is with the kernel, at most `timeout` seconds. Returns: whether it is."""
+        self.collect()
         driver, runtime = self._driver, self._runtime
         if driver is None or runtime is None or self.closed or self._pid != os.getpid():
             return self.outbox.idle()
@@ -125,6 +163,10 @@ class Host:
             return runtime.submit(driver.flush(timeout)).result(timeout + 1.0)
         except TimeoutError:
             return False
+
+    def collect(self) -> None:
+        """Take what forked children have handed back. Any thread but the relay's."""
+        fork.collect()
 
     def destroy(self, timeout: float = EXIT_TIME) -> None:
         """Flush, say goodbye and close every link. Waits at most about `timeout` seconds; idempotent."""
@@ -194,10 +236,14 @@ class Host:
     def counters(self) -> dict[str, int]:
         """Return drops and refusals by reason, as they were a moment ago."""
         driver = self._driver
-        counters = {} if driver is None else driver.counters()
+        counters = ({} if driver is None else driver.counters()) | self._counts
         if self.foreign_drops:
             counters["dropped: no peer's address"] = self.foreign_drops
         return counters
+
+    def count(self, reason: str) -> None:
+        """Count something that was dropped. Any thread."""
+        self._counts[reason] += 1
 
     # --- events ----------------------------------------------------------------------------------------------
 
@@ -247,3 +293,14 @@ class Host:
         if not self.foreign_drops:
             log.warning("! datagrams to %s and other addresses outside the overlay are dropped", host)
         self.foreign_drops += datagrams
+
+
+def _in_child() -> None:
+    for host in list(_hosts):
+        if not host.closed:
+            _inherited.append(host)
+        host.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

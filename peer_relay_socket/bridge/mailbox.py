@@ -144,6 +144,14 @@ class Flow:
         self.endpoint.sent(size + DATAGRAM_OVERHEAD * len(taken))
         return taken
 
+    def accept(self, datagrams: list[bytes]) -> None:
+        """Let `datagrams` wait, and post the flow if it was not. Any thread; the budget is the caller's business."""
+        self.waiting.extend(datagrams)
+        self.endpoint.pending += cost(datagrams)
+        if not self.queued:
+            self.queued = True
+            self.endpoint.host.outbox.post(self)
+
     def discard(self) -> int:
         """Throw away what waits (loop thread only). Returns: how many datagrams that were."""
         taken = self.waiting[:]
@@ -205,8 +213,8 @@ class Inbox:
     """
 
     __slots__ = (
-        *("_came", "_held", "_seen", "attention", "bound", "closed", "dropped", "error", "lock", "observed"),
-        *("readers", "readiness", "ready", "shut"),
+        *("_came", "_held", "_seen", "attention", "bound", "closed", "dropped", "error", "inherited", "lock"),
+        *("observed", "readers", "readiness", "ready", "shut"),
     )
 
     def __init__(self, readiness: Readiness, bound: int) -> None:
@@ -221,6 +229,8 @@ class Inbox:
         self.observed = False
         """Somebody may poll the fd; before that nothing is rung."""
         self.closed = False
+        self.inherited = False
+        """This is a forked child's copy, to which nothing comes."""
         self.shut = False
         self.error = 0
         """Pending errno (SO_ERROR), reported once."""
@@ -308,7 +318,7 @@ class Inbox:
         """Return the pending errno, 0 for none, and forget it. The caller settles the fd afterwards."""
         with self.lock:
             error, self.error = self.error, 0
-            self.attention = self.shut or self.closed
+            self.attention = self.shut or self.closed or self.inherited
             return error
 
     def readable(self) -> bool:

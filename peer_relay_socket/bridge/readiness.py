@@ -94,4 +94,6 @@ class Readiness:
 
     def close(self) -> None:
         """Give the hidden end back."""
-        os.close(self._hidden)
+        with contextlib.suppress(OSError):
+            os.close(self._hidden)
+        self._hidden = -1

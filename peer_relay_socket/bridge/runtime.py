@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import logging
 import os
+import selectors
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -53,7 +55,9 @@ class Runtime:
     def forked(cls) -> None:
         """This process is a fork: the old thread and loop did not come along."""
         cls._guard = threading.Lock()
-        cls._current = None
+        runtime, cls._current = cls._current, None
+        if runtime is not None:
+            _let_go(runtime.loop)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -76,9 +80,9 @@ class Runtime:
                 threading.Thread(target=_call_back, args=(queue,), name="peer-relay-events", daemon=True).start()
         queue.put(callback)
 
-    def at_exit(self, callback: Callable[[float], None]) -> None:
-        """Have callback(seconds it may take) called before the loop stops."""
-        self._at_exit.append(callback)
+    def at_exit(self, callback: Callable[[float], None], *, first: bool = False) -> None:
+        """Have callback(seconds it may take) called before the loop stops; in order, but for those that come first."""
+        self._at_exit.insert(0 if first else len(self._at_exit), callback)
 
     def forget_exit(self, callback: Callable[[float], None]) -> None:
         """Undo `at_exit`."""
@@ -87,9 +91,8 @@ class Runtime:
 
     def stop(self, timeout: float) -> None:
         """Let peers leave in good order, then stop the loop and its thread. Idempotent."""
-        for callback in list(self._at_exit):
-            callback(timeout)
-        self._at_exit.clear()
+        while self._at_exit:
+            self._at_exit.pop(0)(timeout)
         if self._callbacks is not None:
             self._callbacks.put(None)
         if self._thread.is_alive():
@@ -97,6 +100,30 @@ class Runtime:
             self._thread.join(timeout)
         if not self._thread.is_alive() and not self.loop.is_closed():
             self.loop.close()
+
+
+def _let_go(loop: asyncio.AbstractEventLoop) -> None:
+    """In a forked child: close the child's copies of what the parent's loop has open, or a port would stay taken and
+    neighbours would wait when the parent has ended. The loop's objects are not touched: /dev/null takes the numbers.
+
+    Reads private members of asyncio's loops, and does nothing where there are none (uvloop's).
+    """
+    selector = getattr(loop, "_selector", None)
+    transports = getattr(loop, "_transports", {})
+    if not isinstance(selector, selectors.BaseSelector):
+        return
+    fds = {key.fd for key in selector.get_map().values()}
+    fds.update(fd for fd, transport in list(transports.items()) if not transport.is_closing())  # paused ones too
+    if isinstance(selector, selectors.EpollSelector):
+        fds.add(selector.fileno())
+    bell = getattr(loop, "_csock", None)
+    if bell is not None and bell.fileno() >= 0:
+        fds.add(bell.fileno())
+    with contextlib.suppress(OSError):
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        for fd in fds:
+            os.dup2(null, fd, inheritable=False)
+        os.close(null)
 
 
 def _call_back(queue: SimpleQueue[Callable[[], object] | None]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..address import ID_BYTES, PeerId, parse_id
@@ -251,12 +252,24 @@ def default_peer() -> Peer:
     with _default_guard:
         peer = _default
         if peer is None or peer.destroyed or not peer._host.ours:
-            peer = _default = _DefaultPeer()
+            peer = _default = _DefaultPeer(peer)
         return peer
 
 
 class _DefaultPeer(Peer):
-    """Starts when the first of its sockets needs the network."""
+    """Starts when the first of its sockets needs the network.
+
+    In a forked child it does not serve links if the parent's does: it joins through that one.
+    """
+
+    def __init__(self, before: Peer | None) -> None:
+        config = peer_config()
+        serving = before is not None and not before._host.ours and before._host.config.port is not None
+        url = before.url if serving and before is not None else None
+        if url is not None:
+            config = replace(config, port=None, bootstrap=(*config.bootstrap, url), embedded=False)
+        self._host = Host(config)
+        self._once = {}
 
     def _begin(self) -> None:
         """Not yet."""
@@ -270,4 +283,13 @@ def flush_default(timeout: float) -> bool:
 
 def default_id() -> PeerId | None:
     """Return the id of the default peer; None while nothing needed one."""
-    return None if _default is None else _default.id
+    return None if _default is None or not _default._host.ours else _default.id
+
+
+def _forked() -> None:
+    global _default_guard
+    _default_guard = lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

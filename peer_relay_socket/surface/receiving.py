@@ -48,6 +48,7 @@ def receive(sock: _socket.socket, endpoint: Endpoint, flags: int) -> tuple[bytes
     started = None
     while True:
         if inbox.attention:
+            endpoint.check()
             error = inbox.take_error()
             if error:
                 inbox.settle(sock)

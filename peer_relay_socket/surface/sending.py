@@ -15,7 +15,8 @@ from operator import index
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from ..address import Special
-from ..bridge.endpoint import OWN, WILDCARD, Endpoint, Group, Local, Nowhere, Way
+from ..bridge.endpoint import OWN, WILDCARD, Endpoint, Group, HandBack, Local, Nowhere, Way
+from ..bridge.fork import hand_back
 from ..bridge.mailbox import Flow
 from ..bridge.ports import failure, source_for
 from ..limits import DATAGRAM_OVERHEAD, MAX_DATAGRAM
@@ -53,7 +54,8 @@ def send(
     """
     known = endpoint.flows.get(address) if isinstance(address, tuple) else None
     target = None if address is None or known is not None else read(sock, endpoint, call, address)
-    endpoint.host.ports.autobind(endpoint)
+    if not endpoint.inbox.inherited:
+        endpoint.host.ports.autobind(endpoint)
     if len(payload) > 0xFFFF:
         raise failure(errno.EMSGSIZE)
     if flags & _MSG_OOB:
@@ -131,17 +133,23 @@ def check_route(endpoint: Endpoint, target: Target) -> None:
 
 def way_to(endpoint: Endpoint, target: Target) -> Way:
     """Return how datagrams get from `endpoint`, bound by now, to `target`. A peer elsewhere starts the network."""
+    if endpoint.inbox.inherited:
+        return HandBack(endpoint, _way_to(endpoint, target))
+    if target.special is Special.FOREIGN or (target.special is None and not isinstance(target.place, str)):
+        endpoint.host.start()
+    return _way_to(endpoint, target)
+
+
+def _way_to(endpoint: Endpoint, target: Target) -> Flow | Local | Nowhere | Group:
     special, place = target.special, target.place
     if special in (Special.BROADCAST, Special.MULTICAST):
         return Group(str(place), target.port, target.form)
     if special is Special.FOREIGN:
-        endpoint.host.start()
         return Nowhere(target.text)
     if special is Special.WILDCARD:  # "this host": Linux takes it for loopback
         return Local("::1" if target.form == 6 else "127.0.0.1", target.port, target.form)
     if isinstance(place, str):
         return Local(place, target.port, target.form)
-    endpoint.host.start()
     return Flow(endpoint, place, endpoint.port, target.port, target.form)
 
 
@@ -169,11 +177,9 @@ def transmit(
     if isinstance(way, Flow):
         if endpoint.pending >= endpoint.send_bound:
             _await_room(sock, endpoint, flags)
-        way.waiting.extend(datagrams)
-        endpoint.pending += sum(map(len, datagrams)) + DATAGRAM_OVERHEAD * len(datagrams)
-        if not way.queued:
-            way.queued = True
-            host.outbox.post(way)
+        way.accept(datagrams)
+    elif isinstance(way, HandBack):
+        hand_back(way, datagrams, mark, 0 if flags & _MSG_DONTWAIT else sock.gettimeout())
     elif isinstance(way, Local):
         host.ports.send_local(endpoint, way.place, way.port, way.form, datagrams, mark)
     elif isinstance(way, Group):

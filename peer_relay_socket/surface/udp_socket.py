@@ -213,6 +213,7 @@ class Socket(sending.SendingSocket):
         endpoint = self._endpoint
         if endpoint is None:
             return super().shutdown(how)
+        endpoint.check()
         if not 0 <= index(how) <= 2:
             raise failure(errno.EINVAL)
         if endpoint.peer is None:
@@ -235,6 +236,7 @@ class Socket(sending.SendingSocket):
         if endpoint is None:
             return super().bind(address)
         target = addresses.read(self, endpoint, "bind", address)
+        endpoint.check()
         if endpoint.port or (target.mapped and endpoint.v6only):
             raise failure(errno.EINVAL)
         if target.special is Special.FOREIGN or (target.special is None and target.place != OWN):
@@ -267,6 +269,7 @@ class Socket(sending.SendingSocket):
         return 0
 
     def _connect(self, endpoint: Endpoint, target: addresses.Target) -> None:
+        endpoint.check()
         ports = endpoint.host.ports
         ports.autobind(endpoint)
         sending.check_route(endpoint, target)
@@ -284,6 +287,7 @@ class Socket(sending.SendingSocket):
         endpoint = self._endpoint
         if endpoint is None:
             raise failure(errno.EBADF)
+        endpoint.check()
         endpoint.way = None
         endpoint.host.ports.disconnect(endpoint)
         if not endpoint.port:

@@ -1,0 +1,237 @@
+"""What fork does to sockets: a child's copies hand back what they send, and refuse everything else.
+
+Lives here: the channel from forked children to the process that owns an endpoint, and the hooks around fork. May not
+live here: what fork does to the relay thread (runtime.py).
+
+Law: an endpoint stays with the process that made it. A child's datagrams leave as the owner's, in the order the child
+sent them; nothing that the child or its end does can stop the owner.
+"""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import errno
+import marshal
+import os
+import select
+import time
+from functools import partial
+from typing import Final, TypeAlias
+
+from ..address import Prefix
+from ..errors import PeerClosedError
+from ..limits import HAND_BACK_BURST, HAND_BACK_MESSAGE, HAND_BACK_POLL, HAND_BACK_TIME
+from .endpoint import Endpoint, HandBack, Local, Nowhere, endpoint_by_serial, open_endpoints
+from .mailbox import Flow, guard
+from .runtime import Runtime
+
+Place: TypeAlias = "str | bytes | tuple[int, bytes]"
+Message: TypeAlias = "tuple[int, int, Place, int, int, tuple[int, int] | None, list[bytes]]"
+"""Serial number of the endpoint, kind of way, place, port, form, mark, datagrams."""
+
+_LOCAL: Final = 0
+_GROUP: Final = 1
+_FLOW: Final = 2
+
+_channel: Channel | None = None
+"""Where this process's forked children hand back; made when there is first something to inherit."""
+
+
+class Channel:
+    """From forked children to the process that forked them: whole messages, in each child's order, bounded by the
+    kernel's buffer. Marshalled, not parsed: whoever holds an end of it is this process's own copy."""
+
+    __slots__ = ("_attended", "_guard", "_held", "_ours", "_theirs")
+
+    def __init__(self) -> None:
+        """Raises: OSError: EMFILE or ENFILE."""
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0)
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        self._ours, self._theirs = ours.detach(), theirs.detach()
+        self._attended = False
+        self._guard = guard()
+        self._held: Message | None = None
+
+    # --- the child's end -----------------------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """Let go of the owner's end, so that the child notices when the owner has ended."""
+        os.close(self._ours)
+
+    def send(self, message: Message, timeout: float | None) -> None:
+        """Hand one message back; waits at most `timeout` seconds (None = HAND_BACK_TIME) for there to be room.
+
+        Raises: OSError: EAGAIN (timeout 0), ENOBUFS. TimeoutError. PeerClosedError once the owner has ended.
+        """
+        data = marshal.dumps(message)
+        end = time.monotonic() + (HAND_BACK_TIME if timeout is None else timeout)
+        sock = _socket.socket(fileno=self._theirs)
+        try:
+            while True:
+                try:
+                    sock.send(data, _socket.MSG_NOSIGNAL | _socket.MSG_DONTWAIT)
+                    return
+                except BlockingIOError:
+                    if timeout == 0:
+                        raise
+                except OSError:
+                    raise PeerClosedError(
+                        errno.ENETDOWN, "the process that this socket was inherited from has ended"
+                    ) from None
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise (
+                        OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+                        if timeout is None
+                        else TimeoutError("timed out")
+                    )
+                poll = select.poll()
+                poll.register(self._theirs, select.POLLOUT)
+                poll.poll(left * 1000)
+        finally:
+            sock.detach()
+
+    # --- the owner's end -----------------------------------------------------------------------------------------
+
+    def attend(self) -> None:
+        """Have the relay thread take what children hand back."""
+        if not self._attended:
+            with contextlib.suppress(RuntimeError):  # the interpreter is ending: nobody is left to take it
+                runtime = Runtime.current()
+                runtime.call(runtime.loop.add_reader, self._ours, self._readable, runtime)
+                runtime.at_exit(lambda _: self.collect(), first=True)
+                self._attended = True
+
+    def _readable(self, runtime: Runtime) -> None:
+        for _ in range(HAND_BACK_BURST):
+            message = self._next()
+            if message is None:
+                return
+            endpoint = endpoint_by_serial(message[0])
+            if endpoint is None:
+                continue
+            if message[1] == _FLOW and not endpoint.host.started:
+                self._held = message
+                runtime.loop.remove_reader(self._ours)
+                runtime.announce(partial(self._start, runtime))
+                return
+            _send_on(endpoint, message)
+            if endpoint.overfull():  # what the child sends next waits in the channel, and then the child
+                runtime.loop.remove_reader(self._ours)
+                self._wait(runtime, endpoint)
+                return
+
+    def _wait(self, runtime: Runtime, endpoint: Endpoint) -> None:
+        if endpoint.overfull():
+            runtime.loop.call_later(HAND_BACK_POLL, self._wait, runtime, endpoint)
+        else:
+            runtime.loop.add_reader(self._ours, self._readable, runtime)
+
+    def _start(self, runtime: Runtime) -> None:
+        """Start the network, on a thread where that may be waited for."""
+        self.collect()
+        with contextlib.suppress(RuntimeError):
+            runtime.call(runtime.loop.add_reader, self._ours, self._readable, runtime)
+
+    def _next(self) -> Message | None:
+        held, self._held = self._held, None
+        if held is not None:
+            return held
+        try:
+            return marshal.loads(os.read(self._ours, HAND_BACK_MESSAGE))  # type: ignore[no-any-return]  # by law
+        except BlockingIOError:
+            return None
+
+    def collect(self) -> None:
+        """Take what children have handed back so far. Any thread but the relay's: may wait for the network to start."""
+        with self._guard:  # so that what another thread has taken is on its way, too
+            while (message := self._next()) is not None:
+                endpoint = endpoint_by_serial(message[0])
+                if endpoint is not None:
+                    _send_on(endpoint, message)
+
+
+def hand_back(way: HandBack, datagrams: list[bytes], mark: tuple[int, int] | None, timeout: float | None) -> None:
+    """Have the owner of an inherited endpoint send `datagrams`.
+
+    Raises: as `Channel.send`; PeerClosedError where the fork could not make a channel.
+    """
+    where = way.way
+    channel = way.endpoint.channel
+    if isinstance(where, Nowhere):
+        way.endpoint.host.drop_foreign(where.host, len(datagrams))
+        return
+    if channel is None:
+        way.endpoint.check()
+        return
+    place: Place
+    if isinstance(where, Flow):
+        to = where.destination
+        kind, place = _FLOW, (to.bits, to.value) if isinstance(to, Prefix) else to
+    elif isinstance(where, Local):
+        kind, place = _LOCAL, where.place
+    else:
+        kind, place = _GROUP, where.host
+    channel.send((way.endpoint.serial, kind, place, where.port, where.form, mark, datagrams), timeout)
+
+
+def _send_on(endpoint: Endpoint, message: Message) -> None:
+    """Send what a child handed back. Any thread; waits for the network to start, if it has to."""
+    _, kind, place, port, form, mark, datagrams = message
+    host = endpoint.host
+    try:
+        host.ports.autobind(endpoint)
+        if kind == _LOCAL:
+            host.ports.send_local(endpoint, str(place), port, form, datagrams, mark)
+        elif kind == _GROUP:
+            host.ports.send_group(endpoint, str(place), port, form, datagrams)
+            host.drop_foreign(str(place), len(datagrams))
+        else:
+            host.start()
+            _flow(endpoint, place, port, form).accept(datagrams)
+    except OSError:
+        host.count("dropped: a forked child's")
+
+
+def _flow(endpoint: Endpoint, place: Place, port: int, form: int) -> Flow:
+    assert not isinstance(place, str)
+    destination = Prefix(*place) if isinstance(place, tuple) else place
+    key = (f"fork {destination!r}", port, form)  # no host that a caller could name
+    flow = endpoint.flows.get(key)
+    if not isinstance(flow, Flow):
+        flow = Flow(endpoint, destination, endpoint.port, port, form)
+        endpoint.remember(key, flow)
+    return flow
+
+
+def collect() -> None:
+    """Take what this process's forked children have handed back so far. Any thread but the relay's."""
+    if _channel is not None:
+        _channel.collect()
+
+
+def _before() -> None:
+    global _channel
+    if _channel is None and any(not endpoint.inbox.inherited for endpoint in open_endpoints()):
+        with contextlib.suppress(OSError):
+            _channel = Channel()
+
+
+def _in_parent() -> None:
+    if _channel is not None:
+        _channel.attend()
+
+
+def _in_child() -> None:
+    global _channel
+    channel, _channel = _channel, None
+    if channel is not None:
+        channel.leave()
+    for endpoint in open_endpoints():
+        endpoint.forked(channel)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
