@@ -97,7 +97,7 @@ MAX_HALF_OPEN_PER_HOST: Final = 32
 """Accepted connections that have not proved a key yet, together and per host: 3 kB each for LINK_HANDSHAKE_TIME."""
 LINK_PACKETS_RATE: Final = 20_000.0
 LINK_BYTES_RATE: Final = 125e6
-"""What is read from one link per second, a second's worth at once: 1 Gbit/s, and packets that cost a relay 4 % of a
+"""What is read from one link per second, a second or two at once: 1 Gbit/s, and packets that cost a relay 4 % of a
 core (2 µs each). Without them one neighbour takes the relay from all others. Beyond, the link is not read for a while
 (Throttle) and its owner is told (LIMITS). EngineConfig overrides."""
 LOOPBACK_FACTOR: Final = 10.0

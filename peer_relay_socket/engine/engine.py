@@ -260,7 +260,10 @@ class Engine:
             else:
                 self._control(link, bundle, offset, header)
             offset = header.end
-        self._links.account(link, size, packets)
+        link.spare_bytes -= size
+        link.spare_packets -= packets
+        if link.spare_bytes < 0.0 or link.spare_packets < 0.0:
+            self._links.overdrawn(link)
 
     def _sealed(self, bundle: bytes, header: Header, link: LinkState) -> None:
         try:

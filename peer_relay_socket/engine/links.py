@@ -50,7 +50,6 @@ class LinkState:
     """One connection to a neighbour."""
 
     __slots__ = (
-        "bytes",
         "control",
         "direct",
         "dismissed",
@@ -65,14 +64,17 @@ class LinkState:
         "out",
         "out_size",
         "packed",
-        "packets",
         "peer_id",
         "pinged",
+        "rates",
         "received_at",
         "remote_host",
         "scope",
         "sealing",
         "serves",
+        "spare_bytes",
+        "spare_packets",
+        "spared_at",
         "throttled",
         "timer",
         "unit",
@@ -95,9 +97,11 @@ class LinkState:
         self.host = _host_of(remote_host, self.scope)
         """Whom this link counts against; "" for nobody."""
         factor = LOOPBACK_FACTOR if self.scope is Scope.LOOPBACK else 1.0
-        self.packets = TokenBucket(core.config.link_packets * factor, now)
-        self.bytes = TokenBucket(core.config.link_bytes * factor, now)
-        """What we read from it; beyond, we stop reading for a while."""
+        self.rates = (core.config.link_packets * factor, core.config.link_bytes * factor)
+        """Packets and bytes per second that we read from it."""
+        self.spare_packets, self.spare_bytes = self.rates
+        self.spared_at = now
+        """What it may still send before anybody looks at the clock, and when that was settled."""
         self.control = TokenBucket(CONTROL_PER_LEAF * factor, now)
         """Packets that make us think; beyond, they are dropped."""
         self.throttled = self.limited = False
@@ -338,21 +342,26 @@ class Links:
             due = dead
         link.timer = core.timers.at(due, self._keep_alive, link)
 
-    def account(self, link: LinkState, size: int, packets: int) -> None:
-        """Count what was read from `link`; beyond its limits, ask the driver not to read it for a while.
+    def overdrawn(self, link: LinkState) -> None:
+        """More was read from `link` than it had to spare: give it what time brought, and if that is not enough, ask
+        the driver not to read it for a while.
 
         Not reading makes the neighbour's TCP slow, so that its program waits or drops, and nothing is lost on the way.
         """
         core = self._core
-        if link.direct:
-            return  # what we do not read of it is lost, and nobody else's share is taken
-        wait = max(link.packets.spend(core.now, packets), link.bytes.spend(core.now, size))
-        if wait > 0.0:
-            core.counters["link throttled"] += 1
-            core.effects.append(Throttle(link.number, wait))
-            if link.up and not link.throttled:
-                link.throttled = True
-                self.tell(link, LinkOp.LIMITS, wire.link_limits(link.packets.rate, link.bytes.rate))
+        elapsed, link.spared_at = min(1.0, core.now - link.spared_at), core.now
+        packets, size = link.rates
+        link.spare_packets = min(packets, link.spare_packets + elapsed * packets)
+        link.spare_bytes = min(size, link.spare_bytes + elapsed * size)
+        wait = -min(link.spare_packets / packets, link.spare_bytes / size)
+        if wait <= 0.0:
+            return
+        core.counters["link throttled"] += 1
+        core.effects.append(Throttle(link.number, wait))
+        link.received_at = core.now + wait  # we shall not hear it so long, and that is our doing
+        if link.up and not link.throttled:
+            link.throttled = True
+            self.tell(link, LinkOp.LIMITS, wire.link_limits(packets, size))
 
     def _unanswered(self, link: LinkState, since: float) -> None:
         """We sent something at `since`: if nothing came meanwhile, ask for a sign of life, and then give up."""

@@ -89,13 +89,3 @@ class TokenBucket:
             return False
         self._level -= cost
         return True
-
-    def spend(self, now: float, cost: float) -> float:
-        """Count an event that took place anyway; return the seconds until the rate is made good, 0.0 if it is."""
-        level = self._level + (now - self._since) * self.rate
-        rate = self.rate
-        if level > rate:
-            level = rate
-        self._since = now
-        self._level = level = level - cost
-        return -level / rate if level < 0.0 else 0.0

@@ -372,7 +372,7 @@ def test_a_link_that_sends_too_much_is_not_read_for_a_while_and_told_so_once() -
     ]
     bench.advance(5.0)
     relay.take(Throttle)
-    small = b"".join(wire.packet(Kind.SEALED, other.peer_id, leaf.peer_id, b"") for _ in range(2000))
+    small = b"".join(wire.packet(Kind.SEALED, other.peer_id, leaf.peer_id, b"") for _ in range(3000))
     bench.inject(cable, relay, small)
     (pause,) = relay.take(Throttle)
     assert pause.seconds == pytest.approx(1.0, abs=0.1)
