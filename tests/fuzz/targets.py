@@ -1,0 +1,141 @@
+"""What a fuzzer feeds: each target takes any bytes and raises only when something is wrong.
+
+Lives here: the targets. May not live here: the fuzzer (`__main__.py` needs atheris; these do not).
+
+Law: a target is deterministic: the same bytes give the same run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+from peer_relay_socket.codec import packet as wire
+from peer_relay_socket.codec.packet import Kind, Record
+from peer_relay_socket.engine.authentication import LINK_PROLOGUE, Handshake, StaticKey
+from peer_relay_socket.engine.effects import Deliver, Message, PeerUp
+from peer_relay_socket.errors import HandshakeError, PacketError
+from peer_relay_socket.identity import Identity
+from tests.sim.bench import Bench, Node
+
+ALICE, BOB = Identity.from_seed(b"a" * 32), Identity.from_seed(b"b" * 32)
+_HEADS: Final = [bytes((kind, 24, 0, 0)) for kind in sorted(Kind)]
+
+
+def codec(data: bytes) -> None:
+    """Every reader: PacketError or a meaning that is written back as the same bytes."""
+    with contextlib.suppress(PacketError):
+        header = wire.read_header(data, 0)
+        body = data[header.body : header.end]
+        again = wire.packet(header.kind, header.to, header.sender, body, flags=header.flags, hop_limit=header.hop_limit)  # type: ignore[arg-type]
+        assert again[:3] == data[:3]
+        assert again[4:] == data[4 : header.end]
+    with contextlib.suppress(PacketError):
+        for kind, start, end in wire.read_records(data):
+            assert 5 <= start <= end <= len(data)
+            if kind == Record.DATAGRAMS:
+                run = wire.read_datagrams(data, start, end)
+                assert wire.datagrams_record(*run) == data[start - 5 : end]
+    with contextlib.suppress(PacketError):
+        assert wire.contacts(wire.read_contacts(data)) == data
+    with contextlib.suppress(PacketError):
+        assert wire.resolved(*wire.read_resolved(data))[6:] == data[6:]
+    with contextlib.suppress(PacketError):
+        hello = wire.read_hello(data)
+        assert wire.read_hello(wire.hello(hello)) == hello
+    with contextlib.suppress(PacketError):
+        wire.read_link_limits(data)
+
+
+def handshake(data: bytes) -> None:
+    """Both sides of a handshake, with and without a network key: HandshakeError, and the true message still works."""
+    if not data:
+        return
+    psk = b"k" * 32 if data[0] & 1 else None
+    stage, garbage = data[0] >> 1 & 3, data[1:]
+    dice = Random(0)
+    first, second = (
+        Handshake(
+            initiator=initiator,
+            static=StaticKey(identity, dice.randbytes),
+            prologue=LINK_PROLOGUE,
+            psk=psk,
+            entropy=dice.randbytes,
+        )
+        for initiator, identity in ((True, ALICE), (False, BOB))
+    )
+    for step in range(3):
+        message = first.write(b"payload %d" % step)
+        if step == stage:
+            for forged in (garbage, message[: len(garbage)] + garbage, garbage + message[len(garbage) :]):
+                if forged == message:
+                    continue
+                with contextlib.suppress(HandshakeError):
+                    second.read(forged)
+                    assert step == 0  # anybody can write a first message, and only that
+                    return
+        assert second.read(message) == b"payload %d" % step
+        first, second = second, first
+    assert first.complete
+    assert second.complete
+
+
+def engine(data: bytes) -> None:
+    """A peer with a link and a session, fed by a hostile neighbour and by the authentic other end.
+
+    data: commands: kind (1) || length (1) || that many bytes.
+    """
+    bench = Bench()
+    relay, victim, other = bench.node("relay", serves=True), bench.node("victim"), bench.node("other")
+    cable = bench.join(victim, relay)
+    bench.join(other, relay)
+    bench.flow()
+    other.send(victim, b"hello")
+    bench.advance(0.3)
+    assert victim.heard() == [b"hello"]
+    people = [victim.peer_id, other.peer_id, relay.peer_id, bytes(20)]
+    for node in bench.nodes:
+        node.effects.clear()
+    sealed = 0
+    offset = 0
+    while offset + 2 <= len(data) and cable.alive:
+        command, length = data[offset], data[offset + 1]
+        rest = data[offset + 2 : offset + 2 + length]
+        offset += 2 + length
+        sealed += command % 8 == 5
+        _perform(bench, relay, victim, other, people, command, rest)
+    bench.advance(1.0)
+    delivered = victim.take(Deliver)
+    assert len(delivered) <= sealed * 64
+    assert all(deliver.source == other.peer_id for deliver in delivered)
+    assert all(message.source == other.peer_id for message in victim.take(Message))
+    assert not victim.take(PeerUp)
+
+
+def _perform(
+    bench: Bench, relay: Node, victim: Node, other: Node, people: list[bytes], command: int, rest: bytes
+) -> None:
+    cable = next(iter(victim.cables.values()))
+    to, sender = people[command >> 6], people[command >> 4 & 3]
+    if command % 8 == 0:
+        bench.inject(cable, victim, rest)
+    elif command % 8 == 5:
+        session = other.engine._sessions.get(victim.peer_id)
+        if session is not None and session.keys is not None:
+            body = session.keys.remote + session.keys.sealing.seal(rest)
+            bench.inject(cable, victim, wire.packet(Kind.SEALED, victim.peer_id, other.peer_id, body))
+    elif command % 8 == 6:
+        link = relay.engine._links.by_id.get(victim.peer_id)
+        if link is not None and link.sealing is not None:
+            body = link.sealing.seal(rest)
+            bench.inject(cable, victim, wire.packet(Kind.LINK, victim.peer_id, relay.peer_id, body))
+    elif command % 8 == 7:
+        bench.advance((len(rest) + 1) * 0.1)
+    elif rest:
+        head = _HEADS[rest[0] % len(_HEADS)] + (len(rest) - 1).to_bytes(4)
+        bench.inject(cable, victim, head + to + sender + rest[1:])
+
+
+TARGETS: Final[dict[str, Callable[[bytes], None]]] = {"codec": codec, "handshake": handshake, "engine": engine}
