@@ -8,12 +8,16 @@ Law: what the program sent is on its way before the process ends, and the end wa
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+from types import FrameType
 from typing import Final, NoReturn
 
 from peer_relay_socket.cli.arguments import Arguments
 from peer_relay_socket.config import peer_config
 from peer_relay_socket.errors import ConfigError
+from peer_relay_socket.limits import EXIT_TIME
 
 from . import program
 
@@ -117,3 +121,20 @@ def _flush_at_exit() -> None:
 
     _exit.__doc__ = leave.__doc__
     os._exit = _exit
+    runtime.when_started(_flush_on_sigterm)
+
+
+def _flush_on_sigterm() -> None:
+    """Let SIGTERM, where it would kill at once, wait for what was sent. Only once the network is in use: before that a
+    program that asks finds the signal as it should be. Only the main thread may ask for signals."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    from peer_relay_socket.bridge import runtime
+
+    signal.signal(number, signal.SIG_DFL)  # a second one does not wait
+    runtime.stop_from_signal(EXIT_TIME)
+    os.kill(os.getpid(), number)

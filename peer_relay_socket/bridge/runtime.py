@@ -15,6 +15,7 @@ import contextlib
 import logging
 import os
 import selectors
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -24,6 +25,10 @@ from typing import Any, ClassVar, Final, TypeVar
 from ..limits import EXIT_TIME
 
 T = TypeVar("T")
+
+_when_started: Final[list[Callable[[], object]]] = []
+_LAST: Final = -100
+"""multiprocessing runs finalizers of higher priority first; its own queues' are -5 and more."""
 
 log: Final = logging.getLogger("peer_relay")
 
@@ -41,6 +46,9 @@ class Runtime:
         self._callbacks: SimpleQueue[Callable[[], object] | None] | None = None
         self._thread = threading.Thread(target=self._run, name="peer-relay", daemon=True)
         self._thread.start()
+        _stop_with_worker()
+        for callback in _when_started:
+            callback()
 
     @classmethod
     def current(cls) -> Runtime:
@@ -143,6 +151,12 @@ def on_relay_thread() -> bool:
     return runtime is not None and threading.current_thread() is runtime._thread
 
 
+def when_started(callback: Callable[[], object]) -> None:
+    """Have `callback` called whenever a relay thread starts, in this process or a forked child, on the thread that
+    needs it first."""
+    _when_started.append(callback)
+
+
 def event() -> threading.Event:
     """Return an event on which callers' threads wait for the loop."""
     return threading.Event()
@@ -160,6 +174,25 @@ def stop_current() -> None:
     runtime = Runtime._current
     if runtime is not None and runtime.pid == os.getpid():
         runtime.stop(EXIT_TIME)
+
+
+def stop_from_signal(limit: float) -> None:
+    """As `stop_current`, in a signal handler. The interrupted thread may hold what stopping needs, so another one does
+    it, and is waited for `limit` seconds at most."""
+    if Runtime._current is not None:
+        with contextlib.suppress(RuntimeError):  # the interpreter is ending already
+            thread = threading.Thread(target=stop_current, name="peer-relay-end", daemon=True)
+            thread.start()
+            thread.join(limit)
+
+
+def _stop_with_worker() -> None:
+    """Stop with this process if it is a worker of multiprocessing: forked ones end in os._exit, past atexit."""
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        from multiprocessing.util import Finalize
+
+        Finalize(None, stop_current, exitpriority=_LAST)
 
 
 if hasattr(os, "register_at_fork"):

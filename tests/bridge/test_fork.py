@@ -416,3 +416,56 @@ def test_a_parent_that_is_stopped_does_not_hang_its_child() -> None:
 
         reap(fork(child))
         """)
+
+
+WORKER = """
+import multiprocessing, sys
+from peer_relay_socket import Socket
+
+def send(address):
+    with Socket() as own:
+        for i in range(20):
+            own.sendto(b"%d" % i, address)
+
+if __name__ == "__main__":
+    inherited = Socket()
+    inherited.bind(("", 0))
+    context = multiprocessing.get_context(sys.argv[1])
+    worker = context.Process(target=send, args=((sys.argv[2], int(sys.argv[3])),))
+    worker.start()
+    worker.join(30)
+    sys.exit(worker.exitcode)
+"""
+
+
+@pytest.mark.parametrize(
+    "method", ["fork", *(pytest.param(method, marks=pytest.mark.slow) for method in ("spawn", "forkserver"))]
+)
+def test_what_a_worker_of_multiprocessing_sent_arrives(tmp_path: Path, relay: str, remote: Socket, method: str) -> None:
+    (tmp_path / "program.py").write_text(WORKER)
+    to = remote.peer.id.hex(), str(remote.getsockname()[1])
+    words = [sys.executable, str(tmp_path / "program.py"), method, *to]
+    settings = environment(PEER_RELAY_BOOTSTRAP=relay)
+    done = subprocess.run(words, env=settings, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {remote.recv(100) for _ in range(20)} == {b"%d" % i for i in range(20)}
+
+
+@pytest.mark.parametrize("how", ["close_fds=False", "preexec_fn=lambda: None"])
+def test_programs_that_are_started_inherit_nothing_of_ours(relay: str, how: str) -> None:
+    output = run(
+        f"""
+        import subprocess
+        server, client, _ = pair()
+        server.fileno()
+        assert Peer().wait_connected(10)
+        reap(fork(lambda: None))  # so that there is a channel
+        lister = "import os; print([os.readlink(f'/proc/self/fd/{{fd}}') for fd in range(3, 100)"
+        lister += " if os.path.lexists(f'/proc/self/fd/{{fd}}')])"
+        print(subprocess.run([sys.executable, "-c", lister], {how}, capture_output=True, text=True).stdout)
+        client.sendto(b"still there", server.getsockname())
+        assert server.recv(100) == b"still there"
+        """,
+        PEER_RELAY_BOOTSTRAP=relay,
+    )
+    assert output.split() == ["[]"]

@@ -25,8 +25,57 @@ ENDS = {
     "unhandled exception": ("raise ValueError", 1),
     "os._exit": ("os._exit(4)", 4),
     "os._exit in a thread": ("import threading\nthreading.Thread(target=os._exit, args=(5,)).start()", 5),
+    "SIGTERM": ("import signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(20)", -15),
+    "SIGTERM, waiting": (
+        "import signal, threading\nthreading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()\ns.recv(1)",
+        -15,
+    ),
     "socket closed before": ("s.close()", 0),
     "sent by atexit": ("import atexit\natexit.register(lambda: s.sendto(b'last', (sys.argv[1], int(sys.argv[2]))))", 0),
+}
+
+
+FORK = """
+import signal, sys, traceback, multiprocessing
+def child(how):
+    for i in range(20, 40):
+        s.sendto(b'%d' % i, (sys.argv[1], int(sys.argv[2])))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+        for i in range(40, 60):
+            own.sendto(b'%d' % i, (sys.argv[1], int(sys.argv[2])))
+    how()
+def fail():
+    raise ValueError
+sys.stdout.flush()
+"""
+OS_FORK = (
+    FORK
+    + """
+pid = os.fork()
+if pid == 0:
+    child(lambda: {how})
+else:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 127)
+"""
+)
+WORKER = (
+    FORK
+    + """
+worker = multiprocessing.get_context("fork").Process(target=child, args=(lambda: {how},))
+worker.start()
+worker.join(20)
+sys.exit(worker.exitcode & 127)
+"""
+)
+CHILD_ENDS = {
+    "fork, return": (OS_FORK.format(how="None"), 0),
+    "fork, sys.exit": (OS_FORK.format(how="sys.exit(3)"), 3),
+    "fork, unhandled exception": (OS_FORK.format(how="fail()"), 1),
+    "fork, os._exit": (OS_FORK.format(how="os._exit(4)"), 4),
+    "fork, SIGTERM": (OS_FORK.format(how="os.kill(os.getpid(), 15)"), -15 & 127),
+    "multiprocessing, return": (WORKER.format(how="None"), 0),
+    "multiprocessing, sys.exit": (WORKER.format(how="sys.exit(3)"), 3),
+    "multiprocessing, terminated": (WORKER.format(how="os.kill(os.getpid(), 15)"), -15 & 127),
 }
 
 
@@ -50,12 +99,27 @@ def _receiver(relay: str) -> Iterator[Socket]:
 def test_what_was_sent_arrives_however_the_program_ends(
     tmp_path: Path, relay: str, receiver: Socket, end: str, status: int
 ) -> None:
-    (tmp_path / "program.py").write_text(SEND + end)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
-    host, port = receiver.peer.address, str(receiver.getsockname()[1])
-    command = [sys.executable, "-m", "peer_relay", "run", "--bootstrap", relay, "program.py", host, port]
-    done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=30, check=False)
+    done = run(tmp_path, SEND + end, relay, receiver)
     assert done.returncode == status
     assert ("Traceback" in done.stderr) == ("raise" in end)
     expected = {b"%d" % i for i in range(COUNT)} | ({b"last"} if "last" in end else set())
     assert {receiver.recv(100) for _ in expected} == expected
+
+
+@pytest.mark.parametrize(("program", "status"), CHILD_ENDS.values(), ids=CHILD_ENDS)
+def test_what_a_forked_child_sent_arrives_however_it_ends(
+    tmp_path: Path, relay: str, receiver: Socket, program: str, status: int
+) -> None:
+    done = run(tmp_path, SEND + program, relay, receiver)
+    assert done.returncode == status, done.stderr
+    assert ("Traceback" in done.stderr) == ("lambda: fail()" in program), done.stderr
+    expected = {b"%d" % i for i in range(3 * COUNT)}
+    assert {receiver.recv(100) for _ in expected} == expected
+
+
+def run(place: Path, program: str, relay: str, receiver: Socket) -> subprocess.CompletedProcess[str]:
+    (place / "program.py").write_text(program)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
+    host, port = receiver.peer.address, str(receiver.getsockname()[1])
+    command = [sys.executable, "-m", "peer_relay", "run", "--bootstrap", relay, "program.py", host, port]
+    return subprocess.run(command, cwd=place, env=clean, capture_output=True, text=True, timeout=30, check=False)
