@@ -11,6 +11,8 @@ from typing import Final
 # --- datagrams -------------------------------------------------------------------------------------------------
 MAX_DATAGRAM: Final = 65_507
 """Largest datagram: 65,535 less the IPv4 and UDP headers (RFC 768); what the kernel refuses with EMSGSIZE beyond."""
+MAX_LOOPBACK6: Final = 65_527
+"""Largest datagram between this host's own IPv6 sockets: 65,535 less the UDP header; IPv6's own is not counted."""
 DATAGRAM_OVERHEAD: Final = 128
 """What a waiting datagram counts for beside its bytes (Python keeps about that: a bytes header, a tuple, a slot).
 Without it a flood of empty datagrams waits without bound. The kernel's figure is 768 and more."""

@@ -255,6 +255,10 @@ class Endpoint:
             self.flows = {key: kept for key, kept in known if isinstance(kept, Flow) and kept.waiting}
         self.flows[address] = way
 
+    def forget_local(self) -> None:
+        """Look local destinations up again: our own address changed."""
+        self.flows = {address: way for address, way in list(self.flows.items()) if isinstance(way, Flow)}
+
     def sent(self, size: int) -> None:
         """The loop took `size` (in `cost` units) out of a flow. Loop thread only."""
         self.pending -= size

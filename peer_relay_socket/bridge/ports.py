@@ -55,15 +55,16 @@ class PortTable:
         with self._lock:
             if endpoint.port:
                 raise failure(errno.EINVAL)
-            before = endpoint.local, endpoint.mapped
             endpoint.local, endpoint.mapped = place, mapped
             try:
                 self._claim(endpoint, port)
             except OSError:
-                endpoint.local, endpoint.mapped = before
+                endpoint.local, endpoint.mapped = WILDCARD, False  # Linux also forgets one from before a disconnect
                 raise
-            endpoint.pinned = place != WILDCARD
-            endpoint.port_pinned = port != 0
+            endpoint.pinned = endpoint.pinned or place != WILDCARD or mapped  # Linux forgets no lock
+            if endpoint.pinned and not mapped and endpoint.family == _AF_INET6:
+                endpoint.v6only = True  # as __inet6_bind does
+            endpoint.port_pinned = endpoint.port_pinned or port != 0
 
     def autobind(self, endpoint: Endpoint) -> None:
         """Give `endpoint` an ephemeral port if it has none, as the first send or connect does.
@@ -166,11 +167,13 @@ class PortTable:
         Returns: False when nobody is bound there; a connected sender then has ECONNREFUSED pending.
         """
         with self._lock:
-            source = sender.local if sender.local != WILDCARD else source_for(place, form)
+            source = sender.local if speaks(sender.local) else source_for(place, form)
             endpoint = self._find(place, port, form, source, sender.port)
             address = None if endpoint is None else self._spell(endpoint, source, sender.port, form)
         if endpoint is not None and (endpoint.inbox.put(address, datagrams, mark) or not endpoint.close_if_abandoned()):
             return True
+        if sender.local not in (WILDCARD, source):
+            return False  # bound to a group: what comes back to `source` does not find it
         if sender.recverr or (sender.peer_place == place and sender.peer_port == port):
             sender.inbox.fail(errno.ECONNREFUSED)
         return False
@@ -182,7 +185,7 @@ class PortTable:
         """
         reached = 0
         with self._lock:
-            source = sender.local if sender.local != WILDCARD else OWN
+            source = sender.local if speaks(sender.local) else OWN
             ears = [each for each in self._at(port) if _hears(each, group, form, source, sender.port)]
             addressed = [(each, self._spell(each, source, sender.port, form)) for each in ears]
         for endpoint, address in addressed:
@@ -263,9 +266,14 @@ class PortTable:
         return ("::ffff:" + text if mapped and ":" not in text else text, port, 0, 0)
 
 
+def speaks(place: Place) -> bool:
+    """Return whether a socket bound to `place` sends from it: neither the wildcard nor a group is a source."""
+    return place == OWN or (isinstance(place, str) and (place.startswith("127.") or place == "::1"))
+
+
 def source_for(place: Place, form: int) -> str:
     """Return the local address that a socket which chose none sends from, when it sends to `place`."""
-    if isinstance(place, str) and (place.startswith("127.") or place == "::1"):
+    if place != OWN and speaks(place):
         return "::1" if form == 6 else "127.0.0.1"
     return OWN
 
@@ -276,8 +284,10 @@ def _forms(endpoint: Endpoint) -> Iterable[int]:
         return (4,)
     if endpoint.family == AF_PEER:
         return (4, 6)
+    if endpoint.mapped:
+        return (4,)
     if endpoint.local != WILDCARD:
-        return (4,) if endpoint.mapped else (6,)
+        return (6,)
     return (6,) if endpoint.v6only else (4, 6)
 
 

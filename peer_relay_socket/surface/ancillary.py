@@ -45,6 +45,10 @@ _IPV6_CONTROLS: Final[dict[int, Container[int]]] = {8: (4,), 11: (4,), 50: range
 _IPV6_OLD_SETS: Final = frozenset({2, 3, 4, 5, 54, 55, 57, 59})
 _SOCKET_CONTROLS: Final = {1: 0, 2: 0, 36: 4, 12: 4, 37: 4, 61: 8}
 """Socket-level: SCM_RIGHTS and SCM_CREDENTIALS (ignored), SO_MARK, SO_PRIORITY, SO_TIMESTAMPING, SCM_TXTIME."""
+_MARKS4: Final = ((_IP, 2), (_IP, 1))
+"""The options that say hop limit and traffic class: IP_TTL, IP_TOS."""
+_MARKS6: Final = ((_IPV6, 16), (_IPV6, 67))
+"""IPV6_UNICAST_HOPS, IPV6_TCLASS."""
 _MOST_SEGMENTS: Final = 128
 """UDP_MAX_SEGMENTS."""
 
@@ -84,12 +88,12 @@ class Manner(NamedTuple):
     """Hop limit and traffic class, where the program chose one."""
 
 
-def manner(endpoint: Endpoint, controls: Iterable[Control] = ()) -> Manner:
-    """Check `controls` as the kernel does. Returns: how the options and they say to send.
+def manner(endpoint: Endpoint, narrow: bool, controls: Iterable[Control] = ()) -> Manner:
+    """Check `controls` as the kernel does. Returns: how the options and they say to send, over IPv4 if `narrow`.
 
     Raises: OSError: EINVAL for a message that Linux refuses.
     """
-    segment, hops, traffic = (_number(endpoint, key) for key in (SEGMENT, *_marks(endpoint)))
+    segment, hops, traffic = (_number(endpoint, key) for key in (SEGMENT, *(_MARKS4 if narrow else _MARKS6)))
     for level, kind, data in controls:
         if level == SEGMENT[0]:
             if kind != SEGMENT[1] or len(data) != 2:
@@ -98,14 +102,14 @@ def manner(endpoint: Endpoint, controls: Iterable[Control] = ()) -> Manner:
         elif level == _SOCKET:
             if kind not in _SOCKET_CONTROLS or (_SOCKET_CONTROLS[kind] and len(data) != _SOCKET_CONTROLS[kind]):
                 raise failure(errno.EINVAL)
-        elif level == _IP and endpoint.family == _socket.AF_INET:
+        elif level == _IP and narrow:
             if kind not in _IP_CONTROLS or (len(data) not in _IP_CONTROLS[kind] and kind != 7):
                 raise failure(errno.EINVAL)
             if kind == 2:
                 hops = _bounded(data, 1)
             elif kind == 1:
                 traffic = data[0]
-        elif level == _IPV6 and endpoint.family != _socket.AF_INET and kind not in _IPV6_OLD_SETS:
+        elif level == _IPV6 and not narrow and kind not in _IPV6_OLD_SETS:
             if kind not in _IPV6_CONTROLS or len(data) not in _IPV6_CONTROLS[kind]:
                 raise failure(errno.EINVAL)
             if kind in (8, 52):
@@ -115,10 +119,6 @@ def manner(endpoint: Endpoint, controls: Iterable[Control] = ()) -> Manner:
     if (hops in (-1, _HOP_LIMIT)) and traffic <= 0:
         return Manner(segment, None)
     return Manner(segment, (_HOP_LIMIT if hops == -1 else hops, max(0, traffic)))
-
-
-def _marks(endpoint: Endpoint) -> tuple[tuple[int, int], tuple[int, int]]:
-    return ((_IP, 2), (_IP, 1)) if endpoint.family == _socket.AF_INET else ((_IPV6, 16), (_IPV6, 67))
 
 
 def _number(endpoint: Endpoint, key: tuple[int, int]) -> int:

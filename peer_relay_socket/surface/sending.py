@@ -15,11 +15,11 @@ from operator import index
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from ..address import Special
-from ..bridge.endpoint import OWN, WILDCARD, Endpoint, Group, HandBack, Local, Nowhere, Way
+from ..bridge.endpoint import OWN, Endpoint, Group, HandBack, Local, Nowhere, Way
 from ..bridge.fork import hand_back
 from ..bridge.mailbox import Flow
-from ..bridge.ports import failure, source_for
-from ..limits import DATAGRAM_OVERHEAD, MAX_DATAGRAM
+from ..bridge.ports import failure, speaks
+from ..limits import DATAGRAM_OVERHEAD, MAX_DATAGRAM, MAX_LOOPBACK6
 from . import ancillary
 from .addresses import Target, read
 from .options import CORK, LOOP, LOOP6, SEGMENT
@@ -52,35 +52,50 @@ def send(
 
     Raises: OSError: as Linux's udp_sendmsg; what the address parser raises.
     """
-    known = endpoint.flows.get(address) if isinstance(address, tuple) else None
-    target = None if address is None or known is not None else read(sock, endpoint, call, address)
-    if not endpoint.inbox.inherited:
-        endpoint.host.ports.autobind(endpoint)
-    if len(payload) > 0xFFFF:
-        raise failure(errno.EMSGSIZE)
-    if flags & _MSG_OOB:
-        raise failure(errno.EOPNOTSUPP)
-    way: Way | None = known
-    if target is not None:
-        if target.port == 0:
-            raise failure(errno.EINVAL)
-        check_route(endpoint, target)
-        way = way_to(endpoint, target)
-        if isinstance(address, tuple):
-            endpoint.remember(address, way)
-    elif way is None:
-        way = connected_way(endpoint)
-    manner = ancillary.manner(endpoint, controls)
+    way = _way(sock, endpoint, call, len(payload), flags, address)
+    manner = ancillary.manner(endpoint, _narrow(endpoint, way), controls)
     if flags & _MSG_MORE or endpoint.cork is not None or endpoint.options.get(CORK):
         _cork(endpoint, way, payload)
         if flags & _MSG_MORE or endpoint.options.get(CORK):
             return
         uncork(sock, endpoint, flags)
         return
-    datagrams = ancillary.split(payload, manner.segment)
-    if len(datagrams[0]) > MAX_DATAGRAM:
+    if len(payload) > (MAX_LOOPBACK6 if isinstance(way, Local) and way.form == 6 else MAX_DATAGRAM):
         raise failure(errno.EMSGSIZE)
-    transmit(sock, endpoint, way, datagrams, flags, manner.mark)
+    transmit(sock, endpoint, way, payload, flags, manner)
+
+
+def _narrow(endpoint: Endpoint, way: Way) -> bool:
+    """Return whether what goes that way would be an IPv4 packet."""
+    actual = way.way if isinstance(way, HandBack) else way
+    return endpoint.family == _socket.AF_INET or (not isinstance(actual, Nowhere) and actual.form == 4)
+
+
+def _way(sock: _socket.socket, endpoint: Endpoint, call: str, size: int, flags: int, address: object) -> Way:
+    """Return the way to `address`, or to the connected peer if that is None, checking what the kernel checks first."""
+    way = endpoint.flows.get(address) if isinstance(address, tuple) else None
+    target = None if address is None or way is not None else read(sock, endpoint, call, address)
+    if not endpoint.inbox.inherited:
+        endpoint.host.ports.autobind(endpoint)
+    if target is not None:
+        check_family(endpoint, target)
+    six = endpoint.family == _socket.AF_INET6
+    if six and way is None and target is None:
+        way = connected_way(endpoint)
+    if not six or (target.form == 4 if target is not None else way is None or _narrow(endpoint, way)):
+        if size > 0xFFFF:
+            raise failure(errno.EMSGSIZE)
+        if flags & _MSG_OOB:  # udpv6_sendmsg does not look
+            raise failure(errno.EOPNOTSUPP)
+    if target is None:
+        return way or connected_way(endpoint)
+    if target.port == 0:
+        raise failure(errno.EINVAL)
+    check_route(endpoint, target)
+    way = way_to(endpoint, target)
+    if isinstance(address, tuple):
+        endpoint.remember(address, way)
+    return way
 
 
 def _cork(endpoint: Endpoint, way: Way, piece: bytes) -> None:
@@ -99,7 +114,7 @@ def uncork(sock: _socket.socket, endpoint: Endpoint, flags: int = 0) -> None:
         way, pieces = endpoint.cork
         endpoint.cork = None
         endpoint.plain = is_plain(endpoint)
-        transmit(sock, endpoint, way, [b"".join(pieces)], flags, None)
+        transmit(sock, endpoint, way, b"".join(pieces), flags, ancillary.manner(endpoint, _narrow(endpoint, way)))
 
 
 def is_plain(endpoint: Endpoint) -> bool:
@@ -115,17 +130,29 @@ def connected_way(endpoint: Endpoint) -> Way:
     return endpoint.way
 
 
+def check_family(endpoint: Endpoint, target: Target) -> None:
+    """Refuse IPv4 from a socket that is bound to IPv6 alone, and the other way round; say which the wildcard means.
+
+    Raises: OSError: ENETUNREACH, EAFNOSUPPORT.
+    """
+    if target.mapped and endpoint.v6only:
+        raise failure(errno.ENETUNREACH)
+    if endpoint.mapped and target.form == 6:
+        if target.special is not Special.WILDCARD:
+            raise failure(errno.EAFNOSUPPORT)
+        target.form, target.mapped = 4, True
+
+
 def check_route(endpoint: Endpoint, target: Target) -> None:
     """Refuse what Linux finds no route for.
 
     Raises: OSError: ENETUNREACH, EACCES (broadcast without SO_BROADCAST), EINVAL (from loopback to elsewhere).
     """
-    if target.mapped and endpoint.v6only:
-        raise failure(errno.ENETUNREACH)
+    check_family(endpoint, target)
     if target.special is Special.BROADCAST and not endpoint.broadcast:
         raise failure(errno.EACCES)
     inside = target.special in (Special.LOOPBACK, Special.WILDCARD, Special.MULTICAST) or target.place == OWN
-    if not inside and endpoint.local not in (WILDCARD, OWN) and source_for(endpoint.local, target.form) != OWN:
+    if not inside and endpoint.local != OWN and speaks(endpoint.local):
         raise failure(errno.EINVAL)
     if target.special is Special.FOREIGN and endpoint.strict:
         raise failure(errno.ENETUNREACH)
@@ -146,24 +173,33 @@ def _way_to(endpoint: Endpoint, target: Target) -> Flow | Local | Nowhere | Grou
         return Group(str(place), target.port, target.form)
     if special is Special.FOREIGN:
         return Nowhere(target.text)
-    if special is Special.WILDCARD:  # "this host": Linux takes it for loopback
-        return Local("::1" if target.form == 6 else "127.0.0.1", target.port, target.form)
+    if special is Special.WILDCARD:
+        return Local(this_host(endpoint, target.form), target.port, target.form)
     if isinstance(place, str):
         return Local(place, target.port, target.form)
     return Flow(endpoint, place, endpoint.port, target.port, target.form)
+
+
+def this_host(endpoint: Endpoint, form: int) -> str:
+    """Return what Linux takes the wildcard for as a destination: the socket's own IPv4 address, or loopback."""
+    if form == 6:
+        return "::1"
+    local = endpoint.local
+    return local if isinstance(local, str) and speaks(local) and local != "::1" else "127.0.0.1"
 
 
 def transmit(
     sock: _socket.socket,
     endpoint: Endpoint,
     way: Way,
-    datagrams: list[bytes],
+    payload: bytes,
     flags: int,
-    mark: tuple[int, int] | None,
+    manner: ancillary.Manner,
 ) -> None:
-    """Hand `datagrams` on, after reporting what is pending.
+    """Hand `payload` on, after reporting what is pending.
 
-    Raises: OSError: the pending error, EPIPE after shutdown, EAGAIN or TimeoutError when the send budget is used up.
+    Raises: OSError: the pending error, EPIPE after shutdown, EINVAL (too many segments); EAGAIN or TimeoutError when
+        the send budget is used up.
     """
     inbox = endpoint.inbox
     if inbox.attention:
@@ -173,15 +209,16 @@ def transmit(
             raise failure(error)
     if endpoint.shut_write:
         raise failure(errno.EPIPE)
+    datagrams = ancillary.split(payload, manner.segment)
     host = endpoint.host
     if isinstance(way, Flow):
         if endpoint.pending >= endpoint.send_bound:
             _await_room(sock, endpoint, flags)
         way.accept(datagrams)
     elif isinstance(way, HandBack):
-        hand_back(way, datagrams, mark, 0 if flags & _MSG_DONTWAIT else sock.gettimeout())
+        hand_back(way, datagrams, manner.mark, 0 if flags & _MSG_DONTWAIT else sock.gettimeout())
     elif isinstance(way, Local):
-        host.ports.send_local(endpoint, way.place, way.port, way.form, datagrams, mark)
+        host.ports.send_local(endpoint, way.place, way.port, way.form, datagrams, manner.mark)
     elif isinstance(way, Group):
         if way.host == _EVERYBODY or endpoint.options.get(LOOP if way.form == 4 else LOOP6, 1):
             host.ports.send_group(endpoint, way.host, way.port, way.form, datagrams)

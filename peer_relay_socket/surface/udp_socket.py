@@ -216,13 +216,13 @@ class Socket(sending.SendingSocket):
         endpoint.check()
         if not 0 <= index(how) <= 2:
             raise failure(errno.EINVAL)
-        if endpoint.peer is None:
-            raise failure(errno.ENOTCONN)
         if how != _socket.SHUT_RD:
             endpoint.shut_write = True
             endpoint.plain = False
         if how != _socket.SHUT_WR:
             endpoint.inbox.shut_down()
+        if endpoint.peer is None:
+            raise failure(errno.ENOTCONN)  # yet it is shut down, as inet_shutdown has it
         return None
 
     # --- names -------------------------------------------------------------------------------------------------
@@ -237,11 +237,15 @@ class Socket(sending.SendingSocket):
             return super().bind(address)
         target = addresses.read(self, endpoint, "bind", address)
         endpoint.check()
+        strange = target.special is Special.FOREIGN or (target.special is None and target.place != OWN)
+        if strange and endpoint.family == _socket.AF_INET:  # IPv6 asks in the other order
+            raise failure(errno.EADDRNOTAVAIL)
         if endpoint.port or (target.mapped and endpoint.v6only):
             raise failure(errno.EINVAL)
-        if target.special is Special.FOREIGN or (target.special is None and target.place != OWN):
+        if strange:
             raise failure(errno.EADDRNOTAVAIL)
         endpoint.host.ports.bind(endpoint, target.place, target.port, mapped=target.mapped)
+        endpoint.forget_local()
         if target.special is not Special.LOOPBACK:
             endpoint.host.start()
         return None
@@ -274,13 +278,13 @@ class Socket(sending.SendingSocket):
         ports.autobind(endpoint)
         sending.check_route(endpoint, target)
         if target.special is Special.WILDCARD:
-            target.place = target.text = "::1" if target.form == 6 else "127.0.0.1"
-            if target.mapped:
-                target.text = "::ffff:127.0.0.1"
+            target.place = sending.this_host(endpoint, target.form)
+            target.text = str(ports.spell(endpoint, target.place, 0, mapped=target.form == 4)[0])
         source = source_for(target.place, target.form)
         way = endpoint.flows.get(target.address())
         endpoint.way = sending.way_to(endpoint, target) if way is None else way
         ports.connect(endpoint, target.address(), target.place, target.port, source, target.mapped)
+        endpoint.forget_local()
 
     def disconnect(self) -> None:
         """Undo `connect`, as connect(2) to AF_UNSPEC does, for which the standard library has no spelling."""
@@ -292,6 +296,7 @@ class Socket(sending.SendingSocket):
         endpoint.host.ports.disconnect(endpoint)
         if not endpoint.port:
             endpoint.flows.clear()
+        endpoint.forget_local()
 
     def getsockname(self) -> Any:
         """Return the local address: the wildcard until a peer was chosen, then the one that peer sees.
