@@ -127,6 +127,10 @@ MAX_CANDIDATES: Final = 256
 """Dialable peers remembered, linked or not; 256 x ~400 bytes."""
 CONTACTS_PER_ANSWER: Final = 8
 """Contacts in one FOUND or NEIGHBOURS: 8 x ~60 bytes, so a forged FIND is amplified at most 5 times."""
+MAX_JOINING: Final = 16
+JOINING_TIME: Final = 30.0
+"""Peers that we dial because they asked for it (JOIN), and seconds until one of them may be forgotten again. Without it
+whoever makes up identities fills the candidates with them and lets us dial for ever."""
 REDIAL_FIRST: Final = 0.2
 REDIAL_MAX: Final = 10.0
 """Seconds between attempts at a peer that does not answer: grows 1.7-fold, each wait drawn from its upper half."""
@@ -165,6 +169,9 @@ RESOLVE_TRIES: Final = 5
 at the first or second); then EHOSTUNREACH, after 3.1 s (ARP gives up after 3)."""
 MAX_PINNED: Final = 8_192
 """Addresses remembered with the id they stand for."""
+MIN_PREFIX_BITS: Final = 8
+"""Fewest leading bits of an id that anybody is asked for: those of an address in a /24, the smallest network there may
+be. Without it one search makes half the network answer, and believe that the asker is where the search came from."""
 MAX_RESOLVING: Final = 256
 """Addresses being resolved at once."""
 UNKNOWN_ADDRESS_TIME: Final = 1.0

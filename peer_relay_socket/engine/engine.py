@@ -23,10 +23,10 @@ from ..codec import packet as wire
 from ..codec.packet import Header, Kind, LinkOp, Record
 from ..errors import HandshakeError, WireError
 from ..identity import Identity
-from ..limits import PENDING_BYTES, PENDING_TIME
+from ..limits import JOINING_TIME, MAX_JOINING, PENDING_BYTES, PENDING_TIME
 from .core import Chance, Core, EngineConfig
 from .direct import Direct, Path
-from .effects import Effect, PeerUp, Settled, Unreachable, Writable
+from .effects import Deliver, Effect, Message, PeerUp, Settled, Unreachable, Writable
 from .links import Links, LinkState
 from .membership import Membership
 from .resolver import Resolver
@@ -74,6 +74,8 @@ class Engine:
         self._sessions.on_signal = self._direct.signal_heard
         self._unresolved: dict[Prefix, _Unresolved] = {}
         self._settled = False
+        self._joining: dict[PeerId, None] = {}
+        """Those whom we dial because they asked for it, at most MAX_JOINING."""
         self._told: dict[tuple[str, str], None] = {}
         """(bootstrap URL, reason) of failures already noted: as many as there are URLs and texts."""
         self.peer_id: PeerId = core.peer_id
@@ -386,11 +388,17 @@ class Engine:
     ) -> None:
         """Send a run of datagrams (at most about PACKET_TARGET bytes, or a single one of any size)."""
         self._core.now = now
+        if destination == self.peer_id:
+            self._core.effects.append(Deliver(self.peer_id, source_port, port, form, list(datagrams)))
+            return
         self._send_record(destination, wire.datagrams_record(form, source_port, port, datagrams))
 
     def send_message(self, destination: Destination, data: bytes, now: float) -> None:
         """Send JSON text."""
         self._core.now = now
+        if destination == self.peer_id:
+            self._core.effects.append(Message(self.peer_id, data))
+            return
         self._send_record(destination, wire.record(Record.MESSAGE, data))
 
     def refuse(self, source: PeerId, port: int, source_port: int, now: float) -> None:
@@ -402,6 +410,8 @@ class Engine:
     def connect(self, peer_id: PeerId, now: float) -> None:
         """Link to `peer_id` directly: dial it, or ask it to dial us."""
         self._core.now = now
+        if peer_id == self.peer_id:
+            return
         if peer_id in self._links.by_id:
             self._core.effects.append(PeerUp(peer_id))
         if not self._membership.want(peer_id) and self._core.config.serves:
@@ -413,7 +423,22 @@ class Engine:
         self._membership.refuse(peer_id)
 
     def _join_heard(self, peer_id: PeerId) -> None:
-        self._membership.want(peer_id)
+        """Somebody asks us to dial it, whom the program may not even know: a few at a time, and not for ever."""
+        if peer_id in self._joining or peer_id in self._links.by_id:
+            return
+        if len(self._joining) >= MAX_JOINING:
+            self._core.counters["refused: too many ask to be dialled"] += 1
+            return
+        self._joining[peer_id] = None
+        self._membership.seek(peer_id)
+        self._core.timers.at(self._core.now + JOINING_TIME, self._join_over, peer_id)
+
+    def _join_over(self, peer_id: PeerId) -> None:
+        if peer_id in self._links.by_id:  # it came to be: look again later
+            self._core.timers.at(self._core.now + JOINING_TIME, self._join_over, peer_id)
+        else:
+            del self._joining[peer_id]
+            self._membership.unseek(peer_id)
 
     def _whole(self, destination: Destination) -> PeerId | None:
         if isinstance(destination, Prefix):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from ..address import ID_BITS, PeerId, Prefix
 from ..codec import packet as wire
 from ..codec.packet import Header, Kind
-from ..limits import MAX_PINNED, MAX_RESOLVING, RESOLVE_RETRY, RESOLVE_TRIES, UNKNOWN_ADDRESS_TIME
+from ..limits import MAX_PINNED, MAX_RESOLVING, MIN_PREFIX_BITS, RESOLVE_RETRY, RESOLVE_TRIES, UNKNOWN_ADDRESS_TIME
 from .timers import Timer
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Resolver:
         """
         core = self._core
         token, bits, _ = wire.split(bundle[header.body : header.end], 4, 1)
-        if not 0 < bits[0] <= ID_BITS:
+        if not MIN_PREFIX_BITS <= bits[0] <= ID_BITS:
             return
         prefix = Prefix(bits[0], header.to)
         mine = self.matches(prefix, header.sender)

@@ -35,6 +35,7 @@ from ..limits import (
     MAX_FLOODS,
     MAX_LEARNED_ROUTES,
     MAX_ROUTE_CACHE,
+    MIN_PREFIX_BITS,
 )
 from .nearness import by_distance
 from .timers import TokenBucket
@@ -247,7 +248,7 @@ class Router:
         """Answer a DISCOVER, or pass it on."""
         core = self._core
         token, bits, _ = wire.split(bundle[header.body : header.end], 4, 1)
-        if bits[0] > ID_BITS or not self._note_flood((header.sender, token), arrived):
+        if not MIN_PREFIX_BITS <= bits[0] <= ID_BITS or not self._note_flood((header.sender, token), arrived):
             return
         self.learn(header.sender, arrived)
         if header.sender != core.peer_id and Prefix(bits[0], header.to).matches(core.peer_id):

@@ -1,0 +1,162 @@
+"""Forwarding on a bench: which way, how far, and who is told that there is none."""
+
+from __future__ import annotations
+
+import pytest
+
+from peer_relay_socket.codec import packet as wire
+from peer_relay_socket.codec.packet import HEADER_BYTES, Kind, Record
+from peer_relay_socket.engine.effects import Deliver, Message
+from peer_relay_socket.limits import (
+    CONTROL_RATE,
+    FLOOD_FANOUT,
+    FLOOD_RATE,
+    MAX_FLOODS,
+    MAX_JOINING,
+    MAX_LEARNED_ROUTES,
+    MAX_ROUTE_CACHE,
+)
+from tests.sim.bench import Bench, Cable, Node, kind_of
+
+
+def star(bench: Bench, leaves: int = 2, *, relays: int = 0) -> tuple[Node, list[Node], list[Cable]]:
+    """Return a relay with leaves and other relays around it."""
+    hub = bench.node("hub", serves=True)
+    around = [bench.node(f"leaf{n}") for n in range(leaves)]
+    around += [bench.node(f"relay{n}", serves=True) for n in range(relays)]
+    cables = [bench.join(node, hub) for node in around]
+    bench.flow()
+    bench.seen.clear()
+    return hub, around, cables
+
+
+def test_a_relay_changes_hop_limit_and_nothing_else() -> None:
+    bench = Bench()
+    hub, (a, b), (cable, _) = star(bench)
+    body = bytes(range(200))
+    for kind in (Kind.SEALED, Kind.HANDSHAKE, Kind.NO_SESSION, 0x77):
+        packet = wire.packet(kind, b.peer_id, a.peer_id, body, hop_limit=9)  # type: ignore[arg-type]
+        bench.seen.clear()
+        bench.inject(cable, hub, packet)
+        (out,) = [data for node, far, data in bench.seen if node is hub and far is b]
+        assert out == packet[:1] + b"\x08" + packet[2:]
+
+
+def test_several_packets_of_a_bundle_go_their_ways_together() -> None:
+    bench = Bench()
+    hub, (a, b, c), (cable, *_) = star(bench, 3)
+    to = [b, c, b, b, c]
+    bundle = b"".join(wire.packet(Kind.SEALED, node.peer_id, a.peer_id, b"%d" % n) for n, node in enumerate(to))
+    hub.engine.receive(cable.number(hub), bundle, bench.now)
+    bundles = hub.engine.take_bundles()
+    assert sorted(len(chunks) for _, chunks in bundles) == [4, 6]
+
+
+@pytest.mark.parametrize("hops", [0, 1])
+def test_a_packet_at_the_end_of_its_hops_goes_no_further(hops: int) -> None:
+    bench = Bench()
+    hub, (a, b), (cable, _) = star(bench)
+    bench.inject(cable, hub, wire.packet(Kind.SEALED, b.peer_id, a.peer_id, b"", hop_limit=hops))
+    assert bench.sent(Kind.SEALED, hub) == []
+    assert hub.engine.counters["dropped: hop limit"] == 1
+
+
+def test_a_leaf_relays_nothing() -> None:
+    bench = Bench()
+    hub, (a, b), (cable, _) = star(bench)
+    bench.inject(cable, a, wire.packet(Kind.SEALED, b.peer_id, hub.peer_id, b""))
+    assert bench.seen == []
+    assert a.engine.counters["dropped: not a relay"] == 1
+
+
+def test_no_way_is_told_to_the_sender_at_a_bounded_rate() -> None:
+    bench = Bench()
+    hub, (a, _), (cable, _) = star(bench)
+    nobody = bytes(20)
+    bundle = b"".join(wire.packet(Kind.SEALED, nobody, a.peer_id, b"") for _ in range(1000))
+    hub.engine.receive(cable.number(hub), bundle, bench.now)
+    bench.flow()
+    notices = bench.sent(Kind.NO_ROUTE, hub)
+    assert {data[HEADER_BYTES:] for data in notices} == {nobody}
+    assert len(notices) <= CONTROL_RATE
+    bench.seen.clear()
+    bench.inject(cable, hub, wire.packet(Kind.NO_ROUTE, nobody, a.peer_id, nobody))  # no notice about a notice
+    assert bench.sent(Kind.NO_ROUTE, hub) == []
+
+
+def test_tables_stay_small_whatever_passes() -> None:
+    bench = Bench()
+    hub, (_, other), (_, cable) = star(bench, 1, relays=1)
+    for n in range(MAX_LEARNED_ROUTES + 3000):
+        made_up = n.to_bytes(20)
+        packet = wire.packet(Kind.NO_SESSION, (n + 1 << 100).to_bytes(20), made_up, b"abcd")
+        hub.engine.receive(cable.number(hub), packet, bench.now)
+        hub.engine.receive(cable.number(hub), wire.packet(Kind.DISCOVER, made_up, made_up, b"abcd\xa0"), bench.now)
+        hub.engine.take_bundles()
+        bench.now += 0.02
+    router = hub.engine._router
+    assert len(router._learned) <= MAX_LEARNED_ROUTES
+    assert len(router._discovered) <= MAX_LEARNED_ROUTES
+    assert len(router._floods) <= MAX_FLOODS
+    assert all(len(cache) <= MAX_ROUTE_CACHE for cache in router._cache)
+    assert other.engine is not hub.engine
+
+
+def test_a_flood_is_passed_on_once_to_few_and_at_a_bounded_rate() -> None:
+    bench = Bench()
+    hub, (a, *_), (cable, *_) = star(bench, 1, relays=FLOOD_FANOUT + 4)
+    search = wire.packet(Kind.DISCOVER, bytes(20), a.peer_id, b"abcd\xa0", hop_limit=4)
+    bench.inject(cable, hub, search, search)
+    assert len(bench.sent(Kind.DISCOVER, hub)) == FLOOD_FANOUT
+    bench.seen.clear()
+    for n in range(200):
+        bench.inject(cable, hub, wire.packet(Kind.DISCOVER, bytes(20), a.peer_id, n.to_bytes(4) + b"\xa0"))
+    assert len(bench.sent(Kind.DISCOVER, hub)) <= FLOOD_FANOUT * FLOOD_RATE
+
+
+@pytest.mark.parametrize("bits", [0, 1, 7, 161, 255])
+def test_a_search_for_nobody_in_particular_is_ignored(bits: int) -> None:
+    bench = Bench()
+    hub, (a, *_), (cable, *_) = star(bench, 1, relays=2)
+    for kind in (Kind.DISCOVER, Kind.RESOLVE):
+        bench.inject(cable, hub, wire.packet(kind, hub.peer_id, a.peer_id, b"abcd" + bytes((bits,))))
+    assert bench.seen == []
+
+
+def test_an_answer_to_no_search_of_ours_makes_no_route() -> None:
+    bench = Bench()
+    hub, (a, b), (cable, _) = star(bench)
+    bench.inject(cable, hub, wire.packet(Kind.DISCOVERED, hub.peer_id, a.peer_id, b"abcd"))
+    assert hub.engine.counters["dropped: unasked answer"] == 1
+    assert not hub.engine._router._discovered
+    assert b.take(Deliver) == []
+
+
+# --- to oneself, and on request ----------------------------------------------------------------------------------
+
+
+def test_what_a_peer_sends_to_itself_stays_at_home() -> None:
+    bench = Bench()
+    low, _ = bench.pair()
+    low.send(low, b"me", b"again")
+    low.engine.send_message(low.peer_id, b"{}", bench.now)
+    low.engine.connect(low.peer_id, bench.now)
+    bench.flow()
+    assert low.take(Deliver) == [Deliver(low.peer_id, 9, 5, 4, [b"me", b"again"])]
+    assert low.take(Message) == [Message(low.peer_id, b"{}")]
+    assert [data for _, _, data in bench.seen if kind_of(data) in (Kind.HANDSHAKE, Kind.FIND, Kind.SEALED)] == []
+
+
+def test_strangers_who_ask_to_be_dialled_are_a_few_and_forgotten() -> None:
+    bench = Bench()
+    hub, (victim, *strangers), _ = star(bench, 3 * MAX_JOINING)
+    before = len(victim.engine._membership._candidates)
+    for stranger in strangers:
+        stranger.engine._sessions.send(victim.peer_id, wire.record(Record.JOIN))
+        bench.flow()
+    assert len(victim.engine._membership._candidates) <= before + MAX_JOINING
+    assert victim.engine.counters["refused: too many ask to be dialled"] == len(strangers) - MAX_JOINING
+    bench.advance(60.0)
+    assert len(victim.engine._membership._candidates) <= before + 1
+    assert not victim.engine._joining
+    assert hub.peer_id in victim.engine.neighbours

@@ -1,0 +1,92 @@
+"""Timers and token buckets."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peer_relay_socket.engine.timers import Timers, TokenBucket
+
+
+def test_timers_run_in_order_of_time_then_of_setting() -> None:
+    timers, ran = Timers(), []
+    for when, name in ((2.0, "c"), (1.0, "a"), (1.0, "b"), (3.0, "d")):
+        timers.at(when, ran.append, name)
+    assert timers.next() == 1.0
+    timers.run(2.0)
+    assert ran == ["a", "b", "c"]
+    assert timers.next() == 3.0
+
+
+def test_cancelled_timer_never_runs_not_even_by_one_that_runs_with_it() -> None:
+    timers, ran = Timers(), []
+    timers.at(1.0, lambda: other.cancel())
+    other = timers.at(1.0, ran.append, "other")
+    third = timers.at(0.5, ran.append, "third")
+    third.cancel()
+    third.cancel()
+    assert timers.next() == 1.0
+    assert other.pending
+    timers.run(5.0)
+    assert ran == []
+    assert timers.next() is None
+    assert not other.pending
+
+
+def test_timer_set_for_now_by_a_timer_waits_for_the_next_run() -> None:
+    timers, ran = Timers(), []
+
+    def again() -> None:
+        ran.append(1)
+        timers.at(1.0, again)
+
+    timers.at(1.0, again)
+    timers.run(1.0)
+    assert ran == [1]
+    assert timers.next() == 1.0
+
+
+def test_timers_cancelled_long_before_their_time_do_not_pile_up() -> None:
+    timers = Timers()
+    for _ in range(50_000):
+        timers.at(1e9, print).cancel()
+    assert len(timers._heap) <= 4096
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.booleans()), max_size=50), st.floats(0, 100))
+def test_timers_agree_with_a_sorted_list(plan: list[tuple[float, bool]], now: float) -> None:
+    timers, ran = Timers(), []
+    for number, (when, cancelled) in enumerate(plan):
+        timer = timers.at(when, ran.append, number)
+        if cancelled:
+            timer.cancel()
+    timers.run(now)
+    kept = [(when, number) for number, (when, cancelled) in enumerate(plan) if not cancelled]
+    assert ran == [number for when, number in sorted(kept) if when <= now]
+    assert timers.next() == min((when for when, _ in kept if when > now), default=None)
+
+
+def test_bucket_gives_a_seconds_worth_and_then_its_rate() -> None:
+    bucket = TokenBucket(10.0, 0.0)
+    assert sum(bucket.take(0.0) for _ in range(50)) == 10
+    assert sum(bucket.take(0.5) for _ in range(50)) == 5
+    assert sum(bucket.take(100.0) for _ in range(50)) == 10
+
+
+def test_bucket_counts_what_an_event_costs() -> None:
+    bucket = TokenBucket(10.0, 0.0)
+    assert bucket.take(0.0, 8.0)
+    assert not bucket.take(0.0, 3.0)
+    assert bucket.take(0.0, 2.0)
+    assert bucket.take(0.3, 3.0)
+
+
+@given(st.lists(st.floats(0, 0.5), min_size=1, max_size=200))
+def test_bucket_never_gives_more_than_its_rate_and_one_burst(pauses: list[float]) -> None:
+    bucket, now, taken = TokenBucket(20.0, 0.0), 0.0, 0
+    for pause in pauses:
+        now += pause
+        taken += sum(bucket.take(now) for _ in range(30))
+    assert taken <= 20.0 + 20.0 * now + 1e-6
+    assert taken == pytest.approx(taken)
