@@ -321,7 +321,10 @@ RTC_UNIT_SMALL: Final = 1150
 RTC_ICE_TIME: Final = 10.0
 """Seconds from both descriptions to an open link; aiortc alone says "failed" after 64 s, or never."""
 RTC_GATHER_TIME: Final = 8.0
-"""Seconds for making a description; aioice waits 5 s for a STUN or TURN server that does not answer."""
+"""Seconds for making a description; aioice waits 5 s for a TURN server that does not answer."""
+RTC_STUN_TIME: Final = 2.0
+"""Seconds that a STUN server has to answer: three requests, at 0, 0.5 and 1.5 s. aioice alone waits 5 s, and where UDP
+is blocked both ends would do so, one after the other."""
 RTC_PROBE: Final = 0.15
 """Seconds between probes of a new link: frames of either size, until one is answered."""
 RTC_PROBES_LARGE: Final = 6

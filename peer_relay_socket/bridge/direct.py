@@ -115,10 +115,10 @@ class DirectLinks:
         """End every connection that is left, within `limit` seconds."""
         self._all_ended = asyncio.Event()
         self.forget()
+        if self._forgotten:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_ended.wait(), limit)
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=limit)
-        if self._forgotten:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._all_ended.wait(), limit)

@@ -145,6 +145,9 @@ class RtcLink:
         self._deadline: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._closer: asyncio.Task[None] | None = None
+        self._settled = asyncio.Event()
+        """Clear while a description is being made: to close the connection then leaves requests of aioice behind."""
+        self._settled.set()
         self._opened = False
         self._closing = False
         self._queue: deque[bytes] = deque()
@@ -187,12 +190,20 @@ class RtcLink:
             raise self._unusable(error) from None
 
     async def _describe(self, offer: str | None) -> str:
+        self._settled.clear()
+        try:
+            return await self._make_description(offer)
+        finally:
+            self._settled.set()
+
+    async def _make_description(self, offer: str | None) -> str:
         try:
             remote = None if offer is None else safe_description(offer)
             factory = self._factory or await aiortc_factory()
             if self._closing:
                 raise LinkError("the connection is closed")
             pc = self._prepare(factory)
+            patience = self._loop.call_later(limits.RTC_STUN_TIME, _stop_asking, pc)
             async with asyncio.timeout(limits.RTC_GATHER_TIME):
                 if remote is None:
                     await pc.setLocalDescription(await pc.createOffer())
@@ -200,6 +211,7 @@ class RtcLink:
                     await pc.setRemoteDescription(Description(remote, "offer"))
                     await pc.setLocalDescription(await pc.createAnswer())
             sdp = str(pc.localDescription.sdp)
+            patience.cancel()
             if not has_candidates(sdp):
                 raise LinkError("this machine has no address that another could reach")
         except Exception as error:
@@ -494,6 +506,9 @@ class RtcLink:
         self._queue.clear()
         self._queued = 0
         if pc is not None:
+            _stop_asking(pc)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._settled.wait(), limits.RTC_CLOSE_TIME)
             with contextlib.suppress(Exception):  # nothing is left that could be done about it
                 async with asyncio.timeout(limits.LINK_CLOSE_TIMEOUT):
                     await pc.close()
@@ -540,6 +555,18 @@ class _Beside:
             self._heard(data)
         else:
             await self._sctp_data(data)
+
+
+def _stop_asking(pc: Any) -> None:
+    """Take it that STUN servers which have not answered will not. Does nothing where the members are not aioice's."""
+    with contextlib.suppress(AttributeError, ImportError):
+        from aioice.stun import TransactionTimeout
+
+        for protocol in pc.sctp.transport.transport._connection._protocols:
+            for transaction in list(protocol.transactions.values()):
+                future = transaction._Transaction__future
+                if not future.done():
+                    future.set_exception(TransactionTimeout())
 
 
 def _remote_address(pc: Any) -> tuple[str, int]:

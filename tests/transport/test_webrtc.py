@@ -149,6 +149,61 @@ def test_an_answerer_that_is_never_reached_gives_up(monkeypatch: pytest.MonkeyPa
     run(scenario())
 
 
+class SilentServer(asyncio.DatagramProtocol):
+    """Takes requests and never answers."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        self.asked.set()
+
+
+@contextlib.asynccontextmanager
+async def silent_server() -> AsyncIterator[tuple[SilentServer, IceServer]]:
+    loop = asyncio.get_running_loop()
+    transport, server = await loop.create_datagram_endpoint(SilentServer, local_addr=("0.0.0.0", 0))
+    address = next(a for adapter in ifaddr.get_adapters() for a in adapter.ips if a.is_IPv4 and a.ip != "127.0.0.1")
+    try:
+        yield server, IceServer(f"stun:{address.ip}:{transport.get_extra_info('sockname')[1]}")
+    finally:
+        transport.close()
+
+
+@needs_address
+def test_a_stun_server_that_does_not_answer_holds_up_for_its_time_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RTC_STUN_TIME", 0.1)
+
+    async def scenario() -> None:
+        async with silent_server() as (server, ice):
+            ends = Ends(None, [ice])
+            start = asyncio.get_running_loop().time()
+            await ends.opened()
+            assert server.asked.is_set()
+            assert asyncio.get_running_loop().time() - start < 4
+            ends.outer.abort()
+            ends.inner.abort()
+            await ends.over()
+
+    run(scenario())
+
+
+@needs_address
+def test_a_link_that_is_dropped_while_stun_is_asked_leaves_nothing_behind() -> None:
+    async def scenario() -> None:
+        async with silent_server() as (server, ice):
+            ends = Ends(None, [ice])
+            making = asyncio.ensure_future(ends.outer.offer())
+            await server.asked.wait()
+            ends.outer.abort()
+            ends.inner.abort()
+            await ends.over()
+            await asyncio.wait([making])
+            await asyncio.sleep(0.6)  # when aioice would ask again
+
+    run(scenario())
+
+
 def test_importing_the_transport_does_not_import_aiortc() -> None:
     root = Path(__file__).parents[2]
     code = "import sys, peer_relay_socket.transport.webrtc; sys.exit('aiortc' in sys.modules or 'av' in sys.modules)"
