@@ -154,7 +154,11 @@ class Endpoint:
         """Count `sock` as a holder until `release`, or until it is garbage. Returns: what `release` takes."""
         holder = weakref.ref(sock, self._lost)
         self._holders.add(holder)
+        self.inbox.readiness.holder = self._holder
         return holder
+
+    def _holder(self) -> _socket.socket | None:
+        return next((sock for sock in (holder() for holder in tuple(self._holders)) if sock is not None), None)
 
     def release(self, holder: weakref.ref[_socket.socket], *, escaped: bool = False) -> None:
         """Forget one holder, whose fd is closed, or lives on without a socket object (`escaped`). Whoever waits looks

@@ -12,6 +12,7 @@ from __future__ import annotations
 import _socket
 import contextlib
 import os
+from collections.abc import Callable
 from typing import Final
 
 _BELL: Final = b"!"
@@ -36,16 +37,22 @@ def pair() -> tuple[int, int]:
     return ours.detach(), hidden.detach()
 
 
+def _nobody() -> None:
+    return None
+
+
 class Readiness:
     """The hidden end of one pair."""
 
-    __slots__ = ("_hidden", "plugged", "rung")
+    __slots__ = ("_hidden", "holder", "plugged", "rung")
 
     def __init__(self, hidden: int) -> None:
         self._hidden = hidden
         self.rung = 0
         """How many bells lie in the pair."""
         self.plugged = False
+        self.holder: Callable[[], _socket.socket | None] = _nobody
+        """Finds a socket object that holds the fd, to make room for one more bell."""
 
     def ring(self) -> bool:
         """Make the fd readable, with a new edge for epoll.
@@ -53,7 +60,13 @@ class Readiness:
         Returns: False when no process holds the fd any more.
         """
         if self.rung >= _MOST_BELLS:
-            return True
+            sock = self.holder()
+            if sock is None:
+                return True
+            self._answer(sock)
+        return self._strike()
+
+    def _strike(self) -> bool:
         try:
             os.write(self._hidden, _BELL)
         except BlockingIOError:
@@ -63,14 +76,17 @@ class Readiness:
         self.rung += 1
         return True
 
+    def _answer(self, sock: _socket.socket) -> None:
+        self.rung -= 1
+        try:
+            _socket.socket.recv(sock, 1, _socket.MSG_DONTWAIT)
+        except OSError:  # a forked child answered the bell; nothing is left in the pair
+            self.rung = 0
+
     def silence(self, sock: _socket.socket) -> None:
         """Make the fd, which `sock` holds, unreadable."""
         while self.rung:
-            self.rung -= 1
-            try:
-                _socket.socket.recv(sock, 1, _socket.MSG_DONTWAIT)
-            except OSError:  # a forked child answered the bell; nothing is left in the pair
-                self.rung = 0
+            self._answer(sock)
 
     def plug(self, sock: _socket.socket) -> None:
         """Make the fd, which `sock` holds, unwritable."""
@@ -90,10 +106,11 @@ class Readiness:
 
     def held(self) -> bool:
         """Return whether some process still holds the fd. Rings if so."""
-        return self.ring()
+        return self._strike()
 
     def close(self) -> None:
         """Give the hidden end back."""
         with contextlib.suppress(OSError):
             os.close(self._hidden)
         self._hidden = -1
+        self.holder = _nobody
