@@ -243,6 +243,16 @@ HAND_BACK_BURST: Final = 64
 HAND_BACK_POLL: Final = 0.005
 """Seconds between looks whether a socket's send budget takes more of what children send through it."""
 
+RIVAL_COUNT: Final = 3
+"""Times in a row that a relay gives up our link for a newer one with our key, before that is another process's. Fewer
+happen by themselves: two dials that cross, a relay that had not noticed that the old link was dead."""
+RIVAL_WAIT: Final = 60.0
+RIVAL_MEMORY: Final = 180.0
+"""Seconds that we stay away from such a relay at most, and after which without another time it is forgotten. Without it
+two processes with one key throw each other off five times a second."""
+RIVAL_URLS: Final = 64
+"""Relays of which this is remembered; the first of them is forgotten."""
+
 # --- links -----------------------------------------------------------------------------------------------------
 LINK_HIGH_WATER: Final = 1024 * 1024
 """Bytes waiting for one neighbour at which its link says `full`: 17 packets of PACKET_TARGET. Without it a slow

@@ -27,6 +27,7 @@ from ..engine.authentication import network_psk
 from ..engine.core import EngineConfig
 from ..engine.direct import Path
 from ..engine.effects import (
+    SUPERSEDED,
     Abandon,
     Accept,
     CloseLink,
@@ -49,6 +50,7 @@ from ..limits import DIAL_TIME, DRAIN_BURST, HOPELESS_TIME, PACKET_TARGET, READE
 from ..transport.link import Link
 from ..transport.websocket import Listener, dial, listen
 from .direct import DirectLinks
+from .rivals import Rivals
 
 if TYPE_CHECKING:
     from .host import Host
@@ -80,6 +82,7 @@ class Driver:
         self._unanswered: set[str] = set()
         """URLs whose failure was already logged."""
         self._direct = DirectLinks(self, host.config)
+        self._rivals = Rivals()
         self._closed = False
         self._all_closed: asyncio.Event | None = None
         self._engine: Engine | None = None
@@ -349,6 +352,9 @@ class Driver:
         if self._all_closed is not None and not self._links:
             self._all_closed.set()
         log.debug("= link %d closed: %s", number, reason)
+        if link.url is not None and SUPERSEDED in reason and self._rivals.superseded(link.url, self._loop.time()):
+            own = self._host.peer_id.hex()[:8]
+            log.warning("! %s: another process uses our key (peer %s); each needs one of its own", link.url, own)
         if self._engine is not None and not self._closed:
             self._engine.link_closed(number, self._loop.time())
             self._pump()
@@ -483,6 +489,7 @@ class Driver:
             return scope is not None and scope >= effect.scope
 
         try:
+            await asyncio.sleep(self._rivals.wait(url, self._loop.time()))
             await dial(self, url, timeout=DIAL_TIME, allow=allow)
         except OSError as error:
             if self._closed:

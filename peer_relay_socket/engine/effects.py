@@ -9,9 +9,12 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from ..address import Destination, PeerId
+
+SUPERSEDED: Final = "superseded"
+"""Why a link is closed when a newer one to the same peer has come up; the other end sees it in the close frame."""
 
 
 class Scope(IntEnum):

@@ -34,7 +34,7 @@ from ..limits import (
     MAX_LINKS_PER_HOST,
 )
 from .authentication import LINK_PROLOGUE, Handshake
-from .effects import CloseLink, PeerDown, PeerUp, Scope, Throttle
+from .effects import SUPERSEDED, CloseLink, PeerDown, PeerUp, Scope, Throttle
 from .seal import OpeningKey, SealingKey
 from .timers import TokenBucket
 
@@ -326,7 +326,7 @@ class Links:
         if other is None:
             core.effects.append(PeerUp(link.peer_id))
         else:
-            self.drop(other, "superseded")
+            self.drop(other, SUPERSEDED)
         self._events.link_up(link)
 
     def _keep_alive(self, link: LinkState) -> None:
