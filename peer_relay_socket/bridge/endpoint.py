@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ..address import Destination
 from ..errors import PeerClosedError
-from ..limits import FLOWS_PER_SOCKET, RECEIVE_BUFFER, SOCKET_BUFFER
+from ..limits import EXIT_TIME, FLOWS_PER_SOCKET, RECEIVE_BUFFER, SOCKET_BUFFER
 from .mailbox import Address, Flow, Inbox, Waiters, cost
 from .readiness import Readiness, pair
 
@@ -168,6 +168,7 @@ class Endpoint:
             self.inbox.readers.wake_all()
             self.writers.wake_all()
         if not self._holders and not escaped:
+            self.host.collect(EXIT_TIME)
             self.close_if_abandoned()
 
     def _lost(self, holder: weakref.ref[_socket.socket]) -> None:
@@ -185,7 +186,6 @@ class Endpoint:
 
     def close(self) -> None:
         """Free the port and wake whoever waits. What was accepted for sending is still sent. Twice is harmless."""
-        self.host.collect()
         with self.inbox.lock:
             if self.inbox.closed:
                 return

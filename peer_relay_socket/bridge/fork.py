@@ -17,14 +17,17 @@ import os
 import select
 import time
 from functools import partial
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ..address import Prefix
 from ..errors import PeerClosedError
 from ..limits import HAND_BACK_BURST, HAND_BACK_MESSAGE, HAND_BACK_POLL, HAND_BACK_TIME
 from .endpoint import Endpoint, HandBack, Local, Nowhere, endpoint_by_serial, open_endpoints
-from .mailbox import Flow, guard
-from .runtime import Runtime
+from .mailbox import Flow
+from .runtime import Event, Runtime, event, on_relay_thread
+
+if TYPE_CHECKING:
+    from .host import Host
 
 Place: TypeAlias = "str | bytes | tuple[int, bytes]"
 Message: TypeAlias = "tuple[int, int, Place, int, int, tuple[int, int] | None, list[bytes]]"
@@ -42,7 +45,7 @@ class Channel:
     """From forked children to the process that forked them: whole messages, in each child's order, bounded by the
     kernel's buffer. Marshalled, not parsed: whoever holds an end of it is this process's own copy."""
 
-    __slots__ = ("_attended", "_guard", "_held", "_ours", "_theirs")
+    __slots__ = ("_collecting", "_held", "_ours", "_runtime", "_theirs")
 
     def __init__(self) -> None:
         """Raises: OSError: EMFILE or ENFILE."""
@@ -50,9 +53,10 @@ class Channel:
         ours.setblocking(False)
         theirs.setblocking(False)
         self._ours, self._theirs = ours.detach(), theirs.detach()
-        self._attended = False
-        self._guard = guard()
+        self._runtime: Runtime | None = None
         self._held: Message | None = None
+        """What came first for a host that has yet to start."""
+        self._collecting: list[Event] = []
 
     # --- the child's end -----------------------------------------------------------------------------------------
 
@@ -97,60 +101,78 @@ class Channel:
 
     def attend(self) -> None:
         """Have the relay thread take what children hand back."""
-        if not self._attended:
+        if self._runtime is None:
             with contextlib.suppress(RuntimeError):  # the interpreter is ending: nobody is left to take it
-                runtime = Runtime.current()
-                runtime.call(runtime.loop.add_reader, self._ours, self._readable, runtime)
-                runtime.at_exit(lambda _: self.collect(), first=True)
-                self._attended = True
+                runtime = self._runtime = Runtime.current()
+                runtime.at_exit(self.collect, first=True)
+                runtime.call(runtime.loop.add_reader, self._ours, self._read)
 
-    def _readable(self, runtime: Runtime) -> None:
+    def collect(self, limit: float) -> None:
+        """Wait until what children have handed back so far is on its way, at most `limit` seconds. Any thread."""
+        if self._runtime is None or on_relay_thread():
+            return
+        done = event()
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._runtime.call(self._collect, done)
+            done.wait(limit)
+
+    # Everything below is for the loop's thread alone, so that no two take turns and change the order.
+
+    def _collect(self, done: Event) -> None:
+        self._collecting.append(done)
+        if self._held is None:
+            self._read()
+
+    def _read(self) -> None:
+        if self._runtime is None or self._held is not None:
+            return
         for _ in range(HAND_BACK_BURST):
-            message = self._next()
-            if message is None:
+            try:
+                message: Message = marshal.loads(os.read(self._ours, HAND_BACK_MESSAGE))
+            except BlockingIOError:
+                for done in self._collecting:
+                    done.set()
+                self._collecting.clear()
                 return
             endpoint = endpoint_by_serial(message[0])
             if endpoint is None:
                 continue
             if message[1] == _FLOW and not endpoint.host.started:
                 self._held = message
-                runtime.loop.remove_reader(self._ours)
-                runtime.announce(partial(self._start, runtime))
+                self._runtime.loop.remove_reader(self._ours)
+                self._runtime.announce(partial(self._start, endpoint.host))  # where it may be waited for
                 return
             _send_on(endpoint, message)
-            if endpoint.overfull():  # what the child sends next waits in the channel, and then the child
-                runtime.loop.remove_reader(self._ours)
-                self._wait(runtime, endpoint)
+            if endpoint.overfull() and not self._collecting:
+                self._runtime.loop.remove_reader(self._ours)
+                self._wait(endpoint)
                 return
+        if self._collecting:
+            self._runtime.loop.call_soon(self._read)
 
-    def _wait(self, runtime: Runtime, endpoint: Endpoint) -> None:
-        if endpoint.overfull():
-            runtime.loop.call_later(HAND_BACK_POLL, self._wait, runtime, endpoint)
+    def _wait(self, endpoint: Endpoint) -> None:
+        """Leave what comes next in the channel, and then in the child, while the endpoint's budget is used up."""
+        assert self._runtime is not None
+        if endpoint.overfull() and not self._collecting:
+            self._runtime.loop.call_later(HAND_BACK_POLL, self._wait, endpoint)
         else:
-            runtime.loop.add_reader(self._ours, self._readable, runtime)
+            self._runtime.loop.add_reader(self._ours, self._read)
 
-    def _start(self, runtime: Runtime) -> None:
-        """Start the network, on a thread where that may be waited for."""
-        self.collect()
+    def _start(self, host: Host) -> None:
+        assert self._runtime is not None
+        with contextlib.suppress(OSError):
+            host.start()
         with contextlib.suppress(RuntimeError):
-            runtime.call(runtime.loop.add_reader, self._ours, self._readable, runtime)
+            self._runtime.call(self._started)
 
-    def _next(self) -> Message | None:
-        held, self._held = self._held, None
-        if held is not None:
-            return held
-        try:
-            return marshal.loads(os.read(self._ours, HAND_BACK_MESSAGE))  # type: ignore[no-any-return]  # by law
-        except BlockingIOError:
-            return None
-
-    def collect(self) -> None:
-        """Take what children have handed back so far. Any thread but the relay's: may wait for the network to start."""
-        with self._guard:  # so that what another thread has taken is on its way, too
-            while (message := self._next()) is not None:
-                endpoint = endpoint_by_serial(message[0])
-                if endpoint is not None:
-                    _send_on(endpoint, message)
+    def _started(self) -> None:
+        assert self._runtime is not None
+        message, self._held = self._held, None
+        endpoint = None if message is None else endpoint_by_serial(message[0])
+        if message is not None and endpoint is not None:
+            _send_on(endpoint, message)
+        self._runtime.loop.add_reader(self._ours, self._read)
+        self._read()
 
 
 def hand_back(way: HandBack, datagrams: list[bytes], mark: tuple[int, int] | None, timeout: float | None) -> None:
@@ -178,7 +200,7 @@ def hand_back(way: HandBack, datagrams: list[bytes], mark: tuple[int, int] | Non
 
 
 def _send_on(endpoint: Endpoint, message: Message) -> None:
-    """Send what a child handed back. Any thread; waits for the network to start, if it has to."""
+    """Send what a child handed back."""
     _, kind, place, port, form, mark, datagrams = message
     host = endpoint.host
     try:
@@ -188,10 +210,11 @@ def _send_on(endpoint: Endpoint, message: Message) -> None:
         elif kind == _GROUP:
             host.ports.send_group(endpoint, str(place), port, form, datagrams)
             host.drop_foreign(str(place), len(datagrams))
-        else:
-            host.start()
+        elif host.started:
             _flow(endpoint, place, port, form).accept(datagrams)
-    except OSError:
+        else:
+            host.count("dropped: a forked child's, the network could not start")
+    except OSError:  # no free port
         host.count("dropped: a forked child's")
 
 
@@ -206,10 +229,10 @@ def _flow(endpoint: Endpoint, place: Place, port: int, form: int) -> Flow:
     return flow
 
 
-def collect() -> None:
-    """Take what this process's forked children have handed back so far. Any thread but the relay's."""
+def collect(limit: float) -> None:
+    """Wait until what this process's forked children have handed back so far is on its way, at most `limit` seconds."""
     if _channel is not None:
-        _channel.collect()
+        _channel.collect(limit)
 
 
 def _before() -> None:

@@ -155,7 +155,7 @@ class Host:
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was sent is with the kernel, at most `timeout` seconds. Returns: whether it is."""
-        self.collect()
+        self.collect(timeout)
         driver, runtime = self._driver, self._runtime
         if driver is None or runtime is None or self.closed or self._pid != os.getpid():
             return self.outbox.idle()
@@ -164,12 +164,13 @@ class Host:
         except TimeoutError:
             return False
 
-    def collect(self) -> None:
-        """Take what forked children have handed back. Any thread but the relay's."""
-        fork.collect()
+    def collect(self, limit: float) -> None:
+        """Wait until what forked children have handed back is on its way, at most `limit` seconds. Any thread."""
+        fork.collect(limit)
 
     def destroy(self, timeout: float = EXIT_TIME) -> None:
         """Flush, say goodbye and close every link. Waits at most about `timeout` seconds; idempotent."""
+        self.collect(timeout)  # before the guard, which starting takes
         with self._guard:
             if self.closed or self._pid != os.getpid():
                 self.closed = True

@@ -157,7 +157,10 @@ def when_started(callback: Callable[[], object]) -> None:
     _when_started.append(callback)
 
 
-def event() -> threading.Event:
+Event = threading.Event
+
+
+def event() -> Event:
     """Return an event on which callers' threads wait for the loop."""
     return threading.Event()
 
