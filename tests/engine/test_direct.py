@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import ceil
 
 import pytest
 
@@ -21,7 +22,8 @@ class Rtc:
         self.network = network
         network.on_effect = self.perform
         self.passes = True
-        self.describing = 0.02
+        self.grid = 0.01
+        """Descriptions are ready at multiples of so many seconds."""
         self.made: dict[str, tuple[Host, int]] = {}
         """Who wrote a description, and for which attempt of theirs."""
         self.abandoned: set[tuple[str, int]] = set()
@@ -33,7 +35,8 @@ class Rtc:
         network = self.network
         if isinstance(effect, Describe):
             self.attempts.append((network.now, host.name, effect.offer is None))
-            network.at(network.now + self.describing, self._describe, host, effect)
+            ready = self.grid * ceil((network.now + 0.02) / self.grid)
+            network.at(ready, self._describe, host, effect)
         elif isinstance(effect, Accept):
             self._accept(host, effect)
         elif isinstance(effect, Abandon):
@@ -144,7 +147,7 @@ def test_large_datagrams_are_worth_one_sooner() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_of_two_offers_that_cross_one_stands(seed: int) -> None:
     network, rtc, _, a, b = trio(seed)
-    rtc.describing = 0.5
+    rtc.grid = 1.0
     count = talk(network, a, b, 4.0, both=True)
     network.run(1.0)
     assert path(a, b).reached == path(b, a).reached == "direct"

@@ -102,6 +102,7 @@ def test_datagrams_move_to_webrtc_and_none_is_lost(talk: Callable[[Any], Convers
     assert after.since is not None
     assert time.time() - LIMIT < after.since < time.time() + 1
     assert after.rtt is not None
+    assert after.rtt != before.rtt
     assert all(conversation.once(size) for size in (8, 1200, 20_000, 65_507))
 
 

@@ -19,6 +19,7 @@ from peer_relay_socket import limits
 from peer_relay_socket.codec.packet import LINK_HANDSHAKE, Kind
 from peer_relay_socket.config import IceServer
 from peer_relay_socket.transport.link import LinkError
+from peer_relay_socket.transport.rtc_description import safe_description
 from peer_relay_socket.transport.webrtc import Factory, RtcLink
 from tests.transport.links import PATIENCE, Recorder, run
 from tests.transport.rtc_fakes import Air
@@ -270,6 +271,14 @@ def test_a_description_that_is_of_no_use_is_refused_with_a_reason(sdp: str, why:
         assert why in ends.why(ends.inner)
 
     run(scenario())
+
+
+def test_of_many_candidates_only_the_first_are_tried() -> None:
+    lines = [f"a=candidate:{n} 1 udp 1 203.0.113.{n} 9 typ host" for n in range(1, 100)]
+    safe = safe_description("\r\n".join(["v=0", "m=application 9 x y", *lines, "a=end-of-candidates", ""]))
+    kept = [line for line in safe.splitlines() if line.startswith("a=candidate")]
+    assert kept == lines[: limits.RTC_CANDIDATES]
+    assert safe.endswith("\r\na=end-of-candidates\r\n")
 
 
 @needs_address
