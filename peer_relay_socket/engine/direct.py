@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 _GROWTH: Final = 3.0
 _NOTHING_TRIED: Final = "too little traffic so far"
 _OFF: Final = "WebRTC is turned off here"
+_DISCONNECTED: Final = "the program disconnected it"
 _SAME_MACHINE: Final = "the relay is on this machine"
 
 
@@ -187,6 +188,9 @@ class Direct:
 
     def _dial(self, pair: _Pair) -> None:
         core = self._core
+        if self._membership.is_blocked(pair.peer_id):
+            self._fail(pair, _DISCONNECTED)
+            return
         known = self._membership.seek(pair.peer_id)
         pair.asked = True
         if core.config.serves and not known:
@@ -290,6 +294,8 @@ class Direct:
         link = self._links.by_id.get(peer_id)
         if not core.config.webrtc:
             refusal = "WebRTC is turned off"
+        elif self._membership.is_blocked(peer_id):
+            refusal = _DISCONNECTED
         elif link is not None and not link.direct:
             refusal = "there is a link already"
         elif len(self._attempts) >= MAX_DIRECT_ATTEMPTS or not self._offers.take(core.now):

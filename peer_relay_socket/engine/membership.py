@@ -262,7 +262,7 @@ class Membership:
         """Link to `peer_id` if it can be dialled, until `unseek`; return whether we know where."""
         candidate = self._candidates.get(peer_id)
         full = candidate is None and len(self._candidates) >= MAX_CANDIDATES
-        if self._is_blocked(peer_id) or (full and not self._make_room()):
+        if self.is_blocked(peer_id) or (full and not self._make_room()):
             return False
         if candidate is None or not candidate.kept:
             self._sought[peer_id] = None
@@ -508,7 +508,7 @@ class Membership:
         sound = 0
         for _, peer_id in islice(self._near, 4 * CLOSEST_LINKS):
             candidate = self._candidates[peer_id]
-            if not candidate.urls or self._is_blocked(peer_id):
+            if not candidate.urls or self.is_blocked(peer_id):
                 continue
             wanted.append(candidate)
             sound += peer_id in self._links.by_id or not candidate.failures
@@ -523,7 +523,7 @@ class Membership:
         chosen: dict[int, Candidate] = {}
         for candidate in self._candidates.values():
             slot = candidate.slot
-            if slot in filled or candidate.failures or not candidate.urls or self._is_blocked(candidate.peer_id):
+            if slot in filled or candidate.failures or not candidate.urls or self.is_blocked(candidate.peer_id):
                 continue
             best = chosen.get(slot)
             # Whom we are dialling already stays the choice.
@@ -531,7 +531,8 @@ class Membership:
                 chosen[slot] = candidate
         return list(chosen.values())
 
-    def _is_blocked(self, peer_id: PeerId) -> bool:
+    def is_blocked(self, peer_id: PeerId) -> bool:
+        """Return whether the program let go of `peer_id` a short while ago."""
         return self._blocked.get(peer_id, 0.0) > self._core.now
 
     def review(self) -> None:

@@ -238,6 +238,21 @@ def test_an_idle_direct_link_is_let_go_and_one_in_use_is_kept() -> None:
     assert path(a, b).reached == "direct"
 
 
+@pytest.mark.parametrize("who", ["a", "b"])
+def test_a_peer_that_the_program_disconnects_stays_relayed_for_a_while(who: str) -> None:
+    network, _, _, a, b = trio(14)
+    talk(network, a, b, 3.0)
+    assert path(a, b).reached == "direct"
+    one, other = (a, b) if who == "a" else (b, a)
+    one.engine.disconnect(other.peer_id, network.now)
+    one.pump()
+    talk(network, a, b, 30.0)
+    assert path(a, b).reached == "relayed"
+    assert "the program disconnected it" in (path(a, b).why_not_direct or "")
+    talk(network, a, b, 90.0)
+    assert path(a, b).reached == "direct"
+
+
 def test_signals_that_nobody_waits_for_are_ignored() -> None:
     network, rtc, _, a, b = trio(9)
     talk(network, a, b, 0.2)
