@@ -47,6 +47,10 @@ class EngineConfig:
     """Whether to try for direct links where traffic persists."""
     webrtc: bool = False
     """Whether these may be WebRTC's: the driver performs Describe, Accept and Abandon."""
+    may_link: Callable[[PeerId], bool] | None = None
+    """Whether to be linked to a peer, asked once it has proved its id; None = anybody. `Engine.recheck` asks again."""
+    may_talk: Callable[[PeerId], bool] | None = None
+    """Whether to exchange datagrams and messages with a peer; what is relayed for others is not asked about."""
     link_packets: float = LINK_PACKETS_RATE
     """Packets per second that are read from one link."""
     link_bytes: float = LINK_BYTES_RATE

@@ -133,6 +133,12 @@ class Engine:
         self._links.announce()
         self._settle(None)
 
+    def recheck(self, now: float) -> None:
+        """What `may_link` and `may_talk` answer has changed: part from those whom they refuse now."""
+        self._core.now = now
+        self._links.recheck()
+        self._sessions.recheck()
+
     def leave(self, now: float) -> None:
         """Say goodbye to every neighbour."""
         self._core.now = now

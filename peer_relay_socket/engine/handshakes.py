@@ -248,6 +248,9 @@ class Handshakes:
                 ours.said_at = core.now
                 self._reply(sender, ours.last, arrived, variant)
             return
+        if not self._sessions.accepts(sender):
+            core.counters["refused: peer not accepted"] += 1
+            return
         half = self._half_open.get(self._answered.get((sender, remote), b""))
         if half is not None and half.question == message:
             half.repeated = True
@@ -324,6 +327,8 @@ class Handshakes:
             return
         half.handshake.read(message)
         self._forget(local, half)
+        if not self._sessions.accepts(sender):  # not any more
+            return
         session = self._sessions.session(sender)
         attempt = session.attempt
         if attempt is not None:  # theirs came through first; they may have taken ours meanwhile, so it still receives

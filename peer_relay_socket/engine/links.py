@@ -267,6 +267,8 @@ class Links:
         if handshake is None or len(message) > _MAX_PREAMBLE or message[:1] != bytes((wire.LINK_HANDSHAKE,)):
             raise HandshakeError("not a link handshake")
         payload = handshake.read(message[1:])
+        if handshake.remote_id is not None and not self._admits(handshake.remote_id):
+            raise HandshakeError(f"{handshake.remote_id.hex()[:8]} is not admitted")
         if handshake.remote_id is not None:  # the first message proves nothing, so neither does what it carries
             self._read_hello(link, payload)
         if not handshake.complete:
@@ -448,6 +450,17 @@ class Links:
         """Tell every neighbour that we serve now, and where."""
         for link in list(self.by_id.values()):
             self.tell(link, LinkOp.HELLO, self._hello())
+
+    def _admits(self, peer_id: PeerId) -> bool:
+        may_link = self._core.config.may_link
+        return may_link is None or may_link(peer_id)
+
+    def recheck(self) -> None:
+        """Drop the links to peers that are not admitted any more."""
+        for link in list(self.by_id.values()):
+            if not self._admits(link.peer_id):
+                self.tell(link, LinkOp.GOODBYE)
+                self.drop(link, "not admitted any more")
 
     def goodbye(self) -> None:
         """Tell every neighbour that we go."""

@@ -36,7 +36,7 @@ from ..limits import (
     SESSION_SILENCE,
     SESSION_STRIKES,
 )
-from .effects import Deliver, Message, Refused, Writable
+from .effects import Deliver, Message, Refused, Unreachable, Writable
 from .handshakes import Handshakes
 from .session import Keys, Session
 
@@ -109,9 +109,24 @@ class Sessions:
         for session in list(self._blocked.values()):
             self._writable(session)
 
+    def accepts(self, peer_id: PeerId) -> bool:
+        """Return whether we talk to `peer_id` at all."""
+        may_talk = self._core.config.may_talk
+        return may_talk is None or may_talk(peer_id)
+
+    def recheck(self) -> None:
+        """Forget the sessions with peers that we do not talk to any more."""
+        for session in list(self._sessions.values()):
+            if not self.accepts(session.peer_id):
+                self.close(session)
+
     def send(self, peer_id: PeerId, record: bytes) -> None:
         """Send one record, or keep it until there are keys. `flush` must follow."""
         session = self._sessions.get(peer_id)
+        if session is None and not self.accepts(peer_id):
+            self._core.counters["dropped: peer not accepted"] += 1
+            self._core.effects.append(Unreachable(peer_id))
+            return
         if session is None or (self._core.now - session.idle_since > SESSION_IDLE and session.attempt is None):
             if session is not None:
                 self.close(session)  # they may have forgotten it by now, and would drop this
@@ -360,7 +375,7 @@ class Sessions:
         known = self._keys.get(index)
         if known is None or known[0].peer_id != header.sender:
             core.counters["dropped: unknown session"] += 1
-            if not self.handshakes.half_open(index) and self._router.allow_notice():
+            if not self.handshakes.half_open(index) and self.accepts(header.sender) and self._router.allow_notice():
                 notice = wire.packet(Kind.NO_SESSION, header.sender, core.peer_id, index)
                 self._router.send(notice, header.sender, 0)
             return
