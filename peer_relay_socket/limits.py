@@ -120,6 +120,9 @@ ORDINARY_LINKS: Final = 6
 SLOT_BITS: Final = 2
 """A relay keeps one link in each quarter of each k-bucket (Maymounkov & Mazières 2002, §2.4 and 4.2): every hop fixes 3
 bits and more. With 3 it would be 77 links each to save a quarter of a hop."""
+SLOT_PATIENCE: Final = 10.0
+"""Seconds before an empty slot is asked for again: of 40 slots some 10 have nobody in the whole network, and while
+thousands join a relay looks around each second."""
 RELAY_LINKS: Final = 64
 """Links to other relays past which a relay lets go of some: 51 on average at 10,000 peers, 4 log2(relays) + 7; without
 a bound those in sparse corners of the id space are chosen by 86."""

@@ -39,6 +39,7 @@ from ..limits import (
     REFRESH_MAX,
     RELAY_LINKS,
     SLOT_BITS,
+    SLOT_PATIENCE,
 )
 from .effects import Dial, Scope
 from .links import reach
@@ -131,6 +132,8 @@ class Membership:
         """Tokens of FINDs under way, and their targets."""
         self._refresh_wait = REFRESH_FIRST
         self._looked_at = -LOOK_SPACING
+        self._slots_asked: dict[int, float] = {}
+        """Empty slots, and until when they are not asked for again; at most as many as there are slots."""
         self._refresh: Timer | None = None
         self._review: Timer | None = None
 
@@ -157,6 +160,8 @@ class Membership:
             candidate.lost_at = None
             link.kept = link.kept or candidate.kept
         self._introduce(link)
+        if len(self._links.by_id) == 1:
+            self._ask_neighbours()
         if link.serves and link in self._router.nearest(self._core.number, CLOSEST_LINKS):
             self._hurry()
         self.review()
@@ -171,7 +176,8 @@ class Membership:
             if link.dismissed:
                 candidate.failures = 1
                 candidate.not_before = self._core.now + _BLOCK
-        if link.serves:
+        if link.serves and not link.dismissed:
+            self._slots_asked.pop(_slot(link.value ^ self._core.number), None)
             self._hurry()
         self.review()
 
@@ -348,10 +354,7 @@ class Membership:
         return found[:CONTACTS_PER_ANSWER]
 
     def _introduce(self, link: LinkState) -> None:
-        """Tell a new neighbour who is near it, and those near a new relay about it."""
-        near = self._contacts_near(link.value, link.scope, link.peer_id)
-        if near:
-            self._links.tell(link, LinkOp.NEIGHBOURS, wire.contacts(near))
+        """Tell those near a new relay about it. (Who is near the newcomer, it asks.)"""
         if not (link.serves and link.urls and self._core.config.serves):
             return
         # Who shares exactly b leading bits with the newcomer has all our relays that do so nearer than it: where these
@@ -406,8 +409,9 @@ class Membership:
         target = int.from_bytes(header.to)
         onward = None
         if core.config.serves and header.hop_limit > 1 and header.to != core.peer_id:
-            onward = self._router.greedy(target, header.flags % wire.VARIANTS)
-        if onward is not None and onward is not arrived and onward.peer_id != header.sender:
+            others = (link for link in self._router.by_distance(target) if link.peer_id != header.sender)
+            onward = next(others, None)
+        if onward is not None and onward is not arrived and onward.value ^ target < core.number ^ target:
             self._router.pass_on(onward, bundle, offset, header)
             return
         token, _ = wire.split(bundle[header.body : header.end], 4)
@@ -444,8 +448,7 @@ class Membership:
         if self._links.by_id:
             self._ask_neighbours()
             if core.config.serves:
-                for slot in self._empty_slots():
-                    self.find(self._in_slot(slot))
+                self._ask_for_slots()
         self._refresh_wait = min(REFRESH_MAX, 2 * self._refresh_wait)
         due = core.now + self._refresh_wait * (0.5 + core.random.random())
         self._refresh = core.timers.at(due, self._look_around)
@@ -456,11 +459,19 @@ class Membership:
         core = self._core
         changed = self._refresh_wait == REFRESH_FIRST
         for number, link in enumerate(self._router.nearest(core.number, CLOSEST_LINKS)):
-            routed = not number and not core.config.serves
-            if routed or changed or not number:
-                hops = HOP_LIMIT if routed else 1
+            if changed or not number:
+                hops = 1 if number else HOP_LIMIT
                 token = self._question(core.peer_id)
                 self._links.emit(link, wire.packet(Kind.FIND, core.peer_id, core.peer_id, token, hop_limit=hops))
+
+    def _ask_for_slots(self) -> None:
+        """Ask for somebody in each empty slot, but not soon again: most of those left are empty for everybody."""
+        now = self._core.now
+        self._slots_asked = {slot: until for slot, until in self._slots_asked.items() if until > now}
+        for slot in self._empty_slots():
+            if slot not in self._slots_asked:
+                self._slots_asked[slot] = now + SLOT_PATIENCE
+                self.find(self._in_slot(slot))
 
     def _slots(self) -> range:
         """Return the slots above the one our nearest neighbour is in, which may all have somebody."""

@@ -376,7 +376,7 @@ def test_a_link_that_sends_too_much_is_not_read_for_a_while_and_told_so_once() -
     small = b"".join(wire.packet(Kind.SEALED, other.peer_id, leaf.peer_id, b"") for _ in range(3000))
     bench.inject(cable, relay, small)
     (pause,) = relay.take(Throttle)
-    assert pause.seconds == pytest.approx(1.0, abs=0.1)
+    assert 0.9 <= pause.seconds <= 2.0  # 3 s worth, less one, less what time brought since it was last counted
     assert leaf.take(Note) == []
 
 

@@ -138,6 +138,7 @@ def test_an_answer_to_no_search_of_ours_makes_no_route() -> None:
 def test_what_a_peer_sends_to_itself_stays_at_home() -> None:
     bench = Bench()
     low, _ = bench.pair()
+    bench.seen.clear()
     low.send(low, b"me", b"again")
     low.engine.send_message(low.peer_id, b"{}", bench.now)
     low.engine.connect(low.peer_id, bench.now)
