@@ -212,6 +212,8 @@ class Endpoint:
         on, so that whoever polls one is told; a duplicate of the owner's fd is kept until the copy is closed, so that
         the endpoint lives as long as a kernel socket would.
         """
+        if self.inbox.closed:
+            return
         if not self.inbox.inherited:
             self.channel = channel
         self.inbox.readiness.close()

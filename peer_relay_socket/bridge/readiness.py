@@ -110,7 +110,7 @@ class Readiness:
 
     def close(self) -> None:
         """Give the hidden end back."""
+        hidden, self._hidden = self._hidden, -1  # first: a fork between the two must not close a number used anew
         with contextlib.suppress(OSError):
-            os.close(self._hidden)
-        self._hidden = -1
+            os.close(hidden)
         self.holder = _nobody

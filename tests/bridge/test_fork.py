@@ -218,7 +218,7 @@ def test_locks_that_other_threads_hold_at_the_fork_do_not_block_the_child() -> N
                 with Socket() as other:
                     other.bind(("127.0.0.1", 0))
 
-        threads = [threading.Thread(target=busy) for _ in range(3)]
+        threads = [threading.Thread(target=busy, daemon=True) for _ in range(3)]
         for thread in threads:
             thread.start()
 
