@@ -469,3 +469,43 @@ def test_programs_that_are_started_inherit_nothing_of_ours(relay: str, how: str)
         PEER_RELAY_BOOTSTRAP=relay,
     )
     assert output.split() == ["[]"]
+
+
+def test_what_a_child_sends_in_a_flood_arrives_in_order(relay: str, remote: Socket) -> None:
+    program = """
+        server = Socket()
+        data = bytes(50000)
+        to = sys.argv[1], int(sys.argv[2])
+        server.sendto(b"first", to)
+        def child():
+            for i in range(200):
+                server.sendto(b"%03d" % i + data, to)
+        reap(fork(child))
+        """
+    to = remote.peer.id.hex(), str(remote.getsockname()[1])
+    with subprocess.Popen(command(program, *to), env=environment(PEER_RELAY_BOOTSTRAP=relay)) as process:
+        assert remote.recv(100) == b"first"
+        heard = [int(remote.recv(60000)[:3]) for _ in range(200)]
+        assert process.wait(20) == 0
+    assert heard == list(range(200))
+
+
+def test_a_child_waits_while_its_parents_send_budget_is_used_up() -> None:
+    run(
+        """
+        server = Socket()
+        server.settimeout(0.3)
+
+        def child():
+            try:
+                for _ in range(400):
+                    server.sendto(bytes(50000), ("77" * 20, 7))
+            except TimeoutError:
+                return
+            raise AssertionError("20 MB fit into nothing")
+
+        reap(fork(child))
+        os._exit(0)  # not waiting for a network that is not there
+        """,
+        PEER_RELAY_BOOTSTRAP="ws://127.0.0.1:1",
+    )

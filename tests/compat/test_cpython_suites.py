@@ -41,13 +41,12 @@ SUITES = {
     "selectors": ["test.test_selectors"],
 }
 DEVIATIONS: dict[str, str] = {}
-HANGS: dict[str, str] = {}
 
 
 def run(command: list[str], names: list[str]) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
     done = subprocess.run(
-        [*command, PROGRAM, *names, *(f"-{name}" for name in HANGS)],
+        [*command, PROGRAM, *names],
         env=clean | {"PEER_RELAY_PORT": "0"},  # a peer of its own, linked to nobody
         capture_output=True,
         text=True,
