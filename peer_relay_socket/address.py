@@ -44,6 +44,29 @@ class Prefix(NamedTuple):
         return int.from_bytes(peer_id) >> shift == int.from_bytes(self.value) >> shift
 
 
+class NpmId(bytes):
+    """The id of an npm peer: a `PeerId` that nobody proved."""
+
+    __slots__ = ()
+
+
+class NpmHost(str):
+    """The host in a socket address that spells an `NpmId`."""
+
+    __slots__ = ()
+
+
+def is_authenticated(source: object) -> bool:
+    """Return whether `source`, as it came with a datagram, message or event, proved that it is who it says.
+
+    Args: source: an id (`Peer.on`, `Peer.peers`), an address tuple (`recvfrom`), or its host.
+    Returns: False for peers of npm peer-relay, whose ids anybody can claim; True for all others.
+    """
+    if isinstance(source, tuple) and source:
+        source = source[0]
+    return not isinstance(source, NpmId | NpmHost)
+
+
 Destination: TypeAlias = "PeerId | Prefix"
 """Whom a datagram is for: a whole id, or a prefix yet to be resolved."""
 

@@ -33,12 +33,15 @@ Bodies by kind::
     SEALED     receiver's index (4) || counter (8) || AEAD(session key; records)
     NO_SESSION receiver's index (4)                              "you sealed to an index that I do not know"
     RESOLVE    token (4) || bits (1)                             to = the prefix, zero-padded: "who is that?"
-    RESOLVED   token (4) || final (1) || count (1) || ids (20 each)
+    RESOLVED   token (4) || bit 0: final, bits 1-7: npm (1) || count (1) || ids (20 each); the last npm ones are of npm
+                                                                 peers that the sender knows
     FIND       token (4)                                         to = a target id: "which dialable peers are near?"
     FOUND      token (4) || count (1) || contacts
     NO_ROUTE   id (20)                                           "I know no way to that peer"
     DISCOVER   token (4) || bits (1)                             flooded in search of `to`
-    DISCOVERED token (4)                                         goes back the way DISCOVER came
+    DISCOVERED token (4) || npm (0 or 1 byte: 1)                 goes back the way DISCOVER came; with npm, its sender
+                                                                 is an npm peer, for whom a relay answers
+    NPM        an envelope of npm peer-relay (npm.py)            to, from = its; to the relay that `to` is linked to
 
     contact := id (20) || URL count (1) || { length (1) || URL (ASCII) }
 
@@ -112,6 +115,7 @@ class Kind(IntEnum):
     NO_ROUTE = 0x17
     DISCOVER = 0x18
     DISCOVERED = 0x19
+    NPM = 0x1A
 
 
 _MUST_ARRIVE: Final = (bytes((LINK_HANDSHAKE,)), bytes((Kind.LINK,)))
@@ -383,17 +387,19 @@ def split(body: bytes, *sizes: int) -> tuple[bytes, ...]:
     return tuple(parts)
 
 
-def resolved(token: bytes, final: bool, ids: Sequence[PeerId]) -> bytes:
+def resolved(token: bytes, final: bool, ids: Sequence[PeerId], npm_ids: Sequence[PeerId] = ()) -> bytes:
     """Return the body of RESOLVED."""
-    return token + bytes((final, len(ids))) + b"".join(ids)
+    return token + bytes((final | len(npm_ids) << 1, len(ids) + len(npm_ids))) + b"".join((*ids, *npm_ids))
 
 
-def read_resolved(body: bytes) -> tuple[bytes, bool, list[PeerId]]:
-    """Return (token, final, ids) of RESOLVED.
+def read_resolved(body: bytes) -> tuple[bytes, bool, list[PeerId], list[PeerId]]:
+    """Return (token, final, ids, ids of npm peers) of RESOLVED.
 
     Raises: PacketError unless `body` is exactly that.
     """
     token, final, count, rest = split(body, 4, 1, 1)
-    if len(rest) != count[0] * ID_BYTES:
+    npm = final[0] >> 1
+    if len(rest) != count[0] * ID_BYTES or npm > count[0]:
         raise PacketError("ids cut short")
-    return token, bool(final[0]), [rest[i : i + ID_BYTES] for i in range(0, len(rest), ID_BYTES)]
+    ids = [rest[i : i + ID_BYTES] for i in range(0, len(rest), ID_BYTES)]
+    return token, bool(final[0] & 1), ids[: len(ids) - npm], ids[len(ids) - npm :]

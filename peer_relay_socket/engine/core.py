@@ -51,6 +51,8 @@ class EngineConfig:
     """Whether to be linked to a peer, asked once it has proved its id; None = anybody. `Engine.recheck` asks again."""
     may_talk: Callable[[PeerId], bool] | None = None
     """Whether to exchange datagrams and messages with a peer; what is relayed for others is not asked about."""
+    npm_peers: bool = False
+    """Whether peers of npm peer-relay, which have no keys, are spoken to."""
     link_packets: float = LINK_PACKETS_RATE
     """Packets per second that are read from one link."""
     link_bytes: float = LINK_BYTES_RATE
@@ -73,6 +75,8 @@ class Core:
     """Every drop and refusal, by reason: drops are counters, not log lines."""
     spelling: Spelling = field(init=False)
     peer_id: PeerId = field(init=False)
+    proved: Callable[[PeerId], None] = lambda _peer_id: None
+    """Told each id whose key was proved to us, on a link or in a session."""
     number: int = field(init=False)
     """The id as an integer, for the XOR metric."""
 

@@ -29,6 +29,7 @@ from .direct import Direct, Path
 from .effects import Deliver, Effect, Message, PeerUp, Settled, Unreachable, Writable
 from .links import Links, LinkState
 from .membership import Membership
+from .npm import Npm
 from .resolver import Resolver
 from .routing import Router
 from .sessions import Sessions
@@ -72,6 +73,10 @@ class Engine:
         self._direct = Direct(core, self._links, self._router, self._sessions, self._membership)
         self._sessions.on_traffic = self._direct.traffic
         self._sessions.on_signal = self._direct.signal_heard
+        self._npm: Npm | None = None
+        if config.npm_peers:
+            parts = (core, self._links, self._router, self._resolver, self._sessions, self._membership)
+            self._npm = Npm(*parts, lambda: self._settle(None))
         self._unresolved: dict[Prefix, _Unresolved] = {}
         self._settled = False
         self._joining: dict[PeerId, None] = {}
@@ -93,6 +98,14 @@ class Engine:
         """Return (link, chunks that make one bundle) for all that is to be sent, in order, and forget it."""
         self._sessions.flush()
         return self._links.take_bundles() if self._links.dirty else []
+
+    def take_texts(self) -> list[tuple[int, str]]:
+        """Return (link, text) for all texts that are to be sent to npm peers, in order, and forget them."""
+        npm = self._npm
+        if npm is None or not npm.links.texts:
+            return []
+        texts, npm.links.texts = npm.links.texts, []
+        return texts
 
     def next_timer(self) -> float | None:
         """Return when `handle_timer` wants to be called."""
@@ -160,12 +173,17 @@ class Engine:
         now: float,
         peer_id: PeerId | None = None,
         unit: int | None = None,
+        ours: bool = True,
     ) -> None:
         """A connection stands. `link` names it from now on; `url` is what we dialled, None when they dialled us.
 
         Args: peer_id: who must be there, and unit: how many bytes it carries at once; both of WebRTC links only.
+            ours: False where the other end is known not to speak our wire.
         """
         self._core.now = now
+        if not ours and self._npm is not None:
+            self._npm.opened(link, url, remote_host)
+            return
         if peer_id is None and url is not None:
             peer_id = self._membership.expected(url)
         self._links.opened(link, url, remote_host, peer_id, unit)
@@ -174,6 +192,8 @@ class Engine:
         """A connection is gone."""
         self._core.now = now
         self._links.closed(link)
+        if self._npm is not None:
+            self._npm.links.closed(link)
 
     def link_full(self, link: int, full: bool, now: float) -> None:
         """A connection takes no more for now, or takes it again; `room` of who is reached over it follows."""
@@ -183,10 +203,14 @@ class Engine:
             state.full = full
             if not full:
                 self._sessions.relieved()
+        if self._npm is not None:
+            self._npm.link_full(link, full)
 
     def dial_failed(self, url: str, now: float) -> None:
         """A Dial effect came to nothing."""
         self._core.now = now
+        if self._npm is not None:
+            self._npm.dial_failed(url)
         self._membership.dial_failed(url)
 
     def described(self, attempt: int, sdp: str, now: float) -> None:
@@ -201,13 +225,31 @@ class Engine:
         """Return how `peer_id` is reached (`since` in the engine's time), and the number of the first link, or 0."""
         return self._direct.path(peer_id)
 
+    def link_text(self, link: int, text: str, now: float) -> None:
+        """A neighbour sent one text: it speaks the wire of npm peer-relay, and so it must from its first word on."""
+        self._core.now = now
+        npm = self._npm
+        state = self._links.all.get(link)
+        if state is not None:
+            first = state.url is not None and state.opening is None and state.received_at == state.opened_at
+            if npm is None or not first:
+                why = "speaks npm peer-relay's wire, which npm_peers turns on" if first else "text out of turn"
+                self._link_failed(state, why)
+                return
+            self._links.release(link)
+            npm.opened(link, state.url, state.remote_host)
+        if npm is not None and link in npm.links.all:
+            npm.text_heard(npm.links.all[link], text)
+
     def receive(self, link: int, bundle: bytes, now: float) -> None:
         """A neighbour sent one bundle."""
         core = self._core
         core.now = now
         state = self._links.all.get(link)
-        if state is None:
-            return  # we dropped it; what was under way still arrives
+        if state is None:  # we dropped it, and what was under way still arrives; or npm's wire in binary frames
+            if self._npm is not None and link in self._npm.links.all:
+                self.link_text(link, bundle.decode("utf-8", "replace"), now)
+            return
         state.received_at = now
         try:
             if state.opening is None:
@@ -286,10 +328,13 @@ class Engine:
             core.counters["dropped: our own packet came back"] += 1
             return
         kind = header.kind
+        if kind == Kind.NPM:  # the program's traffic, as SEALED is
+            self._npm_packet(link, bundle, offset, header)
+            return
         if not link.control.take(core.now, CONTROL_PRICE.get(kind, 1.0)):
             core.counters["dropped: too much control traffic"] += 1
             return
-        if header.sender not in self._links.by_id:
+        if header.sender not in self._links.by_id and kind != Kind.DISCOVERED:
             self._router.learn(header.sender, link)
         try:
             if kind == Kind.FIND:
@@ -299,15 +344,33 @@ class Engine:
             elif kind == Kind.DISCOVER:
                 self._router.discover_heard(bundle, offset, header, link)
             elif kind == Kind.DISCOVERED:
-                if self._router.discovered_heard(bundle, offset, header, link):
-                    self._resolver.discovered(header.sender)
-                    self._sessions.discovered(header.sender)
+                self._discovered(header.sender, self._router.discovered_heard(bundle, offset, header, link))
             elif header.to != core.peer_id:
                 self._router.forward(bundle, offset, header, link)
             else:
                 self._addressed(link, header, bundle[header.body : header.end])
         except WireError:
             core.counters["dropped: malformed control packet"] += 1
+
+    def _discovered(self, peer_id: PeerId, npm: bool | None) -> None:
+        """A search of ours (`npm` is None: somebody else's) was answered, by the peer itself or by a relay (`npm`)."""
+        if npm is False:
+            self._resolver.discovered(peer_id)
+            self._sessions.discovered(peer_id)
+        if npm is not None and self._npm is not None:
+            self._npm.discovered(peer_id, npm)
+
+    def _npm_packet(self, link: LinkState, bundle: bytes, offset: int, header: Header) -> None:
+        npm, to = self._npm, header.to
+        if npm is not None and (to == self._core.peer_id or npm.reaches(to)):
+            try:
+                npm.packet_heard(to, header.sender, bundle[header.body : header.end], link)
+            except WireError:
+                self._core.counters["dropped: malformed npm message"] += 1
+        elif to == self._core.peer_id:
+            self._core.counters["refused: an npm peer's envelope"] += 1
+        else:
+            self._router.forward_npm(bundle, offset, header, link)
 
     def _addressed(self, link: LinkState, header: Header, body: bytes) -> None:
         kind = header.kind
@@ -345,6 +408,8 @@ class Engine:
         self._membership.link_down(link)
         self._direct.link_down(link)
         self._sessions.relieved()  # who waited because this link was full
+        if self._npm is not None:
+            self._npm.relieved()
 
     def link_failed(self, link: LinkState) -> None:
         """A link that we dialled never came up."""
@@ -381,7 +446,8 @@ class Engine:
         """Return how many bytes `send` takes for `destination` now; when not above 0, a Writable effect will come."""
         peer_id = self._whole(destination)
         if peer_id is not None:
-            return self._sessions.room(peer_id)
+            npm = self._npm
+            return npm.room(peer_id) if npm is not None and npm.speaks(peer_id) else self._sessions.room(peer_id)
         assert isinstance(destination, Prefix)
         waiting = self._unresolved.get(destination)
         if waiting is None:
@@ -420,6 +486,8 @@ class Engine:
             return
         if peer_id in self._links.by_id:
             self._core.effects.append(PeerUp(peer_id))
+        elif self._npm is not None:
+            self._npm.connect(peer_id)
         if not self._membership.want(peer_id) and self._core.config.serves:
             self._sessions.send(peer_id, wire.record(Record.JOIN))
 
@@ -427,6 +495,8 @@ class Engine:
         """Drop the link to `peer_id`; it stays reachable through others."""
         self._core.now = now
         self._membership.refuse(peer_id)
+        if self._npm is not None:
+            self._npm.disconnect(peer_id)
 
     def _join_heard(self, peer_id: PeerId) -> None:
         """Somebody asks us to dial it, whom the program may not even know: a few at a time, and not for ever."""
@@ -452,13 +522,11 @@ class Engine:
         return destination
 
     def _send_record(self, destination: Destination, record: bytes) -> None:
-        if not isinstance(destination, Prefix):
-            self._sessions.send(destination, record)
-            return
-        peer_id = self._resolver.known(destination)
+        peer_id = self._whole(destination)
         if peer_id is not None:
-            self._sessions.send(peer_id, record)
+            self._send_whole(peer_id, record)
             return
+        assert isinstance(destination, Prefix)
         waiting = self._unresolved.get(destination)
         if waiting is not None:
             if waiting.size > 2 * PENDING_BYTES:
@@ -473,6 +541,16 @@ class Engine:
         waiting.timer = self._core.timers.at(self._core.now + PENDING_TIME, self._found, destination, None)
         self._resolver.resolve(destination, lambda peer_id: self._found(destination, peer_id))
 
+    def _send_whole(self, peer_id: PeerId, record: bytes) -> None:
+        npm = self._npm
+        if npm is None or npm.has_key(peer_id):
+            self._sessions.send(peer_id, record)
+        elif npm.speaks(peer_id):
+            npm.send(peer_id, record)
+        else:
+            self._sessions.send(peer_id, record)
+            npm.tried(peer_id)
+
     def _found(self, destination: Prefix, peer_id: PeerId | None) -> None:
         waiting = self._unresolved.pop(destination, None)
         if waiting is None:
@@ -485,6 +563,6 @@ class Engine:
             core.effects.append(Unreachable(destination))
         else:
             for record in waiting.records:
-                self._sessions.send(peer_id, record)
+                self._send_whole(peer_id, record)
         if waiting.blocked:
             core.effects.append(Writable(destination))

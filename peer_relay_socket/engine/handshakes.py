@@ -173,6 +173,9 @@ class Handshakes:
             core.counters["new keys not agreed"] += 1
             self._end(session, attempt)  # the old ones are alive; the next sweep tries again
             return
+        if session.hopeless:
+            self._sessions.close(session)
+            return
         core.counters["unreachable peers"] += 1
         core.counters["dropped: peer unreachable"] += len(session.pending)
         core.effects.append(Unreachable(session.peer_id))

@@ -238,6 +238,13 @@ class Links:
             self._core.effects.append(CloseLink(link.number, reason))
             self._forget(link)
 
+    def release(self, number: int) -> LinkState:
+        """Forget a connection that never became a link, without closing it: it speaks another wire."""
+        link = self.all.pop(number)
+        if link.timer is not None:
+            link.timer.cancel()
+        return link
+
     def _forget(self, link: LinkState) -> None:
         for timer in (link.timer, link.watch):
             if timer is not None:
@@ -322,6 +329,7 @@ class Links:
         if link.serves:
             factor = LOOPBACK_FACTOR if link.scope is Scope.LOOPBACK else 1.0
             link.control = TokenBucket(CONTROL_PER_RELAY * factor, core.now)
+        core.proved(link.peer_id)
         link.up = True
         self.by_id[link.peer_id] = link
         link.timer = core.timers.at(link.received_at + LINK_PING_IDLE, self._keep_alive, link)

@@ -46,6 +46,8 @@ from .links import reach
 from .nearness import bucket_of
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from .core import Core
     from .links import Links, LinkState
     from .routing import Router
@@ -130,6 +132,8 @@ class Membership:
         """Wanted for a while, and not by the program; at most as many as Direct has pairs."""
         self._asked: dict[bytes, PeerId] = {}
         """Tokens of FINDs under way, and their targets."""
+        self.elsewhere: Container[PeerId] = ()
+        """Npm peers that we are linked to: their bootstrap URLs need no dialling."""
         self._refresh_wait = REFRESH_FIRST
         self._looked_at = -LOOK_SPACING
         self._slots_asked: dict[int, float] = {}
@@ -179,6 +183,21 @@ class Membership:
         if link.serves and not link.dismissed:
             self._slots_asked.pop(_slot(link.value ^ self._core.number), None)
             self._hurry()
+        self.review()
+
+    def npm_up(self, url: str, peer_id: PeerId) -> None:
+        """An npm peer answers at `url`."""
+        for bootstrap in self._bootstraps:
+            if url in bootstrap.urls:
+                bootstrap.peer_id = peer_id
+                bootstrap.dialling = None
+                bootstrap.failures = 0
+
+    def npm_down(self, url: str) -> None:
+        """The npm peer at `url` is gone: not at once again, or two links to it would cross."""
+        for bootstrap in self._bootstraps:
+            if url in bootstrap.urls and bootstrap.dialling is None:
+                self._failed(bootstrap)
         self.review()
 
     def serve(self) -> None:
@@ -551,7 +570,8 @@ class Membership:
         core = self._core
         due = self._wanted()
         if len(self._router.relays) < CLOSEST_LINKS:
-            due = [b for b in self._bootstraps if b.peer_id not in self._links.by_id] + due
+            known = (self._links.by_id, self.elsewhere)
+            due = [b for b in self._bootstraps if not any(b.peer_id in table for table in known)] + due
         waits = []
         dialling = {candidate.dialling for candidate in (*self._bootstraps, *self._candidates.values())}
         for candidate in due:

@@ -9,9 +9,9 @@ that two peers claim is refused, never guessed. Answers are hints: the session h
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from ..address import ID_BITS, PeerId, Prefix
+from ..address import ID_BITS, ID_BYTES, PeerId, Prefix
 from ..codec import packet as wire
 from ..codec.packet import Header, Kind
 from ..limits import MAX_PINNED, MAX_RESOLVING, MIN_PREFIX_BITS, RESOLVE_RETRY, RESOLVE_TRIES, UNKNOWN_ADDRESS_TIME
@@ -22,6 +22,24 @@ if TYPE_CHECKING:
     from .links import Links, LinkState
     from .routing import Router
 
+
+class NpmPeers(Protocol):
+    """What resolving asks about npm peers, where they are spoken to."""
+
+    @property
+    def linked(self) -> bool:
+        """Whether there is any npm neighbour."""
+
+    def matching(self, prefix: Prefix) -> list[PeerId]:
+        """Return the npm peers that `prefix` may mean."""
+
+    def look_for(self, prefix: Prefix) -> None:
+        """Ask npm neighbours for peers near `prefix`."""
+
+    def has_key(self, peer_id: PeerId) -> bool:
+        """Return whether `peer_id` proved a key."""
+
+
 Answer = Callable[["PeerId | None"], None]
 """Called once with the id, or None: nobody answers, or more than one does."""
 _WARNING: Final = 30
@@ -29,7 +47,7 @@ _MAX_MATCHES: Final = 4
 
 
 class _Question:
-    __slots__ = ("callbacks", "final", "found", "once", "timer", "token", "tries")
+    __slots__ = ("callbacks", "final", "found", "npm", "once", "timer", "token", "tries")
 
     def __init__(self, token: bytes, callback: Answer, once: bool) -> None:
         self.token = token
@@ -37,6 +55,8 @@ class _Question:
         """Whether "nobody" is taken for an answer the first time it is heard."""
         self.callbacks = [callback]
         self.found: dict[PeerId, None] = {}
+        self.npm: dict[PeerId, None] = {}
+        """Npm peers that it may mean: they count only if nobody with a key does."""
         self.final = False
         self.tries = 0
         self.timer: Timer | None = None
@@ -52,6 +72,7 @@ class Resolver:
         self._pinned: dict[Prefix, PeerId] = {}
         self._unknown: dict[Prefix, float] = {}
         self._questions: dict[Prefix, _Question] = {}
+        self.npm: NpmPeers | None = None
 
     def known(self, prefix: Prefix) -> PeerId | None:
         """Return the id that `prefix` is pinned to."""
@@ -99,7 +120,14 @@ class Resolver:
 
     def _ask(self, prefix: Prefix, question: _Question) -> None:
         core = self._core
+        npm = self.npm
+        if npm is not None:
+            question.npm |= dict.fromkeys(npm.matching(prefix)[:_MAX_MATCHES])
+            if question.tries == 0 and npm.linked:
+                npm.look_for(prefix)
         if not self._links.by_id:
+            if npm is not None and npm.linked and not question.once:
+                self._ask_npm_only(prefix, question)
             return  # link_up will come back; those who wait have limits of their own
         if question.tries >= RESOLVE_TRIES or (question.final and question.tries > 3):
             self._answer(prefix, question)
@@ -122,6 +150,41 @@ class Resolver:
         question.tries += 1
         question.timer = core.timers.at(core.now + wait, self._ask, prefix, question)
 
+    def _ask_npm_only(self, prefix: Prefix, question: _Question) -> None:
+        """Only npm peers are there to be asked."""
+        if question.npm or question.tries >= RESOLVE_TRIES:
+            self._answer(prefix, question)
+            return
+        core = self._core
+        wait = RESOLVE_RETRY * (1 << question.tries)
+        question.tries += 1
+        question.timer = core.timers.at(core.now + wait, self._ask, prefix, question)
+
+    def npm_heard(self) -> None:
+        """Npm neighbours, or those they told of, are more than before."""
+        if not self._links.by_id:
+            for prefix, question in list(self._questions.items()):
+                if question.timer is not None:
+                    question.timer.cancel()
+                self._ask(prefix, question)
+
+    def is_anothers(self, peer_id: PeerId) -> bool:
+        """Return whether the IPv4 spelling of `peer_id`, an npm peer, is that of somebody with a key, or ours."""
+        core = self._core
+        bits = core.spelling.ipv4_bits
+        shift = ID_BITS - bits
+        prefix = Prefix(bits, (int.from_bytes(peer_id) >> shift << shift).to_bytes(ID_BYTES))
+        pinned = self._pinned.get(prefix)
+        if prefix.matches(core.peer_id):
+            return True
+        return pinned is not None and pinned != peer_id and self.npm is not None and self.npm.has_key(pinned)
+
+    def unpin_others(self, peer_id: PeerId) -> None:
+        """`peer_id` has a key: what its addresses meant without one counts no more."""
+        for prefix, pinned in list(self._pinned.items()):
+            if pinned != peer_id and prefix.matches(peer_id) and self.npm is not None and not self.npm.has_key(pinned):
+                del self._pinned[prefix]
+
     def matches(self, prefix: Prefix, asker: PeerId) -> list[PeerId]:
         """Return the neighbours, ourselves included, that `prefix` may mean to `asker`."""
         known = [*self._links.by_id, self._core.peer_id]
@@ -138,9 +201,10 @@ class Resolver:
             return
         prefix = Prefix(bits[0], header.to)
         mine = self.matches(prefix, header.sender)
+        behind = [] if self.npm is None else [each for each in self.npm.matching(prefix) if each != header.sender]
         final = self._router.is_nearest(int.from_bytes(header.to)) or not core.config.serves
-        if final or mine:
-            body = wire.resolved(token, final, mine)
+        if final or mine or behind:
+            body = wire.resolved(token, final, mine, behind[:_MAX_MATCHES])
             self._router.send(wire.packet(Kind.RESOLVED, header.sender, core.peer_id, body), header.sender, 0)
         if not final:
             self._router.forward(bundle, offset, header, arrived)
@@ -150,12 +214,27 @@ class Resolver:
 
         Raises: PacketError.
         """
-        token, final, ids = wire.read_resolved(body)
+        token, final, ids, npm_ids = wire.read_resolved(body)
         for prefix, question in self._questions.items():
             if question.token == token:
+                if self.npm is not None:
+                    question.npm |= {each: None for each in npm_ids[:_MAX_MATCHES] if self._may_mean(prefix, each)}
                 self._take(prefix, question, final, ids)
                 return
         self._core.counters["dropped: unasked answer"] += 1
+
+    def _may_mean(self, prefix: Prefix, peer_id: PeerId) -> bool:
+        npm = self.npm
+        return (
+            prefix.matches(peer_id) and peer_id != self._core.peer_id and npm is not None and not npm.has_key(peer_id)
+        )
+
+    def discovered_npm(self, peer_id: PeerId) -> None:
+        """A flood found a relay that has npm peer `peer_id` behind it."""
+        for prefix, question in list(self._questions.items()):
+            if self._may_mean(prefix, peer_id) and len(question.npm) < _MAX_MATCHES:
+                question.npm[peer_id] = None
+                self._take(prefix, question, question.final, [])
 
     def discovered(self, peer_id: PeerId) -> None:
         """A flood found `peer_id`."""
@@ -168,7 +247,7 @@ class Resolver:
             if prefix.matches(peer_id) and peer_id != self._core.peer_id:
                 question.found[peer_id] = None
         question.final = question.final or final
-        if question.final and (question.found or question.once):
+        if question.final and (question.found or question.npm or question.once):
             self._answer(prefix, question)
 
     def _answer(self, prefix: Prefix, question: _Question) -> None:
@@ -176,12 +255,13 @@ class Resolver:
         del self._questions[prefix]
         if question.timer is not None:
             question.timer.cancel()
-        peer_id = next(iter(question.found)) if len(question.found) == 1 else None
+        found = question.found or ({} if question.once else question.npm)
+        peer_id = next(iter(found)) if len(found) == 1 else None
         if peer_id is not None:
             self.pin(prefix, peer_id)
         else:
-            if question.found:
-                claims = ", ".join(found.hex()[:8] for found in question.found)
+            if found:
+                claims = ", ".join(each.hex()[:8] for each in found)
                 core.note(_WARNING, f"address of {prefix.bits} bits is claimed by several peers ({claims}): refused")
             if len(self._unknown) >= MAX_PINNED:
                 self._unknown.clear()

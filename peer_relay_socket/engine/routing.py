@@ -15,6 +15,9 @@ Order of choice for a packet to X::
     past the nearest relay: the next ones outward, at most MAX_SCAN of them (X may not yet know that we are nearer)
     nothing: NO_ROUTE to the sender
 
+An NPM packet goes to the link to X, else where a relay answered for X, else to the nearest relay; never elsewhere. The
+answers of relays that stand in for npm peers move nothing but NPM packets: they cannot draw away what is sealed.
+
 Greedy steps come strictly nearer and scan steps go strictly outward, so neither can circle; routes can, and the hop
 limit ends that.
 """
@@ -41,13 +44,15 @@ from .nearness import by_distance
 from .timers import TokenBucket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .core import Core
     from .links import Links, LinkState
 
 _HOP: Final = [[bytes((kind, hop)) for hop in range(256)] for kind in range(256)]
 """The first two header bytes, ready made: forwarding writes these and copies the rest."""
+_BEHIND: Final = b"\x01"
+"""Ends the DISCOVERED of a relay that answers for an npm peer."""
 _NOTICED: Final = frozenset((Kind.HANDSHAKE, Kind.SEALED))
 """Kinds whose sender wants to know that there is no way."""
 
@@ -73,6 +78,10 @@ class Router:
         self._cache: tuple[dict[PeerId, LinkState], ...] = tuple({} for _ in range(wire.VARIANTS + 1))
         self._learned: dict[PeerId, LinkState] = {}
         self._discovered: dict[PeerId, LinkState] = {}
+        self._behind: dict[PeerId, LinkState] = {}
+        """Towards relays that have an npm peer behind them; for NPM packets only."""
+        self.stand_in: Callable[[Prefix], PeerId | None] = lambda _wanted: None
+        """Names the npm peer behind us that a DISCOVER looks for."""
         self._floods: dict[tuple[PeerId, bytes], LinkState | None] = {}
         self._flood_rate = TokenBucket(FLOOD_RATE, core.now)
         self._notices = TokenBucket(CONTROL_RATE, core.now)
@@ -90,7 +99,7 @@ class Router:
 
     def link_down(self, link: LinkState) -> None:
         """Forget routes over `link`."""
-        for table in (self._learned, self._discovered):
+        for table in (self._learned, self._discovered, self._behind):
             for peer_id in [peer_id for peer_id, via in table.items() if via is link]:
                 del table[peer_id]
         self.links_changed()
@@ -221,6 +230,37 @@ class Router:
         """Send a packet on over `link`, one hop older."""
         self._links.emit(link, _HOP[header.kind][header.hop_limit - 1], memoryview(bundle)[offset + 2 : header.end])
 
+    # --- npm's envelopes -------------------------------------------------------------------------------------
+
+    def npm_hop(self, to: PeerId) -> LinkState | None:
+        """Return the link an NPM packet to `to` leaves by, or None."""
+        return self._links.by_id.get(to) or self._behind.get(to) or self.greedy(int.from_bytes(to), 0)
+
+    def send_npm(self, data: bytes, to: PeerId) -> bool:
+        """Send an NPM packet of our own; False when there is no way."""
+        link = self.npm_hop(to)
+        if link is None:
+            self._core.counters["no route: own packet"] += 1
+            return False
+        self._links.emit(link, data)
+        return True
+
+    def forward_npm(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> None:
+        """Pass on the NPM packet at `offset`, and remember whence its sender is reached."""
+        core = self._core
+        self.learn_npm(header.sender, arrived)
+        link = self.npm_hop(header.to)
+        if link is None or link is arrived or header.hop_limit <= 1 or not core.config.serves:
+            core.counters["dropped: no way for an npm envelope"] += 1
+            return
+        self.pass_on(link, bundle, offset, header)
+
+    def learn_npm(self, sender: PeerId, link: LinkState) -> None:
+        """An NPM packet from `sender` came over `link`."""
+        if sender not in self._links.by_id and self._behind.get(sender) is not link:
+            self._behind.pop(sender, None)
+            self._remember(self._behind, sender, link)
+
     def allow_notice(self) -> bool:
         """Return whether one more unasked-for notice is within CONTROL_RATE."""
         return self._notices.take(self._core.now)
@@ -256,32 +296,44 @@ class Router:
             answer = wire.packet(Kind.DISCOVERED, header.sender, core.peer_id, token)
             self._links.emit(arrived, answer)
             return
+        wanted = Prefix(bits[0], header.to)
+        behind = self.stand_in(wanted)
+        if behind is not None and behind != header.sender:
+            # Its owner, if there is one with a key, still gets to answer: the search goes on.
+            self._links.emit(arrived, wire.packet(Kind.DISCOVERED, header.sender, behind, token + _BEHIND))
         if not core.config.serves or header.hop_limit <= 1 or not self._flood_rate.take(core.now):
             return
         data = bytes((header.kind, header.hop_limit - 1)) + bundle[offset + 2 : header.end]
-        wanted = Prefix(bits[0], header.to)
         onward = [link for link in self._links.by_id.values() if wanted.matches(link.peer_id)]
         onward += self.nearest(int.from_bytes(header.to), FLOOD_FANOUT)
         for link in dict.fromkeys(onward):
             if link is not arrived:
                 self._links.emit(link, data)
 
-    def discovered_heard(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> bool:
-        """Note the way a DISCOVERED shows; return whether it was the answer to a search of ours."""
+    def discovered_heard(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> bool | None:
+        """Note the way a DISCOVERED shows.
+
+        Returns: None unless it answers a search of ours; then whether a relay answered for an npm peer.
+        Raises: PacketError.
+        """
         core = self._core
-        token = bundle[header.body : header.end]
+        token, mark = wire.split(bundle[header.body : header.end], 4)
         key = (header.to, token)
         if key not in self._floods:
             core.counters["dropped: unasked answer"] += 1
-            return False
-        self.adopt(header.sender, arrived)
+            return None
+        npm = mark == _BEHIND
+        if npm:
+            self.learn_npm(header.sender, arrived)
+        else:
+            self.adopt(header.sender, arrived)
         if header.to == core.peer_id:
-            return True
+            return npm
         back = self._floods[key]
         if back is not None and back.up and header.hop_limit > 1:
             self.adopt(header.to, back)
             self._links.emit(back, bytes((header.kind, header.hop_limit - 1)) + bundle[offset + 2 : header.end])
-        return False
+        return None
 
     def adopt(self, peer_id: PeerId, link: LinkState) -> None:
         """`link` is a way to `peer_id` that was seen to work: prefer it in variant 0."""

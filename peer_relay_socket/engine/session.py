@@ -73,6 +73,7 @@ class Session:
         "heard_at",
         "heard_under",
         "hinted_at",
+        "hopeless",
         "idle_since",
         "in_flight",
         "keys",
@@ -105,6 +106,8 @@ class Session:
         self.attempt: Attempt | None = None
         self.pending: deque[tuple[float, bytes]] = deque()
         """Records that wait for keys, with the time until which they are worth sending."""
+        self.hopeless = False
+        """Whether it was given up for npm's wire, while its handshake may still succeed."""
         self.pending_size = 0
         self.pending_timer: Timer | None = None
         self.plain: list[bytes] = []

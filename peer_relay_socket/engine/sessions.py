@@ -300,6 +300,29 @@ class Sessions:
             if session.keys is not None and session.pending:
                 self.release(session)
 
+    # --- what may go by npm's wire instead -----------------------------------------------------------------------
+
+    def waits(self, peer_id: PeerId) -> bool:
+        """Return whether something waits for `peer_id` to show its key for the first time."""
+        session = self._sessions.get(peer_id)
+        return session is not None and session.keys is None and bool(session.pending)
+
+    def waiting(self) -> list[PeerId]:
+        """Return all peers of which `waits` is true."""
+        return [peer_id for peer_id in self._sessions if self.waits(peer_id)]
+
+    def surrender(self, peer_id: PeerId) -> list[bytes]:
+        """Return the records that wait for `peer_id`, and forget them. The handshake under way goes on, in case that
+        there is a key after all, but nobody is told when it comes to nothing."""
+        session = self._sessions.get(peer_id)
+        if session is None or session.keys is not None:
+            return []
+        records = [record for _, record in session.pending]
+        self._drop_pending(session)
+        session.hopeless = True
+        self._writable(session)
+        return records
+
     def no_route(self, peer_id: PeerId) -> None:
         """A relay says it knows no way to `peer_id`. Anybody can say so: it only makes us look harder, and not while
         we hear from there."""
@@ -349,6 +372,8 @@ class Sessions:
         while len(session.older) > _OLD_KEYS:
             self.forget_keys(session.older.pop(0))
         session.keys = keys
+        session.hopeless = False
+        self._core.proved(session.peer_id)
         session.doubted = False
         self._keys[keys.local] = (session, keys)
         session.forget_flights()

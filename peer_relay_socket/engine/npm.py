@@ -1,0 +1,459 @@
+"""Peers of npm peer-relay, which have no keys: whom we link to, whom we believe what, what they are told.
+
+Lives here: the handshake by offer and answer, candidates, the choice between the sealed wire and theirs. May not live
+here: connections (npm_links.py), ways (npm_ways.py), JSON (codec). Nothing here runs unless `npm_peers` is on.
+
+Law: an id that proved a key is never spoken to, nor heard, but sealed. Any other id that somebody says is an npm peer's
+first gets NPM_GRACE seconds to show a key across the overlay; only an npm peer that is linked to us gets none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..address import NpmId, PeerId, Prefix
+from ..codec import npm as wire
+from ..codec import packet
+from ..codec.npm import Answer, Datagram, Envelope
+from ..codec.packet import Record
+from ..errors import HandshakeError, PacketError
+from ..limits import (
+    NPM_ANSWER,
+    NPM_CANDIDATES,
+    NPM_GRACE,
+    NPM_KEYED,
+    NPM_LINKS,
+    NPM_OFFER_AGAIN,
+    NPM_OFFER_TIME,
+    NPM_WAYS,
+    PACKET_TARGET,
+)
+from .effects import Deliver, Dial, Message, Scope, Writable
+from .links import LinkState, reach
+from .npm_links import NpmLink, NpmLinks
+from .npm_ways import NpmWays
+
+if TYPE_CHECKING:
+    from .core import Core
+    from .links import Links
+    from .membership import Membership
+    from .resolver import Resolver
+    from .routing import Router
+    from .sessions import Sessions
+    from .timers import Timer
+
+
+class Npm:
+    """The npm peers around us."""
+
+    def __init__(
+        self,
+        core: Core,
+        overlay: Links,
+        router: Router,
+        resolver: Resolver,
+        sessions: Sessions,
+        membership: Membership,
+        settled: Callable[[], None],
+    ) -> None:
+        self._core = core
+        self._router = router
+        self._resolver = resolver
+        self._sessions = sessions
+        self._membership = membership
+        self._on_settled = settled
+        self.links = NpmLinks(core, self)
+        self.ways = NpmWays(core, self.links, overlay, router)
+        self._keyed: dict[PeerId, None] = {}
+        """Ids that proved a key to us."""
+        self._keyless: dict[PeerId, None] = {}
+        """Ids that had their NPM_GRACE and showed none."""
+        self._grace: dict[PeerId, Timer] = {}
+        self._candidates: dict[PeerId, None] = {}
+        self._offers: dict[PeerId, float] = {}
+        """Whom we offered a link, or answered, and until when that counts as under way."""
+        self._asked: dict[PeerId, float] = {}
+        """Whom not to offer a link by ourselves before when."""
+        self._dials: dict[str, PeerId] = {}
+        """URLs from answers that are being dialled, and who should be there."""
+        self._blocked: dict[PeerId, None] = {}
+        """Peers whose sender was told that there is no room: every one of them has waiting flows."""
+        core.proved = self.proved
+        router.stand_in = self.stand_in
+        resolver.npm = self
+        membership.elsewhere = self.links.by_id
+
+    # --- trust -----------------------------------------------------------------------------------------------
+
+    def proved(self, peer_id: PeerId) -> None:
+        """`peer_id` has shown its key: from now on it is never believed without."""
+        if peer_id in self._keyed:
+            return
+        if len(self._keyed) < NPM_KEYED:
+            self._keyed[peer_id] = None
+        for table in (self._keyless, self._candidates, self._offers):
+            table.pop(peer_id, None)
+        timer = self._grace.pop(peer_id, None)
+        if timer is not None:
+            timer.cancel()
+        self.ways.forget(peer_id)
+        link = self.links.by_id.get(peer_id)
+        if link is not None:
+            self.links.drop(link, "this id belongs to somebody who has its key")
+        self._resolver.unpin_others(peer_id)
+
+    def has_key(self, peer_id: PeerId) -> bool:
+        """Return whether `peer_id` proved a key."""
+        return peer_id in self._keyed
+
+    def _may_lack_a_key(self, peer_id: PeerId) -> bool:
+        if peer_id in self._keyed or peer_id == self._core.peer_id:
+            return False
+        return len(self._keyed) < NPM_KEYED or peer_id in self._keyless
+
+    def speaks(self, peer_id: PeerId) -> bool:
+        """Return whether traffic to `peer_id` goes by npm's wire."""
+        return peer_id in self._keyless or peer_id in self.links.by_id
+
+    def tried(self, peer_id: PeerId) -> None:
+        """Something sealed waits for `peer_id`, of which we know no key: if it may be npm's, its time runs."""
+        npm_only = not self._router.linked and bool(self.links.by_id)
+        if npm_only or peer_id in self._candidates or peer_id in self.ways.learned:
+            self._doubt(peer_id)
+
+    def _doubt(self, peer_id: PeerId) -> None:
+        if peer_id in self._grace or not self._may_lack_a_key(peer_id) or not self._sessions.waits(peer_id):
+            return
+        core = self._core
+        self._grace[peer_id] = core.timers.at(core.now + NPM_GRACE, self._fall_back, peer_id)
+
+    def _fall_back(self, peer_id: PeerId) -> None:
+        """`peer_id` has shown no key: what waits for it goes by npm's wire."""
+        self._grace.pop(peer_id, None)
+        if not self._may_lack_a_key(peer_id):
+            return
+        if len(self._keyless) >= NPM_WAYS:
+            del self._keyless[next(iter(self._keyless))]
+        self._keyless[peer_id] = None
+        for record in self._sessions.surrender(peer_id):
+            self.send(peer_id, record)
+
+    # --- whom we know ----------------------------------------------------------------------------------------
+
+    def known(self) -> Iterable[PeerId]:
+        """Return the ids we can say something about, each at least once."""
+        yield from self.links.by_id
+        yield from self.ways.learned
+        yield from self._candidates
+        yield from self._keyless
+
+    def matching(self, prefix: Prefix) -> list[PeerId]:
+        """Return the npm peers that `prefix` may mean."""
+        return [each for each in dict.fromkeys(self.known()) if prefix.matches(each) and self._may_lack_a_key(each)]
+
+    def stand_in(self, prefix: Prefix) -> PeerId | None:
+        """Return the npm peer that a DISCOVER looks for, if we can bring something to it."""
+        if not self._core.config.serves:
+            return None
+        return next((each for each in self.matching(prefix) if self.reaches(each)), None)
+
+    def reaches(self, peer_id: PeerId) -> bool:
+        """Return whether `peer_id` is linked to us, or was heard by a link."""
+        return peer_id in self.links.by_id or peer_id in self.ways.learned or peer_id in self._candidates
+
+    def discovered(self, peer_id: PeerId, npm: bool) -> None:
+        """A search of ours was answered; `npm`: by a relay, for an npm peer."""
+        self.ways.found(peer_id)
+        if npm:
+            self._resolver.discovered_npm(peer_id)
+            self._doubt(peer_id)
+
+    @property
+    def linked(self) -> bool:
+        """Whether there is any npm neighbour."""
+        return bool(self.links.by_id)
+
+    def look_for(self, prefix: Prefix) -> None:
+        """Ask npm neighbours for peers near `prefix`."""
+        for link in sorted(self.links.by_id.values(), key=lambda link: link.value ^ int.from_bytes(prefix.value))[:2]:
+            self._say(link.peer_id, wire.FIND_PEERS, prefix.value)
+
+    # --- links (NpmLinkEvents) -------------------------------------------------------------------------------
+
+    def opened(self, number: int, url: str | None, remote_host: str) -> None:
+        """A connection stands whose other end speaks, or waits for, npm's wire."""
+        self.links.opened(number, url, remote_host, None if url is None else self._dials.pop(url, None))
+
+    def dial_failed(self, url: str) -> None:
+        """A Dial came to nothing."""
+        self._dials.pop(url, None)
+
+    def npm_refusal(self, peer_id: PeerId) -> str | None:
+        """Return why nobody may link to us as `peer_id`, or None."""
+        if peer_id == self._core.peer_id:
+            return "this is our own id"
+        if peer_id in self.links.by_id:
+            return "already linked"
+        return None if self._may_lack_a_key(peer_id) else "this id belongs to somebody who has its key"
+
+    def npm_greeted(self, link: NpmLink) -> None:
+        """The ids are exchanged."""
+        self._ask(link)
+
+    def npm_link_idle(self, link: NpmLink) -> None:
+        """They answer this, so we see that they live."""
+        self._ask(link)
+
+    def _ask(self, link: NpmLink) -> None:
+        me = self._core.peer_id
+        envelope = Envelope(link.peer_id, me, (me,), self._nonce(), wire.FIND_PEERS, me)
+        self.ways.fresh(envelope)
+        self.links.send(link, envelope)
+
+    def npm_link_up(self, link: NpmLink) -> None:
+        """A neighbour is there."""
+        peer_id = link.peer_id
+        self._offers.pop(peer_id, None)
+        self._candidates.pop(peer_id, None)
+        self.ways.learned.pop(peer_id, None)
+        if link.url is not None:
+            self._membership.npm_up(link.url, peer_id)
+        for waiting in self._sessions.waiting():
+            if waiting == peer_id:
+                self._fall_back(waiting)
+            elif not self._router.linked:
+                self._doubt(waiting)
+        self._resolver.npm_heard()
+        if not self._router.linked:
+            self._on_settled()
+
+    def npm_link_down(self, link: NpmLink) -> None:
+        """A neighbour is gone."""
+        self.ways.link_down(link)
+        self.relieved()
+        self._resolver.unpin(link.peer_id)
+        if link.url is not None:
+            self._membership.npm_down(link.url)
+
+    def npm_link_failed(self, link: NpmLink, reason: str) -> None:
+        """A link that we dialled never came up."""
+        assert link.url is not None
+        self._core.note(20, f"npm peer at {link.url}: {reason}")
+        self._membership.dial_failed(link.url)
+
+    def link_full(self, number: int, full: bool) -> None:
+        """A connection takes no more for now, or takes it again."""
+        link = self.links.all.get(number)
+        if link is not None:
+            link.full = full
+            if not full:
+                self.relieved()
+
+    def relieved(self) -> None:
+        """Some link takes more again: whoever was told to wait may look again."""
+        blocked, self._blocked = self._blocked, {}
+        self._core.effects += [Writable(peer_id) for peer_id in blocked]
+
+    # --- envelopes in ----------------------------------------------------------------------------------------
+
+    def text_heard(self, link: NpmLink, text: str) -> None:
+        """A neighbour sent one text. Bad ones are counted: it may only have carried them."""
+        core = self._core
+        try:
+            envelope = self.links.heard(link, text)
+        except HandshakeError as error:
+            core.counters["link failed"] += 1
+            self.links.drop(link, str(error))
+            return
+        except PacketError:
+            core.counters["dropped: malformed npm message"] += 1
+            return
+        if envelope is None or not self._is_new(envelope):
+            return
+        sender = envelope.sender
+        if sender not in self.links.by_id and sender not in self._keyed:
+            self.ways.learn(sender, link)
+        if envelope.to == core.peer_id:
+            self._take(envelope, link.scope)
+        else:
+            self.ways.forward(envelope)
+
+    def packet_heard(self, to: PeerId, sender: PeerId, body: bytes, link: LinkState) -> None:
+        """An NPM packet came over the overlay for us, or for an npm peer on this side.
+
+        Raises: PacketError.
+        """
+        envelope = wire.unpack(to, sender, body)
+        if not self._is_new(envelope):
+            return
+        self._router.learn_npm(sender, link)
+        self.ways.found(sender)
+        if to == self._core.peer_id:
+            self._consider(sender)
+            self._take(envelope, link.scope)
+        else:
+            self.ways.forward(envelope, overlay=False)
+
+    def _is_new(self, envelope: Envelope) -> bool:
+        core = self._core
+        if envelope.sender == core.peer_id or core.peer_id in envelope.path:
+            core.counters["dropped: our own packet came back"] += 1
+            return False
+        return self.ways.fresh(envelope)
+
+    def _take(self, envelope: Envelope, scope: Scope) -> None:
+        """An envelope for us."""
+        core = self._core
+        sender, kind, data = envelope.sender, envelope.kind, envelope.data
+        if not self._may_lack_a_key(sender):
+            core.counters["refused: without its key, from an id that has one"] += 1
+            return
+        if kind == wire.USER:
+            self._user(NpmId(sender), data)
+        elif kind == wire.FIND_PEERS:
+            self._say(sender, wire.FOUND_PEERS, self._near(data, sender))
+        elif kind == wire.FOUND_PEERS and sender in self.links.by_id:
+            self._found_peers(data)
+        elif kind == wire.OFFER:
+            self._offered(sender, scope)
+        elif kind == wire.ANSWER:
+            self._answered(sender, data, scope)
+
+    def _user(self, sender: NpmId, data: Any) -> None:
+        core = self._core
+        if not isinstance(data, Datagram):
+            core.effects.append(Message(sender, wire.write_json(data).encode()))
+        elif not self._resolver.is_anothers(sender):
+            # npm's sockets may have port 0, to which nobody could answer; the port is not on the way back anyhow.
+            core.effects.append(Deliver(sender, data.port or 1, 0, 0, [data.data]))
+        else:
+            core.counters["refused: the short address of an id that has a key"] += 1
+
+    def _near(self, target: PeerId, asker: PeerId) -> list[PeerId]:
+        known = dict.fromkeys([self._core.peer_id, *self.links.by_id, *self._candidates])
+        known.pop(asker, None)
+        goal = int.from_bytes(target)
+        return sorted(known, key=lambda each: int.from_bytes(each) ^ goal)[:NPM_ANSWER]
+
+    # --- becoming neighbours ---------------------------------------------------------------------------------
+
+    def _found_peers(self, peers: list[PeerId]) -> None:
+        for peer_id in peers:
+            self._consider(peer_id)
+        self._resolver.npm_heard()
+        self._populate()
+
+    def _consider(self, peer_id: PeerId) -> None:
+        if peer_id in self.links.by_id or peer_id in self._candidates or not self._may_lack_a_key(peer_id):
+            return
+        if len(self._candidates) >= NPM_CANDIDATES:
+            del self._candidates[next(iter(self._candidates))]
+        self._candidates[peer_id] = None
+
+    def _populate(self) -> None:
+        """Offer links to the candidates nearest to us, until there are enough (npm's `_populate`)."""
+        core = self._core
+        now = core.now
+        self._offers = {peer_id: until for peer_id, until in self._offers.items() if until > now}
+        free = NPM_LINKS - len(self.links.by_id) - len(self._offers)
+        if free <= 0:
+            return
+        idle = [each for each in self._candidates if each not in self._offers and self._asked.get(each, 0.0) <= now]
+        for peer_id in sorted(idle, key=lambda each: int.from_bytes(each) ^ core.number)[:free]:
+            self._offer(peer_id)
+
+    def _offer(self, peer_id: PeerId) -> None:
+        now = self._core.now
+        self._offers[peer_id] = now + NPM_OFFER_TIME
+        self._not_before(peer_id)
+        self._say(peer_id, wire.OFFER, None)
+
+    def _not_before(self, peer_id: PeerId) -> None:
+        self._asked.pop(peer_id, None)
+        if len(self._asked) >= NPM_CANDIDATES:
+            del self._asked[next(iter(self._asked))]
+        self._asked[peer_id] = self._core.now + NPM_OFFER_AGAIN
+
+    def _offered(self, peer_id: PeerId, scope: Scope) -> None:
+        """`peer_id` asks for a link. When both ask, the higher id answers, so that the lower one dials."""
+        core = self._core
+        if peer_id in self.links.by_id:
+            return
+        under_way = self._offers.get(peer_id, 0.0) > core.now
+        if under_way and peer_id > core.peer_id:
+            return
+        if len(self._offers) < NPM_CANDIDATES:
+            self._offers[peer_id] = core.now + NPM_OFFER_TIME
+        url = self._own_url(scope)
+        self._say(peer_id, wire.ANSWER, Answer(url, False))
+        if url is None and not under_way:  # they cannot dial us: perhaps we can dial them
+            self._offer(peer_id)
+
+    def _own_url(self, scope: Scope) -> str | None:
+        """Return where somebody within `scope` can dial us."""
+        for url in self._core.config.urls:
+            if "*" in url:
+                url = url.replace("*", "127.0.0.1")
+            if reach(url) >= scope:
+                return url
+        return None
+
+    def _answered(self, peer_id: PeerId, answer: Answer, scope: Scope) -> None:
+        """`peer_id` lets us dial it, if we asked."""
+        url = answer.url
+        if peer_id in self.links.by_id or self._offers.get(peer_id, 0.0) <= self._core.now or url is None:
+            return
+        if reach(url) < scope:
+            self._core.counters["refused: a URL nearer than its owner"] += 1
+        elif url not in self._dials and len(self._dials) < NPM_LINKS:
+            self._dials[url] = peer_id
+            self._core.effects.append(Dial(url, scope))
+
+    # --- the program's wishes --------------------------------------------------------------------------------
+
+    def connect(self, peer_id: PeerId) -> None:
+        """Link to `peer_id`, if it is an npm peer that can be dialled, or can dial us."""
+        if self._may_lack_a_key(peer_id) and peer_id not in self.links.by_id and self.linked:
+            self._offer(peer_id)
+
+    def disconnect(self, peer_id: PeerId) -> None:
+        """Drop the link to `peer_id`, and make no new one by ourselves for a while."""
+        self._not_before(peer_id)
+        link = self.links.by_id.get(peer_id)
+        if link is not None:
+            self.links.drop(link, "disconnected by the program")
+
+    def room(self, peer_id: PeerId) -> int:
+        """Return how many bytes may be sent to `peer_id` now; when none, a Writable effect will come."""
+        if not self.ways.full(peer_id):
+            return PACKET_TARGET
+        self._blocked[peer_id] = None
+        return 0
+
+    def send(self, peer_id: PeerId, record: bytes) -> None:
+        """Send one record of the sealed wire as envelopes."""
+        for kind, start, end in packet.read_records(record):
+            if kind == Record.DATAGRAMS:
+                run = packet.read_datagrams(record, start, end)
+                for data in run.datagrams:
+                    self._say(peer_id, wire.USER, Datagram(run.source_port, data))
+            elif kind == Record.MESSAGE:
+                self._say_json(peer_id, record[start:end])
+
+    def _say_json(self, peer_id: PeerId, text: bytes) -> None:
+        try:
+            data = wire.read_json(text.decode())
+        except PacketError:
+            data = None
+        if data is None:  # null ends a node process that has a PeerRelay.Socket
+            self._core.counters["dropped: does not fit npm's wire"] += 1
+        else:
+            self._say(peer_id, wire.USER, data)
+
+    def _say(self, peer_id: PeerId, kind: str, data: Any) -> None:
+        me = self._core.peer_id
+        self.ways.send(Envelope(peer_id, me, (me,), self._nonce(), kind, data))
+
+    def _nonce(self) -> str:
+        return str(int.from_bytes(self._core.entropy(6)))

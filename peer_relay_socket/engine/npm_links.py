@@ -1,0 +1,236 @@
+"""Connections to peers of npm peer-relay: from an open connection to a neighbour that talks, and until it goes.
+
+Lives here: the id each end tells first, one link per id, keepalive, texts to be sent. May not live here: what envelopes
+mean and where they go (npm.py), JSON (codec).
+
+Law: an id is only what the other end says it is. So it is never put among the neighbours of `Links`, which proved
+theirs, and a link is refused whose id somebody proved, or has already.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from ..address import NpmId, PeerId
+from ..codec import npm as wire
+from ..codec.npm import Envelope
+from ..errors import HandshakeError, PacketError
+from ..limits import (
+    LINK_DEAD,
+    LINK_HANDSHAKE_TIME,
+    LINK_PING_IDLE,
+    LOOPBACK_FACTOR,
+    MAX_HALF_OPEN_LINKS,
+    MAX_LINKS,
+    MAX_LINKS_PER_HOST,
+    NPM_SILENT,
+)
+from .effects import CloseLink, PeerDown, PeerUp, Scope, Throttle
+
+if TYPE_CHECKING:
+    from .core import Core
+    from .timers import Timer
+
+
+class NpmLink:
+    """One connection to an npm peer."""
+
+    __slots__ = (
+        *("expected", "full", "number", "peer_id", "rates", "received_at", "remote_host", "scope", "spare_bytes"),
+        *("spare_texts", "spared_at", "timer", "up", "url", "value"),
+    )
+
+    def __init__(self, number: int, url: str | None, remote_host: str, expected: PeerId | None, core: Core) -> None:
+        scope = Scope.of(remote_host)
+        self.number = number
+        self.remote_host = remote_host
+        self.url = url
+        """What we dialled; None when they dialled us."""
+        self.scope = Scope.GLOBAL if scope is None else scope
+        self.expected = expected
+        """Who told us to dial here."""
+        self.peer_id: PeerId = b""
+        self.value = 0
+        self.up = False
+        """Whether they have said more than their id: a node with no room for us never does."""
+        self.full = False
+        self.received_at = core.now
+        factor = LOOPBACK_FACTOR if self.scope is Scope.LOOPBACK else 1.0
+        self.rates = (core.config.link_packets * factor, core.config.link_bytes * factor)
+        """Texts and bytes per second that we read from it."""
+        self.spare_texts, self.spare_bytes = self.rates
+        self.spared_at = core.now
+        self.timer: Timer | None = None
+
+
+class NpmLinkEvents(Protocol):
+    """Who wants to know, and who says which ids are welcome."""
+
+    def npm_refusal(self, peer_id: PeerId) -> str | None:
+        """Return why nobody may link to us as `peer_id`, or None."""
+
+    def npm_greeted(self, link: NpmLink) -> None:
+        """The ids are exchanged; envelopes may be sent."""
+
+    def npm_link_up(self, link: NpmLink) -> None:
+        """They talk to us."""
+
+    def npm_link_down(self, link: NpmLink) -> None:
+        """`link`, which was up, is gone."""
+
+    def npm_link_failed(self, link: NpmLink, reason: str) -> None:
+        """A link that we dialled never came up."""
+
+    def npm_link_idle(self, link: NpmLink) -> None:
+        """Ask something of them, so that their answer shows that they live."""
+
+
+class NpmLinks:
+    """All connections to npm peers."""
+
+    def __init__(self, core: Core, events: NpmLinkEvents) -> None:
+        self._core = core
+        self._events = events
+        self.all: dict[int, NpmLink] = {}
+        self.by_id: dict[PeerId, NpmLink] = {}
+        """Links that are up, at most one per id."""
+        self.texts: list[tuple[int, str]] = []
+        """(link, text) to be sent, in order."""
+
+    def opened(self, number: int, url: str | None, remote_host: str, expected: PeerId | None) -> None:
+        """A connection stands whose other end speaks, or waits for, the npm wire."""
+        core = self._core
+        link = self.all[number] = NpmLink(number, url, remote_host, expected, core)
+        refusal = self._refusal(link)
+        if refusal:
+            core.counters["link refused: " + refusal] += 1
+            self.drop(link, refusal)
+            return
+        link.timer = core.timers.at(core.now + LINK_HANDSHAKE_TIME, self.drop, link, "said nothing for too long")
+        if url is None:
+            self.say(link, wire.id_text(core.peer_id))
+
+    def _refusal(self, link: NpmLink) -> str:
+        """Return why `link` is one too many, "" if it is not."""
+        if len(self.all) > MAX_LINKS:
+            return "too many links"
+        others = [each for each in self.all.values() if each.url is None]
+        if link.url is None and sum(not each.up for each in others) > MAX_HALF_OPEN_LINKS:
+            return "too many handshakes"
+        crowd = sum(each.remote_host == link.remote_host for each in others)
+        if link.scope is not Scope.LOOPBACK and crowd > MAX_LINKS_PER_HOST:
+            return "too many links from one host"
+        return ""
+
+    def closed(self, number: int) -> None:
+        """The connection is gone."""
+        link = self.all.pop(number, None)
+        if link is not None:
+            self._forget(link, "closed")
+
+    def drop(self, link: NpmLink, reason: str) -> None:
+        """Close `link` from our side."""
+        if self.all.pop(link.number, None) is not None:
+            self._core.effects.append(CloseLink(link.number, reason))
+            self._forget(link, reason)
+
+    def _forget(self, link: NpmLink, reason: str) -> None:
+        if link.timer is not None:
+            link.timer.cancel()
+        if link.up:
+            link.up = False
+            del self.by_id[link.peer_id]
+            self._core.effects.append(PeerDown(NpmId(link.peer_id)))
+            self._events.npm_link_down(link)
+        elif link.url is not None:
+            self._events.npm_link_failed(link, reason)
+
+    def say(self, link: NpmLink, text: str) -> None:
+        """Send one text."""
+        self.texts.append((link.number, text))
+
+    def send(self, link: NpmLink, envelope: Envelope) -> None:
+        """Send one envelope; what JSON has no room or word for is dropped and counted."""
+        try:
+            text = wire.envelope_text(envelope)
+        except PacketError:
+            self._core.counters["dropped: does not fit npm's wire"] += 1
+            return
+        self.say(link, text)
+
+    def heard(self, link: NpmLink, text: str) -> Envelope | None:
+        """Take one text. Returns: the envelope it is, unless it was their id.
+
+        Raises: HandshakeError: the link is worthless. PacketError: this text is.
+        """
+        core = self._core
+        link.received_at = core.now
+        link.spare_texts -= 1
+        link.spare_bytes -= len(text)
+        if link.spare_texts < 0.0 or link.spare_bytes < 0.0:
+            self._overdrawn(link)
+        if not link.peer_id:
+            self._greet(link, text)
+            return None
+        envelope = wire.read_envelope(text)
+        if not link.up:
+            self._up(link)
+        return envelope
+
+    def _overdrawn(self, link: NpmLink) -> None:
+        """As `Links.overdrawn`: do not read for a while who sends more than its share."""
+        core = self._core
+        elapsed, link.spared_at = min(1.0, core.now - link.spared_at), core.now
+        texts, size = link.rates
+        link.spare_texts = min(texts, link.spare_texts + elapsed * texts)
+        link.spare_bytes = min(size, link.spare_bytes + elapsed * size)
+        wait = -min(link.spare_texts / texts, link.spare_bytes / size)
+        if wait > 0.0:
+            core.counters["link throttled"] += 1
+            core.effects.append(Throttle(link.number, wait))
+            link.received_at = core.now + wait  # we shall not hear it so long, and that is our doing
+
+    def _greet(self, link: NpmLink, text: str) -> None:
+        core = self._core
+        try:
+            peer_id = wire.read_id(text)
+        except PacketError as error:
+            raise HandshakeError(f"no peer of npm's: {error}") from None
+        refusal = self._events.npm_refusal(peer_id)
+        if link.expected is not None and peer_id != link.expected:
+            refusal = "somebody else answers there"
+        if refusal is not None:  # before our id is told: a node then forgets nobody else by it
+            raise HandshakeError(refusal)
+        link.peer_id = peer_id
+        link.value = int.from_bytes(peer_id)
+        if link.timer is not None:
+            link.timer.cancel()
+        reason = "has no room for more peers (it told its id and nothing else)"
+        link.timer = core.timers.at(core.now + NPM_SILENT, self.drop, link, reason)
+        if link.url is not None:
+            self.say(link, wire.id_text(core.peer_id))
+        self._events.npm_greeted(link)
+
+    def _up(self, link: NpmLink) -> None:
+        core = self._core
+        if link.peer_id in self.by_id:
+            raise HandshakeError("already linked")
+        if link.timer is not None:
+            link.timer.cancel()
+        link.up = True
+        self.by_id[link.peer_id] = link
+        link.timer = core.timers.at(core.now + LINK_PING_IDLE, self._keep_alive, link)
+        core.effects.append(PeerUp(NpmId(link.peer_id)))
+        self._events.npm_link_up(link)
+
+    def _keep_alive(self, link: NpmLink) -> None:
+        core = self._core
+        idle = core.now - link.received_at
+        if idle >= LINK_DEAD:
+            self.drop(link, "silent")
+            return
+        due = link.received_at + LINK_PING_IDLE
+        if idle >= LINK_PING_IDLE:
+            self._events.npm_link_idle(link)
+            due = core.now + (LINK_DEAD - LINK_PING_IDLE)
+        link.timer = core.timers.at(due, self._keep_alive, link)

@@ -1,0 +1,401 @@
+"""Npm peers seen by the engine: scripted ones at one end of a list, engines at the other, no sockets and no clock."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from peer_relay_socket.address import NpmId, Spelling
+from peer_relay_socket.codec import npm as wire
+from peer_relay_socket.codec.npm import Answer, Datagram, Envelope
+from peer_relay_socket.engine.core import EngineConfig
+from peer_relay_socket.engine.effects import CloseLink, Deliver, Dial, Effect, Message, Note, PeerUp
+from peer_relay_socket.engine.engine import Engine
+from peer_relay_socket.errors import PacketError
+from peer_relay_socket.identity import Identity
+from peer_relay_socket.limits import LINK_PING_IDLE, NPM_GRACE, NPM_HOPS, NPM_LINKS, NPM_SILENT
+
+LOW, HIGH, FAR = b"\x00" * 20, b"\xff" * 20, b"\x77" * 20
+
+
+class Node:
+    """An npm peer: what it was sent, and what it says."""
+
+    def __init__(self, world: World, peer_id: bytes, engine: Engine, number: int) -> None:
+        self.world, self.id, self.engine, self.number = world, peer_id, engine, number
+        self.texts: list[str] = []
+        self._nonce = 0
+
+    def say(self, kind: str, data: Any = None, **changes: Any) -> None:
+        """Send the engine an envelope of this peer, or what `changes` make of it."""
+        self._nonce += 1
+        whole = Envelope(self.engine.peer_id, self.id, (self.id,), f"{self.id.hex()[:8]}{self._nonce}", kind, data)
+        self.raw(wire.envelope_text(whole._replace(**changes)))
+
+    def raw(self, text: str) -> None:
+        """Send the engine a text."""
+        self.engine.link_text(self.number, text, self.world.now)
+        self.world.pump()
+
+    def greet(self) -> None:
+        """Tell the id, and ask what npm's peers ask."""
+        self.raw(wire.id_text(self.id))
+        self.say(wire.FIND_PEERS, self.id)
+
+    def envelopes(self, kind: str) -> list[Envelope]:
+        """Return the envelopes of that kind it was sent."""
+        found = []
+        for text in self.texts:
+            try:
+                envelope = wire.read_envelope(text)
+            except PacketError:
+                continue  # an id
+            found += [envelope] if envelope.kind == kind else []
+        return found
+
+
+class World:
+    """Engines and npm peers, joined by lists."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.engines: list[Engine] = []
+        self.effects: dict[Engine, list[Effect]] = {}
+        self.joins: dict[tuple[Engine, int], tuple[Engine, int]] = {}
+        self.nodes: dict[tuple[Engine, int], Node] = {}
+        self.links = 0
+
+    def engine(self, *, npm_peers: bool = True, serves: bool = True, urls: tuple[str, ...] = ()) -> Engine:
+        dice = Random(len(self.engines) + 1)
+        config = EngineConfig(serves=serves, npm_peers=npm_peers, urls=urls, bootstrap=("ws://8.8.8.8:80",))
+        engine = Engine(
+            Identity.from_seed(dice.randbytes(32)), config, random=dice, entropy=dice.randbytes, now=self.now
+        )
+        self.engines.append(engine)
+        self.effects[engine] = []
+        engine.start(self.now)
+        return engine
+
+    def node(
+        self, engine: Engine, peer_id: bytes, *, dialled: str | None = None, host: str = "8.8.4.4", greet: bool = True
+    ) -> Node:
+        """Connect an npm peer; `dialled` is the URL at which the engine dialled it, if it did."""
+        self.links += 1
+        node = self.nodes[engine, self.links] = Node(self, peer_id, engine, self.links)
+        engine.link_opened(self.links, url=dialled, remote_host=host, now=self.now, ours=dialled is not None)
+        self.pump()
+        if greet:
+            node.greet()
+        return node
+
+    def join(self, dialler: Engine, acceptor: Engine) -> None:
+        """Connect two engines."""
+        one, other = self.links + 1, self.links + 2
+        self.links += 2
+        self.joins[dialler, one], self.joins[acceptor, other] = (acceptor, other), (dialler, one)
+        dialler.link_opened(one, url="ws://8.8.8.8:80", remote_host="8.8.8.8", now=self.now)
+        acceptor.link_opened(other, url=None, remote_host="8.8.8.9", now=self.now)
+        self.pump()
+
+    def pump(self) -> None:
+        """Carry everything until nothing moves."""
+        moved = True
+        while moved:
+            moved = False
+            for engine in self.engines:
+                for number, chunks in engine.take_bundles():
+                    moved = True
+                    far = self.joins.get((engine, number))
+                    if far is not None:
+                        far[0].receive(far[1], b"".join(chunks), self.now)
+                for number, text in engine.take_texts():
+                    moved = True
+                    self.nodes[engine, number].texts.append(text)
+                self.effects[engine] += engine.take_effects()
+
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
+        end = self.now + seconds
+        while True:
+            due = [when for engine in self.engines if (when := engine.next_timer()) is not None]
+            if not due or min(due) > end:
+                break
+            self.now = max(self.now, min(due))
+            for engine in self.engines:
+                engine.handle_timer(self.now)
+            self.pump()
+        self.now = end
+
+    def of(self, engine: Engine, kind: type[Any]) -> list[Any]:
+        """Return the effects of that kind that `engine` asked for."""
+        return [effect for effect in self.effects[engine] if isinstance(effect, kind)]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+# --- links -------------------------------------------------------------------------------------------------------
+
+
+def test_the_acceptor_tells_its_id_at_once_and_asks_once_it_knows_theirs(world: World) -> None:
+    engine = world.engine()
+    node = world.node(engine, FAR, greet=False)
+    assert node.texts == [wire.id_text(engine.peer_id)]
+    node.raw(wire.id_text(FAR))
+    (asked,) = node.envelopes(wire.FIND_PEERS)
+    assert (asked.to, asked.sender, asked.path, asked.data) == (FAR, *[engine.peer_id], (engine.peer_id,), asked.sender)
+    node.say(wire.USER, "x")
+    assert world.of(engine, PeerUp) == [PeerUp(NpmId(FAR))]
+    assert isinstance(world.of(engine, PeerUp)[0].peer_id, NpmId)
+
+
+def test_the_connector_answers_in_kind_when_the_first_message_is_text(world: World) -> None:
+    engine = world.engine()
+    node = world.node(engine, FAR, dialled="ws://8.8.8.8:80", greet=False)
+    assert node.texts == []
+    node.greet()
+    assert node.texts[0] == wire.id_text(engine.peer_id)
+    assert world.of(engine, PeerUp) == [PeerUp(NpmId(FAR))]
+
+
+def test_where_npm_peers_is_off_a_node_that_was_named_is_refused_with_one_warning(world: World) -> None:
+    engine = world.engine(npm_peers=False)
+    for _ in range(2):
+        node = world.node(engine, FAR, dialled="ws://8.8.8.8:80", greet=False)
+        node.raw(wire.id_text(FAR))
+        assert node.texts == []
+    (warning,) = [note for note in world.of(engine, Note) if note.level >= 30]
+    assert "npm_peers" in warning.text
+    assert len(world.of(engine, CloseLink)) == 2
+
+
+@pytest.mark.parametrize("first", ["nonsense", "null", '"00"', "[]", wire.id_text(LOW) + "x"])
+def test_a_link_that_begins_with_no_id_is_dropped(world: World, first: str) -> None:
+    engine = world.engine()
+    node = world.node(engine, FAR, greet=False)
+    node.raw(first)
+    assert [effect.link for effect in world.of(engine, CloseLink)] == [node.number]
+
+
+def test_a_full_node_is_left_again(world: World) -> None:
+    engine = world.engine()
+    node = world.node(engine, FAR, dialled="ws://8.8.8.8:80", greet=False)
+    node.raw(wire.id_text(FAR))
+    world.run(NPM_SILENT + 0.1)
+    assert [effect.link for effect in world.of(engine, CloseLink)] == [node.number]
+    assert not world.of(engine, PeerUp)
+
+
+def test_two_links_with_one_id_are_one_too_many_and_the_first_stays(world: World) -> None:
+    engine = world.engine()
+    world.node(engine, FAR)
+    second = world.node(engine, FAR)
+    assert [effect.link for effect in world.of(engine, CloseLink)] == [second.number]
+    assert len(second.texts) == 1  # our id, as any acceptor's
+
+
+def test_a_dialled_node_that_is_linked_already_is_not_told_our_id(world: World) -> None:
+    engine = world.engine()
+    world.node(engine, FAR)
+    assert world.node(engine, FAR, dialled="ws://8.8.8.8:80").texts == []
+
+
+def test_a_silent_neighbour_is_asked_and_then_dropped(world: World) -> None:
+    engine = world.engine()
+    node = world.node(engine, FAR)
+    world.run(LINK_PING_IDLE + 1)
+    assert len(node.envelopes(wire.FIND_PEERS)) == 2
+    assert not world.of(engine, CloseLink)
+    world.run(LINK_PING_IDLE)
+    assert [effect.reason for effect in world.of(engine, CloseLink)] == ["silent"]
+
+
+def test_bad_texts_are_counted_and_cost_nobody_a_link(world: World) -> None:
+    engine = world.engine()
+    node = world.node(engine, FAR)
+    for text in ("null", "{}", "[" * 1000, '{"to":1}'):
+        node.raw(text)
+    assert engine.counters["dropped: malformed npm message"] == 4
+    assert not world.of(engine, CloseLink)
+
+
+# --- envelopes -----------------------------------------------------------------------------------------------------
+
+
+def test_messages_and_datagrams_reach_the_program_marked_and_once(world: World) -> None:
+    engine = world.engine()
+    node = world.node(engine, FAR)
+    for _ in range(2):
+        node.say(wire.USER, {"a": 1}, nonce="5")
+        node.say(wire.USER, Datagram(0, b"hi"), nonce="6")
+    (message,) = world.of(engine, Message)
+    assert (message.source, message.data) == (FAR, b'{"a":1}')
+    (got,) = world.of(engine, Deliver)
+    assert got == Deliver(FAR, 1, 0, 0, [b"hi"])
+    assert isinstance(message.source, NpmId)
+    assert isinstance(got.source, NpmId)
+
+
+def test_what_the_program_sends_goes_out_as_npm_writes_it(world: World) -> None:
+    engine = world.engine()
+    node = world.node(engine, FAR)
+    engine.send(FAR, 4, 1007, 5, [b"one", b"two"], world.now)
+    engine.send_message(FAR, b'{"a":[1]}', world.now)
+    engine.send_message(FAR, b"null", world.now)  # would end a node process with a PeerRelay.Socket
+    engine.send_message(FAR, b"NaN", world.now)
+    world.pump()
+    sent = node.envelopes(wire.USER)
+    assert [envelope.data for envelope in sent] == [Datagram(1007, b"one"), Datagram(1007, b"two"), {"a": [1]}]
+    assert len({envelope.nonce for envelope in sent}) == 3
+    assert engine.counters["dropped: does not fit npm's wire"] == 2
+
+
+def test_a_relay_sends_on_to_the_destination_alone(world: World) -> None:
+    engine = world.engine()
+    one, other, bystander = (world.node(engine, peer_id) for peer_id in (LOW, HIGH, FAR))
+    one.say(wire.USER, "x", to=HIGH)
+    (got,) = other.envelopes(wire.USER)
+    assert (got.sender, got.path, got.data) == (LOW, (LOW, engine.peer_id), "x")
+    assert not bystander.envelopes(wire.USER)
+
+
+def test_an_unknown_destination_goes_to_the_two_nearest_and_not_where_it_was(world: World) -> None:
+    engine = world.engine()
+    nodes = [world.node(engine, bytes([first]) * 20) for first in (1, 2, 3, 4)]
+    nodes[0].say(wire.USER, "x", to=b"\x00" * 20)
+    assert [len(node.envelopes(wire.USER)) for node in nodes] == [0, 1, 1, 0]
+
+
+def test_replies_take_the_way_that_was_learned(world: World) -> None:
+    engine = world.engine()
+    near, hub = world.node(engine, FAR[:19] + b"\x78"), world.node(engine, LOW)
+    hub.say(wire.USER, "x", sender=FAR, path=(FAR, LOW))
+    engine.send_message(FAR, b'"back"', world.now)
+    world.pump()
+    world.run(NPM_GRACE + 0.1)
+    assert [envelope.data for envelope in hub.envelopes(wire.USER)] == ["back"]
+    assert not near.envelopes(wire.USER)
+
+
+def test_envelopes_end_after_twenty_hops_and_at_peers_that_do_not_serve(world: World) -> None:
+    engine, leaf = world.engine(), world.engine(serves=False)
+    for relay, hops, arrives in ((engine, NPM_HOPS - 1, 1), (engine, NPM_HOPS, 0), (leaf, 1, 0)):
+        one, other = world.node(relay, bytes([hops]) * 20), world.node(relay, bytes([hops + 100]) * 20)
+        one.say(wire.USER, "x", to=other.id, path=(one.id,) * hops)
+        assert len(other.envelopes(wire.USER)) == arrives
+
+
+# --- becoming neighbours ---------------------------------------------------------------------------------------------
+
+
+def test_candidates_are_offered_links_until_there_are_enough(world: World) -> None:
+    engine = world.engine()
+    node = world.node(engine, FAR)
+    node.say(wire.FOUND_PEERS, [bytes([number]) * 20 for number in range(1, 60)] + [engine.peer_id, FAR])
+    assert len({envelope.to for envelope in node.envelopes(wire.OFFER)}) == NPM_LINKS - 1
+    node.say(wire.FIND_PEERS, b"\x01" * 20)
+    found = node.envelopes(wire.FOUND_PEERS)[-1].data
+    assert (len(found), found[0]) == (20, b"\x01" * 20)
+
+
+@pytest.mark.parametrize(("peer_id", "answers"), [(LOW, 1), (HIGH, 0)])
+def test_of_two_offers_the_higher_id_answers(world: World, peer_id: bytes, answers: int) -> None:
+    engine = world.engine(urls=("ws://8.8.8.8:81",))
+    hub = world.node(engine, FAR)
+    engine.connect(peer_id, world.now)
+    world.pump()
+    hub.say(wire.OFFER, None, sender=peer_id, path=(peer_id, FAR))
+    assert [envelope.data for envelope in hub.envelopes(wire.ANSWER)] == [Answer("ws://8.8.8.8:81", False)] * answers
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "asked", "dialled"),
+    [
+        ("ws://9.9.9.9:5", "8.8.4.4", True, True),
+        ("ws://localhost:5", "127.0.0.1", True, True),
+        ("ws://localhost:5", "8.8.4.4", True, False),
+        ("ws://192.168.1.1:5", "8.8.4.4", True, False),
+        ("ws://9.9.9.9:5", "8.8.4.4", False, False),
+    ],
+)
+def test_an_answer_is_dialled_if_asked_for_and_no_nearer_than_its_owner(
+    world: World, url: str, host: str, asked: bool, dialled: bool
+) -> None:
+    engine = world.engine()
+    hub = world.node(engine, FAR, host=host)
+    if asked:
+        engine.connect(LOW, world.now)
+    hub.say(wire.ANSWER, Answer(url, False), sender=LOW, path=(LOW, FAR))
+    assert (url in [effect.url for effect in world.of(engine, Dial)]) is dialled
+
+
+# --- across the overlay, and trust --------------------------------------------------------------------------------
+
+
+def test_npm_peers_of_two_relays_reach_each_other_across_the_overlay(world: World) -> None:
+    one, transit, other = world.engine(), world.engine(npm_peers=False), world.engine()
+    world.join(one, transit)
+    world.join(other, transit)
+    here, there = world.node(one, LOW), world.node(other, HIGH)
+    here.say(wire.USER, Datagram(7, b"across" * 5000), to=HIGH)
+    world.run(1.0)
+    (got,) = there.envelopes(wire.USER)
+    assert (got.sender, got.data) == (LOW, Datagram(7, b"across" * 5000))
+    there.say(wire.USER, "back", to=LOW)
+    world.run(1.0)
+    assert [envelope.data for envelope in here.envelopes(wire.USER)] == ["back"]
+
+
+@pytest.mark.parametrize("spelled", ["id", "ipv4", "ipv6"])
+def test_an_npm_peer_behind_a_relay_is_found_by_any_spelling(world: World, spelled: str) -> None:
+    relay, ours = world.engine(), world.engine(serves=False)
+    world.join(ours, relay)
+    node = world.node(relay, FAR)
+    spelling = Spelling()
+    text = {"id": FAR.hex(), "ipv4": spelling.ipv4(FAR), "ipv6": spelling.ipv6(FAR)}[spelled]
+    ours.send(spelling.parse(text), 4, 9, 5, [b"hello"], world.now)  # type: ignore[arg-type]
+    world.pump()
+    world.run(2.0)
+    assert [envelope.data for envelope in node.envelopes(wire.USER)] == [Datagram(9, b"hello")]
+
+
+def test_peers_with_keys_are_spoken_to_sealed_though_an_npm_peer_claims_their_id(world: World) -> None:
+    relay, one, other = world.engine(), world.engine(), world.engine()
+    world.join(one, relay)
+    world.join(other, relay)
+    liar = world.node(one, LOW)
+    liar.say(wire.FOUND_PEERS, [other.peer_id])
+    liar.say(wire.USER, "forged", sender=other.peer_id, path=(other.peer_id, LOW))
+    one.send_message(other.peer_id, b'"secret"', world.now)
+    world.pump()
+    world.run(2.0)
+    assert [message.data for message in world.of(other, Message)] == [b'"secret"']
+    assert not liar.envelopes(wire.USER)
+    before = len(world.of(one, Message))
+    liar.say(wire.USER, "forged again", sender=other.peer_id, path=(other.peer_id, LOW))
+    assert len(world.of(one, Message)) == before
+    assert one.counters["refused: without its key, from an id that has one"] == 1
+    impostor = world.node(one, other.peer_id)
+    assert impostor.number in [effect.link for effect in world.of(one, CloseLink)]
+
+
+def test_an_npm_link_ends_when_its_id_turns_out_to_have_a_key(world: World) -> None:
+    one, other = world.engine(), world.engine()
+    impostor = world.node(one, other.peer_id)
+    world.join(other, one)
+    assert impostor.number in [effect.link for effect in world.of(one, CloseLink)]
+    assert other.peer_id in one.neighbours
+
+
+def test_a_peer_without_npm_peers_hears_no_npm_envelopes(world: World) -> None:
+    relay, strict = world.engine(), world.engine(npm_peers=False)
+    world.join(strict, relay)
+    node = world.node(relay, FAR)
+    node.say(wire.USER, Datagram(7, b"x"), to=strict.peer_id)
+    world.run(1.0)
+    assert not world.of(strict, Deliver)
+    assert strict.counters["refused: an npm peer's envelope"] == 1
