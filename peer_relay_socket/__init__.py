@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .address import AF_PEER as AF_PEER
+    from .address import is_authenticated as is_authenticated
     from .engine.direct import Path as Path
     from .errors import ConfigError as ConfigError
     from .errors import IdentityError as IdentityError
@@ -27,9 +28,20 @@ _HOMES = {
     "PeerClosedError": ".errors",
     "PeerRelayError": ".errors",
     "Socket": ".surface.udp_socket",
+    "is_authenticated": ".address",
 }
 
-__all__ = ["AF_PEER", "ConfigError", "IdentityError", "Path", "Peer", "PeerClosedError", "PeerRelayError", "Socket"]
+__all__ = [
+    "AF_PEER",
+    "ConfigError",
+    "IdentityError",
+    "Path",
+    "Peer",
+    "PeerClosedError",
+    "PeerRelayError",
+    "Socket",
+    "is_authenticated",
+]
 
 
 def __getattr__(name: str) -> object:

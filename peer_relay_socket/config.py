@@ -50,6 +50,7 @@ class PeerConfig:
     """Shared secret that keeps strangers out."""
     ipv4_network: ipaddress.IPv4Network = DEFAULT_IPV4_NETWORK
     npm_peers: bool = False
+    """Speak with peers of npm peer-relay, which prove nothing."""
     wrtc: bool | Callable[..., Any] = True
     ice_servers: tuple[IceServer, ...] = ()
     """STUN and TURN servers that WebRTC links may ask; aiortc uses the first of each."""
@@ -104,12 +105,17 @@ def peer_config(
         wrtc = _flag(env.get("PEER_RELAY_WRTC", "1"), "PEER_RELAY_WRTC")
     if ice_servers is None:
         ice_servers = [url for url in env.get("PEER_RELAY_ICE_SERVERS", "").split(",") if url.strip()]
+    network_key = network_key or env.get("PEER_RELAY_NETWORK_KEY") or None
+    if npm_peers and network_key is not None:
+        raise ConfigError(
+            "npm_peers: npm peers know no network key, which is to keep strangers out: set one of the two"
+        )
     return PeerConfig(
         port=port,
         host=host or "",
         bootstrap=checked,
         identity=os.fspath(identity) if identity is not None else env.get("PEER_RELAY_IDENTITY") or None,
-        network_key=network_key or env.get("PEER_RELAY_NETWORK_KEY") or None,
+        network_key=network_key,
         ipv4_network=(
             _network(ipv4_network, "ipv4_network")
             if ipv4_network

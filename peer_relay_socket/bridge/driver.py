@@ -149,6 +149,7 @@ class Driver:
             psk=None if config.network_key is None else network_psk(config.network_key),
             direct=True,
             webrtc=config.wrtc is not False,
+            npm_peers=config.npm_peers,
         )
         return Engine(self._host.identity, settings, random=random.Random(), entropy=os.urandom, now=self._loop.time())
 
@@ -290,8 +291,8 @@ class Driver:
         self._made += 1
         self._links[self._made] = link
         self._numbers[link] = self._made
-        if not link.ours:
-            link.close(1008, "this peer speaks peer-relay.2; peers of the npm package are not admitted")
+        if not link.ours and not self._host.config.npm_peers:
+            link.close(1008, "this peer speaks peer-relay.2; npm_peers, which admits peers of the npm package, is off")
             if link.url is not None:
                 self._dial_failed(link.url, "does not speak peer-relay.2")
             return
@@ -303,6 +304,7 @@ class Driver:
             now=self._loop.time(),
             peer_id=peer_id,
             unit=unit,
+            ours=link.ours,
         )
         self._pump()
 
@@ -334,7 +336,13 @@ class Driver:
 
     def text_received(self, link: Link, text: str) -> None:
         """Somebody speaks the npm wire to us."""
-        link.close(1003, "text is not spoken here")
+        number = self._numbers.get(link)
+        if number is None or self._engine is None or self._closed:
+            return
+        self._engine.link_text(number, text, self._loop.time())
+        self._pump()
+        if self._crowded:
+            self._hold_back(link)
 
     def link_writable(self, link: Link) -> None:
         """A link that was full takes bundles again."""
@@ -398,11 +406,19 @@ class Driver:
             link.send(chunks[0] if len(chunks) == 1 else b"".join(chunks))
             if link.full and not was_full:
                 engine.link_full(number, True, self._loop.time())
+        for number, text in engine.take_texts():
+            link = self._links.get(number)
+            if link is None:
+                continue
+            was_full = link.full
+            link.send_text(text)
+            if link.full and not was_full:
+                engine.link_full(number, True, self._loop.time())
 
     def _deliver(self, effect: Deliver) -> None:
         source, source_port, port, form, datagrams = effect
         known = self._host.ports.deliver(source, source_port, port, form, datagrams, self._crowded)
-        if not known and self._engine is not None:
+        if not known and port and self._engine is not None:
             self._engine.refuse(source, port, source_port, self._loop.time())
 
     def _writable(self, effect: Writable) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Final
 
-from ..address import AF_PEER, Destination, PeerId, Prefix, Spelling
+from ..address import AF_PEER, Destination, NpmHost, NpmId, PeerId, Prefix, Spelling
 from ..limits import EPHEMERAL_PORTS, SPELLED_SOURCES
 from .endpoint import OWN, WILDCARD, Endpoint, Place
 from .mailbox import Address, Inbox, guard
@@ -42,7 +42,7 @@ class PortTable:
         self._own_id = own_id
         self._lock = guard()
         self._bound: dict[int, list[Endpoint]] = {}
-        self._sources: dict[tuple[PeerId, int, int, int], Address] = {}
+        self._sources: dict[tuple[PeerId, int, int, int, bool], Address] = {}
         self._dice = random.Random()
 
     # --- binding -----------------------------------------------------------------------------------------------
@@ -138,12 +138,18 @@ class PortTable:
     ) -> bool:
         """Take in datagrams from the network, in order. `form` is how the sender spelled us: 4, 6, or 0 for whole ids.
 
+        `port` is 0 where the wire does not say it (npm peers). Then they are for the only socket that hears the
+        network; of several, for the one connected to their source; else for the one with the lowest port.
+
         Args: crowded: where to note the inbox they went to, if it wants what comes held back for a moment.
 
         Returns: False when no socket is bound to `port` (or all are connected elsewhere).
         """
         with self._lock:
-            endpoint = self._find(OWN, port, form, source, source_port)
+            if port:
+                endpoint = self._find(OWN, port, form, source, source_port)
+            else:
+                endpoint, form = self._landing(source, source_port)
             if endpoint is None:
                 return False
             address = self._spell(endpoint, source, source_port, form)
@@ -213,6 +219,19 @@ class PortTable:
         for endpoint in told:
             endpoint.inbox.fail(error)
 
+    def _landing(self, source: PeerId, source_port: int) -> tuple[Endpoint | None, int]:
+        """Return the endpoint for datagrams whose sender names no port, and the form in which it hears them."""
+        best: tuple[bool, int, Endpoint, int] | None = None
+        for port in sorted(self._bound):
+            for form in (4, 6):
+                endpoint = self._find(OWN, port, form, source, source_port)
+                if endpoint is None:
+                    continue
+                if best is None or (endpoint.peer is not None and not best[0]):
+                    best = (endpoint.peer is not None, port, endpoint, form)
+                break
+        return (None, 0) if best is None else best[2:]
+
     def _find(self, place: Place, port: int, form: int, source: Place, source_port: int) -> Endpoint | None:
         candidates = self._bound.get(port)
         if candidates is None:
@@ -237,11 +256,13 @@ class PortTable:
     def _spell(self, endpoint: Endpoint, place: Place, port: int, form: int) -> Address:
         """Return how `endpoint` sees (`place`, `port`) as a source."""
         if endpoint.peer is not None:
+            if isinstance(place, NpmId):
+                return (NpmHost(endpoint.peer[0]), *endpoint.peer[1:])
             return endpoint.peer
         if isinstance(place, str) and place != OWN:
             return self.spell(endpoint, place, port, mapped=form == 4)
         peer_id = place if isinstance(place, bytes) else self._own_id()
-        key = (peer_id, port, endpoint.family, form)
+        key = (peer_id, port, endpoint.family, form, isinstance(peer_id, NpmId))
         address = self._sources.get(key)
         if address is None:
             if len(self._sources) >= SPELLED_SOURCES:
@@ -254,16 +275,18 @@ class PortTable:
         family = endpoint.family
         if family == AF_PEER:
             peer_id = place if isinstance(place, bytes) else self._own_id()
-            return (peer_id.hex(), port)
+            return (NpmHost(peer_id.hex()) if isinstance(peer_id, NpmId) else peer_id.hex(), port)
         if isinstance(place, str) and place != OWN:
             text = place or ("0.0.0.0" if family == _AF_INET or mapped else "::")
         else:
             peer_id = place if isinstance(place, bytes) else self._own_id()
             short = family == _AF_INET or mapped
             text = self._spelling.ipv4(peer_id) if short else self._spelling.ipv6(peer_id)
-        if family == _AF_INET:
-            return (text, port)
-        return ("::ffff:" + text if mapped and ":" not in text else text, port, 0, 0)
+        if mapped and family != _AF_INET and ":" not in text:
+            text = "::ffff:" + text
+        if isinstance(place, NpmId):
+            text = NpmHost(text)
+        return (text, port) if family == _AF_INET else (text, port, 0, 0)
 
 
 def speaks(place: Place) -> bool:
