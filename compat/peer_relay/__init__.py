@@ -26,6 +26,7 @@ from .names import gethostbyname_ex as gethostbyname_ex
 from .names import getnameinfo as getnameinfo
 
 if TYPE_CHECKING:
+    from . import dgram as dgram
     from .patching import patch as patch
     from .patching import unpatch as unpatch
     from .sockets import SocketType as SocketType  # type: ignore[assignment]
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .sockets import socket as socket
 
 _LAZY = {
+    "dgram": ".dgram",
     "SocketType": ".sockets",
     "fromfd": ".sockets",
     "socket": ".sockets",
@@ -47,12 +49,13 @@ for _name in _LAZY:
     globals().pop(_name, None)
 del _name
 
-__all__ = [*sorted({*_stdlib.__all__, *_LAZY, "AF_PEER"})]
+__all__ = [*sorted({*_stdlib.__all__, *_LAZY, "AF_PEER"} - {"dgram"})]
 
 
 def __getattr__(name: str) -> object:
     if name in _LAZY:
-        value = globals()[name] = getattr(_import_module(_LAZY[name], __name__), name)
+        module = _import_module(_LAZY[name], __name__)
+        value = globals()[name] = module if name == "dgram" else getattr(module, name)
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -1,0 +1,335 @@
+"""Node's `dgram`, for people who port code written for it or for npm's `PeerRelay.Socket`.
+
+Lives here: Node's names, argument orders and events over an AF_PEER `Socket`. May not live here: what a datagram does.
+
+Law: every callback runs on the thread that runs all callbacks of the process, one after another, never on the relay's;
+so code that relies on Node's one thread need not lock. What Node reports later, by callback or "error", is reported so.
+
+    socket = dgram.createSocket({"bootstrap": "ws://relay.example.org:8080"})
+    socket.on("message", lambda data, rinfo: print(data, rinfo["address"], rinfo["port"]))
+    socket.bind(5000)
+    socket.send(b"hello", 5000, "<40 hex digits>")
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket as _stdlib
+import struct
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+from pyee.base import EventEmitter
+
+from peer_relay_socket import AF_PEER, Peer
+from peer_relay_socket import Socket as _Socket
+from peer_relay_socket.bridge.runtime import Runtime, StayAlive, read_aloud
+from peer_relay_socket.limits import MAX_DATAGRAM
+
+Data: TypeAlias = "bytes | bytearray | memoryview | str"
+Listener: TypeAlias = Callable[..., object]
+
+_FAMILY: Final = "peer-relay"
+_READ_AHEAD: Final = 64
+"""Datagrams handed to a slow listener ahead of time; the others wait, and are dropped, in the socket's buffer."""
+_NOT_SETTINGS: Final = frozenset(("type", "reuseAddr", "reusePort", "ipv6Only", "recvBufferSize", "sendBufferSize"))
+
+
+class Socket(EventEmitter):
+    """A datagram socket as Node has it. Events: "listening", "message" (bytes, rinfo), "connect", "error" (OSError),
+    "close".
+
+    rinfo is {"address": 40 hex digits, "port", "family": "peer-relay", "size"}.
+
+    Args: opts: settings of a private peer (port, bootstrap, wrtc, npm_peers, ... as `peer_relay_socket.Socket`; without
+        any, the process's default one), and Node's reuseAddr, reusePort, recvBufferSize, sendBufferSize. settings: the
+        same as keywords.
+    """
+
+    def __init__(self, opts: dict[str, Any] | str | None = None, **settings: Any) -> None:
+        """Raises: ConfigError; OSError, when the peer cannot serve where it is told to."""
+        super().__init__()
+        options = {**(opts if isinstance(opts, dict) else {}), **settings}
+        kept = {name: value for name, value in options.items() if name not in _NOT_SETTINGS and value is not None}
+        self._socket: _Socket | None = _Socket(AF_PEER, **kept)
+        self._peer = self._socket.peer
+        self._alive = StayAlive()
+        self._bound = False
+        for name, number in (("reuseAddr", _stdlib.SO_REUSEADDR), ("reusePort", _stdlib.SO_REUSEPORT)):
+            if options.get(name):
+                self._set(_stdlib.SOL_SOCKET, number, 1)
+        if "recvBufferSize" in options:
+            self.setRecvBufferSize(options["recvBufferSize"])
+        if "sendBufferSize" in options:
+            self.setSendBufferSize(options["sendBufferSize"])
+
+    @property
+    def peer(self) -> Peer:
+        """The peer behind the socket.
+
+        Raises: OSError: EBADF after `close`.
+        """
+        self._running()
+        return self._peer
+
+    def off(self, event: str, listener: Listener) -> Socket:
+        """Undo one `on` or `once`; harmless if there was none."""
+        if listener in self.listeners(event):
+            self.remove_listener(event, listener)
+        return self
+
+    # --- life ------------------------------------------------------------------------------------------------
+
+    def bind(self, *arguments: Any) -> Socket:
+        """bind([port[, address]][, cb]) or bind({"port", "address"}[, cb]): take a port, any if none, and listen.
+
+        "listening", and `cb`, come when the port is taken; the seed of this waited for the first peer.
+
+        Raises: OSError: EBADF after `close`, EINVAL when bound already. What else is wrong comes as "error".
+        """
+        sock = self._running()
+        callback, rest = _callback(arguments)
+        if rest and isinstance(rest[0], dict):
+            rest = (rest[0].get("port"), rest[0].get("address"))
+        port, address = (*rest, None, None)[:2]
+        if self._bound:
+            raise OSError(errno.EINVAL, "Socket is already bound")
+        if callback is not None:
+            self.once("listening", callback)
+        try:
+            sock.bind((address or "", int(port or 0)))
+        except (OSError, OverflowError) as error:
+            self._later("error", error)
+            return self
+        self._listening(sock)
+        return self
+
+    def _listening(self, sock: _Socket) -> None:
+        self._bound = True
+        self._alive.ref()
+        self._later("listening")
+        read_aloud(partial(self._receive, sock), _READ_AHEAD)
+
+    def _receive(self, sock: _Socket) -> Callable[[], object] | None:
+        """Wait for one datagram. Returns: what tells of it; None when the socket is closed."""
+        while True:
+            try:
+                data, (address, port) = sock.recvfrom(MAX_DATAGRAM)
+            except OSError as error:
+                if self._socket is not sock or error.errno == errno.EBADF:
+                    return None
+                if error.errno in (errno.EAGAIN, errno.EINTR):
+                    continue
+                return partial(self.emit, "error", error)
+            rinfo = {"address": address, "port": port, "family": _FAMILY, "size": len(data)}
+            return partial(self._message, data, rinfo)
+
+    def _message(self, data: bytes, rinfo: dict[str, Any]) -> None:
+        if self._socket is not None:  # what was under way when it closed is not told, as in Node
+            self.emit("message", data, rinfo)
+
+    def close(self, callback: Listener | None = None) -> Socket:
+        """Close the socket, and its private peer; `callback` is a listener of "close".
+
+        Raises: OSError: EBADF when it is closed already.
+        """
+        sock = self._running()
+        if callback is not None:
+            self.once("close", callback)
+        self._socket = None
+        sock.close()
+        self._later("close")
+        Runtime.current().announce(self._alive.unref)
+        return self
+
+    def ref(self) -> Socket:
+        """Let this socket, once it is bound, keep the program running until it is closed, which is the default."""
+        self._alive.allow(True)
+        return self
+
+    def unref(self) -> Socket:
+        """Let the program end though this socket is open."""
+        self._alive.allow(False)
+        return self
+
+    # --- sending -----------------------------------------------------------------------------------------------
+
+    def send(self, message: Data | Iterable[Data], *arguments: Any) -> None:
+        """send(message[, offset, length][, port[, address]][, cb]): send one datagram; a list is joined.
+
+        `length` bytes from `offset` on, as Node does (the seed took what lay between the two). Without an address: to
+        this process's own socket on `port`, or the connected one. `cb(error or None, bytes sent)` comes later; without
+        `cb` an error comes as "error". Waits while the network takes no more.
+
+        Raises: OSError: EBADF after `close`. TypeError, ValueError (offset and length outside the message) at once.
+        """
+        sock = self._running()
+        callback, rest = _callback(arguments)
+        data = _bytes(message)
+        if len(rest) >= 2 and isinstance(rest[1], int) and (len(rest) > 2 or sock_is_connected(sock)):
+            offset, length = int(rest[0]), int(rest[1])
+            if not 0 <= offset <= offset + length <= len(data):
+                raise ValueError(f"offset {offset} and length {length} lie outside a message of {len(data)} bytes")
+            data, rest = data[offset : offset + length], rest[2:]
+        port, address = (*rest, None, None)[:2]
+        if address is not None and not isinstance(address, str):
+            raise TypeError(f"the address must be a string, not {type(address).__name__}")
+        try:
+            if not self._bound:
+                sock.bind(("", 0))
+                self._listening(sock)
+            sent = sock.send(data) if port is None else sock.sendto(data, (address or "localhost", int(port)))
+        except (OSError, OverflowError) as error:
+            if callback is None:
+                self._later("error", error)
+            else:
+                Runtime.current().announce(partial(callback, error, 0))
+            return
+        if callback is not None:
+            Runtime.current().announce(partial(callback, None, sent))
+
+    def connect(self, port: int, *arguments: Any) -> None:
+        """connect(port[, address][, cb]): from now on send to, and hear, only that socket. "connect", and `cb`, follow.
+
+        Raises: OSError: EBADF after `close`, EISCONN.
+        """
+        sock = self._running()
+        callback, rest = _callback(arguments)
+        if sock_is_connected(sock):
+            raise OSError(errno.EISCONN, "Already connected")
+        if callback is not None:
+            self.once("connect", callback)
+        try:
+            if not self._bound:
+                sock.bind(("", 0))
+                self._listening(sock)
+            sock.connect((rest[0] if rest else "localhost", port))
+        except (OSError, OverflowError) as error:
+            self._later("error", error)
+        else:
+            self._later("connect")
+
+    def disconnect(self) -> None:
+        """Undo `connect`. Raises: OSError: EBADF after `close`, ENOTCONN."""
+        sock = self._running()
+        if not sock_is_connected(sock):
+            raise OSError(errno.ENOTCONN, "Not connected")
+        sock.disconnect()
+
+    # --- names and options ---------------------------------------------------------------------------------------
+
+    def address(self) -> dict[str, Any]:
+        """Return {"address": our id, "port", "family": "peer-relay"}. Raises: OSError: EBADF when closed or unbound."""
+        port = self._running().getsockname()[1]
+        if not port:
+            raise OSError(errno.EBADF, "getsockname EBADF")
+        return {"address": self._peer.id.hex(), "port": port, "family": _FAMILY}
+
+    def remoteAddress(self) -> dict[str, Any]:  # noqa: N802 - Node's name, as all below
+        """Return the same of the connected peer. Raises: OSError: ENOTCONN."""
+        address, port = self._running().getpeername()
+        return {"address": address, "port": port, "family": _FAMILY}
+
+    def setBroadcast(self, flag: bool) -> None:  # noqa: N802
+        """Allow sending to 255.255.255.255, which reaches the sockets of this process."""
+        self._set(_stdlib.SOL_SOCKET, _stdlib.SO_BROADCAST, int(bool(flag)))
+
+    def setTTL(self, ttl: int) -> int:  # noqa: N802
+        """Set the hop limit (1..255) that this process's own sockets see. Returns: `ttl`."""
+        if not 1 <= ttl <= 255:
+            raise OSError(errno.EINVAL, "setTTL EINVAL")
+        self._set(_stdlib.IPPROTO_IP, _stdlib.IP_TTL, ttl)
+        return ttl
+
+    def setMulticastTTL(self, ttl: int) -> int:  # noqa: N802
+        """Set the hop limit of multicast, which stays within this process. Returns: `ttl`."""
+        self._set(_stdlib.IPPROTO_IP, _stdlib.IP_MULTICAST_TTL, ttl)
+        return ttl
+
+    def setMulticastLoopback(self, flag: bool) -> bool:  # noqa: N802
+        """Say whether this process hears its own multicast. Returns: `flag`."""
+        self._set(_stdlib.IPPROTO_IP, _stdlib.IP_MULTICAST_LOOP, int(bool(flag)))
+        return flag
+
+    def addMembership(self, group: str, interface: str | None = None) -> None:  # noqa: N802
+        """Hear a multicast group; within this process."""
+        self._set(_stdlib.IPPROTO_IP, _stdlib.IP_ADD_MEMBERSHIP, _membership(group, interface))
+
+    def dropMembership(self, group: str, interface: str | None = None) -> None:  # noqa: N802
+        """Hear a multicast group no more."""
+        self._set(_stdlib.IPPROTO_IP, _stdlib.IP_DROP_MEMBERSHIP, _membership(group, interface))
+
+    def setRecvBufferSize(self, size: int) -> None:  # noqa: N802
+        """Bound what may wait to be read, in bytes."""
+        self._set(_stdlib.SOL_SOCKET, _stdlib.SO_RCVBUF, size)
+
+    def setSendBufferSize(self, size: int) -> None:  # noqa: N802
+        """Bound what may wait to be sent, in bytes."""
+        self._set(_stdlib.SOL_SOCKET, _stdlib.SO_SNDBUF, size)
+
+    def getRecvBufferSize(self) -> int:  # noqa: N802
+        """Return what may wait to be read, in bytes."""
+        return self._running().getsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_RCVBUF)
+
+    def getSendBufferSize(self) -> int:  # noqa: N802
+        """Return what may wait to be sent, in bytes."""
+        return self._running().getsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_SNDBUF)
+
+    def _set(self, level: int, option: int, value: int | bytes) -> None:
+        self._running().setsockopt(level, option, value)
+
+    def _running(self) -> _Socket:
+        if self._socket is None:
+            raise OSError(errno.EBADF, "Not running")
+        return self._socket
+
+    def _later(self, event: str, *arguments: object) -> None:
+        Runtime.current().announce(partial(self.emit, event, *arguments))
+
+
+def createSocket(  # noqa: N802 - Node's name
+    opts: dict[str, Any] | str | None = None, listener: Listener | None = None, **settings: Any
+) -> Socket:
+    """Return a new socket; `listener` hears its "message" events. A type ("udp4") is taken and means nothing."""
+    made = Socket(opts, **settings)
+    if listener is not None:
+        made.on("message", listener)
+    return made
+
+
+def sock_is_connected(sock: _Socket) -> bool:
+    """Return whether `sock` is connected."""
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+def _callback(arguments: tuple[Any, ...]) -> tuple[Listener | None, tuple[Any, ...]]:
+    """Split a trailing callback off, and what was left out (None) before it."""
+    callback = None
+    if arguments and callable(arguments[-1]):
+        callback, arguments = arguments[-1], arguments[:-1]
+    while arguments and arguments[-1] is None:
+        arguments = arguments[:-1]
+    return callback, arguments
+
+
+def _bytes(message: Data | Iterable[Data]) -> bytes:
+    if isinstance(message, str):
+        return message.encode()
+    if isinstance(message, bytes | bytearray | memoryview):
+        return bytes(message)
+    if isinstance(message, list | tuple):
+        return b"".join(_bytes(part) for part in message)
+    raise TypeError(f"a message is bytes, a string, or a list of these, not {type(message).__name__}")
+
+
+def _membership(group: str, interface: str | None) -> bytes:
+    try:
+        return struct.pack("4s4s", _stdlib.inet_aton(group), _stdlib.inet_aton(interface or "0.0.0.0"))
+    except OSError:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None

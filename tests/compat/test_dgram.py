@@ -1,0 +1,239 @@
+"""`peer_relay.dgram`: Node's names, argument orders, events and the thread they come on."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from queue import Queue
+from typing import Any
+
+import pytest
+from peer_relay import dgram
+
+PATIENCE = 10.0
+
+
+class Ears:
+    """A socket, and what it tells."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.socket = dgram.createSocket(settings)
+        self.events: Queue[tuple[Any, ...]] = Queue()
+        self.threads: set[str] = set()
+        for name in ("listening", "message", "error", "close", "connect"):
+            self.socket.on(name, self._keeper(name))
+
+    def _keeper(self, name: str) -> Any:
+        def keep(*arguments: Any) -> None:
+            self.threads.add(threading.current_thread().name)
+            self.events.put((name, *arguments))
+
+        return keep
+
+    def next(self) -> tuple[Any, ...]:
+        """Return the next event."""
+        return self.events.get(timeout=PATIENCE)
+
+    def bound(self, *arguments: Any) -> int:
+        """Bind, and return the port."""
+        self.socket.bind(*arguments)
+        assert self.next() == ("listening",)
+        return int(self.socket.address()["port"])
+
+
+@pytest.fixture
+def ears() -> Iterator[Any]:
+    made: list[Ears] = []
+
+    def make(**settings: Any) -> Ears:
+        made.append(Ears(**settings))
+        return made[-1]
+
+    yield make
+    for each in made:
+        with suppress(OSError):
+            each.socket.close()
+
+
+def test_binding_tells_listening_and_the_address_is_nodes(ears: Any) -> None:
+    one = ears()
+    port = one.bound()
+    address = one.socket.address()
+    assert address == {"address": one.socket.peer.id.hex(), "port": port, "family": "peer-relay"}
+    with pytest.raises(OSError, match="already bound") as caught:
+        one.socket.bind()
+    assert caught.value.errno == errno.EINVAL
+
+
+@pytest.mark.parametrize("form", ["port", "port, address", "object"])
+def test_every_form_of_bind_takes_its_callback(ears: Any, form: str) -> None:
+    one, heard = ears(), Queue[str]()
+    arguments: dict[str, tuple[Any, ...]] = {
+        "port": (4711,),
+        "port, address": (4711, "localhost"),
+        "object": ({"port": 4711},),
+    }
+    assert one.socket.bind(*arguments[form], lambda: heard.put("listening")) is one.socket
+    assert heard.get(timeout=PATIENCE) == "listening"
+    assert one.socket.address()["port"] == 4711
+
+
+SENDS: list[tuple[tuple[Any, ...], bytes]] = [
+    ((b"hello", 1, 3), b"ell"),
+    ((b"hello", 0, 5), b"hello"),
+    ((b"hello", 5, 0), b""),
+    ((b"hello",), b"hello"),
+    ((bytearray(b"hello"),), b"hello"),
+    (("hé",), "hé".encode()),
+    (([b"he", "l", bytearray(b"lo")],), b"hello"),
+]
+
+
+@pytest.mark.parametrize(("message", "arrives"), SENDS, ids=range(len(SENDS)))
+@pytest.mark.parametrize("addressed", [True, False])
+def test_every_form_of_send_arrives(ears: Any, message: tuple[Any, ...], arrives: bytes, addressed: bool) -> None:
+    one, other, sent = ears(), ears(), Queue[Any]()
+    port = other.bound()
+    where = (port, "localhost") if addressed else (port,)
+    one.socket.send(*message, *where, lambda *result: sent.put(result))
+    assert sent.get(timeout=PATIENCE) == (None, len(arrives))
+    name, data, rinfo = other.next()
+    assert (name, data, rinfo["family"], rinfo["size"]) == ("message", arrives, "peer-relay", len(arrives))
+    assert rinfo["port"] == one.socket.address()["port"]
+
+
+def test_replies_go_where_rinfo_says_between_two_peers(ears: Any) -> None:
+    one = ears(port=0, host="127.0.0.1")
+    other = ears(bootstrap=one.socket.peer.url)
+    port = one.bound()
+    other.socket.send(b"question", port, one.socket.peer.id.hex())
+    assert other.next() == ("listening",)
+    _, data, rinfo = one.next()
+    assert (data, rinfo["address"]) == (b"question", other.socket.peer.id.hex())
+    one.socket.send(b"answer", rinfo["port"], rinfo["address"])
+    assert other.next()[:2] == ("message", b"answer")
+
+
+def test_callbacks_run_on_one_thread_that_is_not_the_relays(ears: Any) -> None:
+    one, other = ears(), ears()
+    port = other.bound()
+    for _ in range(20):
+        one.socket.send(b"x", port)
+    for _ in range(20):
+        other.next()
+    other.socket.close()
+    assert other.next() == ("close",)
+    assert len(one.threads | other.threads) == 1
+    assert "peer-relay" not in one.threads | other.threads
+    assert threading.current_thread().name not in one.threads | other.threads
+
+
+def test_connected_sockets_send_without_an_address(ears: Any) -> None:
+    one, other = ears(), ears()
+    port = other.bound()
+    one.socket.connect(port, "localhost")
+    assert [one.next(), one.next()] == [("listening",), ("connect",)]
+    assert one.socket.remoteAddress()["port"] == port
+    one.socket.send(b"hello")
+    assert other.next()[1] == b"hello"
+    one.socket.send(b"hello", 1, 3)
+    assert other.next()[1] == b"ell"
+    with pytest.raises(OSError, match="Already connected"):
+        one.socket.connect(port)
+    one.socket.disconnect()
+    with pytest.raises(OSError, match="Not connected"):
+        one.socket.disconnect()
+
+
+@pytest.mark.parametrize("span", [(-1, 2), (0, 6), (6, 0), (2, -1)])
+def test_what_lies_outside_the_message_is_refused(ears: Any, span: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="outside"):
+        ears().socket.send(b"hello", *span, 5, "localhost")
+
+
+def test_errors_come_to_the_callback_or_else_as_an_event(ears: Any) -> None:
+    one, sent = ears(), Queue[Any]()
+    one.bound()
+    one.socket.send(bytes(70_000), 5, "localhost", lambda *result: sent.put(result))
+    error, size = sent.get(timeout=PATIENCE)
+    assert (error.errno, size) == (errno.EMSGSIZE, 0)
+    one.socket.send(bytes(70_000), 5, "localhost")
+    name, error = one.next()
+    assert (name, error.errno) == ("error", errno.EMSGSIZE)
+    taken = ears()
+    taken.socket.bind(one.socket.address()["port"])
+    name, error = taken.next()
+    assert (name, error.errno) == ("error", errno.EADDRINUSE)
+
+
+def test_a_closed_socket_says_so(ears: Any) -> None:
+    one, closed = ears(), Queue[str]()
+    one.bound()
+    one.socket.close(lambda: closed.put("closed"))
+    assert closed.get(timeout=PATIENCE) == "closed"
+    for call in (one.socket.close, one.socket.address, one.socket.bind, lambda: one.socket.send(b"", 1)):
+        with pytest.raises(OSError, match="Not running"):
+            call()
+
+
+def test_once_and_off(ears: Any) -> None:
+    one, other, heard = ears(), ears(), Queue[bytes]()
+    port = other.bound()
+
+    def listener(data: bytes, _rinfo: Any) -> None:
+        heard.put(data)
+
+    other.socket.once("message", listener)
+    assert other.socket.off("message", print) is other.socket
+    for text in (b"1", b"2"):
+        one.socket.send(text, port)
+        other.next()
+    other.socket.on("message", listener)
+    other.socket.off("message", listener)
+    one.socket.send(b"3", port)
+    other.next()
+    assert [heard.get(timeout=PATIENCE), heard.empty()] == [b"1", True]
+
+
+def test_options_are_the_sockets(ears: Any) -> None:
+    socket = ears(recvBufferSize=5000).socket
+    assert socket.getRecvBufferSize() == 10_000
+    socket.setSendBufferSize(9000)
+    assert socket.getSendBufferSize() == 18_000
+    socket.setBroadcast(True)
+    assert socket.setTTL(64) == 64
+    with pytest.raises(OSError, match="EINVAL"):
+        socket.setTTL(0)
+    assert socket.setMulticastTTL(3) == 3
+    assert socket.setMulticastLoopback(False) is False
+    socket.addMembership("239.1.2.3")
+    socket.dropMembership("239.1.2.3")
+    with pytest.raises(OSError, match="Invalid"):
+        socket.addMembership("nobody")
+
+
+def process(source: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(source)], stdout=subprocess.PIPE, text=True)
+
+
+def test_a_bound_socket_keeps_the_program_running_until_it_is_closed_or_unrefd() -> None:
+    source = """
+        from peer_relay import dgram
+        socket = dgram.createSocket()
+        {how}
+        def heard(data, rinfo):
+            print(data.decode(), flush=True)
+            socket.close()
+        socket.on("message", heard)
+        socket.bind(0, lambda: dgram.createSocket().unref().send(b"late", socket.address()["port"]))
+    """
+    for how, printed in (("socket.ref()", "late\n"), ("socket.unref()", "")):
+        with process(source.format(how=how)) as running:
+            out, _ = running.communicate(timeout=30)
+        assert running.returncode == 0
+        assert out in (printed, "late\n")
