@@ -51,6 +51,8 @@ class PeerConfig:
     ipv4_network: ipaddress.IPv4Network = DEFAULT_IPV4_NETWORK
     npm_peers: bool = False
     """Speak with peers of npm peer-relay, which prove nothing."""
+    origins: tuple[str, ...] = ()
+    """Web pages that may link to us, by origin ("https://example.org"): any page can make a browser dial us."""
     wrtc: bool | Callable[..., Any] = True
     ice_servers: tuple[IceServer, ...] = ()
     """STUN and TURN servers that WebRTC links may ask; aiortc uses the first of each."""
@@ -74,6 +76,7 @@ def peer_config(
     wrtc: bool | Callable[..., Any] | None = None,
     identity: str | os.PathLike[str] | None = None,
     npm_peers: bool | None = None,
+    origins: str | Iterable[str] = (),
     network_key: str | None = None,
     ipv4_network: str | ipaddress.IPv4Network | None = None,
     ice_servers: Iterable[str] | None = None,
@@ -122,6 +125,7 @@ def peer_config(
             else _network(env.get("PEER_RELAY_IPV4_NETWORK") or DEFAULT_IPV4_NETWORK, "PEER_RELAY_IPV4_NETWORK")
         ),
         npm_peers=npm_peers,
+        origins=_origins(origins, env),
         wrtc=wrtc,
         ice_servers=tuple(ice_server(url.strip()) for url in ice_servers),
         public_url=check_url(public_url, "public_url") if public_url else None,
@@ -177,6 +181,21 @@ def _port(value: int | str, setting: str) -> int:
     if not 0 <= port <= 65535:
         raise ConfigError(f"{setting}: {value!r} is not a port (0-65535)")
     return port
+
+
+def _origins(origins: str | Iterable[str], env: Mapping[str, str]) -> tuple[str, ...]:
+    setting = "origins"
+    named = (origins,) if isinstance(origins, str) else tuple(origins)
+    if not named:
+        setting = "PEER_RELAY_ORIGINS"
+        named = tuple(origin.strip() for origin in env.get(setting, "").split(",") if origin.strip())
+    for origin in named:
+        parts = urlsplit(origin)
+        if not parts.scheme or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}":
+            raise ConfigError(
+                f"{setting}: {origin!r} is not an origin as browsers spell it, such as https://example.org"
+            )
+    return named
 
 
 def _flag(text: str, setting: str) -> bool:

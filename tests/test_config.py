@@ -128,3 +128,25 @@ def test_a_setting_that_means_nothing_is_named(options: dict[str, Any], environ:
         peer_config(environ={"PEER_RELAY_" + name: text for name, text in environ.items()}, **options)
     assert str(caught.value) == message
     assert isinstance(caught.value, ValueError)
+
+
+def test_npm_peers_and_a_network_key_exclude_each_other() -> None:
+    with pytest.raises(ConfigError, match="npm_peers"):
+        peer_config(npm_peers=True, network_key="secret", environ={})
+    with pytest.raises(ConfigError, match="npm_peers"):
+        peer_config(environ={"PEER_RELAY_NPM_PEERS": "1", "PEER_RELAY_NETWORK_KEY": "secret"})
+
+
+def test_origins_are_named_as_browsers_spell_them() -> None:
+    environ = {"PEER_RELAY_ORIGINS": "https://example.org, http://127.0.0.1:8080"}
+    assert peer_config(environ=environ).origins == ("https://example.org", "http://127.0.0.1:8080")
+    assert peer_config(origins="https://a.example", environ=environ).origins == ("https://a.example",)
+    assert peer_config(environ={}).origins == ()
+
+
+@pytest.mark.parametrize("origin", ["example.org", "https://", "https://example.org/", "https://example.org/page", "*"])
+def test_what_is_no_origin_is_refused(origin: str) -> None:
+    with pytest.raises(ConfigError, match="origins"):
+        peer_config(origins=origin, environ={})
+    with pytest.raises(ConfigError, match="PEER_RELAY_ORIGINS"):
+        peer_config(environ={"PEER_RELAY_ORIGINS": origin})

@@ -125,7 +125,7 @@ class Driver:
         if config.port is not None:
             context = _tls(config)
             try:
-                self._listener = await listen(self, config.host, config.port, ssl=context)
+                self._listener = await listen(self, config.host, config.port, ssl=context, origins=config.origins)
             except OSError as error:
                 reason = os.strerror(error.errno) if error.errno else str(error)
                 where = f"{config.host or 'any address'}, TCP port {config.port}"

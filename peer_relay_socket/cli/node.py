@@ -32,6 +32,7 @@ def command(arguments: list[str]) -> int:
             bootstrap=tuple(options.bootstrap),
             identity=options.identity,
             npm_peers=options.npm_peers,
+            origins=tuple(options.origin),
             public_url=options.public_url,
             tls_cert=options.tls_cert,
             tls_key=options.tls_key,
@@ -64,6 +65,9 @@ def _parser() -> Arguments:
     parser.add_argument("--bootstrap", action="append", default=[], metavar="URL", help="peer to join through")
     parser.add_argument("--identity", metavar="FILE", help="key file, made if absent (default: a fresh key)")
     parser.add_argument("--npm-peers", action="store_true", default=None, help="accept npm peers, which have no keys")
+    parser.add_argument(
+        "--origin", action="append", default=[], help="web page that may link to it: https://example.org"
+    )
     parser.add_argument("--public-url", metavar="URL", help="URL under which others can dial this node")
     parser.add_argument("--tls-cert", metavar="FILE", help="serve wss:// with this certificate chain (PEM)")
     parser.add_argument("--tls-key", metavar="FILE", help="its key (PEM; default: in the file of --tls-cert)")

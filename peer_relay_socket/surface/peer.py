@@ -48,6 +48,7 @@ class Peer:
         wrtc: bool | Callable[..., Any] | None = None,
         identity: str | os.PathLike[str] | None = None,
         npm_peers: bool | None = None,
+        origins: str | Iterable[str] = (),
         network_key: str | None = None,
         ipv4_network: str | ipaddress.IPv4Network | None = None,
         ice_servers: Iterable[str] | None = None,
@@ -58,8 +59,8 @@ class Peer:
         """Begin to take part in the network. Does not wait for it, but for the port to be served on.
 
         Args: identity: key file, made if it is absent; None = a fresh identity. host: interface to serve on, all by
-            default. public_url: where others can dial this peer, when that is not where it listens. tls_cert, tls_key:
-            PEM files; serve wss:// with them.
+            default. origins: web pages that may link to us ("https://example.org"). public_url: where others can dial
+            this peer, when that is not where it listens. tls_cert, tls_key: PEM files; serve wss:// with them.
         Raises: ConfigError for a setting that means nothing; IdentityError for a key file that cannot be used; OSError
             (EADDRINUSE, EACCES) when the port cannot be served on.
         """
@@ -71,6 +72,7 @@ class Peer:
                 wrtc=wrtc,
                 identity=identity,
                 npm_peers=npm_peers,
+                origins=origins,
                 network_key=network_key,
                 ipv4_network=ipv4_network,
                 ice_servers=ice_servers,

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from peer_relay_socket.address import AF_PEER, Prefix
+from peer_relay_socket.address import AF_PEER, NpmId, Prefix, is_authenticated
 from peer_relay_socket.bridge.endpoint import OWN, WILDCARD, Endpoint
 from peer_relay_socket.bridge.host import Host
 from peer_relay_socket.bridge.ports import failure
@@ -190,3 +190,45 @@ def test_group_reaches_every_member(world):
 def test_failure_is_the_subclass_that_cpython_raises():
     assert isinstance(failure(errno.EAGAIN), BlockingIOError)
     assert str(failure(errno.EBADF)) == "[Errno 9] Bad file descriptor"
+
+
+# --- npm peers, whose datagrams name no port ---------------------------------------------------------------------
+
+NODE = NpmId(FAR)
+
+
+def test_an_npm_datagram_goes_to_the_only_socket_that_hears_the_network(world: World) -> None:
+    world.bound(LOCALHOST, 5)
+    heard = world.bound(WILDCARD, 6)
+    assert world.ports.deliver(NODE, 7, 0, 0, [b"x"])
+    ((data, source),) = got(heard)
+    assert (data, source[1]) == (b"x", 7)
+    assert not is_authenticated(source)
+
+
+def test_of_several_the_connected_one_hears_an_npm_peer_and_else_the_lowest_port(world: World) -> None:
+    high, low = world.bound(WILDCARD, 9), world.bound(OWN, 4, AF_PEER)
+    assert world.ports.deliver(NODE, 7, 0, 0, [b"to the lowest"])
+    assert [data for data, _ in got(low)] == [b"to the lowest"]
+    world.ports.connect(high, ("100.64.1.2", 7), FAR, 7, OWN, False)
+    assert world.ports.deliver(NODE, 7, 0, 0, [b"to the connected"])
+    ((data, source),) = got(high)
+    assert (data, source) == (b"to the connected", ("100.64.1.2", 7))
+    assert not is_authenticated(source)
+    assert world.ports.deliver(NODE, 8, 0, 0, [b"from another port"])
+    assert [data for data, _ in got(low)] == [b"from another port"]
+
+
+def test_an_npm_datagram_that_nobody_can_hear_is_dropped(world: World) -> None:
+    world.bound(LOCALHOST, 5)
+    assert not world.ports.deliver(NODE, 7, 0, 0, [b"x"])
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6, AF_PEER])
+def test_only_the_npm_peer_of_two_with_one_id_is_marked(world: World, family: int) -> None:
+    heard = world.bound(WILDCARD, 5, family)
+    for source in (NODE, FAR, NODE):
+        world.ports.deliver(source, 7, 5, 6 if family == socket.AF_INET6 else 4, [b"x"])
+    addresses = [address for _, address in got(heard)]
+    assert addresses[0] == addresses[1] == addresses[2]
+    assert [is_authenticated(address) for address in addresses] == [False, True, False]

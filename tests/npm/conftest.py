@@ -14,22 +14,22 @@ from typing import Any
 import pytest
 
 from peer_relay_socket import Peer, Socket
-from tests.npm.npm_nodes import PATIENCE, NodePeer
+from tests.npm.npm_nodes import AGENT, PATIENCE, NodePeer
 
-PACKAGE = "peer-relay@0.0.2"
+PACKAGES = ("peer-relay@0.0.2", "bittorrent-dht@7.10.0", "playwright-core@1.65.1")
 
 
 @pytest.fixture(scope="session")
 def npm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder where the package is installed: PEER_RELAY_NPM_DIR, or one that npm fills now."""
+    """Return a folder where PACKAGES are installed: PEER_RELAY_NPM_DIR, or one that npm fills now."""
     given = os.environ.get("PEER_RELAY_NPM_DIR")
     if given:
         return Path(given)
     if shutil.which("npm") is None and not os.environ.get("CI"):
         pytest.skip("needs node and npm")
     folder = tmp_path_factory.mktemp("npm")
-    command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), PACKAGE]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), *PACKAGES]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
     return folder
 
 
@@ -38,8 +38,8 @@ def node_peer(npm_folder: Path) -> Iterator[Callable[..., NodePeer]]:
     """Make npm peers; at the end every one of them must still run."""
     peers: list[NodePeer] = []
 
-    def make(kind: str = "peer", **settings: Any) -> NodePeer:
-        peers.append(NodePeer(npm_folder, kind=kind, **settings))
+    def make(kind: str = "peer", script: Path = AGENT, **settings: Any) -> NodePeer:
+        peers.append(NodePeer(npm_folder, script, kind=kind, **settings))
         return peers[-1]
 
     with ExitStack() as stack:

@@ -22,12 +22,12 @@ PATIENCE = 15.0
 
 
 class NodePeer:
-    """One npm peer."""
+    """One npm peer: what `script`, by default agent.js, is told by `settings` to be."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, script: Path = AGENT, **settings: Any) -> None:
         environment = {**os.environ, "NODE_PATH": str(folder / "node_modules"), "NODE_NO_WARNINGS": "1"}
         self._process = subprocess.Popen(
-            ["node", "--no-deprecation", str(AGENT), json.dumps(settings)],
+            ["node", "--no-deprecation", str(script), json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
