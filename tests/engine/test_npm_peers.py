@@ -147,6 +147,7 @@ def test_the_acceptor_tells_its_id_at_once_and_asks_once_it_knows_theirs(world: 
     assert node.texts == [wire.id_text(engine.peer_id)]
     node.raw(wire.id_text(FAR))
     (asked,) = node.envelopes(wire.FIND_PEERS)
+    assert len(node.texts) == 2
     assert (asked.to, asked.sender, asked.path, asked.data) == (FAR, *[engine.peer_id], (engine.peer_id,), asked.sender)
     node.say(wire.USER, "x")
     assert world.of(engine, PeerUp) == [PeerUp(NpmId(FAR))]
@@ -399,3 +400,59 @@ def test_a_peer_without_npm_peers_hears_no_npm_envelopes(world: World) -> None:
     world.run(1.0)
     assert not world.of(strict, Deliver)
     assert strict.counters["refused: an npm peer's envelope"] == 1
+
+
+def test_text_where_our_wire_was_agreed_costs_the_link(world: World) -> None:
+    engine = world.engine()
+    engine.link_opened(77, url=None, remote_host="8.8.4.4", now=world.now)
+    engine.link_text(77, wire.id_text(FAR), world.now)
+    world.pump()
+    assert [effect.link for effect in world.of(engine, CloseLink)] == [77]
+    assert not world.of(engine, PeerUp)
+
+
+def test_a_peer_that_was_taken_for_npms_is_spoken_to_sealed_once_it_shows_its_key(world: World) -> None:
+    one, other = world.engine(), world.engine()
+    liar = world.node(one, LOW)
+    liar.say(wire.FOUND_PEERS, [other.peer_id])
+    one.send_message(other.peer_id, b'"first"', world.now)
+    world.run(NPM_GRACE / 2)
+    assert not liar.envelopes(wire.USER)
+    world.run(NPM_GRACE)
+    assert [envelope.data for envelope in liar.envelopes(wire.USER)] == ["first"]
+    world.join(other, one)
+    one.send_message(other.peer_id, b'"second"', world.now)
+    world.pump()
+    world.run(1.0)
+    assert [message.data for message in world.of(other, Message)] == [b'"second"']
+    assert len(liar.envelopes(wire.USER)) == 1
+
+
+def test_an_address_means_the_peer_with_a_key_though_an_npm_peer_has_it_too(world: World) -> None:
+    relay, ours, other = world.engine(), world.engine(), world.engine()
+    world.join(ours, relay)
+    world.join(other, relay)
+    twin = world.node(relay, other.peer_id[:19] + bytes([other.peer_id[19] ^ 1]))
+    for text in (Spelling().ipv4(other.peer_id), Spelling().ipv6(other.peer_id)):
+        ours.send(Spelling().parse(text), 4, 9, 5, [b"hello"], world.now)  # type: ignore[arg-type]
+        world.pump()
+        world.run(2.0)
+    assert [got.datagrams for got in world.of(other, Deliver)] == [[b"hello"], [b"hello"]]
+    assert not twin.envelopes(wire.USER)
+    twin.say(wire.USER, Datagram(7, b"I am it"), to=ours.peer_id)  # AF_INET would show it as from `other`
+    world.run(1.0)
+    assert not world.of(ours, Deliver)
+    assert ours.counters["refused: the short address of an id that has a key"] == 1
+
+
+def test_an_npm_peer_is_found_behind_relays_that_know_nothing_of_npm(world: World) -> None:
+    ours, transit, relay = world.engine(serves=False), world.engine(npm_peers=False), world.engine()
+    world.join(ours, transit)
+    world.join(relay, transit)
+    near = bytearray(transit.peer_id)  # so that nobody is nearer to it than the relay that does not know it
+    near[5] ^= 1
+    node = world.node(relay, bytes(near))
+    ours.send(Spelling().parse(Spelling().ipv6(node.id)), 6, 9, 5, [b"hello"], world.now)  # type: ignore[arg-type]
+    world.pump()
+    world.run(3.0)
+    assert [envelope.data for envelope in node.envelopes(wire.USER)] == [Datagram(9, b"hello")]
