@@ -272,6 +272,8 @@ class Npm:
         if envelope is None or not self._is_new(envelope):
             return
         sender = envelope.sender
+        if sender == link.peer_id and (envelope.kind == wire.SIGNAL or _offers_rtc(envelope)):
+            link.rtc = True
         if sender not in self.links.by_id and sender not in self._keyed:
             self.ways.learn(sender, link)
         if envelope.to == core.peer_id:
@@ -457,3 +459,7 @@ class Npm:
 
     def _nonce(self) -> str:
         return str(int.from_bytes(self._core.entropy(6)))
+
+
+def _offers_rtc(envelope: Envelope) -> bool:
+    return envelope.kind == wire.ANSWER and bool(envelope.data.wrtc)

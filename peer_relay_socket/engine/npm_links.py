@@ -36,8 +36,8 @@ class NpmLink:
     """One connection to an npm peer."""
 
     __slots__ = (
-        *("expected", "full", "number", "peer_id", "rates", "received_at", "remote_host", "scope", "spare_bytes"),
-        *("spare_texts", "spared_at", "timer", "up", "url", "value"),
+        *("expected", "full", "number", "peer_id", "rates", "received_at", "remote_host", "rtc", "scope"),
+        *("spare_bytes", "spare_texts", "spared_at", "timer", "up", "url", "value"),
     )
 
     def __init__(self, number: int, url: str | None, remote_host: str, expected: PeerId | None, core: Core) -> None:
@@ -54,6 +54,8 @@ class NpmLink:
         self.up = False
         """Whether they have said more than their id: a node with no room for us never does."""
         self.full = False
+        self.rtc = False
+        """Whether they showed that they do WebRTC: a signal ends a node process that does not."""
         self.received_at = core.now
         factor = LOOPBACK_FACTOR if self.scope is Scope.LOOPBACK else 1.0
         self.rates = (core.config.link_packets * factor, core.config.link_bytes * factor)

@@ -147,7 +147,10 @@ class NpmWays:
             if link is not None and link.peer_id in path:
                 link = None
         if link is not None:
-            self._links.send(link, envelope)
+            if envelope.kind == wire.SIGNAL and link.peer_id == to and not link.rtc:
+                self._core.counters["dropped: a signal for a peer without WebRTC"] += 1
+            else:
+                self._links.send(link, envelope)
             return
         if overlay and self._router.linked and self._cross(envelope):
             return

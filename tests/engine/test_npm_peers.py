@@ -264,6 +264,18 @@ def test_a_relay_sends_on_to_the_destination_alone(world: World) -> None:
     assert not bystander.envelopes(wire.USER)
 
 
+@pytest.mark.parametrize("shown", [None, "signal", "answer", "answer without"])
+def test_signals_go_only_to_peers_that_showed_webrtc(world: World, shown: str | None) -> None:
+    engine = world.engine()
+    one, other = world.node(engine, LOW), world.node(engine, HIGH)
+    if shown == "signal":
+        other.say(wire.SIGNAL, {"type": "offer"}, to=LOW)
+    elif shown is not None:
+        other.say(wire.ANSWER, Answer(None, shown == "answer"), to=LOW)
+    one.say(wire.SIGNAL, {"type": "offer"}, to=HIGH)
+    assert len(other.envelopes(wire.SIGNAL)) == (shown in ("signal", "answer"))
+
+
 def test_an_unknown_destination_goes_to_the_two_nearest_and_not_where_it_was(world: World) -> None:
     engine = world.engine()
     nodes = [world.node(engine, bytes([first]) * 20) for first in (1, 2, 3, 4)]
