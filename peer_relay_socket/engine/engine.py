@@ -74,7 +74,8 @@ class Engine:
         self._sessions.on_traffic = self._direct.traffic
         self._sessions.on_signal = self._direct.signal_heard
         self._npm: Npm | None = None
-        if config.npm_peers:
+        if config.npm_peers and config.may_link is None and config.may_talk is None:
+            # With a list of who is allowed, an id that anybody can claim is no one's.
             parts = (core, self._links, self._router, self._resolver, self._sessions, self._membership)
             self._npm = Npm(*parts, lambda: self._settle(None))
         self._unresolved: dict[Prefix, _Unresolved] = {}
