@@ -314,7 +314,7 @@ class Endpoint:
                 return True
             queue = self.writers.enter()
         try:
-            return Waiters.wait(queue, timeout)
+            return self.writers.wait(queue, timeout)
         finally:
             with self.inbox.lock:
                 self.writers.leave()

@@ -17,6 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import repeat
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -54,16 +55,22 @@ class Waiters:
 
     The janus queue is made when the first thread waits (8 kB and 20 µs that pollers never pay). `enter`, `leave`,
     `wake` and `wake_all` are called under the owner's guard, `wait` outside it. A wake-up may be stale: look again.
+
+    A signal handler may call any of these in a thread that it interrupted in any of these. janus's lock is not
+    reentrant, so then another thread does it.
     """
 
-    __slots__ = ("_queue", "waiting")
+    __slots__ = ("_inside", "_queue", "waiting")
 
     def __init__(self) -> None:
         self.waiting = 0
         self._queue: janus.Queue[None] | None = None
+        self._inside: list[int] = []  # threads that may hold janus's lock
 
     def enter(self) -> janus.Queue[None]:
         """Count the calling thread as waiting; an edge after this is not missed."""
+        if threading.get_ident() in self._inside:
+            self.wake_all()  # a handler waits inside a wait: not in the same queue
         self.waiting += 1
         if self._queue is None:
             self._queue = janus.Queue()
@@ -77,33 +84,47 @@ class Waiters:
         """Let one waiting thread look again. Items never outnumber waiters."""
         queue = self._queue
         if queue is not None and self.waiting > queue.sync_q.qsize():
-            queue.sync_q.put_nowait(None)
+            self._cross(partial(queue.sync_q.put_nowait, None))
 
     def wake_all(self) -> None:
         """Let every waiting thread look again."""
         queue, self._queue = self._queue, None
         if queue is not None:
-            queue.close()
+            self._cross(queue.close)
 
-    @staticmethod
-    def wait(queue: janus.Queue[None], timeout: float | None) -> bool:
+    def _cross(self, call: Callable[[], None]) -> None:
+        me = threading.get_ident()
+        if me in self._inside:
+            threading.Thread(target=call, name="peer-relay-wake", daemon=True).start()
+            return
+        self._inside.append(me)
+        try:
+            call()
+        finally:
+            self._inside.remove(me)
+
+    def wait(self, queue: janus.Queue[None], timeout: float | None) -> bool:
         """Wait for an edge, at most `timeout` seconds. Signal handlers run, and what they raise comes out of here.
 
         Returns: False when the time is up.
         """
+        me = threading.get_ident()
+        self._inside.append(me)
         try:
             queue.sync_q.get(timeout=timeout)
         except janus.SyncQueueEmpty:
             return False
         except janus.SyncQueueShutDown:
             return True
+        finally:
+            self._inside.remove(me)
         return True
 
 
 class Flow:
     """One caller-side stream of datagrams to one place; an endpoint keeps one per address it sends to.
 
-    Callers append to `waiting` and, if `queued` is false, set it and post the flow. Two threads may both post: the
+    Callers append to `waiting` and, if `queued` is false, call `post`. Two threads may both post: the
     second finds nothing to take, which is harmless.
     """
 
@@ -149,8 +170,19 @@ class Flow:
         self.waiting.extend(datagrams)
         self.endpoint.pending += cost(datagrams)
         if not self.queued:
+            self.post()
+
+    def post(self) -> None:
+        """Hand the flow, which was not queued and has datagrams waiting, to the loop. Any thread.
+
+        What a signal handler raises meanwhile leaves it un-queued: the next datagram posts it.
+        """
+        try:
             self.queued = True
             self.endpoint.host.outbox.post(self)
+        except BaseException:
+            self.queued = False
+            raise
 
     def discard(self) -> int:
         """Throw away what waits (loop thread only). Returns: how many datagrams that were."""
@@ -163,23 +195,43 @@ class Flow:
 class Outbox:
     """The flows that have datagrams for the loop. Bounded by the send budgets of the endpoints behind them."""
 
-    __slots__ = ("_queue", "_rung", "ring")
+    __slots__ = ("_aside", "_inside", "_queue", "_rung", "ring")
 
     def __init__(self) -> None:
         self._queue: janus.Queue[Flow] = janus.Queue()
         self._rung = False
+        self._inside: list[int] = []  # threads that may hold janus's lock, which is not reentrant
+        self._aside: deque[Flow] = deque()  # what their signal handlers posted meanwhile
         self.ring: Callable[[], None] | None = None
         """Wakes the loop; called when the outbox goes from empty to not empty. The driver sets it, then takes once
         (what was posted before is there), and sets it back to None before it closes the loop."""
 
     def post(self, flow: Flow) -> None:
         """Hand `flow`, which has datagrams waiting and was marked `queued`, to the loop. Any thread, never waits."""
-        self._queue.sync_q.put_nowait(flow)
+        me = threading.get_ident()
+        if me in self._inside:
+            self._aside.append(flow)  # the call that this thread was interrupted in takes it along
+            return
+        self._inside.append(me)
+        try:
+            self._queue.sync_q.put_nowait(flow)
+        finally:
+            self._inside.remove(me)
+            if self._aside:
+                self._bring_along()
         if not self._rung:
             ring = self.ring
             if ring is not None:
                 self._rung = True
                 ring()
+
+    def _bring_along(self) -> None:
+        while self._aside:
+            try:
+                flow = self._aside.popleft()
+            except IndexError:
+                return
+            self.post(flow)
 
     def take(self) -> list[Flow]:
         """Take every flow posted so far, each marked un-queued before anybody reads its datagrams, so that a datagram
@@ -187,10 +239,17 @@ class Outbox:
         self._rung = False
         flows: list[Flow] = []
         get = self._queue.sync_q.get_nowait
-        for _ in range(self._queue.sync_q.qsize()):
-            flow = get()
-            flow.queued = False
-            flows.append(flow)
+        me = threading.get_ident()
+        self._inside.append(me)
+        try:
+            for _ in range(self._queue.sync_q.qsize()):
+                flow = get()
+                flow.queued = False
+                flows.append(flow)
+        finally:
+            self._inside.remove(me)
+        if self._aside:
+            self._bring_along()
         return flows
 
     def idle(self) -> bool:
@@ -351,7 +410,7 @@ class Inbox:
                 return True
             queue = self.readers.enter()
         try:
-            return Waiters.wait(queue, timeout)
+            return self.readers.wait(queue, timeout)
         finally:
             with self.lock:
                 self.readers.leave()

@@ -277,8 +277,7 @@ class SendingSocket(ReceivingSocket):
                     way.waiting.append(data)
                     endpoint.pending += size + DATAGRAM_OVERHEAD
                     if not way.queued:
-                        way.queued = True
-                        endpoint.host.outbox.post(way)
+                        way.post()
                     return size
             flags: Any = 0
         elif len(args) == 3:
@@ -309,8 +308,7 @@ class SendingSocket(ReceivingSocket):
             way.waiting.append(payload)
             endpoint.pending += len(payload) + DATAGRAM_OVERHEAD
             if not way.queued:
-                way.queued = True
-                endpoint.host.outbox.post(way)
+                way.post()
             return len(payload)
         send(self, endpoint, "send", payload, index(flags), None)
         return len(payload)
