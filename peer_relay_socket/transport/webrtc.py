@@ -8,6 +8,10 @@ Law: aiortc is imported when the first connection is made, never before, and not
 may lose, in DTLS records beside SCTP where both ends can, else over an unreliable data channel. A link that is open has
 carried a frame of the size it uses, and one that hears nothing for RTC_STRIKES ticks is dead.
 
+Why beside SCTP (400 datagrams/s of 1200 bytes for 8 s between two hosts of tests/lab; median one way, share that was
+answered, the answers meeting the same fate): 25 ms of delay with 10 ms of jitter: 26.8 ms, 100 %; over the unreliable
+channel 566 ms, 19 %. 50 ms with 1 % of loss each way: 51.3 ms, 97.9 %; over the channel 684 ms, 17 %.
+
 A `wrtc` factory replaces aiortc: it is called with the ICE servers and returns something that has what `PeerConnection`
 names, as the browsers' RTCPeerConnection does.
 """
