@@ -183,4 +183,4 @@ def test_random_calls_do_the_same():
 
 @pytest.mark.slow
 def test_many_random_calls_do_the_same():
-    run(examples=2000, steps=80)
+    run(examples=400, steps=80)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 
 import pytest
@@ -124,49 +123,3 @@ def test_handler_closes_the_socket_its_thread_waits_in():
             sock.recv(1)
     finally:
         signal.signal(signal.SIGALRM, before)
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # raised inside a weakref callback
-def test_what_a_handler_raises_loses_no_later_datagram():
-    class InterruptError(Exception):
-        pass
-
-    armed = False
-
-    def strike() -> None:
-        nonlocal armed
-        if armed:
-            armed = False
-            raise InterruptError
-
-    with Socket(bootstrap="ws://127.0.0.1:9") as sock:
-        outbox = sock.peer._host.outbox
-        outbox.ring = lambda: None
-        sock.connect((FAR, 9))
-        sock.settimeout(5)
-        taken: list[bytes] = []
-        done = threading.Event()
-
-        def loop() -> None:  # signal handlers run in the main thread only, and the loop has another
-            while not done.wait(0.0002):
-                for flow in outbox.take():
-                    taken.extend(flow.take(1 << 20))
-
-        thread = threading.Thread(target=loop)
-        thread.start()
-        struck = 0
-        with Interruptions(strike):
-            end = time.monotonic() + LONG_ENOUGH
-            while time.monotonic() < end:
-                try:
-                    armed = True
-                    sock.send(b"x")
-                    armed = False
-                except InterruptError:
-                    struck += 1
-        done.set()
-        thread.join()
-        sock.send(b"last")
-        taken.extend(data for flow in outbox.take() for data in flow.take(1 << 20))
-        assert struck
-        assert taken[-1] == b"last"
