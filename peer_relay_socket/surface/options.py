@@ -215,7 +215,7 @@ _IP_RULES: Final[dict[int, Rule]] = {
     5: Rule(0, refused=errno.EINVAL),  # IP_ROUTER_ALERT
     10: _DISCOVER,
     11: _attribute("recverr"),
-    14: Rule(refused=_READ_ONLY, unreadable=errno.ENOTCONN),  # IP_MTU
+    14: Rule(read=lambda end: _path_mtu(end), refused=_READ_ONLY),  # IP_MTU
     17: _NO_SOURCES,
     21: Rule(0, partial(_within, 0, 255, None), some=True),  # IP_MINTTL
     22: Rule(0, refused=_READ_ONLY),
@@ -243,7 +243,7 @@ _IPV6_RULES: Final[dict[int, Rule]] = {
     21: _group(join=False, wide=True),
     22: Rule(0, refused=_READ_ONLY),
     23: _DISCOVER,
-    24: Rule(refused=errno.EINVAL, unreadable=errno.ENOTCONN),  # IPV6_MTU
+    24: Rule(read=lambda end: _path_mtu(end), refused=errno.EINVAL),  # IPV6_MTU
     25: _attribute("recverr"),
     26: Rule(0, _flag, read=lambda end: int(end.v6only), write=_set_v6only),
     27: _group(join=True, wide=True),
@@ -274,6 +274,13 @@ def _refuse_unless_zero(value: int, code: int) -> int:
     if value:
         raise failure(code)
     return 0
+
+
+def _path_mtu(endpoint: Endpoint) -> int:
+    """IP_MTU: every way takes the largest datagram whole."""
+    if endpoint.peer is None:
+        raise failure(errno.ENOTCONN)
+    return 0xFFFF
 
 
 def _port_range(value: int) -> int:
