@@ -45,7 +45,7 @@ class Channel:
     """From forked children to the process that forked them: whole messages, in each child's order, bounded by the
     kernel's buffer. Marshalled, not parsed: whoever holds an end of it is this process's own copy."""
 
-    __slots__ = ("_collecting", "_held", "_ours", "_runtime", "_theirs")
+    __slots__ = ("_collecting", "_held", "_ours", "_runtime", "_theirs", "_unstarted")
 
     def __init__(self) -> None:
         """Raises: OSError: EMFILE or ENFILE."""
@@ -57,6 +57,7 @@ class Channel:
         self._held: Message | None = None
         """What came first for a host that has yet to start."""
         self._collecting: list[Event] = []
+        self._unstarted: Host | None = None
 
     # --- the child's end -----------------------------------------------------------------------------------------
 
@@ -111,16 +112,23 @@ class Channel:
         """Wait until what children have handed back so far is on its way, at most `limit` seconds. Any thread."""
         if self._runtime is None or on_relay_thread():
             return
-        done = event()
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._runtime.call(self._collect, done)
-            done.wait(limit)
+            while True:
+                done = event()
+                self._runtime.call(self._collect, done)
+                done.wait(limit)
+                host, self._unstarted = self._unstarted, None
+                if host is None:
+                    return
+                self._start(host)
 
     # Everything below is for the loop's thread alone, so that no two take turns and change the order.
 
     def _collect(self, done: Event) -> None:
         self._collecting.append(done)
-        if self._held is None:
+        if self._unstarted is not None:
+            self._tell()
+        elif self._held is None:
             self._read()
 
     def _read(self) -> None:
@@ -130,9 +138,7 @@ class Channel:
             try:
                 message: Message = marshal.loads(os.read(self._ours, HAND_BACK_MESSAGE))
             except BlockingIOError:
-                for done in self._collecting:
-                    done.set()
-                self._collecting.clear()
+                self._tell()
                 return
             endpoint = endpoint_by_serial(message[0])
             if endpoint is None:
@@ -140,7 +146,11 @@ class Channel:
             if message[1] == _FLOW and not endpoint.host.started:
                 self._held = message
                 self._runtime.loop.remove_reader(self._ours)
-                self._runtime.announce(partial(self._start, endpoint.host))  # where it may be waited for
+                try:
+                    self._runtime.announce(partial(self._start, endpoint.host))  # where it may be waited for
+                except RuntimeError:  # at the interpreter's end there are no new threads: who collects starts it
+                    self._unstarted = endpoint.host
+                    self._tell()
                 return
             _send_on(endpoint, message)
             if endpoint.overfull() and not self._collecting:
@@ -149,6 +159,11 @@ class Channel:
                 return
         if self._collecting:
             self._runtime.loop.call_soon(self._read)
+
+    def _tell(self) -> None:
+        for done in self._collecting:
+            done.set()
+        self._collecting.clear()
 
     def _wait(self, endpoint: Endpoint) -> None:
         """Leave what comes next in the channel, and then in the child, while the endpoint's budget is used up."""
