@@ -373,7 +373,10 @@ class Membership:
         return found[:CONTACTS_PER_ANSWER]
 
     def _introduce(self, link: LinkState) -> None:
-        """Tell those near a new relay about it. (Who is near the newcomer, it asks.)"""
+        """Tell a new neighbour who is near it, and those near a new relay about it."""
+        near = self._contacts_near(link.value, link.scope, link.peer_id)
+        if near:
+            self._links.tell(link, LinkOp.NEIGHBOURS, wire.contacts(near))
         if not (link.serves and link.urls and self._core.config.serves):
             return
         # Who shares exactly b leading bits with the newcomer has all our relays that do so nearer than it: where these
