@@ -105,7 +105,6 @@ def main(arguments: list[str]) -> int:
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     report.row("in all: seconds of one core; memory", f"{time.process_time() - began:.0f}; {megabytes:.0f} MB")
     report.row("trace", population.network.trace.hexdigest()[:16])
-    print(report.table())
     if options.picture:
         with open(options.picture, "w", encoding="utf-8") as file:
             file.write(svg(population, report.curves))

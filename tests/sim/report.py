@@ -15,21 +15,20 @@ IDLE_SECONDS = 100.0
 
 @dataclass
 class Report:
-    """Rows of one run."""
+    """Rows of one run, a Markdown table that is printed as it grows."""
 
     peers: int
     seed: int
     rows: list[tuple[str, str]] = field(default_factory=list)
     curves: list[Series] = field(default_factory=list)
 
-    def row(self, name: str, value: object) -> None:
-        """Add a row."""
-        self.rows.append((name, str(value)))
+    def __post_init__(self) -> None:
+        print(f"| {self.peers} peers, seed {self.seed} | |\n|---|---|", flush=True)
 
-    def table(self) -> str:
-        """Return all rows as a Markdown table."""
-        lines = [f"| {self.peers} peers, seed {self.seed} | |", "|---|---|"]
-        return "\n".join(lines + [f"| {name} | {value} |" for name, value in self.rows])
+    def row(self, name: str, value: object) -> None:
+        """Add a row, and print it: a large run takes minutes."""
+        self.rows.append((name, str(value)))
+        print(f"| {name} | {value} |", flush=True)
 
 
 def steady(population: Population, probes: int, report: Report) -> None:
