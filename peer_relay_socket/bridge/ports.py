@@ -56,14 +56,17 @@ class PortTable:
             if endpoint.port:
                 raise failure(errno.EINVAL)
             endpoint.local, endpoint.mapped = place, mapped
+            only = endpoint.v6only
+            chosen = place != WILDCARD or mapped
+            if chosen and not mapped and endpoint.family == _AF_INET6:
+                endpoint.v6only = True  # as __inet6_bind does
             try:
                 self._claim(endpoint, port)
             except OSError:
                 endpoint.local, endpoint.mapped = WILDCARD, False  # Linux also forgets one from before a disconnect
+                endpoint.v6only = only
                 raise
-            endpoint.pinned = endpoint.pinned or place != WILDCARD or mapped  # Linux forgets no lock
-            if endpoint.pinned and not mapped and endpoint.family == _AF_INET6:
-                endpoint.v6only = True  # as __inet6_bind does
+            endpoint.pinned = endpoint.pinned or chosen  # Linux forgets no lock
             endpoint.port_pinned = endpoint.port_pinned or port != 0
 
     def autobind(self, endpoint: Endpoint) -> None:
@@ -173,12 +176,13 @@ class PortTable:
         Returns: False when nobody is bound there; a connected sender then has ECONNREFUSED pending.
         """
         with self._lock:
-            source = sender.local if speaks(sender.local) else source_for(place, form)
+            kept = speaks(sender.local) and not (sender.local == "::1" and form == 4)
+            source = sender.local if kept else source_for(place, form)
             endpoint = self._find(place, port, form, source, sender.port)
             address = None if endpoint is None else self._spell(endpoint, source, sender.port, form)
         if endpoint is not None and (endpoint.inbox.put(address, datagrams, mark) or not endpoint.close_if_abandoned()):
             return True
-        if sender.local not in (WILDCARD, source):
+        if not kept and sender.local != WILDCARD:
             return False  # bound to a group: what comes back to `source` does not find it
         if sender.recverr or (sender.peer_place == place and sender.peer_port == port):
             sender.inbox.fail(errno.ECONNREFUSED)
@@ -315,12 +319,20 @@ def _forms(endpoint: Endpoint) -> Iterable[int]:
 
 
 def _conflict(one: Endpoint, other: Endpoint) -> bool:
-    """Return whether two endpoints cannot share a port (udp_lib_lport_inuse)."""
+    """Return whether two endpoints cannot share a port (udp_lib_lport_inuse, inet_rcv_saddr_equal)."""
     if (one.reuse_addr and other.reuse_addr) or (one.reuse_port and other.reuse_port):
         return False
-    if not set(_forms(one)) & set(_forms(other)):
+    if AF_PEER in (one.family, other.family) or _narrow(one) == _narrow(other):
+        return WILDCARD in (one.local, other.local) or one.local == other.local
+    narrow, wide = (one, other) if _narrow(one) else (other, one)
+    if wide.v6only:
         return False
-    return WILDCARD in (one.local, other.local) or one.local == other.local
+    return wide.local == WILDCARD or (narrow.family == _AF_INET and narrow.local == WILDCARD)
+
+
+def _narrow(endpoint: Endpoint) -> bool:
+    """Return whether `endpoint` is bound to IPv4."""
+    return endpoint.family == _AF_INET or endpoint.mapped
 
 
 def _same(pattern: Place | None, place: Place) -> bool:

@@ -39,6 +39,7 @@ class SocketMachine(RuleBasedStateMachine):
         self.twins = Twins()
         self.count = 0
         self.family: dict[str, int] = {}
+        self.kin: dict[str, str] = {}  # whose duplicate, or itself
 
     def teardown(self) -> None:
         self.twins.__exit__()
@@ -52,12 +53,14 @@ class SocketMachine(RuleBasedStateMachine):
     @rule(target=names, family=st.sampled_from([socket.AF_INET, socket.AF_INET, socket.AF_INET6]))
     def open(self, family):
         name = self._name(family)
+        self.kin[name] = name
         self.twins.open(name, family=family)
         return name
 
     @rule(target=names, name=names)
     def dup(self, name):
         twin = self._name(self.family[name])
+        self.kin[twin] = self.kin[name]
         if self.twins.both(name, "dup", twin)[0] == "raises":
             self.twins.open(twin, family=self.family[name])
         return twin
@@ -79,7 +82,7 @@ class SocketMachine(RuleBasedStateMachine):
         if self._bound(other):
             target = self._to(name, other, host)
             # A socket that was connected over one IP version and then over the other keeps halves of both in Linux.
-            if self.family[name] == socket.AF_INET or ("." in target[0]) == (int(name[1:]) % 2 == 0):
+            if self.family[name] == socket.AF_INET or ("." in target[0]) == (int(self.kin[name][1:]) % 2 == 0):
                 self.twins.both(name, "connect", target)
 
     @rule(name=names)
