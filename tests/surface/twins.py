@@ -47,8 +47,9 @@ class World:
         for name, sock in self.socks.items():
             if sock.fileno() >= 0:
                 port = sock.getsockname()[1]
-                if port:
-                    self.names.setdefault(port, name)
+                owner = self.names.get(port)
+                if port and (owner is None or self.socks[owner].fileno() < 0):  # an old owner's port comes round again
+                    self.names[port] = name
 
     def fill(self, argument: Any) -> Any:
         if isinstance(argument, At):
