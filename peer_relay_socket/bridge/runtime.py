@@ -69,6 +69,7 @@ class Runtime:
             _let_go(runtime.loop)
 
     def _run(self) -> None:
+        self.loop.set_exception_handler(_mishap)
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
@@ -200,6 +201,15 @@ class StayAlive:
             elif self._over is not None:
                 self._over.set()
                 self._over = None
+
+
+def _mishap(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what went wrong in a callback: a line, and the traceback for whoever debugs."""
+    message, error = context.get("message", ""), context.get("exception")
+    # aioice repeats STUN requests on a connection that was closed meanwhile (0.13).
+    level = logging.DEBUG if "Transaction.__retry" in message else logging.ERROR
+    log.log(level, "! %s: %r", message, error)
+    log.debug("! traceback", exc_info=error)
 
 
 def on_relay_thread() -> bool:

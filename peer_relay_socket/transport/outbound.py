@@ -9,6 +9,7 @@ redirects are never followed; so no stranger's URL reaches a place that the call
 from __future__ import annotations
 
 import asyncio
+import encodings.idna  # noqa: F401  # getaddrinfo wants it, and CPython 3.12 imports nothing once it is ending
 import functools
 import ipaddress
 import re
