@@ -77,6 +77,8 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
         self._blocked: dict[Destination, dict[Flow, None]] = {}
+        self._unfinished: dict[Flow, None] = {}
+        """Flows with more than DRAIN_BURST waiting, whose rest is taken when the loop has looked at its links."""
         self._crowded: list[Inbox] = []
         """Inboxes that what was just delivered filled by more than half."""
         self._unanswered: set[str] = set()
@@ -218,6 +220,7 @@ class Driver:
         return (
             self._host.outbox.idle()
             and not self._blocked
+            and not self._unfinished
             and (engine is None or engine.idle)
             and not any(link.backlog for link in self._links.values())
         )
@@ -247,6 +250,7 @@ class Driver:
                 self._blocked.setdefault(flow.destination, {})[flow] = None
                 return
             if taken >= DRAIN_BURST:
+                self._unfinished[flow] = None
                 self._loop.call_soon(self._feed_on, flow)
                 return
             batch = flow.take(min(room, PACKET_TARGET))
@@ -256,6 +260,7 @@ class Driver:
                 self._transmit()  # the wire works while the next packet is packed
 
     def _feed_on(self, flow: Flow) -> None:
+        self._unfinished.pop(flow, None)
         if not self._closed:
             self._feed(flow)
             self._pump()

@@ -280,12 +280,6 @@ class _DefaultPeer(Peer):
         """Not yet."""
 
 
-def flush_default(timeout: float) -> bool:
-    """Flush the default peer, if there is one. Returns: whether everything has left."""
-    peer = _default
-    return True if peer is None else peer.flush(timeout)
-
-
 def default_id() -> PeerId | None:
     """Return the id of the default peer; None while nothing needed one."""
     return None if _default is None or not _default._host.ours else _default.id
