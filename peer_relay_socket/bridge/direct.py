@@ -20,6 +20,7 @@ from ..transport.link import Link, LinkHandler
 
 if TYPE_CHECKING:
     from ..config import PeerConfig
+    from ..transport.rtc_connection import RtcConnection
     from ..transport.webrtc import RtcLink
 
 
@@ -39,7 +40,7 @@ class DirectLinks:
         self._links: dict[int, RtcLink] = {}
         """By attempt. The engine bounds them: MAX_DIRECT_ATTEMPTS, and one link per peer."""
         self._attempts: dict[object, tuple[int, PeerId]] = {}
-        self._forgotten: set[RtcLink] = set()
+        self._forgotten: set[RtcConnection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._all_ended: asyncio.Event | None = None
 
@@ -94,7 +95,7 @@ class DirectLinks:
         except OSError:
             """The link ends with the same reason: `_ended` tells."""
 
-    def _ended(self, link: RtcLink, reason: str) -> None:
+    def _ended(self, link: RtcConnection, reason: str) -> None:
         if link in self._attempts:
             attempt, _ = self._attempts.pop(link)
             del self._links[attempt]

@@ -20,7 +20,8 @@ from peer_relay_socket.codec.packet import LINK_HANDSHAKE, Kind
 from peer_relay_socket.config import IceServer
 from peer_relay_socket.transport.link import LinkError
 from peer_relay_socket.transport.rtc_description import safe_description
-from peer_relay_socket.transport.webrtc import Factory, RtcLink
+from peer_relay_socket.transport.rtc_implementation import Factory
+from peer_relay_socket.transport.webrtc import RtcLink
 from tests.transport.links import PATIENCE, Recorder, run
 from tests.transport.rtc_fakes import Air
 

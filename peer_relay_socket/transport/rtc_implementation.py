@@ -1,0 +1,138 @@
+"""What makes WebRTC connections: the shape that any implementation has, and aiortc with the members it does not show.
+
+Lives here: the two protocols, the factory that imports aiortc, everything that reads private members of aiortc and
+aioice. May not live here: the life of a connection (rtc_connection.py), what travels over it (webrtc.py).
+
+A `wrtc` factory replaces aiortc: it is called with the ICE servers and returns something that has what `PeerConnection`
+names, as the browsers' RTCPeerConnection does.
+
+Law: aiortc is imported when the first connection is made, never before, and not on the loop's thread. Where a private
+member is missing (another version, another implementation) the connection works without what it was for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+from ..config import IceServer
+from .link import LinkError
+from .rtc_frames import GOODBYE, WHOLE
+
+
+class DataChannel(Protocol):
+    """What is used of a data channel."""
+
+    readyState: str  # noqa: N815
+    bufferedAmount: int  # noqa: N815
+
+    def send(self, data: bytes, /) -> None:
+        """Queue one message."""
+
+    def on(self, event: str, listener: Callable[..., object], /) -> object:
+        """Call `listener` at "open", "message" (bytes) and "close"."""
+
+
+class PeerConnection(Protocol):
+    """What is used of a connection. Descriptions have `sdp` and `type`; the local one names every candidate as soon as
+    `setLocalDescription` has returned."""
+
+    localDescription: Any  # noqa: N815
+    connectionState: str  # noqa: N815
+
+    def createDataChannel(self, label: str, **options: Any) -> Any:  # noqa: N802
+        """Return a `DataChannel`; options: negotiated, id, ordered, maxRetransmits."""
+
+    def createOffer(self) -> Awaitable[Any]:  # noqa: N802
+        """Return a description."""
+
+    def createAnswer(self) -> Awaitable[Any]:  # noqa: N802
+        """Return a description."""
+
+    def setLocalDescription(self, description: Any, /) -> Awaitable[Any]:  # noqa: N802
+        """Take what createOffer or createAnswer returned."""
+
+    def setRemoteDescription(self, description: Any, /) -> Awaitable[Any]:  # noqa: N802
+        """Take the other end's."""
+
+    def on(self, event: str, listener: Callable[..., object], /) -> object:
+        """Call `listener` at "connectionstatechange"."""
+
+    def close(self) -> Awaitable[Any]:
+        """End the connection."""
+
+
+Factory = Callable[[Sequence[IceServer]], Any]
+"""Returns a `PeerConnection` that uses the ICE servers given and no others. Called on the loop's thread."""
+
+
+async def aiortc_factory() -> Factory:
+    """Import aiortc (0.25 to 0.5 s) beside the loop. Raises: LinkError when it is not installed or does not load."""
+
+    def load() -> Factory:
+        import aiortc
+
+        def connection(servers: Sequence[IceServer]) -> Any:
+            ice = [aiortc.RTCIceServer(urls=s.url, username=s.username, credential=s.credential) for s in servers]
+            return aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=ice))
+
+        return connection
+
+    try:
+        return await asyncio.get_running_loop().run_in_executor(None, load)
+    except ImportError as error:
+        raise LinkError(f"aiortc cannot be imported: {error}") from None
+
+
+class Beside:
+    """The DTLS transport under a connection's SCTP, where records that are not SCTP's are ours.
+
+    aiortc has no public way to it; an implementation without these members is told by `of` returning None.
+    """
+
+    def __init__(self, dtls: Any, sctp: Any, heard: Callable[[bytes], None]) -> None:
+        self._heard = heard
+        self._sctp_data = sctp._handle_data
+        self.send: Callable[[bytes], Awaitable[None]] = dtls._send_data
+        dtls._data_receiver = self
+
+    @classmethod
+    def of(cls, pc: Any, heard: Callable[[bytes], None]) -> Beside | None:
+        """Return it for an open connection, or None."""
+        dtls = getattr(getattr(pc, "sctp", None), "transport", None)
+        sctp = getattr(dtls, "_data_receiver", None)
+        if not inspect.iscoroutinefunction(getattr(dtls, "_send_data", None)):
+            return None
+        if not inspect.iscoroutinefunction(getattr(sctp, "_handle_data", None)):
+            return None
+        return cls(dtls, sctp, heard)
+
+    async def _handle_data(self, data: bytes) -> None:
+        if WHOLE <= data[0] <= GOODBYE:
+            self._heard(data)
+        else:
+            await self._sctp_data(data)
+
+
+def stop_asking(pc: Any) -> None:
+    """Take it that STUN servers which have not answered will not. Does nothing where the members are not aioice's."""
+    with contextlib.suppress(AttributeError, ImportError):
+        from aioice.stun import TransactionTimeout
+
+        for protocol in pc.sctp.transport.transport._connection._protocols:
+            for transaction in list(protocol.transactions.values()):
+                future = transaction._Transaction__future
+                if not future.done():
+                    future.set_exception(TransactionTimeout())
+
+
+def remote_address(pc: Any) -> tuple[str, int]:
+    """Return where ICE found the other end; unspecified where the implementation does not tell."""
+    try:
+        host, port = pc.sctp.transport.transport._connection._nominated[1].remote_addr
+        return str(host), int(port)
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError):
+        return "0.0.0.0", 0
