@@ -16,18 +16,15 @@ import json
 import logging
 import os
 import random
-import ssl
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..address import Destination, PeerId
-from ..config import EMBEDDED_PORT, PeerConfig
 from ..engine.authentication import network_psk
 from ..engine.core import EngineConfig
 from ..engine.direct import Path
 from ..engine.effects import (
-    SUPERSEDED,
     Abandon,
     Accept,
     CloseLink,
@@ -39,18 +36,16 @@ from ..engine.effects import (
     PeerDown,
     PeerUp,
     Refused,
-    Scope,
     Settled,
     Throttle,
     Unreachable,
     Writable,
 )
 from ..engine.engine import Engine
-from ..limits import DIAL_TIME, DRAIN_BURST, HOPELESS_TIME, PACKET_TARGET, READER_PATIENCE, READER_POLL
+from ..limits import DRAIN_BURST, HOPELESS_TIME, PACKET_TARGET, READER_PATIENCE, READER_POLL
 from ..transport.link import Link
-from ..transport.websocket import Listener, dial, listen
+from .dialling import EMBEDDED_URL, Dialling
 from .direct import DirectLinks
-from .rivals import Rivals
 
 if TYPE_CHECKING:
     from .host import Host
@@ -58,8 +53,6 @@ if TYPE_CHECKING:
     from .runtime import Runtime
 
 log: Final = logging.getLogger("peer_relay")
-
-EMBEDDED_URL: Final = f"ws://127.0.0.1:{EMBEDDED_PORT}"
 
 
 class Driver:
@@ -72,8 +65,6 @@ class Driver:
         self._links: dict[int, Link] = {}
         self._numbers: dict[Link, int] = {}
         self._made = 0
-        self._listener: Listener | None = None
-        self._dials: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
         self._blocked: dict[Destination, dict[Flow, None]] = {}
@@ -81,16 +72,14 @@ class Driver:
         """Flows with more than DRAIN_BURST waiting, whose rest is taken when the loop has looked at its links."""
         self._crowded: list[Inbox] = []
         """Inboxes that what was just delivered filled by more than half."""
-        self._unanswered: set[str] = set()
-        """URLs whose failure was already logged."""
         self._direct = DirectLinks(self, host.config)
-        self._rivals = Rivals()
+        self._dialling = Dialling(self, host.config, self._dial_failed, self._embedded)
         self._closed = False
         self._all_closed: asyncio.Event | None = None
         self._engine: Engine | None = None
         self._perform: dict[type, Callable[[Any], None]] = {
             Deliver: self._deliver,
-            Dial: self._start_dial,
+            Dial: self._dialling.start,
             CloseLink: self._close_link,
             Throttle: self._throttle,
             PeerUp: self._peer_up,
@@ -124,14 +113,7 @@ class Driver:
         config = self._host.config
         if config.log is not None:
             self._log_to_stderr(config.log)
-        if config.port is not None:
-            context = _tls(config)
-            try:
-                self._listener = await listen(self, config.host, config.port, ssl=context, origins=config.origins)
-            except OSError as error:
-                reason = os.strerror(error.errno) if error.errno else str(error)
-                where = f"{config.host or 'any address'}, TCP port {config.port}"
-                raise OSError(error.errno, f"{reason}: cannot serve links on {where}") from None
+        await self._dialling.serve()
         self._engine = self._make_engine()
         self._engine.start(self._loop.time())
         self._pump()
@@ -141,12 +123,12 @@ class Driver:
     def _make_engine(self) -> Engine:
         config = self._host.config
         bootstrap = config.bootstrap
-        if config.embedded and self._listener is None:
+        if config.embedded and not self._dialling.serves:
             bootstrap = (EMBEDDED_URL,)
         settings = EngineConfig(
             bootstrap=bootstrap,
-            serves=self._listener is not None,
-            urls=self._urls(),
+            serves=self._dialling.serves,
+            urls=self._dialling.urls,
             ipv4_network=config.ipv4_network,
             psk=None if config.network_key is None else network_psk(config.network_key),
             direct=True,
@@ -155,22 +137,10 @@ class Driver:
         )
         return Engine(self._host.identity, settings, random=random.Random(), entropy=os.urandom, now=self._loop.time())
 
-    def _urls(self) -> tuple[str, ...]:
-        config = self._host.config
-        if self._listener is None:
-            return ()
-        if config.public_url is not None:
-            return (config.public_url,)
-        host = "127.0.0.1" if config.embedded else config.host
-        if host in ("", "0.0.0.0", "::"):
-            host = "*"  # whoever links to us fills in where it sees us
-        scheme = "ws" if config.tls_cert is None else "wss"
-        return (f"{scheme}://{f'[{host}]' if ':' in host else host}:{self._listener.port}",)
-
     @property
     def port(self) -> int | None:
         """The TCP port served on."""
-        return None if self._listener is None else self._listener.port
+        return self._dialling.port
 
     async def stop(self, limit: float) -> None:
         """Say goodbye, flush and close every link, stop serving. Takes at most `limit` seconds."""
@@ -183,10 +153,7 @@ class Driver:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        for task in list(self._dials):
-            task.cancel()
-        if self._dials:
-            await asyncio.wait(self._dials, timeout=limit)
+        await self._dialling.stop(limit)
         for link in list(self._links.values()):
             link.close()
         self._all_closed = asyncio.Event()
@@ -196,8 +163,7 @@ class Driver:
         for link in list(self._links.values()):
             link.abort()
         await self._direct.stop(limit)
-        if self._listener is not None:
-            await self._listener.close()
+        await self._dialling.close()
 
     async def flush(self, limit: float) -> bool:
         """Wait until all that callers sent has been given to the kernel, at most `limit` seconds."""
@@ -212,8 +178,7 @@ class Driver:
 
     def _is_cut_off(self) -> bool:
         """Whether every place we were told to join through has failed to answer, and nobody else is linked."""
-        bootstrap = self._host.config.bootstrap
-        return not self._links and bool(bootstrap) and self._unanswered.issuperset(bootstrap)
+        return not self._links and self._dialling.all_failed
 
     def _is_flushed(self) -> bool:
         engine = self._engine
@@ -299,7 +264,7 @@ class Driver:
         if not link.ours and not self._host.config.npm_peers:
             link.close(1008, "this peer speaks peer-relay.2; npm_peers, which admits peers of the npm package, is off")
             if link.url is not None:
-                self._dial_failed(link.url, "does not speak peer-relay.2")
+                self._dialling.failed(link.url, "does not speak peer-relay.2")
             return
         peer_id, unit = self._direct.peer_of(link)
         self._engine.link_opened(
@@ -356,6 +321,17 @@ class Driver:
             self._engine.link_full(number, False, self._loop.time())
             self._pump()
 
+    def _dial_failed(self, url: str) -> None:
+        if self._engine is not None and not self._closed:
+            self._engine.dial_failed(url, self._loop.time())
+            self._pump()
+
+    def _embedded(self) -> None:
+        """We have become the embedded node."""
+        if self._engine is not None and not self._closed:
+            self._engine.serve(self._dialling.urls, self._loop.time())
+            self._pump()
+
     def link_closed(self, link: Link, reason: str) -> None:
         """A link is gone."""
         number = self._numbers.pop(link, None)
@@ -365,7 +341,7 @@ class Driver:
         if self._all_closed is not None and not self._links:
             self._all_closed.set()
         log.debug("= link %d closed: %s", number, reason)
-        if link.url is not None and SUPERSEDED in reason and self._rivals.superseded(link.url, self._loop.time()):
+        if link.url is not None and self._dialling.is_rival(link.url, reason):
             own = self._host.peer_id.hex()[:8]
             log.warning("! %s: another process uses our key (peer %s); each needs one of its own", link.url, own)
         if self._engine is not None and not self._closed:
@@ -494,76 +470,6 @@ class Driver:
         if link is not None:
             del self._numbers[link]
             link.close(1000, effect.reason[:100])
-
-    # --- dialling --------------------------------------------------------------------------------------------
-
-    def _start_dial(self, effect: Dial) -> None:
-        task = self._loop.create_task(self._dial(effect))
-        self._dials.add(task)
-        task.add_done_callback(self._dials.discard)
-
-    async def _dial(self, effect: Dial) -> None:
-        url = effect.url
-
-        def allow(address: str) -> bool:
-            scope = Scope.of(address)
-            return scope is not None and scope >= effect.scope
-
-        try:
-            await asyncio.sleep(self._rivals.wait(url, self._loop.time()))
-            await dial(self, url, timeout=DIAL_TIME, allow=allow)
-        except OSError as error:
-            if self._closed:
-                return
-            if url == EMBEDDED_URL and await self._serve_embedded():
-                return
-            self._dial_failed(url, str(error))
-        else:
-            if url in self._unanswered:
-                self._unanswered.discard(url)
-                log.info("= %s answers again", url)
-
-    def _dial_failed(self, url: str, reason: str) -> None:
-        if url not in self._unanswered and url in self._host.config.bootstrap:
-            self._unanswered.add(url)
-            log.warning("! cannot reach %s: %s; still trying", url, reason)
-        else:
-            log.debug("! cannot reach %s: %s", url, reason)
-        if self._engine is not None and not self._closed:
-            self._engine.dial_failed(url, self._loop.time())
-            self._pump()
-
-    async def _serve_embedded(self) -> bool:
-        """Nobody serves the embedded node: become it. False when another process was quicker."""
-        if self._listener is not None:
-            return True
-        try:
-            listener = await listen(self, "127.0.0.1", EMBEDDED_PORT)
-        except OSError:
-            return False
-        self._listener = listener
-        if self._engine is not None and not self._closed:
-            self._engine.serve(self._urls(), self._loop.time())
-            self._pump()
-        return True
-
-
-def _tls(config: PeerConfig) -> ssl.SSLContext | None:
-    """Return what to serve wss:// with, if that is asked for.
-
-    Raises: OSError for files that cannot be read (ENOENT, EACCES) or hold no certificate and key that match (EINVAL).
-    """
-    if config.tls_cert is None:
-        return None
-    files = " and ".join(filter(None, (config.tls_cert, config.tls_key)))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(config.tls_cert, config.tls_key)
-    except ssl.SSLError as error:
-        raise OSError(errno.EINVAL, f"no TLS certificate and key: {error.reason or error}", files) from None
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, files) from None
-    return context
 
 
 def _from_json(data: bytes) -> Any:

@@ -1,0 +1,195 @@
+"""How a peer's links come about: dialling, serving, and taking the embedded node's place when nobody has it.
+
+Lives here: one task per dial, the listener, what is said to the operator when a place does not answer. May not live
+here: whom to dial and when again (engine, membership), the opening handshake (transport).
+
+Law: whatever a dial comes to, the driver is told once; a place is complained about once until it answers again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import ssl
+from typing import TYPE_CHECKING, Final
+
+from ..config import EMBEDDED_PORT, PeerConfig
+from ..engine.effects import SUPERSEDED, Dial, Scope
+from ..limits import DIAL_TIME
+from ..transport.websocket import Listener, dial, listen
+from .rivals import Rivals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..transport.link import LinkHandler
+
+log: Final = logging.getLogger("peer_relay")
+
+EMBEDDED_URL: Final = f"ws://127.0.0.1:{EMBEDDED_PORT}"
+
+
+class Dialling:
+    """The dials and the listener of one peer. Loop thread only, but for `__init__`.
+
+    Args:
+        handler: who drives the links.
+        failed: told the URL of each dial that came to nothing.
+        embedded: told when this peer has become the embedded node.
+    """
+
+    def __init__(
+        self,
+        handler: LinkHandler,
+        config: PeerConfig,
+        failed: Callable[[str], None],
+        embedded: Callable[[], None],
+    ) -> None:
+        self._handler = handler
+        self._config = config
+        self._failed = failed
+        self._embedded = embedded
+        self._dials: set[asyncio.Task[None]] = set()
+        self._rivals = Rivals()
+        self._unanswered: set[str] = set()
+        """URLs whose failure was already logged."""
+        self._listener: Listener | None = None
+        self._closed = False
+
+    # --- serving ---------------------------------------------------------------------------------------------
+
+    @property
+    def serves(self) -> bool:
+        """Whether others can dial this peer."""
+        return self._listener is not None
+
+    @property
+    def port(self) -> int | None:
+        """The TCP port served on."""
+        return None if self._listener is None else self._listener.port
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where others can dial this peer."""
+        config = self._config
+        if self._listener is None:
+            return ()
+        if config.public_url is not None:
+            return (config.public_url,)
+        host = "127.0.0.1" if config.embedded else config.host
+        if host in ("", "0.0.0.0", "::"):
+            host = "*"  # whoever links to us fills in where it sees us
+        scheme = "ws" if config.tls_cert is None else "wss"
+        return (f"{scheme}://{f'[{host}]' if ':' in host else host}:{self._listener.port}",)
+
+    async def serve(self) -> None:
+        """Serve, if the configuration says so.
+
+        Raises: OSError when the port cannot be served on.
+        """
+        config = self._config
+        if config.port is None:
+            return
+        context = _tls(config)
+        try:
+            listener = await listen(self._handler, config.host, config.port, ssl=context, origins=config.origins)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            where = f"{config.host or 'any address'}, TCP port {config.port}"
+            raise OSError(error.errno, f"{reason}: cannot serve links on {where}") from None
+        self._listener = listener
+
+    async def _serve_embedded(self) -> bool:
+        """Nobody serves the embedded node: become it. False when another process was quicker."""
+        if self._listener is not None:
+            return True
+        try:
+            listener = await listen(self._handler, "127.0.0.1", EMBEDDED_PORT)
+        except OSError:
+            return False
+        self._listener = listener
+        self._embedded()
+        return True
+
+    # --- dialling --------------------------------------------------------------------------------------------
+
+    def start(self, effect: Dial) -> None:
+        """Dial what `effect` names."""
+        task = asyncio.get_running_loop().create_task(self._dial(effect))
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+
+    async def _dial(self, effect: Dial) -> None:
+        url = effect.url
+
+        def allow(address: str) -> bool:
+            scope = Scope.of(address)
+            return scope is not None and scope >= effect.scope
+
+        try:
+            await asyncio.sleep(self._rivals.wait(url, asyncio.get_running_loop().time()))
+            await dial(self._handler, url, timeout=DIAL_TIME, allow=allow)
+        except OSError as error:
+            if self._closed:
+                return
+            if url == EMBEDDED_URL and await self._serve_embedded():
+                return
+            self.failed(url, str(error))
+        else:
+            if url in self._unanswered:
+                self._unanswered.discard(url)
+                log.info("= %s answers again", url)
+
+    def failed(self, url: str, reason: str) -> None:
+        """`url` was dialled in vain."""
+        if url not in self._unanswered and url in self._config.bootstrap:
+            self._unanswered.add(url)
+            log.warning("! cannot reach %s: %s; still trying", url, reason)
+        else:
+            log.debug("! cannot reach %s: %s", url, reason)
+        self._failed(url)
+
+    def is_rival(self, url: str, reason: str) -> bool:
+        """Return whether the link to `url`, closed for `reason`, went to another process that uses our key."""
+        return SUPERSEDED in reason and self._rivals.superseded(url, asyncio.get_running_loop().time())
+
+    @property
+    def all_failed(self) -> bool:
+        """Whether every place we were told to join through has failed to answer."""
+        bootstrap = self._config.bootstrap
+        return bool(bootstrap) and self._unanswered.issuperset(bootstrap)
+
+    # --- the end ---------------------------------------------------------------------------------------------
+
+    async def stop(self, limit: float) -> None:
+        """Give up dials under way; takes at most `limit` seconds."""
+        self._closed = True
+        for task in list(self._dials):
+            task.cancel()
+        if self._dials:
+            await asyncio.wait(self._dials, timeout=limit)
+
+    async def close(self) -> None:
+        """Stop serving."""
+        if self._listener is not None:
+            await self._listener.close()
+
+
+def _tls(config: PeerConfig) -> ssl.SSLContext | None:
+    """Return what to serve wss:// with, if that is asked for.
+
+    Raises: OSError for files that cannot be read (ENOENT, EACCES) or hold no certificate and key that match (EINVAL).
+    """
+    if config.tls_cert is None:
+        return None
+    files = " and ".join(filter(None, (config.tls_cert, config.tls_key)))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(config.tls_cert, config.tls_key)
+    except ssl.SSLError as error:
+        raise OSError(errno.EINVAL, f"no TLS certificate and key: {error.reason or error}", files) from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, files) from None
+    return context
