@@ -12,10 +12,13 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
+from peer_relay_socket.codec import npm
 from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.packet import Kind, Record
 from peer_relay_socket.engine.authentication import LINK_PROLOGUE, Handshake, StaticKey
+from peer_relay_socket.engine.core import EngineConfig
 from peer_relay_socket.engine.effects import Deliver, Message, PeerUp
+from peer_relay_socket.engine.engine import Engine
 from peer_relay_socket.errors import HandshakeError, PacketError
 from peer_relay_socket.identity import Identity
 from tests.sim.bench import Bench, Node
@@ -138,4 +141,54 @@ def _perform(
         bench.inject(cable, victim, head + to + sender + rest[1:])
 
 
-TARGETS: Final[dict[str, Callable[[bytes], None]]] = {"codec": codec, "handshake": handshake, "engine": engine}
+def npm_codec(data: bytes) -> None:
+    """Every reader of npm's wire: PacketError, or a meaning that is written back as the same meaning."""
+    text = data.decode("utf-8", "replace")
+    with contextlib.suppress(PacketError):
+        peer_id = npm.read_id(text)
+        assert npm.read_id(npm.id_text(peer_id)) == peer_id
+    for read in (npm.read_envelope, lambda text: npm.unpack(ALICE.peer_id, BOB.peer_id, data)):
+        with contextlib.suppress(PacketError):
+            envelope = read(text)
+            with contextlib.suppress(PacketError):  # 1e999 is JSON that JSON has no word for
+                assert npm.read_envelope(npm.envelope_text(envelope)) == envelope
+            with contextlib.suppress(PacketError):
+                across = npm.unpack(envelope.to, envelope.sender, npm.pack(envelope))
+                assert across == envelope
+
+
+def npm_engine(data: bytes) -> None:
+    """A peer with two npm neighbours, of which one sends lines of any text and packets: it never raises, and whatever
+    it tells either of them is npm's wire.
+
+    data: lines; one that begins with a digit goes to that link, and to the other one otherwise; time passes with each.
+    """
+    dice = Random(0)
+    config = EngineConfig(npm_peers=True, serves=True, urls=("ws://hub.example",))
+    hub = Engine(ALICE, config, random=dice, entropy=dice.randbytes, now=0.0)
+    hub.start(0.0)
+    now = 0.0
+    for number in (1, 2):
+        hub.link_opened(number, url=None, remote_host=f"8.0.0.{number}", now=now, ours=False)
+        hub.link_text(number, npm.id_text(bytes((number,)) * 20), now)
+    for line in data.split(b"\n")[:64]:
+        now += 0.1
+        number = 2 if line[:1] == b"2" else 1
+        hub.link_text(number, line[line[:1] in (b"1", b"2") :].decode("utf-8", "replace"), now)
+        hub.handle_timer(now)
+        hub.take_bundles()
+        hub.take_effects()
+        for _, told in hub.take_texts():
+            try:
+                npm.read_envelope(told)
+            except PacketError:
+                npm.read_id(told)
+
+
+TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
+    "codec": codec,
+    "handshake": handshake,
+    "engine": engine,
+    "npm_codec": npm_codec,
+    "npm_engine": npm_engine,
+}
