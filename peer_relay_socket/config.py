@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from .address import DEFAULT_IPV4_NETWORK
@@ -18,6 +18,9 @@ from .limits import MAX_URL
 
 EMBEDDED_PORT: Final = 7317
 """Loopback TCP port of the embedded node: below Linux's ephemeral range (32768), not in IANA's registry for TCP."""
+
+Members: TypeAlias = str | Callable[[bytes], bool] | None
+"""Which peers: a file with one id a line, or a function of an id (20 bytes); None = not said."""
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
@@ -48,6 +51,14 @@ class PeerConfig:
     """Key file; None = a fresh identity."""
     network_key: str | None = None
     """Shared secret that keeps strangers out."""
+    allow_links: Members = None
+    """Only these may be linked to us; a file of ids, or a function that is asked."""
+    deny_links: Members = None
+    """These may not."""
+    allow_datagrams: Members = None
+    """Only with these are datagrams and messages exchanged."""
+    deny_datagrams: Members = None
+    """Not with these."""
     ipv4_network: ipaddress.IPv4Network = DEFAULT_IPV4_NETWORK
     npm_peers: bool = False
     """Speak with peers of npm peer-relay, which prove nothing."""
@@ -78,6 +89,10 @@ def peer_config(
     npm_peers: bool | None = None,
     origins: str | Iterable[str] = (),
     network_key: str | None = None,
+    allow_links: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
+    deny_links: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
+    allow_datagrams: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
+    deny_datagrams: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
     ipv4_network: str | ipaddress.IPv4Network | None = None,
     ice_servers: Iterable[str] | None = None,
     public_url: str | None = None,
@@ -113,7 +128,17 @@ def peer_config(
         raise ConfigError(
             "npm_peers: npm peers know no network key, which is to keep strangers out: set one of the two"
         )
+    lists = {
+        "allow_links": _members(allow_links, "allow_links", env),
+        "deny_links": _members(deny_links, "deny_links", env),
+        "allow_datagrams": _members(allow_datagrams, "allow_datagrams", env),
+        "deny_datagrams": _members(deny_datagrams, "deny_datagrams", env),
+    }
+    named = next((setting for setting, members in lists.items() if members is not None), None)
+    if npm_peers and named is not None:
+        raise ConfigError(f"npm_peers: npm peers prove no id that {named} could name: set one of the two")
     return PeerConfig(
+        **lists,
         port=port,
         host=host or "",
         bootstrap=checked,
@@ -181,6 +206,14 @@ def _port(value: int | str, setting: str) -> int:
     if not 0 <= port <= 65535:
         raise ConfigError(f"{setting}: {value!r} is not a port (0-65535)")
     return port
+
+
+def _members(
+    members: str | os.PathLike[str] | Callable[[bytes], bool] | None, setting: str, env: Mapping[str, str]
+) -> Members:
+    if members is None:
+        return env.get("PEER_RELAY_" + setting.upper()) or None
+    return members if callable(members) else os.fspath(members)
 
 
 def _origins(origins: str | Iterable[str], env: Mapping[str, str]) -> tuple[str, ...]:

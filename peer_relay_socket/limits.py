@@ -69,6 +69,11 @@ SEAL_KEY_BYTES: Final = 2**39
 """512 GiB: the key seals no more. That is 2^35 AES blocks, up to which an attacker learns next to nothing (RFC 9001
 §6.6: 2^23 packets of at most 2^16 bytes; RFC 8446 §5.5 alike), and it ends the counter before 2^34. Forgeries are not
 counted: the 2^52 that would matter (RFC 9001 §6.6) take 140 years at a million a second."""
+LIST_POLL: Final = 0.5
+"""Seconds between looks whether an allow or deny list changed; it counts when it looks the same twice. Price: a stat
+each; a function in place of a file is asked about every link or session."""
+MAX_LIST_FILE: Final = 4 * 1024 * 1024
+"""Bytes of a list's file: 100,000 ids. Ours alone to write; the bound is for the file that is something else."""
 MAX_URL: Final = 255
 """Characters of a URL on the wire (its length is one byte)."""
 MAX_URLS: Final = 4

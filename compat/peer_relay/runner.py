@@ -14,6 +14,7 @@ import signal
 from types import FrameType
 from typing import Final, NoReturn
 
+from peer_relay_socket.admission import Admission
 from peer_relay_socket.cli.arguments import Arguments
 from peer_relay_socket.config import peer_config
 from peer_relay_socket.errors import ConfigError
@@ -82,6 +83,11 @@ def _configure(parser: Arguments, bootstrap: list[str], identity: str | None) ->
     """Check the settings and hand them on as environment variables: children that use this package see them too."""
     try:
         config = peer_config(bootstrap=bootstrap, identity=identity)
+        Admission(config)  # read for its complaints
+        for setting in ("allow_links", "deny_links", "allow_datagrams", "deny_datagrams"):
+            path = getattr(config, setting)
+            if path is not None:
+                os.environ["PEER_RELAY_" + setting.upper()] = os.path.abspath(path)
         if config.identity is not None:
             # Here, because it loads cryptography: 20 ms that a program without a key file may never need.
             from peer_relay_socket.identity import Identity

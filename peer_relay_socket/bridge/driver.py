@@ -42,7 +42,7 @@ from ..engine.effects import (
     Writable,
 )
 from ..engine.engine import Engine
-from ..limits import DRAIN_BURST, HOPELESS_TIME, PACKET_TARGET, READER_PATIENCE, READER_POLL
+from ..limits import DRAIN_BURST, HOPELESS_TIME, LIST_POLL, PACKET_TARGET, READER_PATIENCE, READER_POLL
 from ..transport.link import Link
 from .dialling import EMBEDDED_URL, Dialling
 from .direct import DirectLinks
@@ -114,6 +114,8 @@ class Driver:
         if config.log is not None:
             self._log_to_stderr(config.log)
         await self._dialling.serve()
+        if self._host.admission:
+            self._loop.call_later(LIST_POLL, self._look_at_lists)
         self._engine = self._make_engine()
         self._engine.start(self._loop.time())
         self._pump()
@@ -134,8 +136,22 @@ class Driver:
             direct=True,
             webrtc=config.wrtc is not False,
             npm_peers=config.npm_peers,
+            may_link=self._host.admission.may_link,
+            may_talk=self._host.admission.may_talk,
         )
         return Engine(self._host.identity, settings, random=random.Random(), entropy=os.urandom, now=self._loop.time())
+
+    def _look_at_lists(self) -> None:
+        """Part from those whom the lists, if they changed, admit no more."""
+        if self._closed:
+            return
+        admission = self._host.admission
+        if admission.reload():
+            self.request("recheck")
+        problems, admission.problems = admission.problems, []
+        for problem in problems:
+            log.warning("! %s", problem)
+        self._loop.call_later(LIST_POLL, self._look_at_lists)
 
     @property
     def port(self) -> int | None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 from ..address import PeerId, Spelling
+from ..admission import Admission
 from ..config import PeerConfig
 from ..errors import PeerClosedError
 from ..limits import EXIT_TIME, MAX_MESSAGE, START_TIME
@@ -70,8 +71,9 @@ class Host:
     """
 
     def __init__(self, config: PeerConfig) -> None:
-        """Raises: IdentityError when the key file cannot be read or made."""
+        """Raises: IdentityError when the key file cannot be read or made; ConfigError for a list that is none."""
         self.config = config
+        self.admission = Admission(config)
         self.spelling = Spelling(config.ipv4_network)
         self.identity = _identity(_own_key(config.identity))
         self.outbox = Outbox()

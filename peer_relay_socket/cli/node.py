@@ -33,6 +33,8 @@ def command(arguments: list[str]) -> int:
             identity=options.identity,
             npm_peers=options.npm_peers,
             origins=tuple(options.origin),
+            allow_links=options.allow_links,
+            deny_links=options.deny_links,
             public_url=options.public_url,
             tls_cert=options.tls_cert,
             tls_key=options.tls_key,
@@ -68,6 +70,8 @@ def _parser() -> Arguments:
     parser.add_argument(
         "--origin", action="append", default=[], help="web page that may link to it: https://example.org"
     )
+    parser.add_argument("--allow-links", metavar="FILE", help="link to the peers in FILE only (one id a line)")
+    parser.add_argument("--deny-links", metavar="FILE", help="link to none of the peers in FILE; read again on change")
     parser.add_argument("--public-url", metavar="URL", help="URL under which others can dial this node")
     parser.add_argument("--tls-cert", metavar="FILE", help="serve wss:// with this certificate chain (PEM)")
     parser.add_argument("--tls-key", metavar="FILE", help="its key (PEM; default: in the file of --tls-cert)")

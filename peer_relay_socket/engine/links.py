@@ -275,6 +275,7 @@ class Links:
             raise HandshakeError("not a link handshake")
         payload = handshake.read(message[1:])
         if handshake.remote_id is not None and not self._admits(handshake.remote_id):
+            self._core.counters["refused: peer not admitted"] += 1
             raise HandshakeError(f"{handshake.remote_id.hex()[:8]} is not admitted")
         if handshake.remote_id is not None:  # the first message proves nothing, so neither does what it carries
             self._read_hello(link, payload)
@@ -467,6 +468,7 @@ class Links:
         """Drop the links to peers that are not admitted any more."""
         for link in list(self.by_id.values()):
             if not self._admits(link.peer_id):
+                self._core.counters["link dropped: not admitted any more"] += 1
                 self.tell(link, LinkOp.GOODBYE)
                 self.drop(link, "not admitted any more")
 

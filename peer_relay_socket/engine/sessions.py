@@ -118,6 +118,7 @@ class Sessions:
         """Forget the sessions with peers that we do not talk to any more."""
         for session in list(self._sessions.values()):
             if not self.accepts(session.peer_id):
+                self._core.counters["session dropped: peer not accepted any more"] += 1
                 self.close(session)
 
     def send(self, peer_id: PeerId, record: bytes) -> None:

@@ -50,6 +50,10 @@ class Peer:
         npm_peers: bool | None = None,
         origins: str | Iterable[str] = (),
         network_key: str | None = None,
+        allow_links: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
+        deny_links: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
+        allow_datagrams: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
+        deny_datagrams: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
         ipv4_network: str | ipaddress.IPv4Network | None = None,
         ice_servers: Iterable[str] | None = None,
         public_url: str | None = None,
@@ -60,7 +64,10 @@ class Peer:
 
         Args: identity: key file, made if it is absent; None = a fresh identity. host: interface to serve on, all by
             default. origins: web pages that may link to us ("https://example.org"). public_url: where others can dial
-            this peer, when that is not where it listens. tls_cert, tls_key: PEM files; serve wss:// with them.
+            this peer, when that is not where it listens. allow_links, deny_links, allow_datagrams, deny_datagrams: with
+            whom to be linked, and to exchange datagrams and messages; a file with one id a line, looked at twice a
+            second, or a function of an id, called often, on the relay's thread, so that it must not wait. From whom
+            they admit no more we part within two seconds. tls_cert, tls_key: PEM files; serve wss:// with them.
         Raises: ConfigError for a setting that means nothing; IdentityError for a key file that cannot be used; OSError
             (EADDRINUSE, EACCES) when the port cannot be served on.
         """
@@ -74,6 +81,10 @@ class Peer:
                 npm_peers=npm_peers,
                 origins=origins,
                 network_key=network_key,
+                allow_links=allow_links,
+                deny_links=deny_links,
+                allow_datagrams=allow_datagrams,
+                deny_datagrams=deny_datagrams,
                 ipv4_network=ipv4_network,
                 ice_servers=ice_servers,
                 public_url=public_url,
