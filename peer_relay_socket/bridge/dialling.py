@@ -16,7 +16,7 @@ import ssl
 from typing import TYPE_CHECKING, Final
 
 from ..config import EMBEDDED_PORT, PeerConfig
-from ..engine.effects import SUPERSEDED, Dial, Scope
+from ..engine.effects import SUPERSEDED, Dial
 from ..limits import DIAL_TIME
 from ..transport.websocket import Listener, dial, listen
 from .rivals import Rivals
@@ -123,14 +123,10 @@ class Dialling:
 
     async def _dial(self, effect: Dial) -> None:
         url = effect.url
-
-        def allow(address: str) -> bool:
-            scope = Scope.of(address)
-            return scope is not None and scope >= effect.scope
-
+        named = url in self._config.bootstrap
         try:
             await asyncio.sleep(self._rivals.wait(url, asyncio.get_running_loop().time()))
-            await dial(self._handler, url, timeout=DIAL_TIME, allow=allow)
+            await dial(self._handler, url, timeout=DIAL_TIME, allow=effect.scope.covers, named=named)
         except OSError as error:
             if self._closed:
                 return

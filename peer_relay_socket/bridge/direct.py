@@ -56,6 +56,7 @@ class DirectLinks:
             url=f"webrtc:{effect.peer_id.hex()}" if effect.offer is None else None,
             factory=self._config.wrtc if callable(self._config.wrtc) else None,
             ice_servers=self._config.ice_servers,
+            allow=effect.scope.covers,
         )
         self._links[effect.attempt] = link
         self._attempts[link] = effect.attempt, effect.peer_id

@@ -44,7 +44,8 @@ from ..limits import (
     MAX_DIRECT_ATTEMPTS,
     MAX_DIRECT_PAIRS,
 )
-from .effects import Abandon, Accept, Describe, Scope
+from ..scope import Scope
+from .effects import Abandon, Accept, Describe
 from .timers import TokenBucket
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ class Direct:
             self._fail(pair, "too many attempts at once")
         else:
             self._attempt(pair, core.entropy(8), offering=True)
-            core.effects.append(Describe(pair.handle, pair.peer_id, None))
+            core.effects.append(Describe(pair.handle, pair.peer_id, None, Scope.PRIVATE))
 
     def _attempt(self, pair: _Pair, token: bytes, *, offering: bool) -> None:
         core = self._core
@@ -308,7 +309,19 @@ class Direct:
         self._unseek(pair)
         self._abandon(pair)
         self._attempt(pair, token, offering=False)
-        core.effects.append(Describe(pair.handle, peer_id, sdp))
+        core.effects.append(Describe(pair.handle, peer_id, sdp, self._confidence(peer_id)))
+
+    def _confidence(self, peer_id: PeerId) -> Scope:
+        """Return how far the addresses in an offer of `peer_id` must reach: into our own network only if the program
+        talks to it, or if our way there lies within that network. A stranger's offer is a list of places to send to.
+
+        Where it is reached from there itself, its checks are answered all the same.
+        """
+        session = self._sessions.get(peer_id)
+        if session is not None and session.solicited:
+            return Scope.PRIVATE
+        hop = self._router.next_hop(peer_id, 0)
+        return Scope.GLOBAL if hop is None else max(Scope.PRIVATE, hop.scope)
 
     # --- what comes of it ----------------------------------------------------------------------------------------
 

@@ -6,38 +6,14 @@ collected per link by `Engine.take_bundles`, so that what leaves together is pac
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Final, NamedTuple, TypeAlias
 
 from ..address import Destination, PeerId
+from ..scope import Scope
 
 SUPERSEDED: Final = "superseded"
 """Why a link is closed when a newer one to the same peer has come up; the other end sees it in the close frame."""
-
-
-class Scope(IntEnum):
-    """How far an address reaches; a URL learned over a link must reach at least as far as that link."""
-
-    LOOPBACK = 0
-    PRIVATE = 1
-    GLOBAL = 2
-
-    @classmethod
-    def of(cls, host: str) -> Scope | None:
-        """Return the scope of an IP literal; None for one that nobody may dial (multicast, unspecified, reserved)."""
-        try:
-            ip = ipaddress.ip_address(host.partition("%")[0])
-        except ValueError:
-            return None
-        if ip.version == 6 and ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped
-        if ip.is_loopback:
-            return cls.LOOPBACK
-        if ip.is_multicast or ip.is_unspecified or ip.is_reserved:
-            return None
-        return cls.GLOBAL if ip.is_global else cls.PRIVATE
 
 
 class Deliver(NamedTuple):
@@ -134,6 +110,8 @@ class Describe:
     attempt: int
     peer_id: PeerId
     offer: str | None
+    scope: Scope
+    """How far the addresses must reach, at least, that the other side names."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -548,9 +548,11 @@ class Engine:
             self._sessions.send(peer_id, record)
         elif npm.speaks(peer_id):
             npm.send(peer_id, record)
+            return
         else:
             self._sessions.send(peer_id, record)
             npm.tried(peer_id)
+        self._sessions.solicit(peer_id)
 
     def _found(self, destination: Prefix, peer_id: PeerId | None) -> None:
         waiting = self._unresolved.pop(destination, None)

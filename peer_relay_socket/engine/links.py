@@ -11,7 +11,6 @@ which makes a replayed handshake worthless.
 from __future__ import annotations
 
 import ipaddress
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -33,8 +32,9 @@ from ..limits import (
     MAX_LINKS,
     MAX_LINKS_PER_HOST,
 )
+from ..scope import Scope
 from .authentication import LINK_PROLOGUE, Handshake
-from .effects import SUPERSEDED, CloseLink, PeerDown, PeerUp, Scope, Throttle
+from .effects import SUPERSEDED, CloseLink, PeerDown, PeerUp, Throttle
 from .seal import OpeningKey, SealingKey
 from .timers import TokenBucket
 
@@ -504,24 +504,3 @@ def _seen_at(url: str, remote_host: str) -> str | None:
         return url
     except ValueError:
         return None
-
-
-@lru_cache(maxsize=4096)
-def reach(url: str) -> Scope:
-    """Return how far the host of `url` reaches; a DNS name counts as global (what it resolves to is checked later)."""
-    try:
-        host = (urlsplit(url).hostname or "").rstrip(".")
-    except ValueError:
-        return Scope.LOOPBACK
-    if host in ("", "localhost") or host.endswith(".localhost"):
-        return Scope.LOOPBACK
-    scope = Scope.of(host)
-    if scope is None:
-        return Scope.LOOPBACK if _is_literal(host) else Scope.GLOBAL
-    return scope
-
-
-def _is_literal(host: str) -> bool:
-    """Return whether some resolver may take `host` for an address (inet_aton: 127.1, 0x7f000001, 2130706433)."""
-    last = host.rpartition(".")[2]
-    return ":" in host or last.isdigit() or last.startswith("0x")

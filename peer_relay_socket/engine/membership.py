@@ -41,8 +41,8 @@ from ..limits import (
     SLOT_BITS,
     SLOT_PATIENCE,
 )
-from .effects import Dial, Scope
-from .links import reach
+from ..scope import Scope, reach
+from .effects import Dial
 from .nearness import bucket_of
 
 if TYPE_CHECKING:

@@ -29,8 +29,9 @@ from ..limits import (
     NPM_WAYS,
     PACKET_TARGET,
 )
-from .effects import Deliver, Dial, Message, Scope, Writable
-from .links import LinkState, reach
+from ..scope import Scope, reach
+from .effects import Deliver, Dial, Message, Writable
+from .links import LinkState
 from .npm_links import NpmLink, NpmLinks
 from .npm_ways import NpmWays
 

@@ -25,7 +25,8 @@ from ..limits import (
     MAX_LINKS_PER_HOST,
     NPM_SILENT,
 )
-from .effects import CloseLink, PeerDown, PeerUp, Scope, Throttle
+from ..scope import Scope
+from .effects import CloseLink, PeerDown, PeerUp, Throttle
 
 if TYPE_CHECKING:
     from .core import Core

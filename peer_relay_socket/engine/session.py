@@ -88,6 +88,7 @@ class Session:
         "rtt",
         "silence",
         "silent_since",
+        "solicited",
         "strikes",
         "unacked",
         "variant",
@@ -126,6 +127,8 @@ class Session:
         self.silence: Timer | None = None
         self.silent_since: float | None = None
         """Since when we expect to hear something and do not; None while nothing is due."""
+        self.solicited = False
+        """Whether the program of this host ever sent something there, so that it is no stranger."""
         self.strikes = 0
         self.variant = 0
         """Which of the disjoint ways we use."""

@@ -121,6 +121,12 @@ class Sessions:
                 self._core.counters["session dropped: peer not accepted any more"] += 1
                 self.close(session)
 
+    def solicit(self, peer_id: PeerId) -> None:
+        """What was just sent to `peer_id` is the program's: it is no stranger."""
+        session = self._sessions.get(peer_id)
+        if session is not None:
+            session.solicited = True
+
     def send(self, peer_id: PeerId, record: bytes) -> None:
         """Send one record, or keep it until there are keys. `flush` must follow."""
         session = self._sessions.get(peer_id)

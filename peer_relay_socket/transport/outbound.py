@@ -94,6 +94,7 @@ async def dial(
     allow: Callable[[str], bool],
     ssl: SSLContext | None = None,
     proxy: str | Literal[True] | None = True,
+    named: bool = True,
 ) -> Link:
     """Open a link to a URL.
 
@@ -106,8 +107,10 @@ async def dial(
         allow: asked with each IP literal; IPv4-mapped IPv6 addresses are asked about as the IPv4 address they mean.
         ssl: context for wss://; by default the system's authorities and the host's name are verified.
         proxy: True uses the system's proxy for this URL where it has one (HTTP CONNECT; SOCKS with the python-socks
-            package), a URL that one, None none. The proxy resolves names, so `allow` is then asked only about a host
-            that is an IP literal. Loopback hosts are never reached by proxy.
+            package), a URL that one, None none. Loopback hosts are never reached by proxy.
+        named: whether the URL is the program's own. The proxy then resolves its name (where there is nothing but a
+            proxy, nobody else can), and `allow` is asked only about a host that is an IP literal. A URL learned from
+            others is resolved here, and the proxy is given an address that `allow` holds for.
 
     Returns:
         The open link; `link_opened` was called before.
@@ -124,7 +127,7 @@ async def dial(
     try:
         async with asyncio.timeout(timeout):
             deadline = asyncio.get_running_loop().time() + timeout
-            return await _dial(_Dialling(handler, url, uri, context), allow, proxy, deadline)
+            return await _dial(_Dialling(handler, url, uri, context), allow, proxy, deadline, named)
     except LinkError as error:
         raise LinkError(f"{where}: {error}") from error.__cause__
     except SSLCertVerificationError as error:
@@ -167,12 +170,12 @@ class _Dialling:
 
 
 async def _dial(
-    attempt: _Dialling, allow: Callable[[str], bool], proxy: str | Literal[True] | None, deadline: float
+    attempt: _Dialling, allow: Callable[[str], bool], proxy: str | Literal[True] | None, deadline: float, named: bool
 ) -> Link:
     uri = attempt.uri
     addresses = _numeric(uri.host, uri.port)
     via = None if proxy is None or _is_loopback(uri.host, addresses) else proxy_for(uri, proxy)
-    if via is not None and not addresses:
+    if via is not None and not addresses and named:
         return await attempt.connect_over(await open_tunnel(via, uri, uri.host))
     if not addresses:
         addresses = await _resolve(uri.host, uri.port)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+from dataclasses import replace
 from typing import Literal
 
 from websockets.exceptions import InvalidProxy
@@ -55,7 +56,7 @@ async def open_tunnel(proxy: Proxy, uri: WebSocketURI, host: str) -> socket.sock
         OSError: the proxy cannot be reached.
     """
     if proxy.scheme.startswith("socks"):
-        return await _open_socks(proxy, uri)
+        return await _open_socks(proxy, replace(uri, host=host))
     if proxy.scheme != "http":
         raise LinkError(f"proxies of kind {proxy.scheme}:// are not supported")
     sock = await _connect(proxy.host, proxy.port)

@@ -17,6 +17,7 @@ from typing import Final
 
 from .. import limits
 from ..config import IceServer
+from ..scope import Scope
 from .link import LinkError, LinkHandler
 from .rtc_description import Description, has_candidates, safe_description
 from .rtc_implementation import Factory, PeerConnection, aiortc_factory, remote_address, stop_asking
@@ -42,8 +43,10 @@ class RtcConnection:
         url: str | None,
         factory: Factory | None,
         ice_servers: Sequence[IceServer],
+        allow: Callable[[str], bool] = Scope.PRIVATE.covers,
     ) -> None:
-        """Args: url: what to call it where this end offers, else None. factory: None = aiortc."""
+        """Args: url: what to call it where this end offers, else None. factory: None = aiortc. allow: asked with each
+        IP literal that the other end wants to be reached at."""
         self.outbound = url is not None
         self.url = url
         self.remote_host = "0.0.0.0"
@@ -52,6 +55,7 @@ class RtcConnection:
         self._ended = ended
         self._factory = factory
         self._ice_servers = tuple(ice_servers)
+        self._allow = allow
         self._loop = asyncio.get_running_loop()
         self._pc: PeerConnection | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -95,7 +99,7 @@ class RtcConnection:
             if self._pc is None or self._closing:
                 raise LinkError("the connection is closed")
             self._limit()
-            await self._pc.setRemoteDescription(Description(safe_description(answer), "answer"))
+            await self._pc.setRemoteDescription(Description(safe_description(answer, self._allow), "answer"))
         except Exception as error:
             raise self._unusable(error) from None
 
@@ -108,7 +112,7 @@ class RtcConnection:
 
     async def _make_description(self, offer: str | None) -> str:
         try:
-            remote = None if offer is None else safe_description(offer)
+            remote = None if offer is None else safe_description(offer, self._allow)
             factory = self._factory or await aiortc_factory()
             if self._closing:
                 raise LinkError("the connection is closed")

@@ -3,15 +3,16 @@
 Lives here: reading ICE server settings, making a stranger's description safe. May not live here: connections.
 
 Law: of a description that somebody else wrote only what a data channel needs is handed on: one media section, at most
-RTC_CANDIDATES candidates, none of which leads to this very machine.
+RTC_CANDIDATES candidates, none of which leads to this very machine or its wire, or where the caller does not allow.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 from ..limits import RTC_CANDIDATES, RTC_DESCRIPTION
+from ..scope import Scope
 from .link import LinkError
 
 
@@ -28,10 +29,11 @@ def has_candidates(sdp: str) -> bool:
     return "\na=candidate:" in sdp
 
 
-def safe_description(sdp: str) -> str:
+def safe_description(sdp: str, allow: Callable[[str], bool]) -> str:
     """Return `sdp` without what nobody should act on, and with an end of candidates (without one a failure is never
     noticed).
 
+    Args: allow: asked with the IP literal of each candidate that could be tried.
     Raises: LinkError unless it describes exactly one data transport, with at least one usable candidate.
     """
     if len(sdp) > RTC_DESCRIPTION or not sdp.isascii():
@@ -40,7 +42,7 @@ def safe_description(sdp: str) -> str:
     for line in sdp.splitlines():
         if line.startswith("a=candidate:"):
             candidates += 1
-            if candidates > RTC_CANDIDATES or not _usable(line):
+            if candidates > RTC_CANDIDATES or not _usable(line, allow):
                 continue
         elif line.startswith("m="):
             media += 1
@@ -55,18 +57,11 @@ def safe_description(sdp: str) -> str:
     return text
 
 
-def _usable(line: str) -> bool:
-    """Whether a candidate is UDP to an address of some other machine. `.local` names cost a second each to look up."""
+def _usable(line: str, allow: Callable[[str], bool]) -> bool:
+    """Whether a candidate is UDP to an address that may be tried. `.local` names cost a second each to look up; what is
+    link-local, aioice itself never names."""
     words = line.split()
     if len(words) < 8 or words[2].lower() != "udp":
         return False
-    try:
-        ip = ip_address(words[4])
-        port = int(words[5])
-    except ValueError:
-        return False
-    if ip.version == 6 and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
-    return 0 < port < 65536 and not (
-        ip.is_loopback or ip.is_multicast or ip.is_unspecified or str(ip) == "255.255.255.255"
-    )
+    port = int(words[5]) if words[5].isdecimal() and len(words[5]) < 6 else 0
+    return 0 < port < 65536 and Scope.PRIVATE.covers(words[4]) and allow(words[4])

@@ -23,6 +23,7 @@ from typing import Final
 from .. import limits
 from ..codec.packet import LINK_HANDSHAKE, must_arrive
 from ..config import IceServer
+from ..scope import Scope
 from .link import LinkError, LinkHandler
 from .rtc_connection import RtcConnection
 from .rtc_frames import GOODBYE, PART, PING, PONG, WHOLE, Rejoiner, ping, pong, read_pong, split
@@ -46,9 +47,10 @@ class RtcLink(RtcConnection):
         url: str | None,
         factory: Factory | None,
         ice_servers: Sequence[IceServer],
+        allow: Callable[[str], bool] = Scope.PRIVATE.covers,
     ) -> None:
         """Args: as `RtcConnection` has them."""
-        super().__init__(handler, ended, url=url, factory=factory, ice_servers=ice_servers)
+        super().__init__(handler, ended, url=url, factory=factory, ice_servers=ice_servers, allow=allow)
         self.full = False
         self.dropped = 0
         self.unit = limits.RTC_UNIT_SMALL

@@ -6,8 +6,7 @@ import pytest
 
 from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.packet import Kind, LinkOp
-from peer_relay_socket.engine.effects import CloseLink, Dial, Note, PeerDown, PeerUp, Scope, Throttle
-from peer_relay_socket.engine.links import reach
+from peer_relay_socket.engine.effects import CloseLink, Dial, Note, PeerDown, PeerUp, Throttle
 from peer_relay_socket.errors import WireError
 from peer_relay_socket.limits import (
     CONTROL_PER_LEAF,
@@ -378,44 +377,6 @@ def test_a_link_that_sends_too_much_is_not_read_for_a_while_and_told_so_once() -
     (pause,) = relay.take(Throttle)
     assert 0.9 <= pause.seconds <= 2.0  # 3 s worth, less one, less what time brought since it was last counted
     assert leaf.take(Note) == []
-
-
-# --- URLs ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("url", "scope"),
-    [
-        ("ws://8.8.8.8:1/", Scope.GLOBAL),
-        ("ws://example.org", Scope.GLOBAL),
-        ("ws://10.0.0.1", Scope.PRIVATE),
-        ("ws://192.168.1.1", Scope.PRIVATE),
-        ("ws://169.254.169.254/", Scope.PRIVATE),
-        ("ws://100.64.0.1", Scope.PRIVATE),
-        ("ws://[fe80::1]", Scope.PRIVATE),
-        ("ws://[fd00::1]", Scope.PRIVATE),
-        ("ws://127.0.0.1", Scope.LOOPBACK),
-        ("ws://127.9.9.9", Scope.LOOPBACK),
-        ("ws://[::1]:5", Scope.LOOPBACK),
-        ("ws://[::ffff:127.0.0.1]", Scope.LOOPBACK),
-        ("ws://[::ffff:10.1.1.1]", Scope.PRIVATE),
-        ("ws://localhost", Scope.LOOPBACK),
-        ("ws://LOCALHOST", Scope.LOOPBACK),
-        ("ws://localhost.", Scope.LOOPBACK),
-        ("ws://a.localhost", Scope.LOOPBACK),
-        ("ws://2130706433", Scope.LOOPBACK),  # 127.0.0.1 in decimal
-        ("ws://0x7f000001", Scope.LOOPBACK),
-        ("ws://127.1", Scope.LOOPBACK),
-        ("ws://0177.0.0.1", Scope.LOOPBACK),
-        ("ws://0.0.0.0", Scope.LOOPBACK),
-        ("ws://[::]", Scope.LOOPBACK),
-        ("ws://224.0.0.1", Scope.LOOPBACK),
-        ("ws://", Scope.LOOPBACK),
-        ("ws://[::1", Scope.LOOPBACK),
-    ],
-)
-def test_reach_of_a_url_is_never_overrated(url: str, scope: Scope) -> None:
-    assert reach(url) is scope
 
 
 def test_a_hello_that_the_codec_cannot_read_fails_the_link() -> None:

@@ -1,0 +1,113 @@
+"""How far an address reaches: what a stranger's word may make this machine talk to.
+
+Lives here: the scope of IP literals and of URLs. May not live here: names and what they resolve to (transport/outbound
+asks about every address), whom to dial (engine).
+
+Law: in doubt, nearer. An address learned from somebody is used only if it reaches at least as far as the way by which
+it was learned, so that nobody on the Internet sends us into our own network, nobody in our network to this machine, and
+nobody at all to where a cloud keeps its secrets (169.254.169.254).
+
+Addresses that stand for IPv4 ones reach as far as those: mapped (RFC 4291 §2.5.5.2), NAT64 (RFC 6052), 6to4 (RFC 3056),
+Teredo (RFC 4380), ISATAP (RFC 5214).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from enum import IntEnum
+from functools import lru_cache
+from typing import Final
+from urllib.parse import urlsplit
+
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_LOCAL_NAT64: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
+"""RFC 8215: whoever runs the translator chose where the IPv4 address is, so we cannot tell."""
+_THIS_NETWORK: Final = ipaddress.IPv4Network("0.0.0.0/8")
+_ISATAP: Final = frozenset((0x00005EFE, 0x02005EFE))
+
+
+class Scope(IntEnum):
+    """How far an address reaches; a URL learned over a link must reach at least as far as that link."""
+
+    LOOPBACK = 0
+    LINK = 1
+    """One wire: link-local addresses."""
+    PRIVATE = 2
+    GLOBAL = 3
+
+    @classmethod
+    def of(cls, host: str) -> Scope | None:
+        """Return the scope of an IP literal; None for one that nobody may dial (multicast, unspecified, reserved), and
+        for what is no literal."""
+        try:
+            ip = ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:
+            return None
+        if isinstance(ip, ipaddress.IPv4Address):
+            return cls._of_ipv4(ip)
+        inner = _inside(ip)
+        if ip.ipv4_mapped is not None or ip in _NAT64:
+            return cls._of_ipv4(inner[0])
+        outer = cls._of_ipv6(ip)
+        scopes = [outer, *map(cls._of_ipv4, inner)]
+        return None if None in scopes else min(scope for scope in scopes if scope is not None)
+
+    def covers(self, host: str) -> bool:
+        """Return whether the IP literal `host` reaches at least this far."""
+        scope = Scope.of(host)
+        return scope is not None and scope >= self
+
+    @classmethod
+    def _of_ipv4(cls, ip: ipaddress.IPv4Address) -> Scope | None:
+        if ip.is_loopback:
+            return cls.LOOPBACK
+        if ip.is_multicast or ip.is_reserved or ip in _THIS_NETWORK:
+            return None
+        if ip.is_link_local:
+            return cls.LINK
+        return cls.GLOBAL if ip.is_global else cls.PRIVATE
+
+    @classmethod
+    def _of_ipv6(cls, ip: ipaddress.IPv6Address) -> Scope | None:
+        if ip.is_loopback:
+            return cls.LOOPBACK
+        if ip in _LOCAL_NAT64:
+            return cls.PRIVATE
+        if ip.is_multicast or ip.is_unspecified or ip.is_reserved:
+            return None
+        if ip.is_link_local:
+            return cls.LINK
+        if ip.sixtofour is not None or ip.teredo is not None:  # versions of Python disagree about these
+            return cls.GLOBAL
+        return cls.GLOBAL if ip.is_global else cls.PRIVATE
+
+
+def _inside(ip: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
+    """Return the IPv4 addresses that `ip` stands for, or leads to."""
+    low = int(ip) & 0xFFFFFFFF
+    if ip.ipv4_mapped is not None or ip in _NAT64 or int(ip) >> 32 & 0xFFFFFFFF in _ISATAP:
+        return [ipaddress.IPv4Address(low)]
+    if ip.sixtofour is not None:
+        return [ip.sixtofour]
+    return [] if ip.teredo is None else list(ip.teredo)
+
+
+@lru_cache(maxsize=4096)
+def reach(url: str) -> Scope:
+    """Return how far the host of `url` reaches; a DNS name counts as global (what it resolves to is checked later)."""
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return Scope.LOOPBACK
+    if host in ("", "localhost") or host.endswith(".localhost"):
+        return Scope.LOOPBACK
+    scope = Scope.of(host)
+    if scope is None:
+        return Scope.LOOPBACK if _is_literal(host) else Scope.GLOBAL
+    return scope
+
+
+def _is_literal(host: str) -> bool:
+    """Return whether some resolver may take `host` for an address (inet_aton: 127.1, 0x7f000001, 2130706433)."""
+    last = host.rpartition(".")[2]
+    return ":" in host or last.isdigit() or last.startswith("0x")
