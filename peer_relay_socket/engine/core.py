@@ -15,7 +15,7 @@ from typing import Protocol
 from ..address import DEFAULT_IPV4_NETWORK, PeerId, Spelling
 from ..identity import Identity
 from ..limits import LINK_BYTES_RATE, LINK_PACKETS_RATE
-from .authentication import StaticKey
+from .authentication import Handshake, StaticKey
 from .effects import Effect, Note
 from .timers import Timers
 
@@ -68,6 +68,8 @@ class Core:
     random: Chance
     entropy: Callable[[int], bytes]
     now: float
+    handshake: type[Handshake] = Handshake
+    """What proves who is at the other end; a simulation of thousands may put something cheaper in its place."""
     static: StaticKey = field(init=False)
     timers: Timers = field(default_factory=Timers)
     effects: list[Effect] = field(default_factory=list)

@@ -24,6 +24,7 @@ from ..codec.packet import Header, Kind, LinkOp, Record
 from ..errors import HandshakeError, WireError
 from ..identity import Identity
 from ..limits import JOINING_TIME, MAX_JOINING, PENDING_BYTES, PENDING_TIME
+from .authentication import Handshake
 from .core import Chance, Core, EngineConfig
 from .direct import Direct, Path
 from .effects import Deliver, Effect, Message, PeerUp, Settled, Unreachable, Writable
@@ -63,8 +64,9 @@ class Engine:
         random: Chance,
         entropy: Callable[[int], bytes],
         now: float,
+        handshake: type[Handshake] = Handshake,
     ) -> None:
-        core = self._core = Core(identity, config, random, entropy, now)
+        core = self._core = Core(identity, config, random, entropy, now, handshake)
         self._links = Links(core, self)
         self._router = Router(core, self._links)
         self._resolver = Resolver(core, self._links, self._router)

@@ -28,13 +28,14 @@ from ..limits import (
     NO_SESSION_PATIENCE,
     PENDING_TIME,
 )
-from .authentication import Handshake, session_prologue
+from .authentication import session_prologue
 from .effects import Unreachable
 from .seal import OpeningKey, SealingKey
 from .session import Attempt, Keys, Session
 from .timers import TokenBucket
 
 if TYPE_CHECKING:
+    from .authentication import Handshake
     from .core import Core
     from .links import LinkState
     from .routing import Router
@@ -89,7 +90,7 @@ class Handshakes:
         if session.attempt is not None:
             return
         core = self._core
-        handshake = Handshake(
+        handshake = core.handshake(
             initiator=True,
             static=core.static,
             prologue=session_prologue(core.peer_id, session.peer_id),
@@ -263,7 +264,7 @@ class Handshakes:
             core.counters["refused: too many handshakes"] += 1
             return
         self.expire()
-        handshake = Handshake(
+        handshake = core.handshake(
             initiator=False,
             static=core.static,
             prologue=session_prologue(sender, core.peer_id),

@@ -33,12 +33,13 @@ from ..limits import (
     MAX_LINKS_PER_HOST,
 )
 from ..scope import Scope
-from .authentication import LINK_PROLOGUE, Handshake
+from .authentication import LINK_PROLOGUE
 from .effects import SUPERSEDED, CloseLink, PeerDown, PeerUp, Throttle
 from .seal import OpeningKey, SealingKey
 from .timers import TokenBucket
 
 if TYPE_CHECKING:
+    from .authentication import Handshake
     from .core import Core
     from .timers import Timer
 
@@ -197,7 +198,7 @@ class Links:
                 self._events.link_failed(link)
             return
         self.all[number] = link
-        link.handshake = Handshake(
+        link.handshake = core.handshake(
             initiator=url is None,
             static=core.static,
             prologue=LINK_PROLOGUE,

@@ -21,6 +21,7 @@ from struct import pack
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from peer_relay_socket.address import Destination, PeerId
+from peer_relay_socket.engine.authentication import Handshake
 from peer_relay_socket.engine.core import EngineConfig
 from peer_relay_socket.engine.effects import (
     CloseLink,
@@ -114,7 +115,14 @@ class Host:
 
     def _make(self) -> Engine:
         dice = Random(self.network.random.getrandbits(64))
-        return Engine(self.identity, self.config, random=dice, entropy=dice.randbytes, now=self.network.now)
+        return Engine(
+            self.identity,
+            self.config,
+            random=dice,
+            entropy=dice.randbytes,
+            now=self.network.now,
+            handshake=self.network.handshake,
+        )
 
     @property
     def peer_id(self) -> PeerId:
@@ -247,7 +255,14 @@ class Network:
     """All hosts, and time."""
 
     def __init__(
-        self, seed: int, *, latency: float = 0.01, jitter: float = 0.0, loss: float = 0.0, keep: bool = True
+        self,
+        seed: int,
+        *,
+        latency: float = 0.01,
+        jitter: float = 0.0,
+        loss: float = 0.0,
+        keep: bool = True,
+        handshake: type[Handshake] = Handshake,
     ) -> None:
         self.random = Random(seed)
         self.now = 0.0
@@ -259,6 +274,8 @@ class Network:
         """Share of bundles that a link drops (its backlog was full)."""
         self.keep = keep
         """Whether hosts remember what was delivered to them and what their engines said."""
+        self.handshake = handshake
+        """What engines prove themselves by: the real one, or `plain.PlainHandshake` where there are thousands."""
         self.bundles = 0
         self.bytes = 0
         self.blocked: Callable[[Host, Host], bool] = lambda _a, _b: False
@@ -270,6 +287,9 @@ class Network:
         self.tap: Callable[[Host, Host, bytes], None] | None = None
         """Sees every bundle that leaves."""
         self.trace = hashlib.sha256()
+        """Of every bundle, when and on which link it left."""
+        self.shape = hashlib.sha256()
+        """The same, but of the bundles their sizes only: what the random keys do not change."""
         self.events = 0
         self._heap: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._numbered = 0
@@ -380,7 +400,9 @@ class Network:
         """Send a bundle from one end of a connection to the other."""
         self.bundles += 1
         self.bytes += len(data)
-        self.trace.update(pack(">dI", self.now, connection.ends[side][1]))
+        stamp = pack(">dII", self.now, connection.ends[side][1], len(data))
+        self.shape.update(stamp)
+        self.trace.update(stamp)
         self.trace.update(data)
         if self.tap is not None:
             self.tap(sender, connection.ends[1 - side][0], data)

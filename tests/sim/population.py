@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from peer_relay_socket.address import PeerId
+from peer_relay_socket.engine.authentication import Handshake
 from tests.sim.measure import Meter, Outcome, Probes
 from tests.sim.network import Host, Network
+from tests.sim.plain import PlainHandshake
 
 LATENCY = 0.005
 """Seconds every crossing costs at least."""
@@ -31,6 +33,8 @@ class Mix:
     join_seconds: float = 0.0
     """Time over which they join; 0: as fast as 50 a second."""
     loss: float = 0.0
+    plain: bool = False
+    """Whether handshakes have their sizes and no cryptography (plain.py): a quarter of the time."""
     uplink: tuple[float, float] = (125_000.0, 1_250_000.0)
     """Bytes per second of an ordinary peer and of a relay."""
 
@@ -40,7 +44,8 @@ class Population:
 
     def __init__(self, mix: Mix) -> None:
         self.mix = mix
-        self.network = Network(mix.seed, latency=LATENCY, loss=mix.loss, keep=False)
+        handshake = PlainHandshake if mix.plain else Handshake
+        self.network = Network(mix.seed, latency=LATENCY, loss=mix.loss, keep=False, handshake=handshake)
         self.random = self.network.random
         self.meter = Meter(self.network)
         self.probes = Probes(self.network, self.meter)
