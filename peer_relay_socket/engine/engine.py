@@ -341,7 +341,7 @@ class Engine:
             self._router.learn(header.sender, link)
         try:
             if kind == Kind.FIND:
-                self._membership.find_heard(bundle, offset, header, link)
+                self._membership.hearsay.find_heard(bundle, offset, header, link)
             elif kind == Kind.RESOLVE:
                 self._resolver.resolve_heard(bundle, offset, header, link)
             elif kind == Kind.DISCOVER:
@@ -386,7 +386,7 @@ class Engine:
         elif kind == Kind.RESOLVED:
             self._resolver.resolved_heard(body)
         elif kind == Kind.FOUND:
-            self._membership.found_heard(body, link)
+            self._membership.hearsay.found_heard(body, link)
         else:
             self._core.counters["dropped: unknown kind"] += 1
 
@@ -428,7 +428,7 @@ class Engine:
     def link_told(self, link: LinkState, operation: int, operand: bytes) -> None:
         """A neighbour told something."""
         if operation == LinkOp.NEIGHBOURS:
-            self._membership.neighbours_heard(link, operand)
+            self._membership.hearsay.neighbours_heard(link, operand)
         elif operation == LinkOp.LIMITS and not link.limited:
             link.limited = True
             packets, size = wire.read_link_limits(operand)

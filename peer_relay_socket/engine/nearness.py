@@ -9,6 +9,8 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from ..limits import SLOT_BITS
+
 _FEW: Final = 6
 """So many are sorted outright: cheaper than to halve on."""
 
@@ -33,3 +35,9 @@ def by_distance(numbers: Sequence[int], target: int) -> Iterator[int]:
 def bucket_of(distance: int, bits: int) -> int:
     """Return how many leading bits two `bits`-bit numbers share, given their XOR."""
     return bits - distance.bit_length()
+
+
+def slot_of(distance: int) -> int:
+    """Return the slot of a peer: its bucket, and the SLOT_BITS bits after the first that differs."""
+    length = distance.bit_length()
+    return length << SLOT_BITS | (distance >> max(0, length - 1 - SLOT_BITS) & (1 << SLOT_BITS) - 1)

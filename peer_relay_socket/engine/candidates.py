@@ -1,0 +1,187 @@
+"""Candidates: the dialable peers that are known, linked or not.
+
+Lives here: bootstrap URLs and contacts, what becomes of those that do not answer, whom to forget. May not live here:
+whom to be linked to (membership).
+
+Law: at most MAX_CANDIDATES besides the bootstrap URLs, whoever tells of how many; a peer that we were linked to is
+remembered for LOST_TIME, one that was only heard of until it failed a few times.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from typing import TYPE_CHECKING, Final
+
+from ..address import PeerId
+from ..codec.packet import Contact
+from ..limits import LOST_TIME, MAX_CANDIDATES, REDIAL_FIRST, REDIAL_LOCAL_MAX, REDIAL_MAX
+from ..scope import Scope, reach
+from .nearness import slot_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, ValuesView
+
+    from .core import Core
+    from .links import Links
+
+_GROWTH: Final = 1.7
+_FORGET_AFTER: Final = 5
+"""Failed dials after which a candidate that was only heard of is forgotten."""
+
+
+class Candidate:
+    """A place to dial: a bootstrap URL (whose id is not known yet) or a contact."""
+
+    __slots__ = (
+        "bootstrap",
+        "dialling",
+        "distance",
+        "failures",
+        "kept",
+        "lost_at",
+        "luck",
+        "not_before",
+        "peer_id",
+        "scope",
+        "slot",
+        "urls",
+    )
+
+    def __init__(
+        self,
+        peer_id: PeerId,
+        urls: tuple[str, ...],
+        scope: Scope,
+        *,
+        bootstrap: bool = False,
+        distance: int = 0,
+        slot: int = 0,
+        luck: float = 0.0,
+    ) -> None:
+        self.peer_id = peer_id
+        self.urls = urls
+        self.scope = scope
+        self.bootstrap = bootstrap
+        self.distance = distance
+        self.slot = slot
+        self.luck = luck
+        """Drawn once; of several that would do, the one with the least is taken."""
+        self.failures = 0
+        self.not_before = 0.0
+        self.lost_at: float | None = None
+        """When a link to it ended; None while it stands, or when there never was one."""
+        self.dialling: str | None = None
+        """The URL being dialled."""
+        self.kept = False
+        """Wanted by the program (Peer.connect)."""
+
+
+class Candidates:
+    """All that are known."""
+
+    def __init__(self, core: Core, links: Links) -> None:
+        self._core = core
+        self._links = links
+        self.bootstraps = [Candidate(b"", (url,), Scope.LOOPBACK, bootstrap=True) for url in core.config.bootstrap]
+        self._by_id: dict[PeerId, Candidate] = {}
+        """At most MAX_CANDIDATES."""
+        self.near: list[tuple[int, PeerId]] = []
+        """The same as (distance, id), nearest first."""
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __getitem__(self, peer_id: PeerId) -> Candidate:
+        return self._by_id[peer_id]
+
+    def get(self, peer_id: PeerId) -> Candidate | None:
+        """Return who `peer_id` is, if it is known."""
+        return self._by_id.get(peer_id)
+
+    def contacts(self) -> ValuesView[Candidate]:
+        """Return all but the bootstrap URLs."""
+        return self._by_id.values()
+
+    def at(self, url: str) -> Iterator[Candidate]:
+        """Yield those that are being dialled at `url`, bootstraps first."""
+        for candidate in (*self.bootstraps, *self._by_id.values()):
+            if candidate.dialling == url:
+                yield candidate
+
+    def bootstrap_answers(self, url: str, peer_id: PeerId) -> None:
+        """`peer_id` is who `url` leads to, if that is one of our bootstrap URLs."""
+        for bootstrap in self.bootstraps:
+            if url in bootstrap.urls:
+                bootstrap.peer_id = peer_id
+                bootstrap.dialling = None
+                bootstrap.failures = 0
+
+    def consider(self, contact: Contact, scope: Scope) -> bool:
+        """Remember where a peer can be dialled; return whether that is news."""
+        peer_id = contact.peer_id
+        known = self._by_id.get(peer_id)
+        if known is not None and known.urls == contact.urls and known.scope == scope:
+            return False
+        urls = tuple(url for url in contact.urls if reach(url) >= scope)
+        if not urls or peer_id == self._core.peer_id:
+            return False
+        if known is not None:
+            changed = known.dialling is None and set(urls) != set(known.urls)
+            if changed:
+                known.urls = urls
+            known.scope = min(known.scope, scope) if known.urls == urls else scope
+            return changed
+        if len(self._by_id) >= MAX_CANDIDATES and not self.make_room():
+            return False
+        self.remember(peer_id, urls, scope)
+        return True
+
+    def make_room(self) -> bool:
+        """Forget one candidate that we can do without; return whether there was one."""
+        by_id = self._links.by_id
+        unlinked = [c for c in self._by_id.values() if not (c.kept or c.dialling or c.peer_id in by_id)]
+        if not unlinked:
+            return False
+        # The farthest of those that failed, else anybody, lest far buckets lose all of theirs.
+        self.forget(max(unlinked, key=lambda c: (c.failures > 0, c.distance if c.failures else c.luck)))
+        return True
+
+    def remember(self, peer_id: PeerId, urls: tuple[str, ...], scope: Scope) -> Candidate:
+        """Add a candidate; the caller made room."""
+        core = self._core
+        distance = int.from_bytes(peer_id) ^ core.number
+        candidate = Candidate(
+            peer_id, urls, scope, distance=distance, slot=slot_of(distance), luck=core.random.random()
+        )
+        self._by_id[peer_id] = candidate
+        insort(self.near, (distance, peer_id))
+        return candidate
+
+    def forget(self, candidate: Candidate) -> None:
+        """Remove a candidate."""
+        if self._by_id.pop(candidate.peer_id, None) is not None:
+            del self.near[bisect_left(self.near, (candidate.distance, candidate.peer_id))]
+
+    def failed(self, candidate: Candidate) -> None:
+        """Nobody usable answered where `candidate` was dialled: wait, or forget it."""
+        core = self._core
+        url, candidate.dialling = candidate.dialling, None
+        if candidate.peer_id in self._links.by_id:
+            return  # our dials crossed, and theirs was kept
+        candidate.failures += 1
+        if url in candidate.urls:  # next time, the next URL
+            at = candidate.urls.index(url) + 1
+            candidate.urls = candidate.urls[at:] + candidate.urls[:at]
+        if self._hopeless(candidate):
+            self.forget(candidate)
+            return
+        local = candidate.bootstrap and reach(candidate.urls[0]) is Scope.LOOPBACK
+        longest = REDIAL_LOCAL_MAX if local else REDIAL_MAX
+        wait = min(longest, REDIAL_FIRST * _GROWTH ** min(candidate.failures - 1, 30))
+        candidate.not_before = core.now + wait * (0.5 + 0.5 * core.random.random())
+
+    def _hopeless(self, candidate: Candidate) -> bool:
+        """Whether to forget it: soon if only heard of, after LOST_TIME if we were linked (a partition ends)."""
+        if candidate.bootstrap or candidate.kept or candidate.failures < _FORGET_AFTER:
+            return False
+        return candidate.lost_at is None or self._core.now > candidate.lost_at + LOST_TIME
