@@ -68,7 +68,7 @@ class PeerConfig:
     ice_servers: tuple[IceServer, ...] = ()
     """STUN and TURN servers that WebRTC links may ask; aiortc uses the first of each."""
     public_url: str | None = None
-    """URL under which others can dial this peer, when it is not where it listens."""
+    """URL under which others can dial this peer; None = find out whether they can where it listens."""
     tls_cert: str | None = None
     """PEM file with the certificate chain to serve wss:// with; None = serve ws://."""
     tls_key: str | None = None
@@ -153,12 +153,19 @@ def peer_config(
         origins=_origins(origins, env),
         wrtc=wrtc,
         ice_servers=tuple(ice_server(url.strip()) for url in ice_servers),
-        public_url=check_url(public_url, "public_url") if public_url else None,
+        public_url=_public_url(public_url, env),
         tls_cert=None if tls_cert is None else os.fspath(tls_cert),
         tls_key=None if tls_key is None else os.fspath(tls_key),
         log=_level(env.get("PEER_RELAY_LOG", "")),
         embedded=port is None and not checked,
     )
+
+
+def _public_url(url: str | None, env: Mapping[str, str]) -> str | None:
+    if url:
+        return check_url(url, "public_url")
+    url = env.get("PEER_RELAY_PUBLIC_URL", "").strip()
+    return check_url(url, "PEER_RELAY_PUBLIC_URL") if url else None
 
 
 def check_url(url: str, setting: str) -> str:

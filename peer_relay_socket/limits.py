@@ -155,6 +155,32 @@ of that length heals as it ends. Price: a SYN every 7.5 s on average for each su
 BOOTSTRAP_GRACE: Final = 10.0
 """Seconds after which an ordinary peer with enough nearer links leaves a bootstrap node to newcomers."""
 
+# --- reachability ----------------------------------------------------------------------------------------------
+DIAL_BACK_ASKED: Final = 3
+DIAL_BACK_AGREE: Final = 2
+"""Neighbours asked at once to dial us back, and how many of them must have reached us: one that lies, or that cannot
+dial, is outvoted. Where there is one neighbour only, its word counts: it is all the network we have."""
+DIAL_BACK_TIME: Final = 8.0
+"""Seconds until who has not reached us by then counts as unable to: DIAL_BACK_DIAL_TIME and a slow round trip."""
+DIAL_BACK_DIAL_TIME: Final = 5.0
+"""Seconds that dialling back may take: a SYN, its repetitions after 1 and 3 s, TLS, HTTP."""
+DIAL_BACK_SPACING: Final = 5.0
+"""Seconds between two rounds of asking."""
+DIAL_BACK_RATE: Final = 4.0
+"""Times per second that we dial back, for all who ask. One costs a SYN (or four) and 300 bytes, to the address that the
+asker is linked from. Without it a thousand askers behind one NAT make us try its ports."""
+DIAL_BACK_PATIENCE: Final = 1.0
+DIAL_BACK_HOSTS: Final = 1024
+"""Seconds between two for one address, and addresses of which that is known; the longest known is forgotten."""
+REACH_AGAIN: Final = 600.0
+"""Seconds, about, until a peer that others reached asks again: port mappings of home routers live an hour and more."""
+REACH_RETRY_FIRST: Final = 30.0
+REACH_RETRY_MAX: Final = 1800.0
+"""Seconds, about, until one that nobody reached asks again: it doubles."""
+HELLO_PRICE: Final = 25.0
+"""What a HELLO counts for against CONTROL_PER_LEAF and CONTROL_PER_RELAY: the whole table of links may be looked at for
+whom to tell. 20 a second of one leaf."""
+
 # --- routing ---------------------------------------------------------------------------------------------------
 MAX_ROUTE_CACHE: Final = 16_384
 """Next hops remembered per variant: 16,384 x ~100 bytes; emptied when links change."""

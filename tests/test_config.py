@@ -34,6 +34,7 @@ SETTINGS: list[tuple[str, Any, Any, str, Any]] = [
     ("npm_peers", True, True, "0", False),
     ("wrtc", False, False, "on", True),
     ("wrtc", True, True, "off", False),
+    ("public_url", "wss://a/", "wss://a", "ws://b:1", "ws://b:1"),
 ]
 
 
@@ -103,6 +104,7 @@ LONG = "ws://" + "a" * MAX_URL
         ({"bootstrap": "ws://[::1"}, {}, "bootstrap: 'ws://[::1' is not a ws:// or wss:// URL"),
         ({"bootstrap": ""}, {}, "bootstrap: '' is not a ws:// or wss:// URL"),
         ({}, {"BOOTSTRAP": "a:1"}, "PEER_RELAY_BOOTSTRAP: 'a:1' is not a ws:// or wss:// URL"),
+        ({}, {"PUBLIC_URL": "a"}, "PEER_RELAY_PUBLIC_URL: 'a' is not a ws:// or wss:// URL"),
         ({"public_url": "a"}, {}, "public_url: 'a' is not a ws:// or wss:// URL"),
         (
             {"public_url": LONG},

@@ -13,16 +13,17 @@ import errno
 import logging
 import os
 import ssl
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..config import EMBEDDED_PORT, PeerConfig
-from ..engine.effects import SUPERSEDED, Dial
+from ..engine.effects import SUPERSEDED, Dial, DialBack
 from ..limits import DIAL_TIME
 from ..transport.websocket import Listener, dial, listen
+from .dial_back import dial_back
 from .rivals import Rivals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from ..transport.link import LinkHandler
 
@@ -62,7 +63,7 @@ class Dialling:
 
     @property
     def serves(self) -> bool:
-        """Whether others can dial this peer."""
+        """Whether this peer listens."""
         return self._listener is not None
 
     @property
@@ -72,12 +73,10 @@ class Dialling:
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Where others can dial this peer."""
+        """Where this peer listens, whoever can dial that."""
         config = self._config
         if self._listener is None:
             return ()
-        if config.public_url is not None:
-            return (config.public_url,)
         host = "127.0.0.1" if config.embedded else config.host
         if host in ("", "0.0.0.0", "::"):
             host = "*"  # whoever links to us fills in where it sees us
@@ -117,7 +116,14 @@ class Dialling:
 
     def start(self, effect: Dial) -> None:
         """Dial what `effect` names."""
-        task = asyncio.get_running_loop().create_task(self._dial(effect))
+        self._run(self._dial(effect))
+
+    def start_back(self, effect: DialBack) -> None:
+        """Dial a neighbour back, which asked for it."""
+        self._run(dial_back(effect))
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
 

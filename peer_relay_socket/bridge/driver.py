@@ -31,6 +31,7 @@ from ..engine.effects import (
     Deliver,
     Describe,
     Dial,
+    DialBack,
     Message,
     Note,
     PeerDown,
@@ -80,6 +81,7 @@ class Driver:
         self._perform: dict[type, Callable[[Any], None]] = {
             Deliver: self._deliver,
             Dial: self._dialling.start,
+            DialBack: self._dialling.start_back,
             CloseLink: self._close_link,
             Throttle: self._throttle,
             PeerUp: self._peer_up,
@@ -127,10 +129,12 @@ class Driver:
         bootstrap = config.bootstrap
         if config.embedded and not self._dialling.serves:
             bootstrap = (EMBEDDED_URL,)
+        public = () if config.public_url is None or not self._dialling.serves else (config.public_url,)
         settings = EngineConfig(
             bootstrap=bootstrap,
-            serves=self._dialling.serves,
-            urls=self._dialling.urls,
+            serves=bool(public),
+            urls=public,
+            listens=() if public else self._dialling.urls,
             ipv4_network=config.ipv4_network,
             psk=None if config.network_key is None else network_psk(config.network_key),
             direct=True,
@@ -251,6 +255,10 @@ class Driver:
         if self._engine is not None and not self._closed:
             getattr(self._engine, name)(*args, now=self._loop.time())
             self._pump()
+
+    async def advertised(self) -> tuple[str, ...]:
+        """Return the URLs that neighbours are told to dial us at."""
+        return () if self._engine is None or self._closed else self._engine.advertised
 
     async def path(self, peer_id: PeerId) -> Path:
         """Return how `peer_id` is reached."""

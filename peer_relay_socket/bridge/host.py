@@ -215,6 +215,15 @@ class Host:
         self._check()
         return runtime.submit(driver.path(peer_id)).result(START_TIME)
 
+    def advertised(self) -> tuple[str, ...]:
+        """Return the URLs at which neighbours are told to dial us. Waits and raises as `path` does."""
+        self.start()
+        driver, runtime = self._driver, self._runtime
+        assert driver is not None
+        assert runtime is not None
+        self._check()
+        return runtime.submit(driver.advertised()).result(START_TIME)
+
     def disconnect(self, peer_id: PeerId) -> None:
         """Drop the link to `peer_id`."""
         self._request("disconnect", peer_id)

@@ -51,6 +51,8 @@ Operations of LINK, and their operands::
     5 NEIGHBOURS  count (1) || contacts                    dialable peers that the neighbour may want to know
     6 LIMITS      packets/s (8) || bytes/s (8)             "I read no more than this from you, so you may be waiting"
     7 HELLO       hello                                    what was said in the handshake has changed
+    8 DIAL_BACK   nonce (8) || flags (1: bit 0 TLS) || port (2)   "dial me where you see me, and say the nonce"
+    9 DIALLING    nonce (8) || URL (ASCII)                 "that is where"; no URL: "I do not"
 
 Records, the plaintext of SEALED::
 
@@ -72,7 +74,11 @@ Before any bundle a link carries its handshake, one WebSocket message each, the 
     the encrypted payload of each side, *hello* :=
     flags (2: bit 0 "I serve links") || IPv4 network (4) || prefix length (1) || URL count (1) || { length (1) || URL }
 
-A URL whose host is "*" stands for "the address you see me at" (a peer that serves on all interfaces).
+Who was asked to dial back lets the acceptor begin its handshake, says instead of its own part
+
+    0xF3 || nonce (8)
+
+and closes. A URL whose host is "*" stands for "the address you see me at" (a peer that serves on all interfaces).
 """
 
 from __future__ import annotations
@@ -92,6 +98,8 @@ from ..limits import HOP_LIMIT, MAX_BODY, MAX_DATAGRAM, MAX_URL, MAX_URLS
 HEADER_BYTES: Final = 48
 LINK_HANDSHAKE: Final = 0xF2
 """First byte of a link handshake message: not a packet kind, and not the beginning of UTF-8 text or JSON."""
+DIALLED_BACK: Final = 0xF3
+"""First byte of the proof of somebody who was asked to dial back."""
 VARIANTS: Final = 3
 MAX_SCAN: Final = 3
 
@@ -151,6 +159,8 @@ class LinkOp(IntEnum):
     NEIGHBOURS = 5
     LIMITS = 6
     HELLO = 7
+    DIAL_BACK = 8
+    DIALLING = 9
 
 
 class Header(NamedTuple):
@@ -367,6 +377,46 @@ def read_link_limits(data: bytes) -> tuple[int, int]:
     """
     packets, size, _ = split(data, 8, 8)
     return int.from_bytes(packets), int.from_bytes(size)
+
+
+def dial_back(nonce: bytes, tls: bool, port: int) -> bytes:
+    """Return the operand of DIAL_BACK."""
+    return nonce + pack(">BH", tls, port)
+
+
+def read_dial_back(data: bytes) -> tuple[bytes, bool, int]:
+    """Return (nonce, whether with TLS, port) of DIAL_BACK.
+
+    Raises: PacketError when `data` is too short.
+    """
+    nonce, flags, port, _ = split(data, 8, 1, 2)
+    return nonce, bool(flags[0] & 1), int.from_bytes(port)
+
+
+def dialling(nonce: bytes, url: str) -> bytes:
+    """Return the operand of DIALLING."""
+    return nonce + url.encode("ascii")
+
+
+def read_dialling(data: bytes) -> tuple[bytes, str]:
+    """Return (nonce, URL or "") of DIALLING.
+
+    Raises: PacketError when `data` is too short, or the URL no printable ASCII of at most MAX_URL characters.
+    """
+    nonce, url = split(data, 8)
+    if len(url) > MAX_URL or (url and not 0x21 <= min(url) <= max(url) <= 0x7E):
+        raise PacketError("URL too long, or not printable")
+    return nonce, url.decode("ascii")
+
+
+def proof(nonce: bytes) -> bytes:
+    """Return what somebody says who was asked to dial back."""
+    return bytes((DIALLED_BACK,)) + nonce
+
+
+def read_proof(message: bytes) -> bytes | None:
+    """Return the nonce of a proof; None for any other message."""
+    return message[1:] if message[:1] == bytes((DIALLED_BACK,)) and len(message) == 9 else None
 
 
 # --- small bodies ----------------------------------------------------------------------------------------------

@@ -40,6 +40,8 @@ class EngineConfig:
     """Whether others can dial this peer; only such peers relay."""
     urls: tuple[str, ...] = ()
     """Where they can; a host of "*" means "where you see me"."""
+    listens: tuple[str, ...] = ()
+    """Where it listens; `serves` and `urls` are then what neighbours have found out about that (reachability.py)."""
     ipv4_network: ipaddress.IPv4Network = DEFAULT_IPV4_NETWORK
     psk: bytes | None = None
     """32 bytes made from the network key."""

@@ -35,6 +35,17 @@ class Dial:
 
 
 @dataclass(frozen=True, slots=True)
+class DialBack:
+    """Open a connection to `url` for a neighbour that asked for it; once it has said something binary, send it the
+    proof of `nonce` (wire.proof) and close. Addresses below `scope` must not be dialled. What comes of it is nobody's
+    concern here."""
+
+    url: str
+    scope: Scope
+    nonce: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class CloseLink:
     """Close a link, after what was sent on it."""
 
@@ -140,6 +151,7 @@ class Note:
 Effect: TypeAlias = (
     Deliver
     | Dial
+    | DialBack
     | CloseLink
     | Throttle
     | PeerUp

@@ -31,6 +31,7 @@ from .effects import Deliver, Effect, Message, PeerUp, Settled, Unreachable, Wri
 from .links import Links, LinkState
 from .membership import Membership
 from .npm import Npm
+from .reachability import Reachability
 from .resolver import Resolver
 from .routing import Router
 from .sessions import Sessions
@@ -72,6 +73,7 @@ class Engine:
         self._resolver = Resolver(core, self._links, self._router)
         self._sessions = Sessions(core, self._router, self._join_heard)
         self._membership = Membership(core, self._links, self._router)
+        self._reachability = Reachability(core, self._links, self._serves_changed)
         self._direct = Direct(core, self._links, self._router, self._sessions, self._membership)
         self._sessions.on_traffic = self._direct.traffic
         self._sessions.on_signal = self._direct.signal_heard
@@ -125,6 +127,11 @@ class Engine:
         return not self._unresolved and self._sessions.idle
 
     @property
+    def advertised(self) -> tuple[str, ...]:
+        """URLs that neighbours are told to dial us at."""
+        return self._reachability.advertised()
+
+    @property
     def neighbours(self) -> list[PeerId]:
         """Ids of the peers we are linked to."""
         return list(self._links.by_id)
@@ -134,6 +141,7 @@ class Engine:
     def start(self, now: float) -> None:
         """Begin to take part."""
         self._core.now = now
+        self._reachability.start()
         self._membership.start()
         if self._core.config.serves and not self._core.config.bootstrap:
             self._settle(None)  # the first of a network: nobody to ask
@@ -256,7 +264,12 @@ class Engine:
         state.received_at = now
         try:
             if state.opening is None:
-                self._links.greet(state, bundle)
+                nonce = wire.read_proof(bundle) if state.url is None else None
+                if nonce is None:
+                    self._links.greet(state, bundle)
+                else:
+                    self._links.drop(state, "thank you")
+                    self._reachability.proved(nonce)
             else:
                 self._unpack(state, bundle)
         except WireError as error:
@@ -399,6 +412,7 @@ class Engine:
         self._membership.link_up(link)
         self._resolver.link_up()
         self._direct.link_up(link)
+        self._reachability.link_up(link)
         self._sessions.link_up()
         if not self._settled:
             own = Prefix(core.spelling.ipv4_bits, core.peer_id)
@@ -410,6 +424,7 @@ class Engine:
         self._router.link_down(link)
         self._membership.link_down(link)
         self._direct.link_down(link)
+        self._reachability.link_down(link)
         self._sessions.relieved()  # who waited because this link was full
         if self._npm is not None:
             self._npm.relieved()
@@ -424,11 +439,20 @@ class Engine:
     def link_changed(self, link: LinkState) -> None:
         """A neighbour serves now, or no more."""
         self._router.links_changed()
+        self._membership.link_changed(link)
+
+    def _serves_changed(self) -> None:
+        self._router.links_changed()
+        self._membership.serves_changed()
 
     def link_told(self, link: LinkState, operation: int, operand: bytes) -> None:
         """A neighbour told something."""
         if operation == LinkOp.NEIGHBOURS:
             self._membership.hearsay.neighbours_heard(link, operand)
+        elif operation == LinkOp.DIAL_BACK:
+            self._reachability.asked(link, operand)
+        elif operation == LinkOp.DIALLING:
+            self._reachability.answered(link, operand)
         elif operation == LinkOp.LIMITS and not link.limited:
             link.limited = True
             packets, size = wire.read_link_limits(operand)

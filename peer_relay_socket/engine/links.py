@@ -22,6 +22,7 @@ from ..limits import (
     BUNDLE_TARGET,
     CONTROL_PER_LEAF,
     CONTROL_PER_RELAY,
+    HELLO_PRICE,
     LINK_ANSWER,
     LINK_DEAD,
     LINK_HANDSHAKE_TIME,
@@ -39,6 +40,8 @@ from .seal import OpeningKey, SealingKey
 from .timers import TokenBucket
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .authentication import Handshake
     from .core import Core
     from .timers import Timer
@@ -78,6 +81,7 @@ class LinkState:
         "spared_at",
         "throttled",
         "timer",
+        "told",
         "unit",
         "up",
         "url",
@@ -127,6 +131,8 @@ class LinkState:
         self.sealing: SealingKey | None = None
         self.opening: OpeningKey | None = None
         self.peer_id: PeerId = b""
+        self.told = b""
+        """The hello that the neighbour knows."""
         self.value = 0
         """The neighbour's id as an integer."""
         self.serves = False
@@ -174,6 +180,8 @@ class Links:
         self.by_id: dict[PeerId, LinkState] = {}
         """Links that are up."""
         self.dirty: list[LinkState] = []
+        self.told: Callable[[LinkState], tuple[bool, tuple[str, ...]]] = lambda _link: (False, ())
+        """Whether we relay, and the URLs at which a neighbour may say that we can be dialled."""
         self._half_open: dict[int, LinkState] = {}
         """Accepted connections whose other end has not proved itself, at most MAX_HALF_OPEN_LINKS."""
         self._from: dict[str, int] = {}
@@ -296,11 +304,12 @@ class Links:
         handshake = link.handshake
         assert handshake is not None
         first = link.url is None and handshake.remote_id is None
-        self.emit(link, bytes((wire.LINK_HANDSHAKE,)) + handshake.write(b"" if first else self._hello()))
+        link.told = b"" if first else self._hello(link)
+        self.emit(link, bytes((wire.LINK_HANDSHAKE,)) + handshake.write(link.told))
 
-    def _hello(self) -> bytes:
-        config = self._core.config
-        return wire.hello(Hello(config.serves, config.ipv4_network, config.urls))
+    def _hello(self, link: LinkState) -> bytes:
+        serves, urls = self.told(link)
+        return wire.hello(Hello(serves, self._core.config.ipv4_network, urls))
 
     def _read_hello(self, link: LinkState, payload: bytes) -> None:
         hello = wire.read_hello(payload)
@@ -328,9 +337,7 @@ class Links:
                 self.drop(link, "already linked")
                 return
             link.kept = link.kept or other.kept
-        if link.serves:
-            factor = LOOPBACK_FACTOR if link.scope is Scope.LOOPBACK else 1.0
-            link.control = TokenBucket(CONTROL_PER_RELAY * factor, core.now)
+        self._set_control(link)
         core.proved(link.peer_id)
         link.up = True
         self.by_id[link.peer_id] = link
@@ -340,6 +347,13 @@ class Links:
         else:
             self.drop(other, SUPERSEDED)
         self._events.link_up(link)
+
+    def _set_control(self, link: LinkState) -> None:
+        """Let a relay, which passes on what others say, say more."""
+        factor = LOOPBACK_FACTOR if link.scope is Scope.LOOPBACK else 1.0
+        rate = (CONTROL_PER_RELAY if link.serves else CONTROL_PER_LEAF) * factor
+        if rate != link.control.rate:
+            link.control = TokenBucket(rate, self._core.now)
 
     def _keep_alive(self, link: LinkState) -> None:
         # The same sums as when the timer was set: a difference may round to just below its limit, for ever.
@@ -443,7 +457,7 @@ class Links:
                 self._up(link)
         elif not link.up:
             raise HandshakeError("spoke before READY")
-        elif not link.control.take(self._core.now):
+        elif not link.control.take(self._core.now, HELLO_PRICE if operation == LinkOp.HELLO else 1.0):
             self._core.counters["dropped: too much control traffic"] += 1
         elif operation == LinkOp.PING:
             self.tell(link, LinkOp.PONG)
@@ -451,15 +465,21 @@ class Links:
             link.dismissed = True
             self.drop(link, "they said goodbye")
         elif operation == LinkOp.HELLO:
+            before = link.serves, link.urls
             self._read_hello(link, operand)
-            self._events.link_changed(link)
+            if (link.serves, link.urls) != before:
+                self._set_control(link)
+                self._events.link_changed(link)
         elif operation != LinkOp.PONG:
             self._events.link_told(link, operation, operand)
 
-    def announce(self) -> None:
-        """Tell every neighbour that we serve now, and where."""
-        for link in list(self.by_id.values()):
-            self.tell(link, LinkOp.HELLO, self._hello())
+    def announce(self, only: LinkState | None = None) -> None:
+        """Tell neighbours, or `only` one, whether and where we serve now, if that is news to them."""
+        for link in list(self.by_id.values()) if only is None else [only]:
+            hello = self._hello(link)
+            if hello != link.told:
+                link.told = hello
+                self.tell(link, LinkOp.HELLO, hello)
 
     def _admits(self, peer_id: PeerId) -> bool:
         may_link = self._core.config.may_link

@@ -100,6 +100,19 @@ class Membership:
             self._hurry()
         self.review()
 
+    def link_changed(self, link: LinkState) -> None:
+        """A neighbour relays now, or no more, or is to be dialled elsewhere."""
+        if link.serves and link.urls:
+            self._candidates.consider(Contact(link.peer_id, link.urls), link.scope)
+            self.hearsay.introduce(link)
+        else:
+            candidate = self._candidates.get(link.peer_id)
+            if candidate is not None and not candidate.kept:
+                self._candidates.forget(candidate)
+        if link.serves and link in self._router.nearest(self._core.number, CLOSEST_LINKS):
+            self._hurry()
+        self.review()
+
     def link_down(self, link: LinkState) -> None:
         """A neighbour went, unless the link was only superseded by another."""
         if link.peer_id in self._links.by_id:
@@ -124,6 +137,12 @@ class Membership:
         for bootstrap in self._candidates.bootstraps:
             if url in bootstrap.urls and bootstrap.dialling is None:
                 self._candidates.failed(bootstrap)
+        self.review()
+
+    def serves_changed(self) -> None:
+        """Others can dial us now, or no more: we need other links than before."""
+        if self._links.by_id:
+            self._hurry()
         self.review()
 
     def serve(self) -> None:

@@ -127,6 +127,16 @@ class Peer:
         return f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}"
 
     @property
+    def advertised(self) -> tuple[str, ...]:
+        """The URLs at which neighbours are told to dial this peer: those at which some of them have reached it, or
+        `public_url`; () when it serves no links, or nobody can dial it, or that is not known yet. A host of "*" is the
+        address at which each neighbour sees it. Any thread but the relay's; milliseconds.
+
+        Raises: PeerClosedError after `destroy`.
+        """
+        return self._host.advertised()
+
+    @property
     def peers(self) -> list[PeerId]:
         """The ids of the peers this one is linked to, oldest link first."""
         return list(self._host.peers)

@@ -97,6 +97,30 @@ def test_link_limits_vector_is_written_and_read(entry: dict[str, Any]) -> None:
     assert wire.read_link_limits(data_of(entry)) == value
 
 
+@table("dial_back")
+def test_dial_back_vector_is_written_and_read(entry: dict[str, Any]) -> None:
+    fields, data = entry["fields"], data_of(entry)
+    value = (bytes.fromhex(fields["nonce"]), fields["tls"], fields["port"])
+    assert wire.dial_back(*value) == data
+    assert wire.read_dial_back(data) == wire.read_dial_back(data + b"later versions") == value
+
+
+@table("dialling")
+def test_dialling_vector_is_written_and_read(entry: dict[str, Any]) -> None:
+    value = (bytes.fromhex(entry["fields"]["nonce"]), entry["fields"]["url"])
+    assert wire.dialling(*value) == data_of(entry)
+    assert wire.read_dialling(data_of(entry)) == value
+
+
+@table("proofs")
+def test_proof_vector_is_written_and_read(entry: dict[str, Any]) -> None:
+    nonce, data = bytes.fromhex(entry["fields"]["nonce"]), data_of(entry)
+    assert wire.proof(nonce) == data
+    assert wire.read_proof(data) == nonce
+    for other in (b"", data[:-1], data + b"x", bytes((wire.LINK_HANDSHAKE,)) + nonce):
+        assert wire.read_proof(other) is None
+
+
 READERS: dict[str, Callable[[bytes], object]] = {
     "packet": lambda data: wire.read_header(data, 0),
     "records": lambda data: list(wire.read_records(data)),
@@ -105,6 +129,8 @@ READERS: dict[str, Callable[[bytes], object]] = {
     "hello": wire.read_hello,
     "resolved": wire.read_resolved,
     "link_limits": wire.read_link_limits,
+    "dial_back": wire.read_dial_back,
+    "dialling": wire.read_dialling,
 }
 
 
@@ -121,6 +147,7 @@ def test_malformed_vector_raises_packet_error(entry: dict[str, Any]) -> None:
         (Kind, {"FIND": 21, "FOUND": 22, "NO_ROUTE": 23, "DISCOVER": 24, "DISCOVERED": 25}),
         (Record, {"DATAGRAMS": 1, "MESSAGE": 2, "ACK": 3, "PING": 4, "REFUSED": 5, "JOIN": 6}),
         (LinkOp, {"READY": 1, "PING": 2, "PONG": 3, "GOODBYE": 4, "NEIGHBOURS": 5, "LIMITS": 6, "HELLO": 7}),
+        (LinkOp, {"DIAL_BACK": 8, "DIALLING": 9}),
     ],
 )
 def test_numbers_once_published_stay(numbers: type[IntEnum], published: dict[str, int]) -> None:
@@ -128,8 +155,8 @@ def test_numbers_once_published_stay(numbers: type[IntEnum], published: dict[str
 
 
 def test_no_packet_looks_like_a_link_handshake() -> None:
-    assert wire.LINK_HANDSHAKE == 0xF2
-    assert wire.LINK_HANDSHAKE not in list(Kind)
+    assert (wire.LINK_HANDSHAKE, wire.DIALLED_BACK) == (0xF2, 0xF3)
+    assert not {wire.LINK_HANDSHAKE, wire.DIALLED_BACK} & set(Kind)
 
 
 # --- limits ----------------------------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def test_a_hello_in_the_unproved_first_message_counts_for_nothing() -> None:
     dialler, acceptor = bench.node("dialler"), bench.node("acceptor", serves=True)
     bench.join(dialler, acceptor)
     link = next(iter(acceptor.engine._links.all.values()))
-    acceptor.engine._links._hello = lambda: b""  # type: ignore[method-assign]
+    acceptor.engine._links._hello = lambda _link: b""  # type: ignore[method-assign]
     assert link.handshake is not None
     bench.flow()
     assert dialler.engine.neighbours == []

@@ -21,12 +21,14 @@ from struct import pack
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from peer_relay_socket.address import Destination, PeerId
+from peer_relay_socket.codec.packet import proof
 from peer_relay_socket.engine.authentication import Handshake
 from peer_relay_socket.engine.core import EngineConfig
 from peer_relay_socket.engine.effects import (
     CloseLink,
     Deliver,
     Dial,
+    DialBack,
     Effect,
     Message,
     PeerDown,
@@ -210,6 +212,8 @@ class Host:
             network.delivered(self, effect)
         elif isinstance(effect, Dial):
             network.dial(self, effect.url)
+        elif isinstance(effect, DialBack):
+            network.dial_back(self, effect)
         elif isinstance(effect, CloseLink):
             network.cut(self, effect.link)
         elif isinstance(effect, Settled):
@@ -310,19 +314,23 @@ class Network:
         *,
         bootstrap: tuple[str, ...] = (),
         serves: bool = False,
+        listens: bool = False,
         start: bool = True,
         identity: Identity | None = None,
     ) -> Host:
-        """Add a host; its URL, if it serves, is ws://8.x.y.z:80/."""
+        """Add a host; its URL, if it serves, is ws://8.x.y.z:80/. One that `listens` may serve, if others reach it."""
         number = len(self.hosts) + 1
         address = f"8.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
         url = f"ws://{address}:80/"
         config = EngineConfig(
-            bootstrap=tuple(self.url(other) for other in bootstrap), serves=serves, urls=(url,) if serves else ()
+            bootstrap=tuple(self.url(other) for other in bootstrap),
+            serves=serves,
+            urls=(url,) if serves else (),
+            listens=("ws://*:80",) if listens else (),
         )
         host = Host(self, name, identity or self.identity(pinned=True), config, address)
         self.hosts[name] = host
-        self.by_url[url] = host
+        self.by_url[url] = self.by_url[url.rstrip("/")] = host
         if start:
             host.start()
         return host
@@ -378,7 +386,7 @@ class Network:
             else:
                 self.at(self.now + _DIAL_TIME - waited, self._fail, host, engine, url)
             return
-        if other is None or not other.alive or not other.config.serves or self.blocked(host, other):
+        if other is None or not self._accepts(host, other):
             self._fail(host, engine, url)
             return
         connection = Connection(latency)
@@ -390,6 +398,23 @@ class Network:
             end.engine.link_opened(number, url=dialled, remote_host=far.address, now=self.now)
         host.pump()
         other.pump()
+
+    def _accepts(self, host: Host, other: Host) -> bool:
+        return other.alive and (other.config.serves or bool(other.config.listens)) and not self.blocked(host, other)
+
+    def dial_back(self, host: Host, effect: DialBack) -> None:
+        """Carry out a DialBack effect: the proof arrives, if somebody accepts, behind the acceptor's first word."""
+        other = self.by_url.get(effect.url)
+        if other is not None:
+            self.at(self.now + 5 * self.distance(host, other), self._dialled_back, host, other, effect.nonce)
+
+    def _dialled_back(self, host: Host, other: Host, nonce: bytes) -> None:
+        cut_off = self.severed is not None and self.severed(host, other)
+        if host.alive and self._accepts(host, other) and not cut_off:
+            self._links += 1
+            other.engine.link_opened(self._links, url=None, remote_host=host.address, now=self.now)
+            other.engine.receive(self._links, proof(nonce), self.now)
+            other.pump()
 
     def _fail(self, host: Host, engine: Engine, url: str) -> None:
         if host.alive and host.engine is engine:

@@ -1,0 +1,61 @@
+"""Dialling a neighbour back, so that it learns that it can be dialled.
+
+Lives here: one such connection. May not live here: who may ask for it, and how often (engine).
+
+Law: it goes to an address of the scope that the engine names, directly and never by a proxy, takes DIAL_BACK_DIAL_TIME
+seconds at most, says nothing before something that speaks our wire has answered, and tells nobody what came of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from ..codec.packet import LINK_HANDSHAKE, proof
+from ..engine.effects import DialBack
+from ..limits import DIAL_BACK_DIAL_TIME
+from ..transport.link import Link
+from ..transport.websocket import dial
+
+
+class _Errand:
+    """The handler of that one connection."""
+
+    def __init__(self, nonce: bytes) -> None:
+        self._nonce = nonce
+        self.done = asyncio.Event()
+
+    def link_opened(self, link: Link) -> None:
+        """The acceptor speaks first."""
+
+    def bundles_received(self, link: Link, bundles: list[bytes]) -> None:
+        """Say what we came for."""
+        if link.ours and bundles[0][:1] == bytes((LINK_HANDSHAKE,)):
+            link.send(proof(self._nonce))
+        link.close()
+
+    def text_received(self, link: Link, text: str) -> None:
+        """This is npm's wire."""
+        link.close()
+
+    def link_writable(self, link: Link) -> None:
+        """Nine bytes never fill a link."""
+
+    def link_closed(self, link: Link, reason: str) -> None:
+        """Over."""
+        self.done.set()
+
+
+async def dial_back(effect: DialBack) -> None:
+    """Carry out `effect`. Never raises but when cancelled."""
+    errand = _Errand(effect.nonce)
+    link: Link | None = None
+    try:
+        with contextlib.suppress(OSError):
+            async with asyncio.timeout(DIAL_BACK_DIAL_TIME):
+                allow, limit = effect.scope.covers, DIAL_BACK_DIAL_TIME
+                link = await dial(errand, effect.url, timeout=limit, allow=allow, proxy=None)
+                await errand.done.wait()
+    finally:
+        if link is not None:
+            link.abort()
