@@ -258,6 +258,10 @@ HOPELESS_TIME: Final = 1.0
 """The same while no link is up and every bootstrap URL has already failed."""
 DIAL_TIME: Final = 10.0
 """Seconds for name resolution, TCP, TLS and the WebSocket handshake together."""
+LONE_GAP: Final = 50e-6
+"""Seconds after a datagram that was sent from the caller's own thread before the next is, unless something was heard
+meanwhile. Sending so takes some 30 µs, beside 2 µs where the loop packs many: without a gap a caller that sends as fast
+as it can would never let any wait."""
 DRAIN_BURST: Final = 1024 * 1024
 """Bytes taken from one socket before the loop looks at its links again."""
 READER_PATIENCE: Final = 0.02

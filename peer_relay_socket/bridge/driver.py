@@ -3,8 +3,9 @@
 Lives here: everything of one peer that runs on the loop; all logging. May not live here: decisions about the overlay
 (engine), bytes on connections (transport), what callers' threads touch (mailbox, ports).
 
-Law: after every input the driver sends what is to be sent, performs every effect, and re-arms the one timer if it
-moved. Nothing here waits without a limit, and nothing that goes wrong on a connection reaches a caller as a traceback.
+Law: after every input the driver sends what is to be sent, performs every effect, and re-arms the one timer if it is
+late (one that is early finds nothing to do, which costs less than to move it). Nothing here waits without a limit, and
+nothing that goes wrong on a connection reaches a caller as a traceback.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..address import Destination, PeerId
@@ -122,6 +124,7 @@ class Driver:
         self._engine.start(self._loop.time())
         self._pump()
         self._host.outbox.ring = self._ring
+        self._host.outbox.send_now = partial(self._runtime.turn.borrow, self._send_now)
         self.drain()
 
     def _make_engine(self) -> Engine:
@@ -166,7 +169,7 @@ class Driver:
         """Say goodbye, flush and close every link, stop serving. Takes at most `limit` seconds."""
         if self._closed:
             return
-        self._host.outbox.ring = None
+        self._host.outbox.ring = self._host.outbox.send_now = None
         if self._engine is not None:
             self._engine.leave(self._loop.time())
             self._pump()
@@ -214,6 +217,22 @@ class Driver:
 
     def _ring(self) -> None:
         self._runtime.call(self.drain)
+
+    def _send_now(self, flow: Flow, data: bytes) -> bool:
+        """Send one datagram that is not in `flow` yet, if nothing posted waits and there is nothing else to do for it.
+        In a caller's thread, which has borrowed the turn; a signal handler may raise into it at any point."""
+        engine = self._engine
+        if engine is None or self._closed or flow.waiting or not self._host.outbox.idle():
+            return False
+        lone = engine.lone(flow.destination, len(data), self._loop.time())
+        if lone is None:
+            return False
+        session, number = lone
+        link = self._links.get(number)
+        if link is None or not link.prompt:
+            return False
+        link.send_now(engine.send_lone(session, flow.form, flow.source_port, flow.port, data))
+        return True
 
     def drain(self) -> None:
         """Take what callers posted."""
@@ -388,11 +407,11 @@ class Driver:
             if engine is not self._engine:  # a collision gave us a new identity, and it a new engine
                 return
         due = engine.next_timer()
-        if due != self._timer_at:
+        if due is not None and (self._timer_at is None or due < self._timer_at) and not self._closed:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer_at = due
-            self._timer = None if due is None or self._closed else self._loop.call_at(due, self._on_timer)
+            self._timer = self._loop.call_at(due, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = self._timer_at = None

@@ -19,12 +19,13 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import repeat
+from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
 
 import janus
 
 from ..address import Destination
-from ..limits import DATAGRAM_OVERHEAD
+from ..limits import DATAGRAM_OVERHEAD, LONE_GAP
 from .readiness import Readiness
 
 if TYPE_CHECKING:
@@ -128,7 +129,10 @@ class Flow:
     second finds nothing to take, which is harmless.
     """
 
-    __slots__ = ("destination", "endpoint", "form", "port", "queued", "source_port", "waiting")
+    __slots__ = (
+        *("_heard", "_hurried_at", "burst", "destination", "endpoint", "form", "port", "queued", "source_port"),
+        "waiting",
+    )
 
     def __init__(self, endpoint: Endpoint, destination: Destination, source_port: int, port: int, form: int) -> None:
         self.endpoint = endpoint
@@ -139,6 +143,27 @@ class Flow:
         """How the sender spells addresses: 4, 6, or 0 for whole ids."""
         self.waiting: list[bytes] = []
         self.queued = False
+        self.burst = False
+        """Whether the loop found more than one datagram when it last looked."""
+        self._hurried_at = 0.0
+        self._heard = 0
+
+    def hurry(self, data: bytes) -> bool:
+        """Send `data`, before which nothing waits here, from the calling thread and at once if it is a lone datagram.
+
+        Lone is what comes when the loop last found no more than one, and when something was heard, or LONE_GAP seconds
+        have gone, since the last that hurried: of a burst the first hurries and the rest is packed, and neither a
+        question nor its answer waits until a loop has woken up. Any thread; never waits.
+
+        Returns: False when it must go by the loop.
+        """
+        endpoint = self.endpoint
+        now, heard = monotonic(), endpoint.inbox.came
+        if self.burst or (heard == self._heard and now < self._hurried_at + LONE_GAP):
+            return False
+        self._hurried_at, self._heard = now, heard
+        send_now = endpoint.host.outbox.send_now
+        return send_now is not None and send_now(self, data)
 
     def take(self, room: int) -> list[bytes]:
         """Take the datagrams that wait, in order: all that fit in `room` bytes, and at least one if `room` is positive.
@@ -151,6 +176,7 @@ class Flow:
         if not waiting or room <= 0:
             return []
         taken = waiting[:]
+        self.burst = len(taken) > 1
         size = sum(map(len, taken))
         if size > room:
             size = count = 0
@@ -195,13 +221,15 @@ class Flow:
 class Outbox:
     """The flows that have datagrams for the loop. Bounded by the send budgets of the endpoints behind them."""
 
-    __slots__ = ("_aside", "_inside", "_queue", "_rung", "ring")
+    __slots__ = ("_aside", "_inside", "_queue", "_rung", "ring", "send_now")
 
     def __init__(self) -> None:
         self._queue: janus.Queue[Flow] = janus.Queue()
         self._rung = False
         self._inside: list[int] = []  # threads that may hold janus's lock, which is not reentrant
         self._aside: deque[Flow] = deque()  # what their signal handlers posted meanwhile
+        self.send_now: Callable[[Flow, bytes], bool] | None = None
+        """Sends one datagram from the calling thread, or returns False. The driver's, as `ring`."""
         self.ring: Callable[[], None] | None = None
         """Wakes the loop; called when the outbox goes from empty to not empty. The driver sets it, then takes once
         (what was posted before is there), and sets it back to None before it closes the loop."""
@@ -272,7 +300,7 @@ class Inbox:
     """
 
     __slots__ = (
-        *("_came", "_held", "_seen", "attention", "bound", "closed", "dropped", "error", "inherited", "lock"),
+        *("_held", "_seen", "attention", "bound", "came", "closed", "dropped", "error", "inherited", "lock"),
         *("observed", "readers", "readiness", "ready", "shut"),
     )
 
@@ -295,7 +323,8 @@ class Inbox:
         """Pending errno (SO_ERROR), reported once."""
         self.dropped = 0
         self._held = 0  # what waits, or more: receivers do not count down, `put` counts again when this passes `bound`
-        self._came = 0  # datagrams ever taken in
+        self.came = 0
+        """Datagrams ever taken in."""
         self._seen = -1  # how many of them receivers had taken when `crowded` last said yes
 
     def shut_down(self) -> None:
@@ -320,7 +349,7 @@ class Inbox:
                 if not datagrams:
                     return True
             self._held += size
-            self._came += len(datagrams)
+            self.came += len(datagrams)
             self.ready.extend(zip(datagrams, repeat(source)) if mark is None else _marked(datagrams, source, mark))
             if self.readers.waiting:
                 self.readers.wake()
@@ -331,7 +360,7 @@ class Inbox:
         it is worth holding back what comes. Loop thread only."""
         if self._held * 2 <= self.bound or self._count() * 2 <= self.bound:
             return False
-        taken = self._came - len(self.ready)
+        taken = self.came - len(self.ready)
         if taken == self._seen:
             return False
         self._seen = taken

@@ -34,6 +34,63 @@ _LAST: Final = -100
 log: Final = logging.getLogger("peer_relay")
 
 
+_AT_ONCE: Final = (False,)
+"""The argument that makes a lock's `acquire` not wait."""
+
+
+class Turn:
+    """Whose turn it is to touch what belongs to the loop: its thread's, but while that sleeps another's for a moment.
+
+    The loop's thread has the turn whenever it is not asleep in its selector, so nothing on the loop knows of this.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def take(self) -> None:
+        """The loop's thread is awake. Waits for whoever has borrowed the turn: microseconds."""
+        self._lock.acquire()
+
+    def give(self) -> None:
+        """The loop's thread goes to sleep."""
+        self._lock.release()
+
+    def borrow(self, call: Callable[..., bool], *args: object) -> bool:
+        """Return call(*args), run in the calling thread as if on the loop, or False if the loop is awake. Never waits.
+
+        A signal handler may raise at any instruction in here, and the turn is given back; one that sends itself finds
+        it taken. `call` must leave the loop's things whole then, and not make the loop do something sooner than it
+        means to wake.
+        """
+        got: list[bool] = []
+        try:
+            got.extend(map(self._lock.acquire, _AT_ONCE))  # in C as a whole: what was acquired is known below
+            return got[0] and call(*args)
+        finally:
+            if got and got[0]:
+                self._lock.release()
+
+
+class _Sleep(selectors.DefaultSelector):
+    """The loop's selector: it lends the turn while it sleeps."""
+
+    def __init__(self, turn: Turn) -> None:
+        super().__init__()
+        self._turn = turn
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """As the selector it is; one that does not sleep keeps the turn."""
+        if timeout is not None and timeout <= 0.0:
+            return super().select(timeout)
+        self._turn.give()
+        try:
+            return super().select(timeout)
+        finally:
+            self._turn.take()
+
+
 class Runtime:
     """The relay thread of this process."""
 
@@ -42,7 +99,8 @@ class Runtime:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.loop = asyncio.new_event_loop()
+        self.turn = Turn()
+        self.loop: asyncio.AbstractEventLoop = asyncio.SelectorEventLoop(_Sleep(self.turn))
         self._at_exit: list[Callable[[float], None]] = []
         self._callbacks: SimpleQueue[Callable[[], object] | None] | None = None
         self._thread = threading.Thread(target=self._run, name="peer-relay", daemon=True)
@@ -69,6 +127,7 @@ class Runtime:
             _let_go(runtime.loop)
 
     def _run(self) -> None:
+        self.turn.take()  # and never given back when the loop has ended
         self.loop.set_exception_handler(_mishap)
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()

@@ -106,6 +106,7 @@ MAX_SCAN: Final = 3
 _FORMS: Final = frozenset((0, 4, 6))
 _HEADER: Final = Struct(">BBBxI20s20s")
 _RUN: Final = Struct(">BIBHHH")
+_LONE: Final = Struct(">BIBHHHH")
 _RECORD: Final = Struct(">BI")
 
 
@@ -207,6 +208,11 @@ def packet(kind: Kind, to: PeerId, sender: PeerId, body: bytes, *, flags: int = 
     return _HEADER.pack(kind, hop_limit, flags, len(body), to, sender) + body
 
 
+def sealed(to: PeerId, sender: PeerId, index: bytes, content: bytes, variant: int) -> bytes:
+    """Return a SEALED packet: `content` is counter and ciphertext, `index` the receiver's."""
+    return b"".join((_HEADER.pack(Kind.SEALED, HOP_LIMIT, variant, 4 + len(content), to, sender), index, content))
+
+
 def read_header(bundle: bytes, offset: int) -> Header:
     """Return the header of the packet at `offset`.
 
@@ -235,6 +241,9 @@ def must_arrive(bundle: bytes) -> bool:
 def datagrams_record(form: int, source_port: int, port: int, datagrams: Sequence[bytes]) -> bytes:
     """Return a DATAGRAMS record; the caller keeps count (<= 65535) and total size within a packet."""
     count = len(datagrams)
+    if count == 1:  # the lone datagram, where latency counts
+        size = len(datagrams[0])
+        return _LONE.pack(Record.DATAGRAMS, 9 + size, form, source_port, port, 1, size) + datagrams[0]
     lengths = list(map(len, datagrams))
     content = 7 + 2 * count + sum(lengths)
     return b"".join(

@@ -174,6 +174,22 @@ class Direct:
             pair.stage = _Stage.DIALLING
             pair.timer = self._core.timers.at(now, self._dial, pair)  # later: we are amid the sending of a packet
 
+    def counted(self, peer_id: PeerId, size: int) -> bool:
+        """As `traffic`, where that is nothing but counting; else return False, with nothing counted."""
+        if not self._core.config.direct or peer_id in self._links.by_id:
+            return True
+        pair = self._pairs.get(peer_id)
+        if pair is None:
+            return False
+        now = self._core.now
+        if pair.stage is not _Stage.IDLE or now < pair.not_before:
+            return True
+        if now >= pair.window_end or pair.packets + 1 >= DIRECT_PACKETS or pair.bytes + size >= DIRECT_BYTES:
+            return False
+        pair.packets += 1
+        pair.bytes += size
+        return True
+
     def _pair(self, peer_id: PeerId) -> _Pair:
         pair = self._pairs.get(peer_id)
         if pair is None:

@@ -34,7 +34,8 @@ from .npm import Npm
 from .reachability import Reachability
 from .resolver import Resolver
 from .routing import Router
-from .sessions import Sessions
+from .session import Session
+from .sessions import LONE_OVERHEAD, Sessions
 from .timers import Timer
 
 _DEBUG, _INFO, _WARNING = 10, 20, 30
@@ -491,6 +492,29 @@ class Engine:
             self._core.effects.append(Deliver(self.peer_id, source_port, port, form, list(datagrams)))
             return
         self._send_record(destination, wire.datagrams_record(form, source_port, port, datagrams))
+
+    def lone(self, destination: Destination, size: int, now: float) -> tuple[Session, int] | None:
+        """Return what `send_lone` needs and the link it goes by, if one datagram of `size` bytes may leave at once: its
+        peer's session stands, nothing waits before it, and all there is to do is to seal it."""
+        self._core.now = now
+        peer_id = self._whole(destination)
+        if peer_id is None or peer_id == self.peer_id or (self._npm is not None and not self._npm.has_key(peer_id)):
+            return None
+        session = self._sessions.lone(peer_id, size)
+        if session is None:
+            return None
+        link = self._router.next_hop(peer_id, session.variant)
+        if link is None or not self._links.calm(link, size + LONE_OVERHEAD):
+            return None
+        return (session, link.number) if self._direct.counted(peer_id, size) else None
+
+    def send_lone(self, session: Session, form: int, source_port: int, port: int, datagram: bytes) -> bytes:
+        """Return the bundle that carries one datagram, for the link that `lone` said just now.
+
+        Unlike every other input this one may be left by an exception that comes from outside (a signal handler's),
+        at any point: see `Sessions.seal_lone`.
+        """
+        return self._sessions.seal_lone(session, wire.datagrams_record(form, source_port, port, (datagram,)))
 
     def send_message(self, destination: Destination, data: bytes, now: float) -> None:
         """Send JSON text."""

@@ -153,6 +153,8 @@ class Session:
         while flights and flights[0][0] < highest:
             self.in_flight -= flights.popleft()[1]
             self.acked_at = now
+        if not flights:
+            self.in_flight = 0  # also what a lone packet, interrupted amid its bookkeeping, left uncounted
 
     def forget_flights(self) -> None:
         """Give up on what is in flight."""

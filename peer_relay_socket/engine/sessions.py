@@ -35,6 +35,7 @@ from ..limits import (
     SESSION_REKEY,
     SESSION_SILENCE,
     SESSION_STRIKES,
+    SESSION_WINDOW,
 )
 from .effects import Deliver, Message, Refused, Unreachable, Writable
 from .handshakes import Handshakes
@@ -53,6 +54,7 @@ _OLD_KEYS: Final = 2
 """Generations of keys that still receive besides the current one."""
 _ENVELOPE: Final = wire.HEADER_BYTES + 4 + 8 + 16 + 16
 """Bytes of a SEALED packet around its datagrams: header, index, counter, tag, a record's header."""
+LONE_OVERHEAD: Final = _ENVELOPE
 _OVERHEAD: Final = 64
 """Bytes a packet costs beyond its records, for the window."""
 _EVICTION_SAMPLE: Final = 32
@@ -184,6 +186,33 @@ class Sessions:
         if session.silent_since is None:
             self._expect(session)
 
+    def lone(self, peer_id: PeerId, size: int) -> Session | None:
+        """Return the session with `peer_id` if it is in such a state that one packet of `size` bytes may be sealed for
+        it by `seal_lone`: nothing waits before it, and there is no timer to set and nothing to begin."""
+        session = self._sessions.get(peer_id)
+        if session is None or session.keys is None:
+            return None
+        busy = session.plain or session.pending or session.attempt is not None or session.keys.sealing.worn
+        idle = session.silence is None or self._core.now - session.idle_since > SESSION_IDLE
+        return None if busy or idle or session.in_flight + size > SESSION_WINDOW else session
+
+    def seal_lone(self, session: Session, record: bytes) -> bytes:
+        """Return the packet of one record for a session that `lone` returned. What is raised into it at any point
+        costs this packet and nothing else: no counter is used twice, and what is in flight is put right when all of it
+        is acknowledged or given up."""
+        keys, now = session.keys, self._core.now
+        assert keys is not None
+        counter, size = keys.sealing.counter, len(record) + _OVERHEAD
+        data = wire.sealed(session.peer_id, self._core.peer_id, keys.remote, keys.sealing.seal(record), session.variant)
+        session.idle_since = now
+        if not session.flights:
+            session.acked_at = now
+        session.flights.append((counter, size))
+        session.in_flight += size
+        if session.silent_since is None:
+            session.silent_since = now
+        return data
+
     def _expect(self, session: Session) -> None:
         """From now on we expect to hear something."""
         now = self._core.now
@@ -195,12 +224,12 @@ class Sessions:
         core = self._core
         session.idle_since = core.now
         try:
-            body = keys.remote + keys.sealing.seal(plain)
+            sealed = keys.sealing.seal(plain)
         except SealError:  # new keys were asked for long ago and the other side never answered
             core.counters["dropped: keys worn out"] += 1
             return
         variant = session.variant
-        data = wire.packet(Kind.SEALED, session.peer_id, core.peer_id, body, flags=variant)
+        data = wire.sealed(session.peer_id, core.peer_id, keys.remote, sealed, variant)
         if not self._router.send(data, session.peer_id, variant):
             session.variant = 0  # a way that a search finds is variant 0's
             self.look_for(session)

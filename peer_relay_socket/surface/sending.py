@@ -261,6 +261,8 @@ class SendingSocket(ReceivingSocket):
             return _plain.sendto(self, *args)
         if len(args) == 2:
             data, address = args
+            if data.__class__ is bytearray:
+                data = bytes(data)
             if data.__class__ is bytes:
                 try:
                     way = endpoint.flows.get(address)
@@ -274,10 +276,15 @@ class SendingSocket(ReceivingSocket):
                     and endpoint.plain
                     and not endpoint.inbox.attention
                 ):
-                    way.waiting.append(data)
-                    endpoint.pending += size + DATAGRAM_OVERHEAD
                     if not way.queued:
+                        if way.hurry(data):
+                            return size
+                        way.waiting.append(data)
+                        endpoint.pending += size + DATAGRAM_OVERHEAD
                         way.post()
+                    else:
+                        way.waiting.append(data)
+                        endpoint.pending += size + DATAGRAM_OVERHEAD
                     return size
             flags: Any = 0
         elif len(args) == 3:
@@ -305,10 +312,8 @@ class SendingSocket(ReceivingSocket):
             and endpoint.plain
             and not endpoint.inbox.attention
         ):
-            way.waiting.append(payload)
-            endpoint.pending += len(payload) + DATAGRAM_OVERHEAD
-            if not way.queued:
-                way.post()
+            if way.queued or not way.hurry(payload):
+                way.accept([payload])
             return len(payload)
         send(self, endpoint, "send", payload, index(flags), None)
         return len(payload)

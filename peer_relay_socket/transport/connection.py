@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from typing import Final, cast
 from weakref import WeakKeyDictionary
 
@@ -20,7 +21,7 @@ from websockets.protocol import OPEN, SEND_EOF, Protocol
 from websockets.typing import Subprotocol
 
 from .. import limits
-from .frames import FrameReader
+from .frames import FrameReader, binary_frame
 from .link import LinkError, LinkHandler
 
 BINARY, TEXT, CONT = Opcode.BINARY, Opcode.TEXT, Opcode.CONT
@@ -66,6 +67,8 @@ class Connection(asyncio.BufferedProtocol):
         self._closing = False
         self._gone = False
         self._reason = ""
+        self._fd = -1
+        self._midway = False  # in `send_now`; if it stays so, nobody knows how much of a frame is out
         self.outbound = outbound
         self.url = url
         self.tls = tls
@@ -118,9 +121,44 @@ class Connection(asyncio.BufferedProtocol):
         if self._open and self._core.state is OPEN:  # not once their close frame was read, before it is acted on
             if self._overfull() or len(bundle) > limits.MAX_BUNDLE:
                 self.dropped += 1
-            else:
-                self._core.send_binary(bundle)
-                self._flush()
+            elif self._transport is not None and not self._torn():
+                self._transport.write(binary_frame(bundle, masked=self.outbound))
+
+    @property
+    def prompt(self) -> bool:
+        """See `Link.prompt`. TLS is not: asyncio encrypts."""
+        transport = self._transport
+        return (
+            self._open
+            and transport is not None
+            and transport is self._raw
+            and self._core.state is OPEN
+            and not self._midway
+            and not transport.get_write_buffer_size()
+        )
+
+    def send_now(self, bundle: bytes, /) -> None:
+        """See `Link.send_now`."""
+        transport = self._transport
+        assert transport is not None
+        frame = binary_frame(bundle, masked=self.outbound)
+        wrote: list[int] = []
+        self._midway = True
+        try:
+            wrote.extend(map(os.write, (self._fd,), (frame,)))  # in C as a whole: a handler cannot hide the count
+        except OSError:
+            pass  # full, or gone; asyncio finds out which
+        finally:
+            if not wrote or wrote[0] != len(frame):
+                transport.write(frame[wrote[0] if wrote else 0 :])
+            self._midway = False
+
+    def _torn(self) -> bool:
+        """Whether `send_now` was interrupted twice, and so a frame may be half out: then the connection ends."""
+        if self._midway:
+            self._end("interrupted amid a frame")
+            self._drop()
+        return self._midway
 
     def send_text(self, text: str, /) -> None:
         """See `Link.send_text`."""
@@ -346,6 +384,7 @@ class Connection(asyncio.BufferedProtocol):
         self._open = self._opened = True
         self._head = None
         self._flush()
+        self._fd = self._transport.get_extra_info("socket").fileno()
         self._transport.set_write_buffer_limits(limits.LINK_HIGH_WATER, limits.LINK_LOW_WATER)
         self._settled(None)
         try:
@@ -359,7 +398,7 @@ class Connection(asyncio.BufferedProtocol):
     def _flush(self) -> None:
         """Give the transport what the core wants sent."""
         transport = self._transport
-        if transport is None:
+        if transport is None or self._torn():
             return
         room = limits.LINK_BACKLOG_MAX - self.backlog if self.full and not self._closing else limits.LINK_BACKLOG_MAX
         chunks: list[bytes] = []  # one write for all: from 3.12 on each costs asyncio a walk over what waits

@@ -1,8 +1,8 @@
-"""Finding the messages in a byte stream: RFC 6455 §5.2, for the one kind of frame that nearly all are.
+"""Messages to and from a byte stream: RFC 6455 §5.2, for the one kind of frame that nearly all are.
 
-Lives here: cutting a stream into frames, and unpacking plain ones: whole, final, binary. May not live here: judging
-anything else. A frame that is not plain is handed on as it came, for websockets' core, which answers pings, joins
-fragments and refuses what breaks the protocol; where this file cannot go on, all bytes are.
+Lives here: cutting a stream into frames, unpacking plain ones: whole, final, binary; packing those. May not live here:
+judging anything else. A frame that is not plain is handed on as it came, for websockets' core, which answers pings,
+joins fragments and refuses what breaks the protocol; where this file cannot go on, all bytes are.
 
 Law: up to the frame that ends the connection, which is the caller's to notice, the core given the whole stream would
 have produced the same messages (tests hold the two against each other).
@@ -14,6 +14,9 @@ with BufferedProtocol, receiving masked / unmasked, CPython 3.11: 60 kB 12.7 / 1
 
 from __future__ import annotations
 
+from os import urandom
+from struct import pack
+
 try:
     from websockets.speedups import apply_mask
 except ImportError:  # built without a C compiler
@@ -23,6 +26,21 @@ _PLAIN = 0x82
 _LAST_FRAGMENT = 0x80
 _KNOWN = frozenset((0x00, 0x01, 0x02, _LAST_FRAGMENT, 0x81, _PLAIN, 0x88, 0x89, 0x8A))
 """First bytes that can be right: FIN and opcode, no reserved bit."""
+
+
+def binary_frame(payload: bytes | bytearray | memoryview, *, masked: bool) -> bytes:
+    """Return a binary message in one frame; masked where this end is the client (RFC 6455 §5.3)."""
+    size, bit = len(payload), 0x80 if masked else 0
+    if size < 126:
+        head = bytes((_PLAIN, bit | size))
+    elif size < 65536:
+        head = pack(">BBH", _PLAIN, bit | 126, size)
+    else:
+        head = pack(">BBQ", _PLAIN, bit | 127, size)
+    if not masked:
+        return head + payload
+    mask = urandom(4)
+    return b"".join((head, mask, apply_mask(payload, mask)))
 
 
 class FrameReader:

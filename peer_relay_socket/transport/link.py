@@ -63,6 +63,17 @@ class Link(Protocol):
             bundle: 0..MAX_BUNDLE bytes.
         """
 
+    @property
+    def prompt(self) -> bool:
+        """Whether `send_now` may be called: nothing waits, and a bundle can be given to the kernel directly."""
+
+    def send_now(self, bundle: bytes, /) -> None:
+        """Send one binary message on a link that is `prompt`, whatever thread has the loop's turn.
+
+        Never blocks. What a signal handler raises comes out of it, and leaves the stream whole: the message was sent,
+        will be, or was not begun.
+        """
+
     def send_text(self, text: str, /) -> None:
         """Send one text message (the npm wire), as `send` does."""
 

@@ -244,6 +244,13 @@ class RtcLink(RtcConnection):
             if self._queued > limits.RTC_HIGH_WATER:
                 self.full = True
 
+    prompt = False
+    """asyncio's own machinery encrypts and sends, in its time."""
+
+    def send_now(self, bundle: bytes, /) -> None:
+        """Never called: this link is never `prompt`."""
+        self.send(bundle)
+
     def send_text(self, text: str, /) -> None:
         """Nothing on this link is text."""
 

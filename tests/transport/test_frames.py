@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, OPEN, SERVER, Protocol
 
-from peer_relay_socket.transport.frames import FrameReader
+from peer_relay_socket.transport.frames import FrameReader, binary_frame
 
 MAX_SIZE = 70_000  # past 65,535, so that all three length forms are met
 
@@ -138,3 +138,17 @@ def test_reader_holds_no_more_than_the_largest_frame_when_a_header_announces_mor
     plain, odd = reader.feed(memoryview(header))
     assert (plain, odd) == ([], [(0, header)])
     assert reader.feed(memoryview(bytes(1000))) == ([], [(0, bytes(1000))])
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536, MAX_SIZE])
+@pytest.mark.parametrize("masked", [True, False])
+def test_frames_that_are_written_are_what_the_core_would_write(size: int, masked: bool) -> None:
+    payload = bytes(range(256)) * (size // 256 + 1)
+    frame = binary_frame(memoryview(payload)[:size], masked=masked)
+    assert by_core(frame, masked).messages == [(Opcode.BINARY, True, payload[:size])]
+    if not masked:
+        assert frame == Frame(Opcode.BINARY, payload[:size]).serialize(mask=False)
+
+
+def test_masks_differ() -> None:
+    assert len({binary_frame(bytes(50), masked=True) for _ in range(20)}) == 20

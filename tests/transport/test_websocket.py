@@ -12,6 +12,7 @@ from websockets.frames import Frame, Opcode
 
 from peer_relay_socket import limits
 from peer_relay_socket.transport.websocket import SUBPROTOCOL, Link, dial
+from tests.interruption import interrupted
 
 SIZES = [0, 1, 2, 125, 126, 127, 200, 1200, 65_535, 65_536, 100_000, limits.MAX_BUNDLE - 1, limits.MAX_BUNDLE]
 
@@ -516,5 +517,57 @@ def test_listener_selects_our_subprotocol_where_it_is_offered(offered: tuple[str
             assert b"chat" not in answer
             assert b"Extensions" not in answer
             assert server.links[0].ours is ours
+
+    run(scenario())
+
+
+def test_prompt_links_send_from_another_thread_and_stop_being_prompt_when_the_kernel_is_full() -> None:
+    async def scenario() -> None:
+        server, client = Recorder(), Recorder()
+        async with pair(server, client) as ends:
+            for link, other in zip(ends, (client, server), strict=True):
+                sent = []
+                other.links[0].pause_reading()
+                while link.prompt:  # the loop, which could be reading, is here: nothing else runs
+                    sent.append(filled(60_000 + len(sent)))
+                    await asyncio.to_thread(link.send_now, sent[-1])
+                assert link.backlog > 0, "the last one went halfway"
+                link.send(b"after")
+                other.links[0].resume_reading()
+                await other.wait(lambda other=other, sent=sent: len(other.bundles) == len(sent) + 1)
+                assert other.bundles == [*sent, b"after"]
+                assert link.prompt
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("ending", ["close", "abort"])
+def test_links_that_end_are_not_prompt(ending: str) -> None:
+    async def scenario() -> None:
+        server, client = Recorder(), Recorder()
+        async with pair(server, client) as (_, outer):
+            assert outer.prompt
+            getattr(outer, ending)()
+            assert not outer.prompt
+            await client.wait(lambda: bool(client.closed))
+            assert not outer.prompt
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("instruction", range(1, 160, 3))
+def test_what_a_signal_handler_raises_into_send_now_leaves_the_stream_whole(instruction: int) -> None:
+    async def scenario() -> None:
+        server, client = Recorder(), Recorder()
+        async with pair(server, client) as (_, outer):
+            with interrupted(instruction):
+                outer.send_now(filled(1000))
+            outer.send(b"after")
+            await server.wait(lambda: server.bundles[-1:] == [b"after"] or bool(client.closed))
+            if client.closed:  # it came while the count was looked at: better no link than a frame of which half is out
+                assert client.reasons == ["interrupted amid a frame"]
+                assert server.bundles in ([], [filled(1000)])
+            else:
+                assert server.bundles in ([b"after"], [filled(1000), b"after"])
 
     run(scenario())

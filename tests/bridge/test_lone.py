@@ -1,0 +1,137 @@
+"""Lone datagrams leave from the thread that sends them; bursts go by the loop; neither overtakes the other."""
+
+from __future__ import annotations
+
+import random
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from peer_relay_socket.bridge.runtime import Turn
+from peer_relay_socket.surface.udp_socket import Socket
+
+LIMIT = 20.0
+
+
+def free_tcp_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Socket, Socket, tuple[str, int]]]:
+    """A socket, one of another peer that it has talked with over a direct link, and the address of that."""
+    port = free_tcp_port()
+    with Socket(port=port, wrtc=False) as answering, Socket(bootstrap=[f"ws://127.0.0.1:{port}"], wrtc=False) as asking:
+        answering.bind(("", 9000))
+        where = answering.peer.address, 9000
+        for end in (answering, asking):
+            end.settimeout(LIMIT)
+        for _ in range(3):
+            asking.sendto(b"hello", where)
+            _, source = answering.recvfrom(100)
+            answering.sendto(b"hello", source)
+            asking.recvfrom(100)
+        yield asking, answering, where
+
+
+def test_turn_is_lent_while_the_loop_sleeps_and_comes_back_whatever_is_raised() -> None:
+    turn = Turn()
+    turn.take()
+    assert not turn.borrow(lambda: True)
+    turn.give()
+    assert turn.borrow(lambda: True)
+    assert not turn.borrow(lambda: turn.borrow(lambda: True))
+    with pytest.raises(ZeroDivisionError):
+        turn.borrow(lambda: 1 // 0 == 0)
+    assert turn.borrow(lambda: True)
+
+
+def test_answers_leave_from_the_thread_that_gives_them(ends: tuple[Socket, Socket, tuple[str, int]]) -> None:
+    asking, answering, where = ends
+    outbox = asking.peer._host.outbox
+    posts = 0
+    ring = outbox.ring
+
+    def count() -> None:
+        nonlocal posts
+        posts += 1
+        assert ring is not None
+        ring()
+
+    outbox.ring = count
+    for number in range(200):
+        asking.sendto(bytes((number,)), where)
+        data, source = answering.recvfrom(100)
+        answering.sendto(data, source)
+        assert asking.recvfrom(100)[0] == bytes((number,))
+    assert posts < 100  # the loop may be awake now and then, and timers want setting
+
+
+def test_nothing_overtakes_between_lone_datagrams_and_bursts(ends: tuple[Socket, Socket, tuple[str, int]]) -> None:
+    asking, answering, where = ends
+    dice = random.Random(5)
+    total = 3000
+    received: list[int] = []
+
+    def read() -> None:
+        while len(received) < total:
+            received.append(int.from_bytes(answering.recvfrom(5000)[0][:4]))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    number = 0
+    while number < total:
+        for _ in range(min(dice.choice((1, 1, 1, 2, 30)), total - number)):
+            asking.sendto(number.to_bytes(4) + bytes(dice.choice((0, 1200, 4000))), where)
+            number += 1
+        if dice.random() < 0.5:
+            time.sleep(dice.random() * 2e-4)
+    reader.join(LIMIT)
+    assert received == list(range(total))
+
+
+class InterruptError(Exception):
+    pass
+
+
+def test_handlers_that_raise_amid_sendto_break_nothing(ends: tuple[Socket, Socket, tuple[str, int]]) -> None:
+    asking, answering, where = ends
+    armed = False
+
+    def handle(_number: int, _frame: object) -> None:
+        if armed:
+            raise InterruptError
+
+    before = signal.signal(signal.SIGALRM, handle)
+    interrupted = attempts = 0
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
+        end = time.monotonic() + LIMIT
+        while interrupted < 100 and time.monotonic() < end:
+            attempts += 1
+            try:
+                armed = True
+                asking.sendto(attempts.to_bytes(4) + bytes(1000), where)
+                armed = False
+            except InterruptError:
+                armed = False
+                interrupted += 1
+            time.sleep(6e-5)
+    finally:
+        armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted == 100
+    asking.sendto(b"last", where)
+    numbers = []
+    while (data := answering.recvfrom(2000)[0]) != b"last":
+        assert data[4:] == bytes(1000)
+        numbers.append(int.from_bytes(data[:4]))
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) >= attempts - interrupted
+    assert answering.peer._host.counters().get("dropped: did not open", 0) == 0
