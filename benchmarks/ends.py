@@ -71,7 +71,7 @@ def answer(path: str, options: dict[str, Any]) -> None:
                 asked = json.loads(data[1:])
                 if asked["run"] != run:
                     run, echo, received, first, last = asked["run"], asked["echo"], 0, 0.0, 0.0
-                sendto(b"\0" + json.dumps([run, received, last - first]).encode(), source)
+                sendto(b"\0" + json.dumps([run, received, last - first, asked["question"]]).encode(), source)
 
 
 def ask(path: str, options: dict[str, Any], where: tuple[str, int]) -> None:
@@ -87,12 +87,13 @@ def control(end: socket.socket, where: tuple[str, int], run: int, echo: bool) ->
     """Tell the answering end which run it is until it has answered; return what it received and in how many seconds."""
     end.settimeout(RETRY_SECONDS)
     deadline = clock() + CONTROL_SECONDS
+    question = clock()  # an answer to an earlier one may still be on its way
     while clock() < deadline:
-        end.sendto(b"\0" + json.dumps({"run": run, "echo": echo}).encode(), where)
+        end.sendto(b"\0" + json.dumps({"run": run, "echo": echo, "question": question}).encode(), where)
         with contextlib.suppress(TimeoutError):
             while True:
                 data, _ = end.recvfrom(LARGEST)
-                if data[0] == 0 and (reply := json.loads(data[1:]))[0] == run:
+                if data[0] == 0 and (reply := json.loads(data[1:]))[3] == question:
                     end.settimeout(None)
                     return reply[1], reply[2]
     raise TimeoutError(f"no answer from {where} within {CONTROL_SECONDS:.0f} s")
@@ -197,7 +198,7 @@ def askers(paths: tuple[str, ...]) -> Iterator[dict[str, End]]:
                 port = free_tcp_port()
                 answering, asking = {"port": port}, {"bootstrap": [f"ws://127.0.0.1:{port}"]}
             elif path == RELAY:
-                answering = asking = {"bootstrap": [start_node(stack)]}
+                answering = asking = {"bootstrap": [start_node(stack)[1]]}
             receiver = End("answer", path, answering)
             stack.callback(end, receiver.process)
             made[path] = End("ask", path, asking, receiver.first)
@@ -205,15 +206,15 @@ def askers(paths: tuple[str, ...]) -> Iterator[dict[str, End]]:
         yield made
 
 
-def start_node(stack: contextlib.ExitStack) -> str:
-    """Start `peer-relay node` and return its URL."""
+def start_node(stack: contextlib.ExitStack, host: str = "127.0.0.1") -> tuple[subprocess.Popen[str], str]:
+    """Start `peer-relay node` and return it and its URL."""
     command = Path(sysconfig.get_path("scripts")) / "peer-relay"
-    argv = [str(command), "node", "--host", "127.0.0.1", "--port", "0"]
+    argv = [str(command), "node", "--host", host, "--port", "0"]
     node = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     stack.callback(end, node)
     found = re.search(r"ws://\S+", read_line(node, READY_SECONDS))
     assert found is not None
-    return found.group()
+    return node, found.group()
 
 
 def free_tcp_port() -> int:

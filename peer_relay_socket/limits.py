@@ -102,12 +102,13 @@ Our own machine is not counted: whoever is on it can do worse."""
 MAX_HALF_OPEN_LINKS: Final = 1_024
 MAX_HALF_OPEN_PER_HOST: Final = 32
 """Accepted connections that have not proved a key yet, together and per host: 3 kB each for LINK_HANDSHAKE_TIME."""
-LINK_PACKETS_RATE: Final = 20_000.0
-LINK_BYTES_RATE: Final = 125e6
-"""What is read from one link per second, a second or two at once: 1 Gbit/s, and packets that cost a relay 4 % of a
-core (2 µs each). Without them one neighbour takes the relay from all others. Beyond, the link is not read for a while
-(Throttle) and its owner is told (LIMITS). EngineConfig overrides."""
-LOOPBACK_FACTOR: Final = 10.0
+LINK_PACKETS_RATE: Final = 10_000.0
+LINK_BYTES_RATE: Final = 31.25e6
+"""What is read from one link per second, a second's worth at once; a message counts as a packet more, and bytes for us
+count a quarter. 250 Mbit/s through a relay, 1 Gbit/s to the peer itself. Without them one neighbour takes the relay
+from all others: ten that flood it at these rates take a quarter of a core (benchmarks/flood.py). Beyond, the link is
+not read for a while (Throttle) and its owner is told (LIMITS). EngineConfig overrides."""
+LOOPBACK_FACTOR: Final = 40.0
 """How many times more our own machine may send."""
 CONTROL_PER_LEAF: Final = 500.0
 CONTROL_PER_RELAY: Final = 5_000.0
@@ -311,6 +312,22 @@ LINK_CLOSE_TIMEOUT: Final = 5.0
 LINK_HANDSHAKE_MAX: Final = 16 * 1024
 """Largest HTTP request or answer of an opening handshake. websockets alone allows 128 lines of 8 KiB; node's whole
 header limit is 16 KiB. Price: 16 KiB x HALF_OPEN_MAX = 16 MiB."""
+ACCEPT_RATE: Final = 300.0
+"""Connections accepted per second, a second's worth at once; more wait in the kernel's queue, and the dialler's TCP
+tries again. Without it strangers who connect and let go take the whole processor: each costs up to 0.7 ms, with its
+handshakes. Price: after a relay with 5,000 links restarts the last is back 17 s later."""
+ACCEPT_PER_HOST: Final = 20.0
+ACCEPT_PER_HOST_AT_ONCE: Final = 64.0
+"""The same from one IPv4 address or IPv6 /64, and so many at once; more are closed at once, at 20 µs each. An office
+behind one NAT has its 64 peers back at once after a cut. Our own machine is not counted."""
+ACCEPT_REFUSED_COST: Final = 0.1
+"""What a connection that is closed at once counts for against ACCEPT_RATE."""
+ACCEPT_HOSTS: Final = 4096
+"""Hosts of which this is remembered; the first is forgotten."""
+ODD_FRAMES_RATE: Final = 250.0
+"""WebSocket frames other than whole messages (pings, fragments) taken from one link per second, a second's worth at
+once; then the link is not read for a while. They take the slow way, 40 µs each, so this is 1 % of a core. Without it
+ten links that ping take it all."""
 HALF_OPEN_MAX: Final = 1024
 """Connections of one listener that have not finished the opening handshake; more are dropped unanswered."""
 HALF_OPEN_PER_HOST: Final = 128

@@ -73,6 +73,8 @@ class Driver:
         self._blocked: dict[Destination, dict[Flow, None]] = {}
         self._unfinished: dict[Flow, None] = {}
         """Flows with more than DRAIN_BURST waiting, whose rest is taken when the loop has looked at its links."""
+        self._throttled: dict[Link, float] = {}
+        """Links that are not read, and until when."""
         self._crowded: list[Inbox] = []
         """Inboxes that what was just delivered filled by more than half."""
         self._direct = DirectLinks(self, host.config)
@@ -344,7 +346,7 @@ class Driver:
     def _read_on(self, link: Link, inboxes: list[Inbox], end: float) -> None:
         if self._loop.time() < end and not all(inbox.relieved() for inbox in inboxes):
             self._loop.call_later(READER_POLL, self._read_on, link, inboxes, end)
-        else:
+        elif link not in self._throttled:
             link.resume_reading()
 
     def text_received(self, link: Link, text: str) -> None:
@@ -378,6 +380,7 @@ class Driver:
     def link_closed(self, link: Link, reason: str) -> None:
         """A link is gone."""
         number = self._numbers.pop(link, None)
+        self._throttled.pop(link, None)
         if number is None:
             return
         del self._links[number]
@@ -506,7 +509,14 @@ class Driver:
         link = self._links.get(effect.link)
         if link is not None:
             link.pause_reading()
-            self._loop.call_later(effect.seconds, link.resume_reading)
+            self._throttled[link] = self._loop.time() + effect.seconds
+            self._loop.call_later(effect.seconds, self._read_again, link)
+
+    def _read_again(self, link: Link) -> None:
+        """A Throttle is over, unless a later one still holds."""
+        if self._loop.time() >= self._throttled.get(link, 0.0) - 0.001:
+            self._throttled.pop(link, None)
+            link.resume_reading()
 
     def _close_link(self, effect: CloseLink) -> None:
         link = self._links.pop(effect.link, None)

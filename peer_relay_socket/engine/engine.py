@@ -95,6 +95,7 @@ class Engine:
 
     def take_effects(self) -> list[Effect]:
         """Return what is to be done, in order, and forget it."""
+        self._links.settle()
         effects = self._core.effects
         if effects:
             self._core.effects = []
@@ -305,7 +306,7 @@ class Engine:
     def _unpack(self, link: LinkState, bundle: bytes) -> None:
         me = self._core.peer_id
         forward = self._router.forward
-        offset, size, packets = 0, len(bundle), 0
+        offset, size, packets, own = 0, len(bundle), 1, 0
         leaf = b"" if link.serves else link.peer_id  # who does not relay speaks only for itself
         while offset < size:
             header = wire.read_header(bundle, offset)
@@ -321,13 +322,14 @@ class Engine:
                 self._core.counters["dropped: forged source"] += 1
             elif kind == Kind.SEALED:
                 if header.to == me:
+                    own += header.end - offset
                     self._sealed(bundle, header, link)
                 else:
                     forward(bundle, offset, header, link)
             else:
                 self._control(link, bundle, offset, header)
             offset = header.end
-        link.spare_bytes -= size
+        link.spare_bytes -= size - 0.75 * own
         link.spare_packets -= packets
         if link.spare_bytes < 0.0 or link.spare_packets < 0.0:
             self._links.overdrawn(link)

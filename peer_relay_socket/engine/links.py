@@ -182,6 +182,8 @@ class Links:
         self.dirty: list[LinkState] = []
         self.told: Callable[[LinkState], tuple[bool, tuple[str, ...]]] = lambda _link: (False, ())
         """Whether we relay, and the URLs at which a neighbour may say that we can be dialled."""
+        self._overdrawn: list[LinkState] = []
+        """Links from which more was read than they have to spare; settled before the next effects are taken."""
         self._half_open: dict[int, LinkState] = {}
         """Accepted connections whose other end has not proved itself, at most MAX_HALF_OPEN_LINKS."""
         self._from: dict[str, int] = {}
@@ -370,10 +372,21 @@ class Links:
 
     def overdrawn(self, link: LinkState) -> None:
         """More was read from `link` than it had to spare: give it what time brought, and if that is not enough, ask
-        the driver not to read it for a while.
+        the driver not to read it for a while (in `settle`: a read may hold thousands of messages).
 
         Not reading makes the neighbour's TCP slow, so that its program waits or drops, and nothing is lost on the way.
         """
+        if link not in self._overdrawn:
+            self._overdrawn.append(link)
+
+    def settle(self) -> None:
+        """See to links from which too much was read: once for all that came in one piece."""
+        overdrawn, self._overdrawn = self._overdrawn, []
+        for link in overdrawn:
+            if link.number in self.all:
+                self._settle(link)
+
+    def _settle(self, link: LinkState) -> None:
         core = self._core
         elapsed, link.spared_at = min(1.0, core.now - link.spared_at), core.now
         packets, size = link.rates

@@ -66,6 +66,10 @@ class Connection(asyncio.BufferedProtocol):
         self._opened = False  # link_opened was called, so link_closed is owed
         self._closing = False
         self._gone = False
+        self._held: asyncio.TimerHandle | None = None  # while it is not read because of odd frames
+        self._paused = False  # by the handler
+        self._odd_spare = limits.ODD_FRAMES_RATE
+        self._odd_at = self._loop.time()
         self._reason = ""
         self._fd = -1
         self._midway = False  # in `send_now`; if it stays so, nobody knows how much of a frame is out
@@ -173,11 +177,13 @@ class Connection(asyncio.BufferedProtocol):
     def pause_reading(self) -> None:
         """See `Link.pause_reading`."""
         if self._open and self._transport is not None:
+            self._paused = True
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """See `Link.resume_reading`."""
-        if self._open and self._transport is not None:
+        self._paused = False
+        if self._open and self._transport is not None and self._held is None:
             self._transport.resume_reading()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
@@ -280,6 +286,8 @@ class Connection(asyncio.BufferedProtocol):
         self._core.receive_eof()
         self._open = False
         self._stop_timer()
+        if self._held is not None:
+            self._held.cancel()
         self._transport = self._raw = None
         if not self._opened:
             self._settled(self._why_not_opened(exc))
@@ -313,6 +321,23 @@ class Connection(asyncio.BufferedProtocol):
         self._flush()
         if self._open and self._core.state is not OPEN:
             self._end("")
+        elif self._open:
+            self._count_odd(len(odd))
+
+    def _count_odd(self, frames: int) -> None:
+        """Do not read for a while where ODD_FRAMES_RATE is passed."""
+        now = self._loop.time()
+        rate = limits.ODD_FRAMES_RATE
+        self._odd_spare = min(rate, self._odd_spare + (now - self._odd_at) * rate) - frames
+        self._odd_at = now
+        if self._odd_spare < 0 and self._held is None and self._transport is not None:
+            self._transport.pause_reading()
+            self._held = self._loop.call_later(-self._odd_spare / rate, self._let_go)
+
+    def _let_go(self) -> None:
+        self._held = None
+        if self._open and self._transport is not None and not self._paused:
+            self._transport.resume_reading()
 
     def _odd_frame(self, frame: Frame, bundles: list[bytes]) -> list[bytes]:
         """Add what a frame completes to the `bundles` received before it; a text goes out with them."""

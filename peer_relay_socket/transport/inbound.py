@@ -10,10 +10,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import os
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from ssl import SSLContext
+from typing import Any
+from weakref import WeakSet
 
 from websockets.http11 import Request, Response
 from websockets.protocol import SEND_EOF
@@ -21,10 +24,13 @@ from websockets.server import ServerProtocol
 from websockets.typing import Origin, Subprotocol
 
 from .. import limits
-from .connection import SILENT, SUBPROTOCOL, Connection, one_line
+from .connection import SILENT, SUBPROTOCOL, Connection, one_line, unmapped
 from .link import LinkHandler
 
 _REQUEST_LINE = re.compile(rb"[A-Z]{1,20} \S+ HTTP/1\.[01]\r\n")
+_SCARCE_PAUSE = 0.1
+"""Seconds before another try where the process has no more descriptors; asyncio waits 1 s."""
+_listening: WeakSet[socket.socket] = WeakSet()
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -105,6 +111,26 @@ class _Inbound(Connection):
         self._listener.leave(self, self._network)
 
 
+class Pace:
+    """So many events a second, a burst at once; tells how long to wait instead of saying no."""
+
+    __slots__ = ("_at", "_burst", "_level", "_rate")
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate, self._burst, self._level, self._at = rate, burst, burst, 0.0
+
+    def level(self, now: float) -> float:
+        """Return how many events may happen now."""
+        self._level = min(self._burst, self._level + (now - self._at) * self._rate)
+        self._at = now
+        return self._level
+
+    def take(self, now: float, cost: float = 1.0) -> float:
+        """Count an event; return the seconds after which the next one is due."""
+        self._level = self.level(now) - cost
+        return max(0.0, -self._level / self._rate)
+
+
 class Listener:
     """Accepts neighbours on one port. Made by `listen`."""
 
@@ -129,14 +155,68 @@ class Listener:
         self._half_open_per_host = half_open_per_host
         self._half_open: dict[Connection, None] = {}  # at most half_open_max
         self._per_network: dict[str, int] = {}  # no more entries than _half_open
-        self._servers: list[asyncio.Server] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sockets: list[socket.socket] = []
+        self._pace = Pace(limits.ACCEPT_RATE, limits.ACCEPT_RATE)
+        self._paces: dict[str, Pace] = {}  # by network, at most ACCEPT_HOSTS
 
-    async def serve(self, sockets: list[socket.socket]) -> None:
+    def serve(self, sockets: list[socket.socket]) -> None:
         """Start accepting on `sockets`."""
-        loop = asyncio.get_running_loop()
         self.port = sockets[0].getsockname()[1]
+        self._sockets = sockets
         for sock in sockets:
-            self._servers.append(await loop.create_server(lambda: _Inbound(self), sock=sock))
+            sock.setblocking(False)
+            _listening.add(sock)
+            self._start(self._accept(sock))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, sock: socket.socket) -> None:
+        """Accept at ACCEPT_RATE. asyncio's servers take whatever comes, a hundred between two looks at other links."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                client, address = await loop.sock_accept(sock)
+            except OSError as error:
+                if sock.fileno() < 0:
+                    return
+                scarce = error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+                await asyncio.sleep(_SCARCE_PAUSE if scarce else 0)
+                continue
+            if self._is_crowded(address[0]):
+                client.close()
+                wait = self._pace.take(loop.time(), limits.ACCEPT_REFUSED_COST)
+            else:
+                self._start(self._welcome(client))
+                wait = self._pace.take(loop.time())
+            await asyncio.sleep(wait)  # also when it is nothing: others get their turn
+
+    def _is_crowded(self, host: str) -> bool:
+        """Count a connection; return whether its host has made too many of late."""
+        host = unmapped(host)
+        if ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+            return False
+        network = _network(host)
+        pace = self._paces.get(network)
+        if pace is None:
+            while len(self._paces) >= limits.ACCEPT_HOSTS:
+                del self._paces[next(iter(self._paces))]
+            pace = self._paces[network] = Pace(limits.ACCEPT_PER_HOST, limits.ACCEPT_PER_HOST_AT_ONCE)
+        now = asyncio.get_running_loop().time()
+        if pace.level(now) < 1.0:
+            return True
+        pace.take(now)
+        return False
+
+    async def _welcome(self, client: socket.socket) -> None:
+        client.setblocking(False)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: _Inbound(self), client)
+        except OSError:  # gone already
+            client.close()
 
     def enter(self, link: Connection, network: str) -> str | None:
         """Count a connection that begins its handshake. A text refuses it; an empty one is not told to the client."""
@@ -165,9 +245,12 @@ class Listener:
 
     async def close(self) -> None:
         """Stop accepting and drop what has not finished its handshake. Open links stay: they are the handler's."""
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        for sock in self._sockets:
+            sock.close()
         for link in list(self._half_open):
             link.abort()
         await asyncio.sleep(0)
@@ -210,7 +293,7 @@ async def listen(
         half_open_max=half_open_max,
         half_open_per_host=half_open_per_host,
     )
-    await listener.serve(await _bind(host, port))
+    listener.serve(await _bind(host, port))
     return listener
 
 
@@ -248,3 +331,13 @@ def _network(host: str) -> str:
     """What counts as one stranger: an IPv4 address, an IPv6 /64."""
     address = ipaddress.ip_address(host.partition("%")[0])
     return host if address.version == 4 else str(int(address) >> 64)
+
+
+def _close_listening() -> None:
+    """In a forked child: the ports are the parent's."""
+    for sock in list(_listening):
+        sock.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_listening)

@@ -11,6 +11,14 @@ pytestmark = pytest.mark.slow
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
+def test_flood_prints_a_share_for_every_kind_that_is_asked_for() -> None:
+    argv = [sys.executable, BENCHMARKS / "flood.py", "--rounds", "1", "--seconds", "0.2", "--kinds", "small"]
+    shown = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    (row,) = re.findall(r"^\| small \| \S+ \| \S+ \| ([\d,]+) \| ([\d,]+) \| \d+%", shown.stdout, re.MULTILINE)
+    assert "0" not in row, shown.stdout
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

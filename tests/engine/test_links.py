@@ -365,7 +365,7 @@ def test_a_link_that_sends_too_much_is_not_read_for_a_while_and_told_so_once() -
         relay.engine.receive(cable.number(relay), big, bench.now)
     bench.flow()
     pauses = relay.take(Throttle)
-    assert {pause.link for pause in pauses} == {cable.number(relay)}
+    assert [pause.link for pause in pauses] == [cable.number(relay)]  # one for all that was read at once
     assert pauses[-1].seconds == pytest.approx(30 * len(big) / 1e6 - 1.0, abs=0.05)
     assert [note.text for note in leaf.take(Note)] == [
         f"{relay.peer_id.hex()[:8]} reads at most 1000 packets/s and 1000000 bytes/s from us"

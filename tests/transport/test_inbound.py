@@ -178,6 +178,48 @@ def test_half_open_connections_are_limited_per_address() -> None:
     run(scenario())
 
 
+def test_connections_are_accepted_at_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ACCEPT_RATE", 20.0)
+
+    async def scenario() -> None:
+        server = Recorder()
+        async with serving(server) as listener:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            for _ in range(31):
+                assert (await probe(listener.port)).startswith(b"HTTP/1.1 101")
+            assert loop.time() - began > 0.4  # 20 at once, and 11 more at 20 a second
+
+    run(scenario())
+
+
+def test_a_host_that_connects_too_often_is_turned_away_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ACCEPT_PER_HOST_AT_ONCE", 5.0)
+    monkeypatch.setattr(limits, "ACCEPT_PER_HOST", 0.5)
+    monkeypatch.setattr(limits, "ACCEPT_HOSTS", 2)
+    hosts = iter(["8.0.0.1"] * 7 + ["8.0.0.2", "2600::1", "8.0.0.3"])
+
+    class Elsewhere(socket.socket):
+        """A connection from the next host of the list."""
+
+        def accept(self) -> tuple[socket.socket, Any]:
+            client, address = super().accept()
+            return client, (next(hosts), *address[1:])
+
+    async def scenario() -> None:
+        server = Recorder()
+        async with serving(server) as listener:
+            inner = listener._sockets[0]
+            listener.serve([Elsewhere(fileno=inner.detach())])
+            answers = [await probe(listener.port) for _ in range(10)]
+            assert [answer[:12] for answer in answers[:5]] == [b"HTTP/1.1 101"] * 5
+            assert answers[5:7] == [b"", b""]
+            assert [answer[:12] for answer in answers[7:]] == [b"HTTP/1.1 101"] * 3
+            assert len(listener._paces) == 2
+
+    run(scenario())
+
+
 def test_admit_is_asked_with_the_address_and_its_refusal_is_told() -> None:
     asked: list[str] = []
 

@@ -407,7 +407,38 @@ def test_send_drops_and_counts_past_the_hard_limit() -> None:
     run(scenario())
 
 
-def test_peer_that_pings_and_never_reads_costs_no_more_than_the_hard_limit() -> None:
+@pytest.mark.parametrize("kind", ["pings", "fragments"])
+def test_link_that_sends_many_odd_frames_is_read_at_their_rate(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ODD_FRAMES_RATE", 50.0)
+    many = Frame(Opcode.PING, b"").serialize(mask=True) * 100
+    if kind == "fragments":
+        middle = Frame(Opcode.CONT, b"", fin=False).serialize(mask=True) * 98
+        many = Frame(Opcode.BINARY, b"", fin=False).serialize(mask=True) + middle
+        many += Frame(Opcode.CONT, b"").serialize(mask=True)
+
+    async def scenario() -> None:
+        server = Recorder()
+        async with serving(server) as listener, raw_client(listener.port) as raw:
+            await raw.upgrade()
+            loop = asyncio.get_running_loop()
+            raw.write(many + Frame(Opcode.BINARY, b"before").serialize(mask=True))
+            await server.wait(lambda: b"before" in server.bundles)
+            (link,) = server.links
+            link.pause_reading()  # what the handler wants is not forgotten over it
+            link.resume_reading()
+            began = loop.time()
+            raw.write(Frame(Opcode.BINARY, b"after").serialize(mask=True))
+            await server.wait(lambda: b"after" in server.bundles)
+            assert loop.time() - began > 0.5  # 100 frames at 50 a second, less a second's worth at once
+            raw.reset()
+            await server.wait(lambda: bool(server.closed))
+
+    run(scenario())
+
+
+def test_peer_that_pings_and_never_reads_costs_no_more_than_the_hard_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ODD_FRAMES_RATE", 1e9)
+
     async def scenario() -> None:
         server = Recorder()
         async with serving(server) as listener, raw_client(listener.port) as raw:
