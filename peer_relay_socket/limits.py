@@ -44,9 +44,10 @@ share one header, one AEAD call and one WebSocket frame (0.26 µs each instead o
 MAX_BODY: Final = 80 * 1024
 """Largest packet body: one datagram of MAX_DATAGRAM with its record, seal and slack. Without it a peer makes a
 relay buffer what it likes. Price: 80 KiB per packet in flight."""
-MAX_BUNDLE: Final = 256 * 1024
-"""Largest WebSocket message. websockets' own default is 1 MiB; ours holds three full packets. Price: this much
-receive buffer per link being filled, 5,000 links x 256 KiB = 1.2 GiB worst case on a relay under attack."""
+MAX_BUNDLE: Final = 272 * 1024
+"""Largest WebSocket message. websockets' own default is 1 MiB; ours holds three full packets, or a datagram of
+MAX_DATAGRAM as npm writes it: "255," for a byte, 262,028 characters, and a path of 20 hops. Price: this much receive
+buffer per link being filled, 5,000 links x 272 KiB = 1.3 GiB worst case on a relay under attack."""
 BUNDLE_TARGET: Final = 128 * 1024
 """Packets that leave together for one neighbour are joined up to this size; under MAX_BUNDLE with any single packet."""
 HOP_LIMIT: Final = 24
@@ -365,6 +366,10 @@ NPM_OFFER_TIME: Final = 10.0
 """Seconds an offer may stay unanswered before its place is given to another (npm: for ever)."""
 NPM_OFFER_AGAIN: Final = 60.0
 """Seconds before the same peer is offered a link again, and before one that the program disconnected is."""
+NPM_RTC_TEXT: Final = 262_144
+"""Largest message on a data channel: what Chromium, aiortc and libwebrtc say they take (a=max-message-size)."""
+NPM_SIGNAL_TIME: Final = 2.0
+"""Seconds in which a peer that may connect to us by WebRTC alone must have begun to; then we offer to dial it."""
 NPM_SILENT: Final = 3.0
 """Seconds after which a node that told its id and nothing else counts as full (npm's k-bucket has no room for us)."""
 NPM_GRACE: Final = 0.4
@@ -413,6 +418,8 @@ RTC_DESCRIPTION: Final = 8 * 1024
 RTC_CANDIDATES: Final = 16
 """Candidates of one description that are tried. Without it one offer makes us send STUN checks to as many strangers as
 its author likes (16 x 7 packets of 100 bytes, once per offer)."""
+RTC_CANDIDATE: Final = 512
+"""Characters of a candidate that comes by itself; they have some 150."""
 RTC_CLOSE_TIME: Final = 0.5
 """Seconds in which a closed WebRTC link may still say what was sent; then it is ended."""
 

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from peer_relay_socket.codec import npm
 from peer_relay_socket.codec.npm import Answer, Datagram, Envelope
 from peer_relay_socket.errors import PacketError
-from peer_relay_socket.limits import MAX_BODY, MAX_BUNDLE, MAX_DATAGRAM, NPM_DEPTH, NPM_FOUND, NPM_NONCE, NPM_PATH
+from peer_relay_socket.limits import (
+    MAX_BODY,
+    MAX_BUNDLE,
+    MAX_DATAGRAM,
+    NPM_DEPTH,
+    NPM_FOUND,
+    NPM_HOPS,
+    NPM_NONCE,
+    NPM_PATH,
+)
 
 NODE = bytes.fromhex("1339f4273fa88d64c1841eded45d9a9e6f5fdcd8")
 SEVENS, EIGHTS, NINES = b"\x07" * 20, b"\x08" * 20, b"\x09" * 20
@@ -205,15 +214,16 @@ def test_envelopes_come_back_as_they_were(
     assert npm.unpack(to, sender, npm.pack(envelope)) == envelope
 
 
-@pytest.mark.parametrize("size", [0, 1, 1200, 60_000])
+@pytest.mark.parametrize("size", [0, 1, 1200, MAX_DATAGRAM])
 def test_a_datagram_fits_a_message_and_a_packet(size: int) -> None:
-    envelope = Envelope(*ORIGIN, "1" * 15, "user", Datagram(65535, b"\xff" * size))
+    path = (ORIGIN[1],) * NPM_HOPS
+    envelope = Envelope(*ORIGIN[:2], path, "1" * NPM_NONCE, "user", Datagram(65535, b"\xff" * size))
     assert len(npm.envelope_text(envelope)) <= MAX_BUNDLE
     assert len(npm.pack(envelope)) <= MAX_BODY
 
 
 def test_what_is_too_long_for_a_message_or_a_packet_is_not_made() -> None:
     with pytest.raises(PacketError):
-        npm.envelope_text(Envelope(*ORIGIN, "1", "user", Datagram(1, b"\xff" * MAX_DATAGRAM)))
+        npm.envelope_text(Envelope(*ORIGIN, "1", "user", "x" * MAX_BUNDLE))
     with pytest.raises(PacketError):
         npm.pack(Envelope(*ORIGIN, "1", "user", "x" * MAX_BODY))
