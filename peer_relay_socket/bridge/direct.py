@@ -15,13 +15,12 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..address import PeerId
-from ..engine.effects import Abandon, Accept, Describe
+from ..engine.effects import Abandon, Accept, AddCandidate, Describe
 from ..transport.link import Link, LinkHandler
 
 if TYPE_CHECKING:
     from ..config import PeerConfig
     from ..transport.rtc_connection import RtcConnection
-    from ..transport.webrtc import RtcLink
 
 
 class Owner(LinkHandler, Protocol):
@@ -37,7 +36,7 @@ class DirectLinks:
     def __init__(self, owner: Owner, config: PeerConfig) -> None:
         self._owner = owner
         self._config = config
-        self._links: dict[int, RtcLink] = {}
+        self._links: dict[int, RtcConnection] = {}
         """By attempt. The engine bounds them: MAX_DIRECT_ATTEMPTS, and one link per peer."""
         self._attempts: dict[object, tuple[int, PeerId]] = {}
         self._forgotten: set[RtcConnection] = set()
@@ -48,9 +47,11 @@ class DirectLinks:
 
     def describe(self, effect: Describe) -> None:
         """Make a connection and its description."""
+        from ..transport.npm_rtc import NpmRtcLink
         from ..transport.webrtc import RtcLink
 
-        link = RtcLink(
+        kind: type[RtcConnection] = NpmRtcLink if effect.npm else RtcLink
+        link = kind(
             self._owner,
             self._ended,
             url=f"webrtc:{effect.peer_id.hex()}" if effect.offer is None else None,
@@ -62,7 +63,7 @@ class DirectLinks:
         self._attempts[link] = effect.attempt, effect.peer_id
         self._start(self._describe(effect, link))
 
-    async def _describe(self, effect: Describe, link: RtcLink) -> None:
+    async def _describe(self, effect: Describe, link: RtcConnection) -> None:
         sdp = await (link.offer() if effect.offer is None else link.answer(effect.offer))
         self._owner.request("described", effect.attempt, sdp)
 
@@ -71,6 +72,12 @@ class DirectLinks:
         link = self._links.get(effect.attempt)
         if link is not None:
             self._start(link.accept(effect.answer))
+
+    def candidate(self, effect: AddCandidate) -> None:
+        """One more candidate of the other side's is here."""
+        link = self._links.get(effect.attempt)
+        if link is not None:
+            self._start(link.candidate(effect.candidate))
 
     def abandon(self, effect: Abandon) -> None:
         """The attempt is no longer wanted."""

@@ -29,6 +29,7 @@ from ..engine.direct import Path
 from ..engine.effects import (
     Abandon,
     Accept,
+    AddCandidate,
     CloseLink,
     Deliver,
     Describe,
@@ -97,6 +98,7 @@ class Driver:
             Settled: self._settled,
             Describe: self._direct.describe,
             Accept: self._direct.accept,
+            AddCandidate: self._direct.candidate,
             Abandon: self._direct.abandon,
             Note: self._note,
         }

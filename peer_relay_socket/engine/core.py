@@ -81,6 +81,8 @@ class Core:
     peer_id: PeerId = field(init=False)
     proved: Callable[[PeerId], None] = lambda _peer_id: None
     """Told each id whose key was proved to us, on a link or in a session."""
+    attempts: int = 0
+    """WebRTC attempts begun so far."""
     number: int = field(init=False)
     """The id as an integer, for the XOR metric."""
 
@@ -93,6 +95,11 @@ class Core:
     def note(self, level: int, text: str) -> None:
         """Ask for a line in the log."""
         self.effects.append(Note(level, text))
+
+    def attempt(self) -> int:
+        """Return the number of a new WebRTC attempt: how the driver knows it."""
+        self.attempts += 1
+        return self.attempts
 
     def token(self) -> bytes:
         """Return 4 unguessable bytes that tie an answer to its question."""

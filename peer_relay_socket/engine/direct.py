@@ -151,7 +151,6 @@ class Direct:
         """By peer, longest known first; at most MAX_DIRECT_PAIRS."""
         self._attempts: dict[int, _Pair] = {}
         """By handle; at most MAX_DIRECT_ATTEMPTS."""
-        self._made = 0
         self._offers = TokenBucket(DIRECT_OFFER_RATE, core.now)
 
     # --- when to try ---------------------------------------------------------------------------------------------
@@ -244,8 +243,7 @@ class Direct:
     def _attempt(self, pair: _Pair, token: bytes, *, offering: bool) -> None:
         core = self._core
         pair.stop_timers()
-        self._made += 1
-        pair.handle = self._made
+        pair.handle = core.attempt()
         pair.token = token
         pair.offering = offering
         pair.stage = _Stage.DESCRIBING

@@ -116,13 +116,15 @@ class Settled:
 @dataclass(frozen=True, slots=True)
 class Describe:
     """Make a WebRTC session description for a link to `peer_id`: an offer, or the answer to `offer`. Answer with
-    `Engine.described`; with `direct_failed` when the attempt ends, whenever that is."""
+    `Engine.described`; with `direct_failed` when the attempt ends, whenever that is. `npm`: the link is to speak npm's
+    wire."""
 
     attempt: int
     peer_id: PeerId
     offer: str | None
     scope: Scope
     """How far the addresses must reach, at least, that the other side names."""
+    npm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,14 @@ class Accept:
 
     attempt: int
     answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddCandidate:
+    """One more candidate of the other side's for `attempt`; it may come before the description it belongs to."""
+
+    attempt: int
+    candidate: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +173,7 @@ Effect: TypeAlias = (
     | Settled
     | Describe
     | Accept
+    | AddCandidate
     | Abandon
     | Note
 )

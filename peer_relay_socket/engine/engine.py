@@ -195,7 +195,7 @@ class Engine:
         """
         self._core.now = now
         if not ours and self._npm is not None:
-            self._npm.opened(link, url, remote_host)
+            self._npm.opened(link, url, remote_host, peer_id)
             return
         if peer_id is None and url is not None:
             peer_id = self._membership.expected(url)
@@ -223,20 +223,25 @@ class Engine:
         """A Dial effect came to nothing."""
         self._core.now = now
         if self._npm is not None:
-            self._npm.dial_failed(url)
+            self._npm.neighbours.dialled(url)
         self._membership.dial_failed(url)
 
     def described(self, attempt: int, sdp: str, now: float) -> None:
         """The description that a Describe effect asked for."""
-        self._direct.described(attempt, sdp, now)
+        self._core.now = now
+        if self._npm is None or not self._npm.neighbours.rtc.described(attempt, sdp):
+            self._direct.described(attempt, sdp, now)
 
     def direct_failed(self, attempt: int, reason: str, now: float) -> None:
         """The attempt that a Describe effect began has ended."""
-        self._direct.failed(attempt, reason, now)
+        self._core.now = now
+        if self._npm is None or not self._npm.neighbours.rtc.failed(attempt, reason):
+            self._direct.failed(attempt, reason, now)
 
     def path(self, peer_id: PeerId) -> tuple[Path, int]:
         """Return how `peer_id` is reached (`since` in the engine's time), and the number of the first link, or 0."""
-        return self._direct.path(peer_id)
+        path = None if self._npm is None else self._npm.path(peer_id)
+        return (path, 0) if path is not None else self._direct.path(peer_id)
 
     def link_text(self, link: int, text: str, now: float) -> None:
         """A neighbour sent one text: it speaks the wire of npm peer-relay, and so it must from its first word on."""
@@ -417,6 +422,8 @@ class Engine:
         self._direct.link_up(link)
         self._reachability.link_up(link)
         self._sessions.link_up()
+        if self._npm is not None and len(self._links.by_id) == 1:
+            self._npm.look_for_wanted()
         if not self._settled:
             own = Prefix(core.spelling.ipv4_bits, core.peer_id)
             masked = core.spelling.parse(core.spelling.ipv4(core.peer_id))

@@ -1,7 +1,8 @@
 """Peers of npm peer-relay, which have no keys: whom we link to, whom we believe what, what they are told.
 
-Lives here: the handshake by offer and answer, candidates, the choice between the sealed wire and theirs. May not live
-here: connections (npm_links.py), ways (npm_ways.py), JSON (codec). Nothing here runs unless `npm_peers` is on.
+Lives here: the choice between the sealed wire and theirs, what envelopes mean. May not live here: connections
+(npm_links.py), how they come to be (npm_neighbours.py, npm_rtc.py), ways (npm_ways.py), JSON (codec). Nothing here runs
+unless `npm_peers` is on.
 
 Law: an id that proved a key is never spoken to, nor heard, but sealed. Any other id that somebody says is an npm peer's
 first gets NPM_GRACE seconds to show a key across the overlay; only an npm peer that is linked to us gets none.
@@ -15,29 +16,20 @@ from typing import TYPE_CHECKING, Any
 from ..address import NpmId, PeerId, Prefix
 from ..codec import npm as wire
 from ..codec import packet
-from ..codec.npm import Answer, Datagram, Envelope
+from ..codec.npm import Datagram, Envelope
 from ..codec.packet import Record
 from ..errors import HandshakeError, PacketError
-from ..limits import (
-    NPM_ANSWER,
-    NPM_CANDIDATES,
-    NPM_GRACE,
-    NPM_KEYED,
-    NPM_LINKS,
-    NPM_OFFER_AGAIN,
-    NPM_OFFER_TIME,
-    NPM_WAYS,
-    PACKET_TARGET,
-)
-from ..scope import Scope, reach
-from .effects import Deliver, Dial, Message, Writable
-from .links import LinkState
+from ..limits import NPM_ANSWER, NPM_CANDIDATES, NPM_GRACE, NPM_KEYED, NPM_WAYS, PACKET_TARGET
+from ..scope import Scope
+from .direct import Path
+from .effects import Deliver, Message, Writable
 from .npm_links import NpmLink, NpmLinks
+from .npm_neighbours import NpmNeighbours
 from .npm_ways import NpmWays
 
 if TYPE_CHECKING:
     from .core import Core
-    from .links import Links
+    from .links import Links, LinkState
     from .membership import Membership
     from .resolver import Resolver
     from .routing import Router
@@ -71,13 +63,10 @@ class Npm:
         self._keyless: dict[PeerId, None] = {}
         """Ids that had their NPM_GRACE and showed none."""
         self._grace: dict[PeerId, Timer] = {}
-        self._candidates: dict[PeerId, None] = {}
-        self._offers: dict[PeerId, float] = {}
-        """Whom we offered a link, or answered, and until when that counts as under way."""
-        self._asked: dict[PeerId, float] = {}
-        """Whom not to offer a link by ourselves before when."""
-        self._dials: dict[str, PeerId] = {}
-        """URLs from answers that are being dialled, and who should be there."""
+        self.neighbours = NpmNeighbours(core, self.links, self._say, self._may_lack_a_key)
+        self._candidates = self.neighbours.candidates
+        self._wanted: dict[PeerId, None] = {}
+        """Whom the program wants to be linked to, while relays are asked who that is; at most NPM_CANDIDATES."""
         self._blocked: dict[PeerId, None] = {}
         """Peers whose sender was told that there is no room: every one of them has waiting flows."""
         core.proved = self.proved
@@ -93,8 +82,8 @@ class Npm:
             return
         if len(self._keyed) < NPM_KEYED:
             self._keyed[peer_id] = None
-        for table in (self._keyless, self._candidates, self._offers):
-            table.pop(peer_id, None)
+        self._keyless.pop(peer_id, None)
+        self.neighbours.forget(peer_id)
         timer = self._grace.pop(peer_id, None)
         if timer is not None:
             timer.cancel()
@@ -169,6 +158,20 @@ class Npm:
         if npm:
             self._resolver.discovered_npm(peer_id)
             self._doubt(peer_id)
+        if npm and peer_id in self._wanted:  # if it has a key after all, it answers too
+            self._core.timers.at(self._core.now + NPM_GRACE, self._connect_found, peer_id)
+        elif not npm:
+            self._wanted.pop(peer_id, None)
+
+    def path(self, peer_id: PeerId) -> Path | None:
+        """Return how an npm peer is reached; None for one that is none, or that nobody told us of."""
+        link, npm = self.links.by_id.get(peer_id), "npm's wire has no direct links but to neighbours"
+        if link is not None:
+            return Path("direct", link.carrier, None, link.opened_at, None, None)
+        via = self.ways.learned.get(peer_id)
+        if via is None or not self.speaks(peer_id):
+            return None
+        return Path("relayed", via.carrier, via.peer_id, via.opened_at, None, npm)
 
     @property
     def linked(self) -> bool:
@@ -182,13 +185,13 @@ class Npm:
 
     # --- links (NpmLinkEvents) -------------------------------------------------------------------------------
 
-    def opened(self, number: int, url: str | None, remote_host: str) -> None:
-        """A connection stands whose other end speaks, or waits for, npm's wire."""
-        self.links.opened(number, url, remote_host, None if url is None else self._dials.pop(url, None))
-
-    def dial_failed(self, url: str) -> None:
-        """A Dial came to nothing."""
-        self._dials.pop(url, None)
+    def opened(self, number: int, url: str | None, remote_host: str, peer_id: PeerId | None = None) -> None:
+        """A connection stands whose other end speaks, or waits for, npm's wire; `peer_id`: who is there, by WebRTC."""
+        if peer_id is not None:
+            self.neighbours.rtc_opened(peer_id)
+            self.links.rtc_opened(number, remote_host, peer_id)
+        else:
+            self.links.opened(number, url, remote_host, None if url is None else self.neighbours.dialled(url))
 
     def npm_refusal(self, peer_id: PeerId) -> str | None:
         """Return why nobody may link to us as `peer_id`, or None."""
@@ -215,8 +218,7 @@ class Npm:
     def npm_link_up(self, link: NpmLink) -> None:
         """A neighbour is there."""
         peer_id = link.peer_id
-        self._offers.pop(peer_id, None)
-        self._candidates.pop(peer_id, None)
+        self.neighbours.link_up(peer_id)
         self.ways.learned.pop(peer_id, None)
         if link.url is not None:
             self._membership.npm_up(link.url, peer_id)
@@ -226,6 +228,7 @@ class Npm:
             elif not self._router.linked:
                 self._doubt(waiting)
         self._resolver.npm_heard()
+        self.look_for_wanted()
         if not self._router.linked:
             self._on_settled()
 
@@ -293,7 +296,7 @@ class Npm:
         self._router.learn_npm(sender, link)
         self.ways.found(sender)
         if to == self._core.peer_id:
-            self._consider(sender)
+            self.neighbours.consider(sender)
             self._take(envelope, link.scope)
         else:
             self.ways.forward(envelope, overlay=False)
@@ -317,11 +320,14 @@ class Npm:
         elif kind == wire.FIND_PEERS:
             self._say(sender, wire.FOUND_PEERS, self._near(data, sender))
         elif kind == wire.FOUND_PEERS and sender in self.links.by_id:
-            self._found_peers(data)
+            self.neighbours.found(data)
+            self._resolver.npm_heard()
         elif kind == wire.OFFER:
-            self._offered(sender, scope)
+            self.neighbours.offered(sender, scope)
         elif kind == wire.ANSWER:
-            self._answered(sender, data, scope)
+            self.neighbours.answered(sender, data, scope)
+        elif kind == wire.SIGNAL:
+            self.neighbours.signalled(sender, data, scope)
 
     def _user(self, sender: NpmId, data: Any) -> None:
         core = self._core
@@ -339,90 +345,35 @@ class Npm:
         goal = int.from_bytes(target)
         return sorted(known, key=lambda each: int.from_bytes(each) ^ goal)[:NPM_ANSWER]
 
-    # --- becoming neighbours ---------------------------------------------------------------------------------
-
-    def _found_peers(self, peers: list[PeerId]) -> None:
-        for peer_id in peers:
-            self._consider(peer_id)
-        self._resolver.npm_heard()
-        self._populate()
-
-    def _consider(self, peer_id: PeerId) -> None:
-        if peer_id in self.links.by_id or peer_id in self._candidates or not self._may_lack_a_key(peer_id):
-            return
-        if len(self._candidates) >= NPM_CANDIDATES:
-            del self._candidates[next(iter(self._candidates))]
-        self._candidates[peer_id] = None
-
-    def _populate(self) -> None:
-        """Offer links to the candidates nearest to us, until there are enough (npm's `_populate`)."""
-        core = self._core
-        now = core.now
-        self._offers = {peer_id: until for peer_id, until in self._offers.items() if until > now}
-        free = NPM_LINKS - len(self.links.by_id) - len(self._offers)
-        if free <= 0:
-            return
-        idle = [each for each in self._candidates if each not in self._offers and self._asked.get(each, 0.0) <= now]
-        for peer_id in sorted(idle, key=lambda each: int.from_bytes(each) ^ core.number)[:free]:
-            self._offer(peer_id)
-
-    def _offer(self, peer_id: PeerId) -> None:
-        now = self._core.now
-        self._offers[peer_id] = now + NPM_OFFER_TIME
-        self._not_before(peer_id)
-        self._say(peer_id, wire.OFFER, None)
-
-    def _not_before(self, peer_id: PeerId) -> None:
-        self._asked.pop(peer_id, None)
-        if len(self._asked) >= NPM_CANDIDATES:
-            del self._asked[next(iter(self._asked))]
-        self._asked[peer_id] = self._core.now + NPM_OFFER_AGAIN
-
-    def _offered(self, peer_id: PeerId, scope: Scope) -> None:
-        """`peer_id` asks for a link. When both ask, the higher id answers, so that the lower one dials."""
-        core = self._core
-        if peer_id in self.links.by_id:
-            return
-        under_way = self._offers.get(peer_id, 0.0) > core.now
-        if under_way and peer_id > core.peer_id:
-            return
-        if len(self._offers) < NPM_CANDIDATES:
-            self._offers[peer_id] = core.now + NPM_OFFER_TIME
-        url = self._own_url(scope)
-        self._say(peer_id, wire.ANSWER, Answer(url, False))
-        if url is None and not under_way:  # they cannot dial us: perhaps we can dial them
-            self._offer(peer_id)
-
-    def _own_url(self, scope: Scope) -> str | None:
-        """Return where somebody within `scope` can dial us."""
-        for url in self._core.config.urls:
-            if "*" in url:
-                url = url.replace("*", "127.0.0.1")
-            if reach(url) >= scope:
-                return url
-        return None
-
-    def _answered(self, peer_id: PeerId, answer: Answer, scope: Scope) -> None:
-        """`peer_id` lets us dial it, if we asked."""
-        url = answer.url
-        if peer_id in self.links.by_id or self._offers.get(peer_id, 0.0) <= self._core.now or url is None:
-            return
-        if reach(url) < scope:
-            self._core.counters["refused: a URL nearer than its owner"] += 1
-        elif url not in self._dials and len(self._dials) < NPM_LINKS:
-            self._dials[url] = peer_id
-            self._core.effects.append(Dial(url, scope))
-
     # --- the program's wishes --------------------------------------------------------------------------------
 
     def connect(self, peer_id: PeerId) -> None:
-        """Link to `peer_id`, if it is an npm peer that can be dialled, or can dial us."""
-        if self._may_lack_a_key(peer_id) and peer_id not in self.links.by_id and self.linked:
-            self._offer(peer_id)
+        """Link to `peer_id`, if it is an npm peer that can be dialled, can dial us, or does WebRTC as we do."""
+        if not self._may_lack_a_key(peer_id) or peer_id in self.links.by_id:
+            return
+        if self.linked or self.speaks(peer_id):
+            self._wanted.pop(peer_id, None)
+            self.neighbours.wish(peer_id)
+            return
+        self._wanted.pop(peer_id, None)
+        if len(self._wanted) >= NPM_CANDIDATES:
+            del self._wanted[next(iter(self._wanted))]
+        self._wanted[peer_id] = None
+        if self._router.linked:
+            self._router.discover(peer_id)
+
+    def look_for_wanted(self) -> None:
+        """The first link is up: look for those whom the program wants to be linked to."""
+        for peer_id in list(self._wanted):
+            self.connect(peer_id)
+
+    def _connect_found(self, peer_id: PeerId) -> None:
+        if self._wanted.pop(peer_id, b"") is None and self._may_lack_a_key(peer_id):
+            self.neighbours.wish(peer_id)
 
     def disconnect(self, peer_id: PeerId) -> None:
         """Drop the link to `peer_id`, and make no new one by ourselves for a while."""
-        self._not_before(peer_id)
+        self.neighbours.not_before(peer_id)
         link = self.links.by_id.get(peer_id)
         if link is not None:
             self.links.drop(link, "disconnected by the program")

@@ -9,7 +9,7 @@ theirs, and a link is refused whose id somebody proved, or has already.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..address import NpmId, PeerId
 from ..codec import npm as wire
@@ -20,9 +20,11 @@ from ..limits import (
     LINK_HANDSHAKE_TIME,
     LINK_PING_IDLE,
     LOOPBACK_FACTOR,
+    MAX_BUNDLE,
     MAX_HALF_OPEN_LINKS,
     MAX_LINKS,
     MAX_LINKS_PER_HOST,
+    NPM_RTC_TEXT,
     NPM_SILENT,
 )
 from ..scope import Scope
@@ -33,15 +35,21 @@ if TYPE_CHECKING:
     from .timers import Timer
 
 
+WEBRTC: Final = "webrtc"
+"""The carrier of a link that is not a WebSocket."""
+
+
 class NpmLink:
     """One connection to an npm peer."""
 
     __slots__ = (
-        *("expected", "full", "number", "peer_id", "rates", "received_at", "remote_host", "rtc", "scope"),
-        *("spare_bytes", "spare_texts", "spared_at", "timer", "up", "url", "value"),
+        *("carrier", "expected", "full", "largest", "number", "opened_at", "peer_id", "rates", "received_at"),
+        *("remote_host", "rtc", "scope", "spare_bytes", "spare_texts", "spared_at", "timer", "up", "url", "value"),
     )
 
-    def __init__(self, number: int, url: str | None, remote_host: str, expected: PeerId | None, core: Core) -> None:
+    def __init__(
+        self, number: int, url: str | None, remote_host: str, expected: PeerId | None, core: Core, carrier: str
+    ) -> None:
         scope = Scope.of(remote_host)
         self.number = number
         self.remote_host = remote_host
@@ -57,7 +65,10 @@ class NpmLink:
         self.full = False
         self.rtc = False
         """Whether they showed that they do WebRTC: a signal ends a node process that does not."""
-        self.received_at = core.now
+        self.carrier = carrier
+        self.largest = NPM_RTC_TEXT if carrier == WEBRTC else MAX_BUNDLE
+        """Characters of one text."""
+        self.opened_at = self.received_at = core.now
         factor = LOOPBACK_FACTOR if self.scope is Scope.LOOPBACK else 1.0
         self.rates = (core.config.link_packets * factor, core.config.link_bytes * factor)
         """Texts and bytes per second that we read from it."""
@@ -103,15 +114,29 @@ class NpmLinks:
     def opened(self, number: int, url: str | None, remote_host: str, expected: PeerId | None) -> None:
         """A connection stands whose other end speaks, or waits for, the npm wire."""
         core = self._core
-        link = self.all[number] = NpmLink(number, url, remote_host, expected, core)
-        refusal = self._refusal(link)
-        if refusal:
-            core.counters["link refused: " + refusal] += 1
-            self.drop(link, refusal)
+        link = self.all[number] = NpmLink(number, url, remote_host, expected, core, "websocket")
+        if self._is_refused(link, self._refusal(link)):
             return
         link.timer = core.timers.at(core.now + LINK_HANDSHAKE_TIME, self.drop, link, "said nothing for too long")
         if url is None:
             self.say(link, wire.id_text(core.peer_id))
+
+    def rtc_opened(self, number: int, remote_host: str, peer_id: PeerId) -> None:
+        """A data channel stands; who is at its other end came with the signals, so nobody tells its id."""
+        link = self.all[number] = NpmLink(number, None, remote_host, None, self._core, WEBRTC)
+        link.rtc = True
+        if not self._is_refused(link, self._refusal(link) or self._events.npm_refusal(peer_id)):
+            self._identified(link, peer_id)
+
+    def _is_refused(self, link: NpmLink, refusal: str | None) -> bool:
+        if refusal:
+            self._core.counters["link refused: " + refusal] += 1
+            self.drop(link, refusal)
+        return bool(refusal)
+
+    def knows(self, peer_id: PeerId) -> bool:
+        """Return whether there is a connection to `peer_id`, up or not yet."""
+        return peer_id in self.by_id or any(link.peer_id == peer_id for link in self.all.values())
 
     def _refusal(self, link: NpmLink) -> str:
         """Return why `link` is one too many, "" if it is not."""
@@ -157,9 +182,11 @@ class NpmLinks:
         try:
             text = wire.envelope_text(envelope)
         except PacketError:
+            text = ""
+        if text and len(text) <= link.largest:
+            self.say(link, text)
+        else:
             self._core.counters["dropped: does not fit npm's wire"] += 1
-            return
-        self.say(link, text)
 
     def heard(self, link: NpmLink, text: str) -> Envelope | None:
         """Take one text. Returns: the envelope it is, unless it was their id.
@@ -194,7 +221,6 @@ class NpmLinks:
             link.received_at = core.now + wait  # we shall not hear it so long, and that is our doing
 
     def _greet(self, link: NpmLink, text: str) -> None:
-        core = self._core
         try:
             peer_id = wire.read_id(text)
         except PacketError as error:
@@ -204,14 +230,18 @@ class NpmLinks:
             refusal = "somebody else answers there"
         if refusal is not None:  # before our id is told: a node then forgets nobody else by it
             raise HandshakeError(refusal)
+        if link.url is not None:
+            self.say(link, wire.id_text(self._core.peer_id))
+        self._identified(link, peer_id)
+
+    def _identified(self, link: NpmLink, peer_id: PeerId) -> None:
+        core = self._core
         link.peer_id = peer_id
         link.value = int.from_bytes(peer_id)
         if link.timer is not None:
             link.timer.cancel()
         reason = "has no room for more peers (it told its id and nothing else)"
         link.timer = core.timers.at(core.now + NPM_SILENT, self.drop, link, reason)
-        if link.url is not None:
-            self.say(link, wire.id_text(core.peer_id))
         self._events.npm_greeted(link)
 
     def _up(self, link: NpmLink) -> None:
@@ -228,12 +258,12 @@ class NpmLinks:
 
     def _keep_alive(self, link: NpmLink) -> None:
         core = self._core
-        idle = core.now - link.received_at
-        if idle >= LINK_DEAD:
+        dead = link.received_at + LINK_DEAD
+        if core.now >= dead:
             self.drop(link, "silent")
             return
         due = link.received_at + LINK_PING_IDLE
-        if idle >= LINK_PING_IDLE:
+        if core.now >= due:
             self._events.npm_link_idle(link)
-            due = core.now + (LINK_DEAD - LINK_PING_IDLE)
+            due = dead
         link.timer = core.timers.at(due, self._keep_alive, link)

@@ -20,7 +20,7 @@ from ..config import IceServer
 from ..scope import Scope
 from .link import LinkError, LinkHandler
 from .rtc_description import Description, has_candidates, safe_description
-from .rtc_implementation import Factory, PeerConnection, aiortc_factory, remote_address, stop_asking
+from .rtc_implementation import Factory, PeerConnection, aiortc_factory, checks_ended, remote_address, stop_asking
 
 
 class RtcConnection:
@@ -34,6 +34,13 @@ class RtcConnection:
 
     ours = True
     tls = True
+    trickles = False
+    """Whether the other end's candidates may follow its description, one by one."""
+
+    @property
+    def unit(self) -> int | None:
+        """Bytes that the path carries at once; None where the link does not care."""
+        return None
 
     def __init__(
         self,
@@ -99,9 +106,13 @@ class RtcConnection:
             if self._pc is None or self._closing:
                 raise LinkError("the connection is closed")
             self._limit()
-            await self._pc.setRemoteDescription(Description(safe_description(answer, self._allow), "answer"))
+            safe = safe_description(answer, self._allow, more=self.trickles)
+            await self._pc.setRemoteDescription(Description(safe, "answer"))
         except Exception as error:
             raise self._unusable(error) from None
+
+    async def candidate(self, text: str) -> None:
+        """Take one candidate of the other end's, where they come one by one."""
 
     async def _describe(self, offer: str | None) -> str:
         self._settled.clear()
@@ -112,7 +123,7 @@ class RtcConnection:
 
     async def _make_description(self, offer: str | None) -> str:
         try:
-            remote = None if offer is None else safe_description(offer, self._allow)
+            remote = None if offer is None else safe_description(offer, self._allow, more=self.trickles)
             factory = self._factory or await aiortc_factory()
             if self._closing:
                 raise LinkError("the connection is closed")
@@ -211,6 +222,7 @@ class RtcConnection:
             with contextlib.suppress(Exception):  # nothing is left that could be done about it
                 async with asyncio.timeout(limits.LINK_CLOSE_TIMEOUT):
                     await pc.close()
+                    await checks_ended(pc)
         self._pc = None
         del pc
         self._release()

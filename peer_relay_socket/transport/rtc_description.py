@@ -11,9 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..limits import RTC_CANDIDATES, RTC_DESCRIPTION
+from ..limits import RTC_CANDIDATE, RTC_CANDIDATES, RTC_DESCRIPTION
 from ..scope import Scope
 from .link import LinkError
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A candidate for the one media section there is, named as in the browsers' API."""
+
+    candidate: str
+    sdpMid: str | None = None  # noqa: N815
+    sdpMLineIndex: int = 0  # noqa: N815
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +38,12 @@ def has_candidates(sdp: str) -> bool:
     return "\na=candidate:" in sdp
 
 
-def safe_description(sdp: str, allow: Callable[[str], bool]) -> str:
+def safe_description(sdp: str, allow: Callable[[str], bool], *, more: bool = False) -> str:
     """Return `sdp` without what nobody should act on, and with an end of candidates (without one a failure is never
-    noticed).
+    noticed). `more`: candidates may follow one by one, so that there may be none here, and no end of them is told.
 
     Args: allow: asked with the IP literal of each candidate that could be tried.
-    Raises: LinkError unless it describes exactly one data transport, with at least one usable candidate.
+    Raises: LinkError unless it describes exactly one data transport, with a usable candidate if no more come.
     """
     if len(sdp) > RTC_DESCRIPTION or not sdp.isascii():
         raise LinkError("their session description is too long, or not ASCII")
@@ -42,7 +51,7 @@ def safe_description(sdp: str, allow: Callable[[str], bool]) -> str:
     for line in sdp.splitlines():
         if line.startswith("a=candidate:"):
             candidates += 1
-            if candidates > RTC_CANDIDATES or not _usable(line, allow):
+            if candidates > RTC_CANDIDATES or not _usable(line.split(), allow):
                 continue
         elif line.startswith("m="):
             media += 1
@@ -51,16 +60,26 @@ def safe_description(sdp: str, allow: Callable[[str], bool]) -> str:
         elif line == "a=end-of-candidates" or not line:
             continue
         lines.append(line)
-    text = "\r\n".join([*lines, "a=end-of-candidates", ""])
-    if not media or not has_candidates(text):
+    text = "\r\n".join([*lines, *([] if more else ["a=end-of-candidates"]), ""])
+    if not media or not (more or has_candidates(text)):
         raise LinkError("they named no address that can be tried")
     return text
 
 
-def _usable(line: str, allow: Callable[[str], bool]) -> bool:
-    """Whether a candidate is UDP to an address that may be tried. `.local` names cost a second each to look up; what is
-    link-local, aioice itself never names."""
-    words = line.split()
+def safe_candidate(candidate: str, allow: Callable[[str], bool]) -> str | None:
+    """Return a candidate that came by itself ("candidate:..."), or None where nobody should act on it."""
+    candidate = candidate.removeprefix("a=")
+    if len(candidate) > RTC_CANDIDATE or not candidate.isascii() or not candidate.startswith("candidate:"):
+        return None
+    return candidate if _usable(candidate.split(), allow) else None
+
+
+def _usable(words: list[str], allow: Callable[[str], bool]) -> bool:
+    """Whether a candidate is UDP to an address that may be tried. What is link-local, aioice itself never names.
+
+    `.local` names (browsers hide the machine's addresses behind them) are left out: each may take a second to look up,
+    by multicast, and nothing is lost by it: the browser checks our addresses, and shows its own by that.
+    """
     if len(words) < 8 or words[2].lower() != "udp":
         return False
     port = int(words[5]) if words[5].isdecimal() and len(words[5]) < 6 else 0

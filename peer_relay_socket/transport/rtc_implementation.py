@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from ..config import IceServer
 from .link import LinkError
+from .rtc_description import Candidate
 from .rtc_frames import GOODBYE, WHOLE
 
 
@@ -29,11 +30,13 @@ class DataChannel(Protocol):
     readyState: str  # noqa: N815
     bufferedAmount: int  # noqa: N815
 
-    def send(self, data: bytes, /) -> None:
+    bufferedAmountLowThreshold: int  # noqa: N815
+
+    def send(self, data: bytes | str, /) -> None:
         """Queue one message."""
 
     def on(self, event: str, listener: Callable[..., object], /) -> object:
-        """Call `listener` at "open", "message" (bytes) and "close"."""
+        """Call `listener` at "open", "message" (bytes or str), "bufferedamountlow" and "close"."""
 
 
 class PeerConnection(Protocol):
@@ -45,6 +48,9 @@ class PeerConnection(Protocol):
 
     def createDataChannel(self, label: str, **options: Any) -> Any:  # noqa: N802
         """Return a `DataChannel`; options: negotiated, id, ordered, maxRetransmits."""
+
+    def addIceCandidate(self, candidate: Any, /) -> Awaitable[Any]:  # noqa: N802
+        """Take one more candidate of the other end; npm's peers send them so."""
 
     def createOffer(self) -> Awaitable[Any]:  # noqa: N802
         """Return a description."""
@@ -59,7 +65,7 @@ class PeerConnection(Protocol):
         """Take the other end's."""
 
     def on(self, event: str, listener: Callable[..., object], /) -> object:
-        """Call `listener` at "connectionstatechange"."""
+        """Call `listener` at "connectionstatechange" and "datachannel" (the other end's `DataChannel`)."""
 
     def close(self) -> Awaitable[Any]:
         """End the connection."""
@@ -127,6 +133,28 @@ def stop_asking(pc: Any) -> None:
                 future = transaction._Transaction__future
                 if not future.done():
                     future.set_exception(TransactionTimeout())
+
+
+async def checks_ended(pc: Any) -> None:
+    """Wait, once a connection is closed, until it looks for a path no more: while candidates may come, that goes on for
+    20 ms. Does nothing where the members are not aiortc's."""
+    with contextlib.suppress(AttributeError):
+        await pc.sctp.transport.transport._RTCIceTransport__start.wait()
+        await asyncio.sleep(0)
+
+
+async def add_candidate(pc: Any, text: str) -> None:
+    """Give a connection, once it has the other end's description, one more candidate ("candidate:...") of it."""
+    candidate: Any = Candidate(text)
+    with contextlib.suppress(ImportError):
+        import aiortc
+
+        if isinstance(pc, aiortc.RTCPeerConnection):
+            from aiortc.sdp import candidate_from_sdp
+
+            candidate = candidate_from_sdp(text.removeprefix("candidate:"))
+            candidate.sdpMLineIndex = 0
+    await pc.addIceCandidate(candidate)
 
 
 def remote_address(pc: Any) -> tuple[str, int]:

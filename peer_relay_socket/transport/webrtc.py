@@ -53,8 +53,7 @@ class RtcLink(RtcConnection):
         super().__init__(handler, ended, url=url, factory=factory, ice_servers=ice_servers, allow=allow)
         self.full = False
         self.dropped = 0
-        self.unit = limits.RTC_UNIT_SMALL
-        """Largest frame the path has carried."""
+        self._unit = limits.RTC_UNIT_SMALL
         self.rtt: float | None = None
         """Seconds, of the last ping that was answered."""
         self._control: DataChannel | None = None
@@ -82,6 +81,11 @@ class RtcLink(RtcConnection):
         self._small_passes = False
         self._heard = False
         self._strikes = 0
+
+    @property
+    def unit(self) -> int:
+        """Largest frame the path has carried."""
+        return self._unit
 
     # --- opening -------------------------------------------------------------------------------------------------
 
@@ -125,7 +129,7 @@ class RtcLink(RtcConnection):
             self._small_passes = True
 
     def _open(self, unit: int) -> None:
-        self.unit = unit
+        self._unit = unit
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(limits.RTC_TICK, self._tick)

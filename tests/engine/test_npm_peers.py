@@ -67,9 +67,13 @@ class World:
         self.nodes: dict[tuple[Engine, int], Node] = {}
         self.links = 0
 
-    def engine(self, *, npm_peers: bool = True, serves: bool = True, urls: tuple[str, ...] = ()) -> Engine:
+    def engine(
+        self, *, npm_peers: bool = True, serves: bool = True, urls: tuple[str, ...] = (), webrtc: bool = False
+    ) -> Engine:
         dice = Random(len(self.engines) + 1)
-        config = EngineConfig(serves=serves, npm_peers=npm_peers, urls=urls, bootstrap=("ws://8.8.8.8:80",))
+        config = EngineConfig(
+            serves=serves, npm_peers=npm_peers, urls=urls, webrtc=webrtc, bootstrap=("ws://8.8.8.8:80",)
+        )
         engine = Engine(
             Identity.from_seed(dice.randbytes(32)), config, random=dice, entropy=dice.randbytes, now=self.now
         )

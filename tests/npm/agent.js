@@ -1,10 +1,15 @@
 // One peer of the real npm package in a process of its own, told what to do, and telling what happens, in lines of JSON.
-// node agent.js '{"kind": "peer" or "socket", "port": N or absent, "bootstrap": [URL, ...], "bind": N}'
+// node agent.js '{"kind": "peer" or "socket", "port": N or absent, "bootstrap": [URL, ...], "bind": N, "wrtc": true or absent}'
 const crypto = require('crypto')
 const PeerRelay = require('peer-relay')
 
 const settings = JSON.parse(process.argv[2])
 const opts = { port: settings.port, bootstrap: settings.bootstrap || [] }
+if (settings.wrtc) {
+  // @roamhq/wrtc is libwebrtc; simple-peer's own STUN servers are on the internet, and their URLs no longer valid ones
+  const wrtc = require('@roamhq/wrtc')
+  opts.wrtc = Object.assign({}, wrtc, { RTCPeerConnection: function () { return new wrtc.RTCPeerConnection() } })
+}
 const tell = (event) => process.stdout.write(JSON.stringify(event) + '\n')
 const bytes = (hex) => Buffer.from(hex, 'hex')
 const digest = (data) => crypto.createHash('sha256').update(data).digest('hex')

@@ -16,7 +16,7 @@ import pytest
 from peer_relay_socket import Peer, Socket
 from tests.npm.npm_nodes import AGENT, PATIENCE, NodePeer
 
-PACKAGES = ("peer-relay@0.0.2", "bittorrent-dht@7.10.0", "playwright-core@1.65.1")
+PACKAGES = ("peer-relay@0.0.2", "bittorrent-dht@7.10.0", "playwright-core@1.65.1", "@roamhq/wrtc@0.10.0")
 
 
 @pytest.fixture(scope="session")
@@ -38,8 +38,8 @@ def node_peer(npm_folder: Path) -> Iterator[Callable[..., NodePeer]]:
     """Make npm peers; at the end every one of them must still run."""
     peers: list[NodePeer] = []
 
-    def make(kind: str = "peer", script: Path = AGENT, **settings: Any) -> NodePeer:
-        peers.append(NodePeer(npm_folder, script, kind=kind, **settings))
+    def make(kind: str = "peer", script: Path = AGENT, inside: list[str] | None = None, **settings: Any) -> NodePeer:
+        peers.append(NodePeer(npm_folder, script, inside, kind=kind, **settings))
         return peers[-1]
 
     with ExitStack() as stack:

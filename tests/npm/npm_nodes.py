@@ -1,4 +1,4 @@
-"""Real peers of npm peer-relay, each in a node process of its own (agent.js).
+"""Real peers of npm peer-relay, each in a node process of its own (agent.js), and ours driven alike (agent.py).
 
 Lives here: starting them, talking to them, waiting for what they tell. May not live here: scenarios.
 
@@ -11,23 +11,29 @@ import json
 import os
 import queue
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
 AGENT = Path(__file__).with_name("agent.js")
+OURS = Path(__file__).with_name("agent.py")
+ROOT = Path(__file__).parents[2]
 PATIENCE = 15.0
 """Seconds that anything may take on a busy machine."""
 
 
 class NodePeer:
-    """One npm peer: what `script`, by default agent.js, is told by `settings` to be."""
+    """One peer in a process: what `script`, by default agent.js, is told by `settings` to be. `inside` comes before the
+    command."""
 
-    def __init__(self, folder: Path, script: Path = AGENT, **settings: Any) -> None:
-        environment = {**os.environ, "NODE_PATH": str(folder / "node_modules"), "NODE_NO_WARNINGS": "1"}
+    def __init__(self, folder: Path, script: Path = AGENT, inside: list[str] | None = None, **settings: Any) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
+        environment |= {"NODE_PATH": str(folder / "node_modules"), "NODE_NO_WARNINGS": "1", "PYTHONPATH": str(ROOT)}
+        runs = [sys.executable] if script.suffix == ".py" else ["node", "--no-deprecation"]
         self._process = subprocess.Popen(
-            ["node", "--no-deprecation", str(script), json.dumps(settings)],
+            [*(inside or []), *runs, str(script), json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -40,7 +46,12 @@ class NodePeer:
         self._threads = [threading.Thread(target=self._read), threading.Thread(target=self._read_errors)]
         for thread in self._threads:
             thread.start()
-        told = self.wait("ready")
+        try:
+            told = self.wait("ready")
+        except BaseException:
+            self._process.kill()
+            self.close()
+            raise
         self.id = bytes.fromhex(told["id"])
         self.url: str = told["url"] or ""
 

@@ -101,7 +101,7 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
         async with asyncio.timeout(60):
             await scenario
         await asyncio.sleep(0)
-        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert asyncio.all_tasks() == {asyncio.current_task()}, asyncio.all_tasks()
 
     asyncio.run(watched())
     assert reported == [], reported

@@ -1,0 +1,232 @@
+"""How npm peers become neighbours: candidates, the handshake by offer and answer, WebSocket or WebRTC.
+
+Lives here: whom to offer a link, what to answer, where to dial. May not live here: who is believed (npm.py),
+connections (npm_links.py), signals (npm_rtc.py).
+
+Law: what somebody says is only acted on where we asked for it, and a URL only where it is no nearer than who named it.
+
+    handshake-offer ->         when two cross, only the higher id answers, so that the lower one connects
+    <- handshake-answer        where it can be dialled, whether it does WebRTC
+    the offerer connects       by WebRTC if both do it, else to the URL; unlike npm's, also to the URL when WebRTC fails
+
+On one machine (Scope.LOOPBACK) the URL comes first: it always works there, and WebRTC needs another address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..address import PeerId
+from ..codec import npm as wire
+from ..codec.npm import Answer
+from ..limits import NPM_CANDIDATES, NPM_LINKS, NPM_OFFER_AGAIN, NPM_OFFER_TIME, NPM_SIGNAL_TIME
+from ..scope import Scope, reach
+from .effects import Dial
+from .npm_rtc import NpmRtc
+
+if TYPE_CHECKING:
+    from .core import Core
+    from .npm_links import NpmLinks
+
+
+class Say(Protocol):
+    """How something is said to a peer that has no key, wherever it is."""
+
+    def __call__(self, peer_id: PeerId, kind: str, data: Any) -> None:
+        """Send one envelope."""
+
+
+class NpmNeighbours:
+    """Npm peers that are, or may be, linked to us."""
+
+    def __init__(self, core: Core, links: NpmLinks, say: Say, may_lack_a_key: Callable[[PeerId], bool]) -> None:
+        self._core = core
+        self._links = links
+        self._say = say
+        self._may_lack_a_key = may_lack_a_key
+        self.candidates: dict[PeerId, None] = {}
+        """Heard of, not linked to; at most NPM_CANDIDATES, as all tables here."""
+        self._offers: dict[PeerId, float] = {}
+        """Whom we offered a link, or answered, and until when that counts as under way."""
+        self._asked: dict[PeerId, float] = {}
+        """Whom not to offer a link by ourselves before when."""
+        self._wished: dict[PeerId, None] = {}
+        """Whom the program wants to be linked to."""
+        self._urls: dict[PeerId, Dial] = {}
+        """Where peers that answered our offer can be dialled."""
+        self._dials: dict[str, PeerId] = {}
+        """URLs from answers that are being dialled, and who should be there."""
+        self.rtc = NpmRtc(core, self._signal, self._rtc_failed)
+
+    # --- whom ------------------------------------------------------------------------------------------------
+
+    def found(self, peers: list[PeerId]) -> None:
+        """A neighbour told of these."""
+        for peer_id in peers:
+            self.consider(peer_id)
+        self._populate()
+
+    def consider(self, peer_id: PeerId) -> None:
+        """`peer_id` was heard of."""
+        if peer_id in self._links.by_id or peer_id in self.candidates or not self._may_lack_a_key(peer_id):
+            return
+        if len(self.candidates) >= NPM_CANDIDATES:
+            del self.candidates[next(iter(self.candidates))]
+        self.candidates[peer_id] = None
+
+    def _populate(self) -> None:
+        """Offer links to the candidates nearest to us, until there are enough (npm's `_populate`)."""
+        core = self._core
+        now = core.now
+        self._forget_old_offers()
+        free = NPM_LINKS - len(self._links.by_id) - len(self._offers)
+        if free <= 0:
+            return
+        idle = [each for each in self.candidates if each not in self._offers and self._asked.get(each, 0.0) <= now]
+        for peer_id in sorted(idle, key=lambda each: int.from_bytes(each) ^ core.number)[:free]:
+            self.offer(peer_id)
+
+    def _forget_old_offers(self) -> None:
+        """What expires first was put there first."""
+        now = self._core.now
+        while self._offers:
+            peer_id, until = next(iter(self._offers.items()))
+            if until > now:
+                return
+            del self._offers[peer_id]
+
+    def _under_way(self, peer_id: PeerId) -> bool:
+        return self._offers.get(peer_id, 0.0) > self._core.now
+
+    def not_before(self, peer_id: PeerId) -> None:
+        """Do not offer `peer_id` a link by ourselves for a while."""
+        self._asked.pop(peer_id, None)
+        if len(self._asked) >= NPM_CANDIDATES:
+            del self._asked[next(iter(self._asked))]
+        self._asked[peer_id] = self._core.now + NPM_OFFER_AGAIN
+
+    def link_up(self, peer_id: PeerId) -> None:
+        """`peer_id` is a neighbour now."""
+        self._offers.pop(peer_id, None)
+        self.candidates.pop(peer_id, None)
+        self.rtc.forget(peer_id)
+
+    def rtc_opened(self, peer_id: PeerId) -> None:
+        """A data channel to `peer_id` is open: late candidates begin nothing."""
+        self._offers.pop(peer_id, None)
+        self.rtc.opened(peer_id)
+
+    def forget(self, peer_id: PeerId) -> None:
+        """`peer_id` is no npm peer."""
+        self._offers.pop(peer_id, None)
+        self.candidates.pop(peer_id, None)
+        self.rtc.forget(peer_id)
+
+    def wish(self, peer_id: PeerId) -> None:
+        """The program wants this link: offer it."""
+        if len(self._wished) >= NPM_CANDIDATES:
+            del self._wished[next(iter(self._wished))]
+        self._wished[peer_id] = None
+        self.offer(peer_id)
+
+    # --- the handshake ---------------------------------------------------------------------------------------
+
+    def offer(self, peer_id: PeerId) -> None:
+        """Offer a link."""
+        self._offers.pop(peer_id, None)
+        if len(self._offers) >= NPM_CANDIDATES:
+            del self._offers[next(iter(self._offers))]
+        self._offers[peer_id] = self._core.now + NPM_OFFER_TIME
+        self.not_before(peer_id)
+        self._say(peer_id, wire.OFFER, None)
+
+    def offered(self, peer_id: PeerId, scope: Scope) -> None:
+        """`peer_id` asks for a link. When both ask, the higher id answers, so that the lower one dials."""
+        core = self._core
+        if peer_id in self._links.by_id:
+            return
+        under_way = self._under_way(peer_id)
+        if under_way and peer_id > core.peer_id:
+            return
+        self._forget_old_offers()
+        if len(self._offers) >= NPM_CANDIDATES:
+            core.counters["refused: too many npm peers ask for links"] += 1
+            return
+        self._offers.pop(peer_id, None)
+        self._offers[peer_id] = core.now + NPM_OFFER_TIME
+        url = self._own_url(scope)
+        rtc = self._prefers_rtc(peer_id, url, scope)
+        self._say(peer_id, wire.ANSWER, Answer(url, rtc))
+        if url is None and not under_way:
+            core.timers.at(core.now + (NPM_SIGNAL_TIME if rtc else 0.0), self._offer_back, peer_id)
+
+    def _offer_back(self, peer_id: PeerId) -> None:
+        """They cannot dial us, and do not connect by WebRTC: perhaps we can dial them."""
+        if self._may_lack_a_key(peer_id) and not (self._links.knows(peer_id) or self.rtc.under_way(peer_id)):
+            self.offer(peer_id)
+
+    def _prefers_rtc(self, peer_id: PeerId, url: str | None, scope: Scope) -> bool:
+        return self.rtc.able(peer_id) and (url is None or scope is not Scope.LOOPBACK)
+
+    def _own_url(self, scope: Scope) -> str | None:
+        """Return where somebody within `scope` can dial us."""
+        for url in self._core.config.urls:
+            if "*" in url:
+                url = url.replace("*", "127.0.0.1")
+            if reach(url) >= scope:
+                return url
+        return None
+
+    def answered(self, peer_id: PeerId, answer: Answer, scope: Scope) -> None:
+        """`peer_id` lets us connect to it, if we asked."""
+        url = answer.url
+        if peer_id in self._links.by_id or not self._under_way(peer_id):
+            return
+        if url is not None and reach(url) < scope:
+            self._core.counters["refused: a URL nearer than its owner"] += 1
+            url = None
+        self._urls.pop(peer_id, None)
+        if url is not None:
+            if len(self._urls) >= NPM_CANDIDATES:
+                del self._urls[next(iter(self._urls))]
+            self._urls[peer_id] = Dial(url, scope)
+        if answer.wrtc and self._prefers_rtc(peer_id, url, scope):
+            self.rtc.offer(peer_id, self._confidence(peer_id, scope))
+        else:
+            self._dial(peer_id)
+
+    # --- WebSocket -------------------------------------------------------------------------------------------
+
+    def _dial(self, peer_id: PeerId) -> bool:
+        dial = self._urls.pop(peer_id, None)
+        if dial is None or dial.url in self._dials or len(self._dials) >= NPM_LINKS:
+            return False
+        self._dials[dial.url] = peer_id
+        self._core.effects.append(dial)
+        return True
+
+    def dialled(self, url: str) -> PeerId | None:
+        """A dial has ended. Returns: who should be at `url`, if an answer named it."""
+        return self._dials.pop(url, None)
+
+    # --- WebRTC ----------------------------------------------------------------------------------------------
+
+    def signalled(self, peer_id: PeerId, signal: dict[str, Any], scope: Scope) -> None:
+        """`peer_id` sent a signal."""
+        if peer_id not in self._links.by_id:  # else it is late
+            self.rtc.heard(peer_id, signal, self._confidence(peer_id, scope), self._under_way(peer_id))
+
+    def _confidence(self, peer_id: PeerId, scope: Scope) -> Scope:
+        """Return how far the addresses that `peer_id` names must reach: into our own network only if the program wants
+        this link, or if what they came by lies within that network. A stranger's signal is a list of places to send to.
+        """
+        return Scope.PRIVATE if peer_id in self._wished else max(Scope.PRIVATE, scope)
+
+    def _signal(self, peer_id: PeerId, signal: dict[str, str]) -> None:
+        self._say(peer_id, wire.SIGNAL, signal)
+
+    def _rtc_failed(self, peer_id: PeerId) -> None:
+        """No WebRTC with `peer_id`, for some time: a WebSocket then."""
+        if not self._links.knows(peer_id) and not self._dial(peer_id):
+            self._offer_back(peer_id)
