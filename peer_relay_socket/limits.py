@@ -254,6 +254,9 @@ START_TIME: Final = 5.0
 """Seconds that a peer which is told to serve may take to listen."""
 EXIT_TIME: Final = 5.0
 """Seconds that the end of a program may be held up to get out what sendto accepted (SO_LINGER's spirit)."""
+PARK_TIME: Final = 2.0
+"""Seconds that a fork waits for the relay thread to come to rest: microseconds, unless it is importing something
+(aiortc: 0.5 s). Past it the child may find a lock of OpenSSL taken for ever."""
 JOIN_TIME: Final = 2.0
 """Seconds that `peer-relay node` waits for its first link before it says who it is; its bootstrap may be down."""
 HOPELESS_TIME: Final = 1.0

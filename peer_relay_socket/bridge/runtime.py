@@ -23,7 +23,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, ClassVar, Final, TypeVar
 
-from ..limits import EXIT_TIME
+from ..limits import EXIT_TIME, PARK_TIME
 
 T = TypeVar("T")
 
@@ -54,8 +54,13 @@ class Turn:
         self._lock.acquire()
 
     def give(self) -> None:
-        """The loop's thread goes to sleep."""
+        """The loop's thread goes to sleep, or who held it lets go."""
         self._lock.release()
+
+    def hold(self, timeout: float) -> bool:
+        """Keep the loop's thread, and whoever would borrow from it, where it holds no lock of anybody's, until `give`.
+        Waits at most `timeout` seconds. Returns: whether it does."""
+        return self._lock.acquire(timeout=timeout)
 
     def borrow(self, call: Callable[..., bool], *args: object) -> bool:
         """Return call(*args), run in the calling thread as if on the loop, or False if the loop is awake. Never waits.
@@ -96,6 +101,7 @@ class Runtime:
 
     _current: ClassVar[Runtime | None] = None
     _guard: ClassVar[threading.Lock] = threading.Lock()
+    _forking: ClassVar[threading.local] = threading.local()
 
     def __init__(self) -> None:
         self.pid = os.getpid()
@@ -119,9 +125,24 @@ class Runtime:
             return runtime
 
     @classmethod
+    def before_fork(cls) -> None:
+        """Let the relay thread come to rest first: whatever lock of OpenSSL, of the import system or of logging it held
+        at that moment would stay locked in the child for ever. Waits PARK_TIME at most; any thread."""
+        runtime = cls._current
+        if runtime is not None and runtime.pid == os.getpid() and runtime._thread.is_alive() and not on_relay_thread():
+            cls._forking.held = runtime.turn if runtime.turn.hold(PARK_TIME) else None
+
+    @classmethod
+    def after_fork(cls) -> None:
+        """In the parent: let the relay thread go on."""
+        turn, cls._forking.held = getattr(cls._forking, "held", None), None
+        if turn is not None:
+            turn.give()
+
+    @classmethod
     def forked(cls) -> None:
         """This process is a fork: the old thread and loop did not come along."""
-        cls._guard = threading.Lock()
+        cls._guard, cls._forking = threading.Lock(), threading.local()
         runtime, cls._current = cls._current, None
         if runtime is not None:
             _let_go(runtime.loop)
@@ -325,4 +346,4 @@ def _stop_with_worker() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=Runtime.forked)
+    os.register_at_fork(before=Runtime.before_fork, after_in_parent=Runtime.after_fork, after_in_child=Runtime.forked)

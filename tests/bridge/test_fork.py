@@ -509,3 +509,28 @@ def test_a_child_waits_while_its_parents_send_budget_is_used_up() -> None:
         """,
         PEER_RELAY_BOOTSTRAP="ws://127.0.0.1:1",
     )
+
+
+def test_the_relay_thread_holds_no_lock_when_the_child_is_made() -> None:
+    run(
+        """
+        from peer_relay_socket.bridge.runtime import Runtime
+
+        held, entered = threading.Lock(), threading.Event()
+
+        def in_the_midst():
+            with held:
+                entered.set()
+                time.sleep(0.2)  # as OpenSSL's own locks are held, for a shorter time
+
+        with Peer(host="127.0.0.1", port=0):
+            Runtime.current().call(in_the_midst)
+            assert entered.wait(10)
+            pid = fork(lambda: os._exit(held.locked()))
+            reap(pid)
+            assert not held.locked()
+            entered.clear()
+            Runtime.current().call(entered.set)
+            assert entered.wait(10)  # the thread goes on in the parent
+        """
+    )
