@@ -128,8 +128,9 @@ SLOT_BITS: Final = 2
 """A relay keeps one link in each quarter of each k-bucket (Maymounkov & Mazières 2002, §2.4 and 4.2): every hop fixes 3
 bits and more. With 3 it would be 77 links each to save a quarter of a hop."""
 SLOT_PATIENCE: Final = 10.0
-"""Seconds before an empty slot is asked for again: of 40 slots some 10 have nobody in the whole network, and while
-thousands join a relay looks around each second."""
+SLOT_PATIENCE_MAX: Final = 80.0
+"""Seconds before an empty slot is asked for again, twice as long each time: of 40 slots some 10 have nobody anywhere in
+the network, and while thousands join a relay looks around each second."""
 RELAY_LINKS: Final = 64
 """Links to other relays past which a relay lets go of some: 51 on average at 10,000 peers, 4 log2(relays) + 7; without
 a bound those in sparse corners of the id space are chosen by 86."""
@@ -203,6 +204,9 @@ RESOLVE_RETRY: Final = 0.1
 RESOLVE_TRIES: Final = 5
 """Attempts at an unanswered address, the waits between them doubling (two programs that start together find each other
 at the first or second); then EHOSTUNREACH, after 3.1 s (ARP gives up after 3)."""
+FLOOD_TRY: Final = 3
+"""Attempts after which a search floods: at 0.7 s, when an answer over five links of 50 ms would be there. At 0.1 s, as
+it once was, every join across a continent flooded: a sixth of all bundles while 1,000 simulated peers joined."""
 MAX_PINNED: Final = 8_192
 """Addresses remembered with the id they stand for."""
 MIN_PREFIX_BITS: Final = 8

@@ -328,9 +328,19 @@ def _read_urls(data: bytes, offset: int) -> tuple[tuple[str, ...], int]:
     return tuple(urls), offset
 
 
-def contacts(items: Sequence[Contact]) -> bytes:
+def contact(item: Contact) -> bytes:
+    """Return one contact."""
+    return item.peer_id + _urls(item.urls)
+
+
+def joined_contacts(items: Sequence[bytes]) -> bytes:
     """Return count and contacts, as FOUND and NEIGHBOURS carry them."""
-    return bytes((len(items),)) + b"".join(item.peer_id + _urls(item.urls) for item in items)
+    return bytes((len(items),)) + b"".join(items)
+
+
+def contacts(items: Sequence[Contact]) -> bytes:
+    """Return the same of contacts that are not packed yet."""
+    return joined_contacts([contact(item) for item in items])
 
 
 def read_contacts(data: bytes) -> list[Contact]:

@@ -19,8 +19,6 @@ from ..scope import Scope, reach
 from .nearness import slot_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, ValuesView
-
     from .core import Core
     from .links import Links
 
@@ -87,6 +85,12 @@ class Candidates:
         """At most MAX_CANDIDATES."""
         self.near: list[tuple[int, PeerId]] = []
         """The same as (distance, id), nearest first."""
+        self.by_slot: dict[int, list[Candidate]] = {}
+        """The same by slot, in the order in which they were heard of."""
+        self.kept: dict[PeerId, Candidate] = {}
+        """Those among them that the program wants."""
+        self._dialled: dict[str, Candidate] = {}
+        """Who is being dialled, by URL."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -98,22 +102,46 @@ class Candidates:
         """Return who `peer_id` is, if it is known."""
         return self._by_id.get(peer_id)
 
-    def contacts(self) -> ValuesView[Candidate]:
-        """Return all but the bootstrap URLs."""
-        return self._by_id.values()
+    def at(self, url: str) -> Candidate | None:
+        """Return who is being dialled at `url`."""
+        return self._dialled.get(url)
 
-    def at(self, url: str) -> Iterator[Candidate]:
-        """Yield those that are being dialled at `url`, bootstraps first."""
-        for candidate in (*self.bootstraps, *self._by_id.values()):
-            if candidate.dialling == url:
-                yield candidate
+    def dial(self, candidate: Candidate) -> bool:
+        """Note that `candidate` is dialled; False if somebody is at its URL already."""
+        url = candidate.urls[0]
+        if url in self._dialled:
+            return False
+        candidate.dialling = url
+        self._dialled[url] = candidate
+        return True
+
+    def rest(self, candidate: Candidate) -> str | None:
+        """Note that `candidate` is dialled no more; return the URL at which it was."""
+        url, candidate.dialling = candidate.dialling, None
+        if url is not None:
+            del self._dialled[url]
+        return url
+
+    def keep(self, candidate: Candidate, kept: bool) -> None:
+        """Note whether the program wants `candidate`."""
+        candidate.kept = kept
+        if kept:
+            self.kept[candidate.peer_id] = candidate
+        else:
+            self.kept.pop(candidate.peer_id, None)
+
+    def drop_bootstraps(self) -> None:
+        """Forget the bootstrap URLs."""
+        for bootstrap in self.bootstraps:
+            self.rest(bootstrap)
+        self.bootstraps.clear()
 
     def bootstrap_answers(self, url: str, peer_id: PeerId) -> None:
         """`peer_id` is who `url` leads to, if that is one of our bootstrap URLs."""
         for bootstrap in self.bootstraps:
             if url in bootstrap.urls:
                 bootstrap.peer_id = peer_id
-                bootstrap.dialling = None
+                self.rest(bootstrap)
                 bootstrap.failures = 0
 
     def consider(self, contact: Contact, scope: Scope) -> bool:
@@ -155,17 +183,25 @@ class Candidates:
         )
         self._by_id[peer_id] = candidate
         insort(self.near, (distance, peer_id))
+        self.by_slot.setdefault(candidate.slot, []).append(candidate)
         return candidate
 
     def forget(self, candidate: Candidate) -> None:
         """Remove a candidate."""
-        if self._by_id.pop(candidate.peer_id, None) is not None:
-            del self.near[bisect_left(self.near, (candidate.distance, candidate.peer_id))]
+        if self._by_id.pop(candidate.peer_id, None) is None:
+            return
+        self.rest(candidate)
+        self.kept.pop(candidate.peer_id, None)
+        del self.near[bisect_left(self.near, (candidate.distance, candidate.peer_id))]
+        group = self.by_slot[candidate.slot]
+        group.remove(candidate)
+        if not group:
+            del self.by_slot[candidate.slot]
 
     def failed(self, candidate: Candidate) -> None:
         """Nobody usable answered where `candidate` was dialled: wait, or forget it."""
         core = self._core
-        url, candidate.dialling = candidate.dialling, None
+        url = self.rest(candidate)
         if candidate.peer_id in self._links.by_id:
             return  # our dials crossed, and theirs was kept
         candidate.failures += 1

@@ -416,7 +416,7 @@ class Engine:
     def link_up(self, link: LinkState) -> None:
         """A neighbour is there."""
         core = self._core
-        self._router.links_changed()
+        self._router.link_up(link)
         self._membership.link_up(link)
         self._resolver.link_up()
         self._direct.link_up(link)
@@ -448,7 +448,7 @@ class Engine:
 
     def link_changed(self, link: LinkState) -> None:
         """A neighbour serves now, or no more."""
-        self._router.links_changed()
+        self._router.link_changed(link)
         self._membership.link_changed(link)
 
     def _serves_changed(self) -> None:

@@ -9,20 +9,23 @@ for a neighbour's NEIGHBOURS; and none of it is believed before its key is prove
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 from ..address import ID_BITS, PeerId
 from ..codec import packet as wire
 from ..codec.packet import Contact, Header, Kind, LinkOp
 from ..limits import CLOSEST_LINKS, CONTACTS_PER_ANSWER, HOP_LIMIT
 from ..scope import Scope, reach
-from .nearness import bucket_of
 
 if TYPE_CHECKING:
     from .candidates import Candidates
     from .core import Core
     from .links import Links, LinkState
     from .routing import Router
+
+_SLACK_BITS: Final = 2
+"""Relays may lie four times thinner elsewhere than around us and still be told."""
 
 
 class Hearsay:
@@ -41,46 +44,63 @@ class Hearsay:
 
     # --- telling ---------------------------------------------------------------------------------------------
 
-    def _contacts_near(self, target: int, scope: Scope, without: PeerId) -> list[Contact]:
-        """Return dialable neighbours nearest to `target`, ourselves among them, that `scope` lets us tell about."""
-        core = self._core
-        mine = core.number ^ target
-        own = tuple(u for u in core.config.urls if "*" not in u and reach(u) >= scope)
-        us = Contact(core.peer_id, own) if core.config.serves and own and core.peer_id != without else None
-        found: list[Contact] = []
-        for link in self._router.by_distance(target):
-            if us is not None and mine < link.value ^ target:
-                found.append(us)
-                us = None
-            if len(found) >= CONTACTS_PER_ANSWER:
-                break
+    def _contact(self, link: LinkState, scope: Scope) -> bytes:
+        """Return what is told of the relay at the end of `link` over a link of `scope`, b"" if nothing."""
+        told = link.contacts.get(scope)
+        if told is None:
             urls = tuple(url for url in link.urls if reach(url) >= scope)
-            if urls and link.peer_id != without:
-                found.append(Contact(link.peer_id, urls))
-        if us is not None:
-            found.append(us)
-        return found[:CONTACTS_PER_ANSWER]
+            told = link.contacts[scope] = wire.contact(Contact(link.peer_id, urls)) if urls else b""
+        return told
+
+    def _own_contact(self, scope: Scope) -> bytes:
+        config = self._core.config
+        urls = tuple(url for url in config.urls if "*" not in url and reach(url) >= scope)
+        return wire.contact(Contact(self._core.peer_id, urls)) if config.serves and urls else b""
+
+    def _contacts_near(self, target: int, scope: Scope, without: PeerId) -> bytes:
+        """Return dialable neighbours nearest to `target`, ourselves among them, that `scope` lets us tell about."""
+        core, router = self._core, self._router
+        nearest = router.nearest(target, CONTACTS_PER_ANSWER + 1)
+        links = [link for link in nearest if link.peer_id != without and self._contact(link, scope)]
+        if len(links) < CONTACTS_PER_ANSWER and len(nearest) < len(router.relays):  # look past those not to be told of
+            told_of = (o for o in router.by_distance(target) if o.peer_id != without and self._contact(o, scope))
+            links = list(islice(told_of, CONTACTS_PER_ANSWER))
+        found = [self._contact(link, scope) for link in links]
+        own = self._own_contact(scope)
+        if own and core.peer_id != without:
+            mine = core.number ^ target
+            found.insert(sum(link.value ^ target < mine for link in links), own)
+        return wire.joined_contacts(found[:CONTACTS_PER_ANSWER])
 
     def introduce(self, link: LinkState) -> None:
         """Tell a new neighbour who is near it, and those near a new relay about it."""
         near = self._contacts_near(link.value, link.scope, link.peer_id)
-        if near:
-            self._links.tell(link, LinkOp.NEIGHBOURS, wire.contacts(near))
+        if near[0]:
+            self._links.tell(link, LinkOp.NEIGHBOURS, near)
         if not (link.serves and link.urls and self._core.config.serves):
             return
-        # Who shares exactly b leading bits with the newcomer has all our relays that do so nearer than it: where these
-        # are enough, nobody need hear of it. So only few are looked at.
-        counts: dict[int, int] = {}
-        for value in (*(relay.value for relay in self._router.relays), self._core.number):
-            bucket = bucket_of(value ^ link.value, ID_BITS)
-            counts[bucket] = counts.get(bucket, 0) + 1
+        near_bits = self._near_bits()
+        if (link.value ^ self._core.number) >> near_bits:
+            return
         for other in list(self._links.by_id.values()):
-            if other is link or counts.get(bucket_of(other.value ^ link.value, ID_BITS), 0) > CLOSEST_LINKS:
+            if (other.value ^ link.value) >> near_bits or other is link:
                 continue
-            urls = tuple(url for url in link.urls if reach(url) >= other.scope)
             nearest = self._router.nearest(other.value, CLOSEST_LINKS + other.serves)
-            if urls and link in nearest:
-                self._links.tell(other, LinkOp.NEIGHBOURS, wire.contacts([Contact(link.peer_id, urls)]))
+            if link in nearest:
+                told = self._contact(link, other.scope)
+                if told:
+                    self._links.tell(other, LinkOp.NEIGHBOURS, wire.joined_contacts([told]))
+
+    def _near_bits(self) -> int:
+        """Return how many bits the distance of two peers has at most where one may be among the other's nearest relays.
+
+        Relays lie about as thick everywhere, and how thick we know around ourselves. In a far bucket we know so few
+        that a newcomer there seems to be among the nearest of each; those have nearer ones that tell them.
+        """
+        nearest = self._router.nearest(self._core.number, CLOSEST_LINKS)
+        if len(nearest) < CLOSEST_LINKS:
+            return ID_BITS
+        return (nearest[-1].value ^ self._core.number).bit_length() + _SLACK_BITS
 
     def neighbours_heard(self, link: LinkState, data: bytes) -> None:
         """A neighbour told of others.
@@ -112,14 +132,14 @@ class Hearsay:
         target = int.from_bytes(header.to)
         onward = None
         if core.config.serves and header.hop_limit > 1 and header.to != core.peer_id:
-            others = (link for link in self._router.by_distance(target) if link.peer_id != header.sender)
-            onward = next(others, None)
+            others = self._router.nearest(target, 2)
+            onward = next((link for link in others if link.peer_id != header.sender), None)
         if onward is not None and onward is not arrived and onward.value ^ target < core.number ^ target:
             self._router.pass_on(onward, bundle, offset, header)
             return
         token, _ = wire.split(bundle[header.body : header.end], 4)
         near = self._contacts_near(target, arrived.scope, header.sender)
-        body = token + wire.contacts(near)
+        body = token + near
         self._router.send(wire.packet(Kind.FOUND, header.sender, core.peer_id, body), header.sender, 0)
 
     def found_heard(self, body: bytes, arrived: LinkState) -> None:

@@ -54,6 +54,7 @@ class LinkState:
     """One connection to a neighbour."""
 
     __slots__ = (
+        "contacts",
         "control",
         "direct",
         "dismissed",
@@ -139,6 +140,8 @@ class LinkState:
         """Whether the neighbour can be dialled, and so relays."""
         self.urls: tuple[str, ...] = ()
         """Where, as far as this link's scope vouches for it."""
+        self.contacts: dict[Scope, bytes] = {}
+        """What others are told of it, on the wire, by the scope of the link they are told over."""
         self.out: list[bytes | memoryview] = []
         """Chunks of the bundle being filled; when not empty the link is in `Links.dirty`."""
         self.out_size = 0
@@ -319,6 +322,7 @@ class Links:
             raise HandshakeError(f"their IPv4 network is {hello.ipv4_network}")
         link.serves = hello.serves
         link.urls = ()
+        link.contacts = {}
         if hello.serves:
             link.urls = tuple(url for url in (_seen_at(url, link.remote_host) for url in hello.urls) if url)
 

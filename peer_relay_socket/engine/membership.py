@@ -32,6 +32,7 @@ from ..limits import (
     RELAY_LINKS,
     SLOT_BITS,
     SLOT_PATIENCE,
+    SLOT_PATIENCE_MAX,
 )
 from ..scope import Scope
 from .candidates import Candidate, Candidates
@@ -69,8 +70,10 @@ class Membership:
         """Npm peers that we are linked to: their bootstrap URLs need no dialling."""
         self._refresh_wait = REFRESH_FIRST
         self._looked_at = -LOOK_SPACING
-        self._slots_asked: dict[int, float] = {}
-        """Empty slots, and until when they are not asked for again; at most as many as there are slots."""
+        self._slots_asked: dict[int, tuple[float, float]] = {}
+        """Empty slots, until when they are not asked for again, and how long that was; as many as there are slots."""
+        self._slots_of: list[LinkState] = []
+        self._slots_filled: set[int] = set()
         self._refresh: Timer | None = None
         self._review: Timer | None = None
 
@@ -88,7 +91,7 @@ class Membership:
             self._candidates.consider(Contact(link.peer_id, link.urls), link.scope)
         candidate = self._candidates.get(link.peer_id)
         if candidate is not None:
-            candidate.dialling = None
+            self._candidates.rest(candidate)
             candidate.failures = 0
             candidate.not_before = 0.0
             candidate.lost_at = None
@@ -147,7 +150,7 @@ class Membership:
 
     def serve(self) -> None:
         """We became the node that our bootstrap URLs name: dial them no more."""
-        self._candidates.bootstraps.clear()
+        self._candidates.drop_bootstraps()
         self.review()
 
     def dial_failed(self, url: str, answered: PeerId = b"") -> None:
@@ -156,18 +159,19 @@ class Membership:
             for bootstrap in self._candidates.bootstraps:
                 if url in bootstrap.urls:
                     bootstrap.peer_id = answered
-        for candidate in list(self._candidates.at(url)):
+        candidate = self._candidates.at(url)
+        if candidate is not None:
             self._candidates.failed(candidate)
         self.review()
 
     def disappointed(self, url: str) -> None:
         """Somebody else than expected answers at `url`: what we heard of it is out of date."""
-        for candidate in list(self._candidates.at(url)):
-            if not candidate.bootstrap:
-                candidate.urls = tuple(other for other in candidate.urls if other != url)
-                candidate.dialling = None
-                if not candidate.urls and not candidate.kept:
-                    self._candidates.forget(candidate)
+        candidate = self._candidates.at(url)
+        if candidate is not None and not candidate.bootstrap:
+            self._candidates.rest(candidate)
+            candidate.urls = tuple(other for other in candidate.urls if other != url)
+            if not candidate.urls and not candidate.kept:
+                self._candidates.forget(candidate)
 
     # --- the program's wishes --------------------------------------------------------------------------------
 
@@ -185,7 +189,7 @@ class Membership:
         candidate = self._candidates.get(peer_id)
         if candidate is None:
             candidate = self._candidates.remember(peer_id, (), Scope.GLOBAL)
-        candidate.kept = True
+        self._candidates.keep(candidate, True)
         if candidate.urls:
             self.review()
             return True
@@ -209,7 +213,7 @@ class Membership:
         del self._sought[peer_id]
         candidate = self._candidates.get(peer_id)
         if candidate is not None:
-            candidate.kept = False
+            self._candidates.keep(candidate, False)
             if not candidate.urls:
                 self._candidates.forget(candidate)
         link = self._links.by_id.get(peer_id)
@@ -254,12 +258,13 @@ class Membership:
         self.review()
 
     def _ask_for_slots(self) -> None:
-        """Ask for somebody in each empty slot, but not soon again: most of those left are empty for everybody."""
+        """Ask for somebody in each empty slot, ever less often: most of those left are empty for everybody."""
         now = self._core.now
-        self._slots_asked = {slot: until for slot, until in self._slots_asked.items() if until > now}
         for slot in self._empty_slots():
-            if slot not in self._slots_asked:
-                self._slots_asked[slot] = now + SLOT_PATIENCE
+            until, waited = self._slots_asked.get(slot, (now, 0.0))
+            if until <= now:
+                wait = min(SLOT_PATIENCE_MAX, max(SLOT_PATIENCE, 2 * waited))
+                self._slots_asked[slot] = now + wait, wait
                 self.hearsay.find(self._in_slot(slot))
 
     def _slots(self) -> range:
@@ -271,14 +276,11 @@ class Membership:
         return range(shallow << SLOT_BITS, ID_BITS + 1 << SLOT_BITS)
 
     def _filled(self) -> set[int]:
-        """Return the slots in which we have a neighbour."""
-        known = self._candidates
-        number = self._core.number
-        slots = set()
-        for link in self._router.relays:
-            candidate = known.get(link.peer_id)
-            slots.add(slot_of(link.value ^ number) if candidate is None else candidate.slot)
-        return slots
+        """Return the slots in which we have a neighbour that relays."""
+        if self._slots_of is not self._router.relays:  # the router makes a new list whenever links change
+            self._slots_of = self._router.relays
+            self._slots_filled = {slot_of(link.value ^ self._core.number) for link in self._slots_of}
+        return self._slots_filled
 
     def _empty_slots(self) -> list[int]:
         filled = self._filled()
@@ -293,7 +295,7 @@ class Membership:
 
     def _wanted(self) -> list[Candidate]:
         """Return whom we should dial, of those known, in order of importance."""
-        wanted = [c for c in self._candidates.contacts() if c.kept and c.urls]
+        wanted = [candidate for candidate in self._candidates.kept.values() if candidate.urls]
         wanted += self._nearest_wanted()
         if self._core.config.serves:
             wanted += self._slots_wanted(wanted)
@@ -320,17 +322,15 @@ class Membership:
     def _slots_wanted(self, already: list[Candidate]) -> list[Candidate]:
         """Return, for each slot without a neighbour, one sound candidate."""
         filled = self._filled()
-        filled.update(candidate.slot for candidate in already if not candidate.failures)
-        chosen: dict[int, Candidate] = {}
-        for candidate in self._candidates.contacts():
-            slot = candidate.slot
-            if slot in filled or candidate.failures or not candidate.urls or self.is_blocked(candidate.peer_id):
+        soon = {candidate.slot for candidate in already if not candidate.failures}
+        chosen = []
+        for slot, group in self._candidates.by_slot.items():
+            if slot in filled or slot in soon:
                 continue
-            best = chosen.get(slot)
-            # Whom we are dialling already stays the choice.
-            if best is None or (candidate.dialling is None, candidate.luck) < (best.dialling is None, best.luck):
-                chosen[slot] = candidate
-        return list(chosen.values())
+            sound = [c for c in group if not c.failures and c.urls and not self.is_blocked(c.peer_id)]
+            if sound:  # whom we are dialling already stays the choice
+                chosen.append(min(sound, key=lambda c: (c.dialling is None, c.luck)))
+        return chosen
 
     def is_blocked(self, peer_id: PeerId) -> bool:
         """Return whether the program let go of `peer_id` a short while ago."""
@@ -344,18 +344,13 @@ class Membership:
             known = (self._links.by_id, self.elsewhere)
             due = [b for b in self._candidates.bootstraps if not any(b.peer_id in table for table in known)] + due
         waits = []
-        dialling = {candidate.dialling for candidate in (*self._candidates.bootstraps, *self._candidates.contacts())}
         for candidate in due:
             if candidate.dialling is not None:
                 continue
             if candidate.not_before > core.now:
                 waits.append(candidate.not_before)
-                continue
-            if candidate.urls[0] in dialling:
-                continue
-            candidate.dialling = candidate.urls[0]
-            dialling.add(candidate.dialling)
-            core.effects.append(Dial(candidate.dialling, candidate.scope))
+            elif self._candidates.dial(candidate):
+                core.effects.append(Dial(candidate.urls[0], candidate.scope))
         waits += self._shed_as_relay() if core.config.serves else self._shed()
         if self._review is not None:
             self._review.cancel()
@@ -399,5 +394,5 @@ class Membership:
 
     def expected(self, url: str) -> PeerId | None:
         """Return who should answer at `url`, when we dial a known contact."""
-        dialled = next(self._candidates.at(url), None)
+        dialled = self._candidates.at(url)
         return None if dialled is None or dialled.bootstrap else dialled.peer_id

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Final, Protocol
 from ..address import ID_BITS, ID_BYTES, PeerId, Prefix
 from ..codec import packet as wire
 from ..codec.packet import Header, Kind
-from ..limits import MAX_PINNED, MAX_RESOLVING, MIN_PREFIX_BITS, RESOLVE_RETRY, RESOLVE_TRIES, UNKNOWN_ADDRESS_TIME
+from ..limits import (
+    FLOOD_TRY,
+    MAX_PINNED,
+    MAX_RESOLVING,
+    MIN_PREFIX_BITS,
+    RESOLVE_RETRY,
+    RESOLVE_TRIES,
+    UNKNOWN_ADDRESS_TIME,
+)
 from .timers import Timer
 
 if TYPE_CHECKING:
@@ -138,7 +146,7 @@ class Resolver:
         variant = question.tries % wire.VARIANTS
         body = question.token + bytes((prefix.bits,))
         data = wire.packet(Kind.RESOLVE, prefix.value, core.peer_id, body, flags=variant)
-        if question.tries:
+        if question.tries >= FLOOD_TRY:
             self._router.discover(prefix.value, prefix.bits)
         if self._router.is_nearest(int.from_bytes(prefix.value)):
             self._take(prefix, question, True, self.matches(prefix, core.peer_id))

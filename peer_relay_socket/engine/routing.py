@@ -24,7 +24,6 @@ limit ends that.
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from ..address import ID_BITS, PeerId, Prefix
@@ -40,7 +39,7 @@ from ..limits import (
     MAX_ROUTE_CACHE,
     MIN_PREFIX_BITS,
 )
-from .nearness import by_distance
+from .nearness import by_distance, nearest
 from .timers import TokenBucket
 
 if TYPE_CHECKING:
@@ -97,12 +96,45 @@ class Router:
         for cache in self._cache:
             cache.clear()
 
+    def link_up(self, link: LinkState) -> None:
+        """`link` is up."""
+        if link.serves:
+            self.links_changed()
+            return
+        self.linked = True
+        self._forget_leaf(link)
+        if link.direct:
+            self.direct[link.peer_id] = link
+
     def link_down(self, link: LinkState) -> None:
         """Forget routes over `link`."""
+        if link.serves:
+            self._forget_routes(link)
+            self.links_changed()
+            return
+        self.linked = bool(self._links.by_id)
+        for table in (self._learned, self._discovered, self._behind):
+            if table.get(link.peer_id) is link:
+                del table[link.peer_id]
+        self._forget_leaf(link)
+
+    def link_changed(self, link: LinkState) -> None:
+        """Who is at the end of `link` relays now, or no more."""
+        if not link.serves:
+            self._forget_routes(link)
+        self.links_changed()
+
+    def _forget_leaf(self, link: LinkState) -> None:
+        """Forget what was decided by a link to a peer that does not relay: it leads to that peer only."""
+        if self._links.by_id.get(link.peer_id) in (link, None):
+            self.direct.pop(link.peer_id, None)
+        for cache in self._cache:
+            cache.pop(link.peer_id, None)
+
+    def _forget_routes(self, link: LinkState) -> None:
         for table in (self._learned, self._discovered, self._behind):
             for peer_id in [peer_id for peer_id, via in table.items() if via is link]:
                 del table[peer_id]
-        self.links_changed()
 
     def learn(self, sender: PeerId, link: LinkState) -> None:
         """A control packet from `sender` came over `link`."""
@@ -128,14 +160,15 @@ class Router:
 
     def nearest(self, target: int, count: int) -> list[LinkState]:
         """Return the `count` linked relays nearest to `target`, nearest first."""
-        return list(islice(self.by_distance(target), count))
+        relays = self.relays
+        return [relays[position] for position in nearest(self._values, target, count)]
 
     def is_nearest(self, target: int) -> bool:
         """Return whether no linked relay is nearer to `target` than we, who relay, are."""
         if not self._core.config.serves:
             return False
-        first = next(self.by_distance(target), None)
-        return first is None or self._core.number ^ target <= first.value ^ target
+        first = self.nearest(target, 1)
+        return not first or self._core.number ^ target <= first[0].value ^ target
 
     def greedy(self, target: int, variant: int) -> LinkState | None:
         """Return the linked relay nearest to `target` if nearer than we, or the one `variant` places behind it."""
@@ -143,7 +176,7 @@ class Router:
         best = None
         # Who does not relay is no step on anybody's way: to it any relay is nearer than itself.
         limit = core.number ^ target if core.config.serves else 1 << ID_BITS
-        for link in islice(self.by_distance(target), variant + 1):
+        for link in self.nearest(target, variant + 1):
             if link.value ^ target >= limit:
                 break
             best = link

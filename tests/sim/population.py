@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from peer_relay_socket.address import PeerId
 from peer_relay_socket.engine.authentication import Handshake
+from peer_relay_socket.engine.nearness import nearest
+from peer_relay_socket.limits import CLOSEST_LINKS
 from tests.sim.measure import Meter, Outcome, Probes
 from tests.sim.network import Host, Network
 from tests.sim.plain import PlainHandshake
@@ -31,7 +33,7 @@ class Mix:
     """Share that others can dial, and that relays."""
     bootstraps: int = 4
     join_seconds: float = 0.0
-    """Time over which they join; 0: as fast as 50 a second."""
+    """Time over which they join; 0: as fast as 50 a second, but within a minute."""
     loss: float = 0.0
     plain: bool = False
     """Whether handshakes have their sizes and no cryptography (plain.py): a quarter of the time."""
@@ -75,7 +77,7 @@ class Population:
     def join(self) -> None:
         """Let all hosts join, bootstraps first, and the last of them settle."""
         network = self.network
-        seconds = self.mix.join_seconds or self.mix.peers / 50
+        seconds = self.mix.join_seconds or min(60.0, self.mix.peers / 50)
         for host in self.hosts:
             early = host.name in self.bootstraps
             when = 0.1 * self.bootstraps.index(host.name) if early else 1.0 + self.random.random() * seconds
@@ -102,6 +104,22 @@ class Population:
 
     # --- what one asks ---------------------------------------------------------------------------------------
 
+    @property
+    def rate(self) -> float:
+        """Datagrams a second for whoever wants many: a tenth of the peers sends one."""
+        return max(200.0, self.mix.peers / 10)
+
+    def strangers(self) -> int:
+        """Return how many peers lack a link to one of the CLOSEST_LINKS relays nearest to them."""
+        relays = sorted(int.from_bytes(host.peer_id) for host in self.relays())
+        lacking = 0
+        for host in self.alive():
+            number = int.from_bytes(host.peer_id)
+            near = [relays[position] for position in nearest(relays, number, CLOSEST_LINKS + 1)]
+            linked = {int.from_bytes(peer_id) for peer_id in host.engine.neighbours}
+            lacking += not linked.issuperset([relay for relay in near if relay != number][:CLOSEST_LINKS])
+        return lacking
+
     def pair(self, among: list[Host]) -> tuple[Host, Host]:
         """Return two different hosts."""
         one = among[int(self.random.random() * len(among))]
@@ -110,12 +128,12 @@ class Population:
             if other is not one:
                 return one, other
 
-    def probe(self, count: int, *, wait: float = 8.0, rate: float = 200.0) -> Outcome:
+    def probe(self, count: int, *, wait: float = 8.0) -> Outcome:
         """Send `count` datagrams between random pairs, `rate` a second, and see what came of them `wait` seconds on."""
         among = self.alive()
         for number in range(count):
-            self.network.at(self.network.now + number / rate, self._probe, *self.pair(among))
-        self.network.run(count / rate + wait)
+            self.network.at(self.network.now + number / self.rate, self._probe, *self.pair(among))
+        self.network.run(count / self.rate + wait)
         return self.probes.take()
 
     def _probe(self, sender: Host, receiver: Host) -> None:

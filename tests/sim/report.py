@@ -33,6 +33,7 @@ class Report:
 
 def steady(population: Population, probes: int, report: Report) -> None:
     """Measure a settled overlay: links, what idling costs, delivery."""
+    report.row("peers without a link to one of their 4 nearest relays", population.strangers())
     ordinary, among_relays, attached = population.links()
     for name, links in (
         ("links of an ordinary peer", ordinary),

@@ -264,9 +264,10 @@ class Named:
     """Datagrams to such shared addresses that went nowhere, as they should."""
 
 
-def names(population: Population, count: int, *, rate: float = 200.0) -> Named:
+def names(population: Population, count: int) -> Named:
     """Send to `count` peers by IPv4, IPv6 and id in turn, each from a random peer."""
     network = population.network
+    rate = population.rate
     alive = population.alive()
     owners: dict[str, int] = {}
     for host in alive:
