@@ -64,6 +64,8 @@ class PeerConfig:
     """Speak with peers of npm peer-relay, which prove nothing."""
     origins: tuple[str, ...] = ()
     """Web pages that may link to us, by origin ("https://example.org"): any page can make a browser dial us."""
+    trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    """Reverse proxies whose X-Forwarded-For is believed."""
     wrtc: bool | Callable[..., Any] = True
     ice_servers: tuple[IceServer, ...] = ()
     """STUN and TURN servers that WebRTC links may ask; aiortc uses the first of each."""
@@ -88,6 +90,7 @@ def peer_config(
     identity: str | os.PathLike[str] | None = None,
     npm_peers: bool | None = None,
     origins: str | Iterable[str] = (),
+    trusted_proxies: str | Iterable[str] = (),
     network_key: str | None = None,
     allow_links: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
     deny_links: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
@@ -151,6 +154,7 @@ def peer_config(
         ),
         npm_peers=npm_peers,
         origins=_origins(origins, env),
+        trusted_proxies=_proxies(trusted_proxies, env),
         wrtc=wrtc,
         ice_servers=tuple(ice_server(url.strip()) for url in ice_servers),
         public_url=_public_url(public_url, env),
@@ -221,6 +225,20 @@ def _members(
     if members is None:
         return env.get("PEER_RELAY_" + setting.upper()) or None
     return members if callable(members) else os.fspath(members)
+
+
+def _proxies(
+    proxies: str | Iterable[str], env: Mapping[str, str]
+) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    setting = "trusted_proxies"
+    named = (proxies,) if isinstance(proxies, str) else tuple(proxies)
+    if not named:
+        setting = "PEER_RELAY_TRUSTED_PROXIES"
+        named = tuple(proxy.strip() for proxy in env.get(setting, "").split(",") if proxy.strip())
+    try:
+        return tuple(ipaddress.ip_network(proxy) for proxy in named)
+    except ValueError as error:
+        raise ConfigError(f"{setting}: {error}") from None
 
 
 def _origins(origins: str | Iterable[str], env: Mapping[str, str]) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 from ..config import EMBEDDED_PORT, PeerConfig
 from ..engine.effects import SUPERSEDED, Dial, DialBack
 from ..limits import DIAL_TIME
+from ..scope import Scope, reach
+from ..transport.forwarded import Proxies
 from ..transport.websocket import Listener, dial, listen
 from .dial_back import dial_back
 from .rivals import Rivals
@@ -93,7 +95,14 @@ class Dialling:
             return
         context = _tls(config)
         try:
-            listener = await listen(self._handler, config.host, config.port, ssl=context, origins=config.origins)
+            listener = await listen(
+                self._handler,
+                config.host,
+                config.port,
+                ssl=context,
+                origins=config.origins,
+                proxies=Proxies(config.trusted_proxies, hiding=_is_hidden(config)),
+            )
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             where = f"{config.host or 'any address'}, TCP port {config.port}"
@@ -177,6 +186,11 @@ class Dialling:
         """Stop serving."""
         if self._listener is not None:
             await self._listener.close()
+
+
+def _is_hidden(config: PeerConfig) -> bool:
+    """Return whether others reach us elsewhere than where we listen: through a proxy, perhaps on this machine."""
+    return config.public_url is not None and reach(config.public_url) is not Scope.LOOPBACK
 
 
 def _tls(config: PeerConfig) -> ssl.SSLContext | None:

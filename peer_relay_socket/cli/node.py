@@ -33,6 +33,7 @@ def command(arguments: list[str]) -> int:
             identity=options.identity,
             npm_peers=options.npm_peers,
             origins=tuple(options.origin),
+            trusted_proxies=tuple(options.trusted_proxy),
             allow_links=options.allow_links,
             deny_links=options.deny_links,
             public_url=options.public_url,
@@ -69,6 +70,13 @@ def _parser() -> Arguments:
     parser.add_argument("--npm-peers", action="store_true", default=None, help="accept npm peers, which have no keys")
     parser.add_argument(
         "--origin", action="append", default=[], help="web page that may link to it: https://example.org"
+    )
+    parser.add_argument(
+        "--trusted-proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="reverse proxy, or network of them, whose X-Forwarded-For is believed",
     )
     parser.add_argument("--allow-links", metavar="FILE", help="link to the peers in FILE only (one id a line)")
     parser.add_argument("--deny-links", metavar="FILE", help="link to none of the peers in FILE; read again on change")

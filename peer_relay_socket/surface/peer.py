@@ -49,6 +49,7 @@ class Peer:
         identity: str | os.PathLike[str] | None = None,
         npm_peers: bool | None = None,
         origins: str | Iterable[str] = (),
+        trusted_proxies: str | Iterable[str] = (),
         network_key: str | None = None,
         allow_links: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
         deny_links: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
@@ -63,7 +64,8 @@ class Peer:
         """Begin to take part in the network. Does not wait for it, but for the port to be served on.
 
         Args: identity: key file, made if it is absent; None = a fresh identity. host: interface to serve on, all by
-            default. origins: web pages that may link to us ("https://example.org"). public_url: where others can dial
+            default. trusted_proxies: addresses or networks of reverse proxies whose X-Forwarded-For is believed.
+            origins: web pages that may link to us ("https://example.org"). public_url: where others can dial
             this peer, when that is not where it listens. allow_links, deny_links, allow_datagrams, deny_datagrams: with
             whom to be linked, and to exchange datagrams and messages; a file with one id a line, looked at twice a
             second, or a function of an id, called often, on the relay's thread, so that it must not wait. From whom
@@ -80,6 +82,7 @@ class Peer:
                 identity=identity,
                 npm_peers=npm_peers,
                 origins=origins,
+                trusted_proxies=trusted_proxies,
                 network_key=network_key,
                 allow_links=allow_links,
                 deny_links=deny_links,

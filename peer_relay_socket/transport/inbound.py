@@ -24,10 +24,13 @@ from websockets.server import ServerProtocol
 from websockets.typing import Origin, Subprotocol
 
 from .. import limits
+from ..scope import Scope
 from .connection import SILENT, SUBPROTOCOL, Connection, one_line, unmapped
+from .forwarded import Proxies
 from .link import LinkHandler
 
 _REQUEST_LINE = re.compile(rb"[A-Z]{1,20} \S+ HTTP/1\.[01]\r\n")
+_NO_PROXIES = Proxies()
 _SCARCE_PAUSE = 0.1
 """Seconds before another try where the process has no more descriptors; asyncio waits 1 s."""
 _listening: WeakSet[socket.socket] = WeakSet()
@@ -94,6 +97,7 @@ class _Inbound(Connection):
             self._end("refused")
             return False
         self.ours = core.subprotocol == SUBPROTOCOL
+        self.remote_host = self._listener.proxies.client(self.remote_host, event.headers)
         return True
 
     def _handshake_stuck(self, head: bytearray) -> None:
@@ -141,6 +145,7 @@ class Listener:
         ssl: SSLContext | None,
         admit: Callable[[str], str | None],
         origins: Sequence[str],
+        proxies: Proxies,
         open_timeout: float,
         half_open_max: int,
         half_open_per_host: int,
@@ -148,6 +153,7 @@ class Listener:
         self.handler = handler
         self.ssl = ssl
         self.origins: list[Origin | None] = [None, *map(Origin, origins)]
+        self.proxies = proxies
         self.open_timeout = open_timeout
         self.port = 0
         self._admit = admit
@@ -197,9 +203,9 @@ class Listener:
     def _is_crowded(self, host: str) -> bool:
         """Count a connection; return whether its host has made too many of late."""
         host = unmapped(host)
-        if ipaddress.ip_address(host.partition("%")[0]).is_loopback:
-            return False
         network = _network(host)
+        if Scope.of(host) is Scope.LOOPBACK or self.proxies.trusts(host):
+            return False
         pace = self._paces.get(network)
         if pace is None:
             while len(self._paces) >= limits.ACCEPT_HOSTS:
@@ -221,7 +227,8 @@ class Listener:
     def enter(self, link: Connection, network: str) -> str | None:
         """Count a connection that begins its handshake. A text refuses it; an empty one is not told to the client."""
         count = self._per_network.get(network, 0)
-        if count >= self._half_open_per_host or len(self._half_open) >= self._half_open_max:
+        crowded = count >= self._half_open_per_host and not self.proxies.trusts(link.remote_host)
+        if crowded or len(self._half_open) >= self._half_open_max:
             return ""
         try:
             refusal = self._admit(link.remote_host)
@@ -264,6 +271,7 @@ async def listen(
     ssl: SSLContext | None = None,
     admit: Callable[[str], str | None] = _anyone,
     origins: Sequence[str] = (),
+    proxies: Proxies = _NO_PROXIES,
     open_timeout: float = limits.LINK_OPEN_TIMEOUT,
     half_open_max: int = limits.HALF_OPEN_MAX,
     half_open_per_host: int = limits.HALF_OPEN_PER_HOST,
@@ -280,6 +288,7 @@ async def listen(
         admit: asked with the IP literal of each connection before any work is done for it; a text refuses it and is
             told to the client (HTTP 503; not under TLS).
         origins: origins that may connect, as browsers spell them: "https://example.org".
+        proxies: reverse proxies that others come through; a trusted one is under no limit per host.
 
     Raises:
         OSError: the address cannot be bound; as asyncio raises it.
@@ -289,6 +298,7 @@ async def listen(
         ssl=ssl,
         admit=admit,
         origins=origins,
+        proxies=proxies,
         open_timeout=open_timeout,
         half_open_max=half_open_max,
         half_open_per_host=half_open_per_host,

@@ -28,7 +28,7 @@ class Link(Protocol):
 
     @property
     def remote_host(self) -> str:
-        """IP literal of the other end of the connection: the neighbour, its reverse proxy, or our HTTP proxy."""
+        """IP literal of the neighbour, as far as it is known; "" where a proxy, ours or its, hides it."""
 
     @property
     def remote_port(self) -> int:
