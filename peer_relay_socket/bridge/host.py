@@ -136,7 +136,15 @@ class Host:
 
             runtime = self._runtime = Runtime.current()
             driver = Driver(self, runtime)
-            runtime.submit(driver.start()).result(START_TIME)
+            starting = runtime.submit(driver.start())
+            try:
+                starting.result(START_TIME)
+            except TimeoutError:  # a name to listen on whose servers do not answer
+                starting.cancel()
+                where = self.config.host or "any address"
+                raise TimeoutError(
+                    errno.ETIMEDOUT, f"{where}: cannot serve links there: not ready after {START_TIME:g} s"
+                ) from None
             self._driver = driver
             runtime.at_exit(self._at_exit)
 
