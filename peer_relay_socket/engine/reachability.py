@@ -18,11 +18,12 @@ One question::
 Up to DIAL_BACK_ASKED neighbours are asked at once, of those in one *scope* (scope.py): a neighbour in our LAN cannot
 tell what the internet sees. Two that reached us, or the only one there is, make us reachable in that scope; what was
 asked and did not come within DIAL_BACK_TIME speaks against it, and a peer believed reachable is asked about once more
-before that ends. Asked anew: when the first neighbour in a scope appears (our address may have changed), while there
-was but one witness and others come, and from time to time.
+before that ends. Asked anew: when the first neighbour in a scope that we dialled appears (our address may have
+changed), while there was but one witness and others come, and from time to time.
 
-Each neighbour is told what was proved in the scope of its link. A neighbour that dialled us needs no other proof, and a
-peer that anybody dialled relays. Our own machine reaches wherever we listen.
+Each neighbour is told what was proved in the scope of its link. One that dialled us needs no other proof; that it does
+not come when asked means nothing, for it may be where nothing can be dialled from. A peer that anybody dialled relays.
+Our own machine reaches wherever we listen.
 """
 
 from __future__ import annotations
@@ -62,9 +63,11 @@ _INFO, _WARNING = 20, 30
 class _Question:
     """What one neighbour was asked."""
 
-    __slots__ = ("proved", "url")
+    __slots__ = ("counts", "proved", "url")
 
-    def __init__(self) -> None:
+    def __init__(self, counts: bool) -> None:
+        self.counts = counts
+        """Whether it means something if it does not come."""
         self.url = ""
         """What it said that it dials; "" while it has said nothing."""
         self.proved = False
@@ -73,7 +76,7 @@ class _Question:
 class _Verdict:
     """What is known of one scope."""
 
-    __slots__ = ("asked_at", "doubts", "questions", "reachable", "timer", "urls", "wait", "witnesses")
+    __slots__ = ("asked_at", "doubts", "pause", "questions", "reachable", "timer", "urls", "wait", "witnesses")
 
     def __init__(self) -> None:
         self.reachable: bool | None = None
@@ -82,9 +85,12 @@ class _Verdict:
         self.witnesses = 0
         """Neighbours that reached us, or should have, when we asked last."""
         self.doubts = 0
+        """Rounds that spoke against what we believe."""
         self.questions: dict[bytes, _Question] = {}
         """Under way, by nonce; at most DIAL_BACK_ASKED."""
         self.asked_at = -DIAL_BACK_SPACING
+        self.pause = DIAL_BACK_SPACING
+        """Between this round of questions and the next, at least; grows while others come and none of them can tell."""
         self.wait = REACH_RETRY_FIRST
         self.timer: Timer | None = None
 
@@ -104,7 +110,7 @@ class Reachability:
         self._noted: dict[Scope, bool] = {}
         """What the operator was told last."""
         self._count = dict.fromkeys(Scope, 0)
-        """Neighbours by scope."""
+        """Neighbours that we dialled, by scope."""
         self._inbound = 0
         """Neighbours that dialled us."""
         links.told = self.told
@@ -147,9 +153,9 @@ class Reachability:
         """A neighbour appeared: perhaps one to ask."""
         if link.direct or not self._core.config.listens:
             return
-        self._count[link.scope] += 1
+        self._count[link.scope] += link.url is not None
         self._inbound += link.url is None
-        verdict = self._verdicts.get(link.scope)
+        verdict = self._verdicts.get(link.scope) if self._count[link.scope] else None
         if verdict is not None and verdict.witnesses < DIAL_BACK_AGREE and not verdict.questions:
             self._ask_soon(link.scope)
         self._weigh()
@@ -159,7 +165,7 @@ class Reachability:
         """A neighbour went. With the last of its scope goes what we knew: we may have moved."""
         if link.direct or not self._core.config.listens:
             return
-        self._count[link.scope] -= 1
+        self._count[link.scope] -= link.url is not None
         self._inbound -= link.url is None
         if link.peer_id in self._links.by_id:  # superseded by a newer link
             return
@@ -173,7 +179,7 @@ class Reachability:
 
     def _ask_soon(self, scope: Scope, after: float = 0.0) -> None:
         core, verdict = self._core, self._verdicts[scope]
-        due = max(core.now + after, verdict.asked_at + DIAL_BACK_SPACING)
+        due = max(core.now + after, verdict.asked_at + verdict.pause)
         if verdict.timer is not None and verdict.timer.pending and verdict.timer.when <= due:
             return
         self._stop(verdict)
@@ -185,7 +191,7 @@ class Reachability:
             verdict.timer.cancel()
 
     def _ask(self, scope: Scope) -> None:
-        """Ask some neighbours, at different addresses, to dial us: those we dialled and those that relay first."""
+        """Ask some neighbours, at different addresses, to dial us: those we dialled first."""
         core, verdict = self._core, self._verdicts[scope]
         verdict.asked_at = core.now
         verdict.questions.clear()
@@ -193,14 +199,13 @@ class Reachability:
         if host != "*" and reach(core.config.listens[0]) < scope:
             self._judge(scope, reached=0, asked=DIAL_BACK_AGREE)  # we do not listen where they are
             return
-        links = [link for link in self._links.by_id.values() if link.scope is scope and not link.direct]
-        links.sort(key=lambda link: (link.url is None, not link.serves))
         by_host: dict[str, LinkState] = {}
-        for link in links:
+        links = [link for link in self._links.by_id.values() if link.scope is scope and not link.direct]
+        for link in sorted(links, key=lambda link: link.url is None):
             by_host.setdefault(link.host, link)
         for link in list(by_host.values())[:DIAL_BACK_ASKED]:
             nonce = core.entropy(8)
-            verdict.questions[nonce] = _Question()
+            verdict.questions[nonce] = _Question(link.url is not None)
             self._links.tell(link, LinkOp.DIAL_BACK, wire.dial_back(nonce, tls, port))
         if verdict.questions:
             verdict.timer = core.timers.at(core.now + DIAL_BACK_TIME, self._over, scope)
@@ -245,7 +250,7 @@ class Reachability:
         """Enough neighbours have reached us, or time is up."""
         verdict = self._verdicts[scope]
         self._stop(verdict)
-        questions = [each for each in verdict.questions.values() if each.url or each.proved]
+        questions = [each for each in verdict.questions.values() if each.proved or (each.counts and each.url)]
         seen = Counter(each.url for each in questions if each.proved and each.url)
         verdict.questions = {}
         agreed = tuple(sorted(url for url, count in seen.items() if count >= DIAL_BACK_AGREE))
@@ -260,6 +265,7 @@ class Reachability:
     def _judge(self, scope: Scope, *, reached: int, asked: int) -> None:
         core, verdict = self._core, self._verdicts[scope]
         verdict.witnesses = asked
+        verdict.pause = DIAL_BACK_SPACING if asked >= DIAL_BACK_AGREE else min(2 * verdict.pause, REACH_AGAIN)
         wait = verdict.wait
         if asked and reached >= min(DIAL_BACK_AGREE, asked):
             verdict.reachable = True
@@ -283,17 +289,11 @@ class Reachability:
         """See whether we relay now: as the widest scope has it; while that is not known, and alone, as before."""
         config = self._core.config
         widest = next((scope for scope in reversed(Scope) if self._count[scope]), None)
-        if widest is None:
-            return
-        verdict = self._verdicts.get(widest)
-        serves = config.serves
-        if verdict is None or verdict.reachable or self._inbound:
-            serves = True
-        elif verdict.reachable is not None:
-            serves = False
-        if verdict is None:
-            config.urls = config.listens
-        elif verdict.reachable is not None:
+        serves = config.serves or self._inbound > 0
+        if widest is Scope.LOOPBACK:
+            serves, config.urls = True, config.listens
+        elif widest is not None and (verdict := self._verdicts[widest]).reachable is not None:
+            serves = verdict.reachable or self._inbound > 0
             config.urls = tuple(url for url in verdict.urls if "*" not in url)
         if serves is not config.serves:
             config.serves = serves

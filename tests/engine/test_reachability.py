@@ -177,6 +177,21 @@ def test_who_dialled_us_knows_that_it_can_and_others_are_not_told() -> None:
     assert [effect.datagrams for effect in inside.received] == [[b"inwards"]]
 
 
+def test_who_dialled_us_and_cannot_be_dialled_from_does_not_count() -> None:
+    network = Network(1)
+    network.dial_back = lambda _host, _effect: None  # type: ignore[method-assign]
+    first = network.host("first", listens=True)
+    leaf = network.host("leaf", bootstrap=("first",))
+    second = network.host("second", listens=True, bootstrap=("first",))
+    third = network.host("third", bootstrap=("second",))
+    network.run(60)
+    assert first.config.serves
+    assert leaf.engine._links.by_id[first.peer_id].urls == (f"ws://{first.address}:80",)
+    assert not [e for e in first.effects if isinstance(e, Note) and "dial us back" in e.text]
+    assert third.engine._links.by_id[second.peer_id].urls == (f"ws://{second.address}:80",)
+    assert first.engine._links.by_id[second.peer_id].urls == ()
+
+
 def test_on_one_machine_everybody_can_dial_and_nobody_is_asked() -> None:
     world = World()
     move(world.peer, "127.0.0.1")
