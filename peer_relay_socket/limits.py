@@ -410,6 +410,8 @@ RTC_TICK: Final = 0.4
 RTC_STRIKES: Final = 5
 """Ticks without a byte heard, each with a ping, after which a path is dead: 2.0 to 2.4 s, so that traffic is on a relay
 again within 3 s. Ticks are counted, not seconds: a loop that was held up itself does not blame the path."""
+RTC_RTT_TICKS: Final = 12
+"""Ticks with traffic after which the round trip time is measured anew: every 5 s, 60 bytes."""
 RTC_HIGH_WATER: Final = 256 * 1024
 RTC_LOW_WATER: Final = 64 * 1024
 """Bytes waiting in a WebRTC link at which it is full and no longer full. aiortc passes on some 100 Mbit/s, so this is

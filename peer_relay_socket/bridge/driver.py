@@ -291,8 +291,10 @@ class Driver:
         link = self._links.get(number)
         if path.since is not None:
             path = path._replace(since=round(time.time() - (self._loop.time() - path.since), 3))
+        if path.reached != "direct":
+            return path
         rtt = getattr(link, "rtt", None)
-        return path if rtt is None or path.reached != "direct" else path._replace(rtt=rtt)
+        return path._replace(rtt=path.rtt if rtt is None else rtt, turn=getattr(link, "turn", None))
 
     def counters(self) -> dict[str, int]:
         """Return drops and refusals by reason. Any thread."""

@@ -78,6 +78,8 @@ class Path(NamedTuple):
     """Seconds to the peer and back when last measured."""
     why_not_direct: str | None
     """None while it is reached directly."""
+    turn: str | None = None
+    """IP address of the TURN server through which a WebRTC link goes; no peer is in between all the same."""
 
 
 class _Stage(IntEnum):

@@ -20,7 +20,15 @@ from ..config import IceServer
 from ..scope import Scope
 from .link import LinkError, LinkHandler
 from .rtc_description import Description, has_candidates, safe_description
-from .rtc_implementation import Factory, PeerConnection, aiortc_factory, checks_ended, remote_address, stop_asking
+from .rtc_implementation import (
+    Factory,
+    PeerConnection,
+    aiortc_factory,
+    checks_ended,
+    remote_address,
+    stop_asking,
+    turn_server,
+)
 
 
 class RtcConnection:
@@ -58,6 +66,8 @@ class RtcConnection:
         self.url = url
         self.remote_host = "0.0.0.0"
         self.remote_port = 0
+        self.turn: str | None = None
+        """IP address of the TURN server in between, if there is one."""
         self._handler = handler
         self._ended = ended
         self._factory = factory
@@ -178,6 +188,7 @@ class RtcConnection:
         if self._deadline is not None:
             self._deadline.cancel()
         self.remote_host, self.remote_port = remote_address(self._pc)
+        self.turn = turn_server(self._pc)
         self._call(self._handler.link_opened)
 
     def _call(self, function: Callable[..., None], *args: object) -> None:

@@ -157,6 +157,18 @@ async def add_candidate(pc: Any, text: str) -> None:
     await pc.addIceCandidate(candidate)
 
 
+def turn_server(pc: Any) -> str | None:
+    """Return the IP address of the TURN server, either end's, through which a connection goes, or None."""
+    try:
+        pair = pc.sctp.transport.transport._connection._nominated[1]
+        for candidate in (pair.local_candidate, pair.remote_candidate):
+            if candidate.type == "relay":
+                return str(candidate.host)
+    except (AttributeError, KeyError, IndexError, TypeError):
+        pass
+    return None
+
+
 def remote_address(pc: Any) -> tuple[str, int]:
     """Return where ICE found the other end; unspecified where the implementation does not tell."""
     try:

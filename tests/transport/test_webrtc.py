@@ -20,6 +20,7 @@ from peer_relay_socket.codec.packet import LINK_HANDSHAKE, Kind
 from peer_relay_socket.config import IceServer
 from peer_relay_socket.transport.link import LinkError
 from peer_relay_socket.transport.rtc_description import safe_description
+from peer_relay_socket.transport.rtc_frames import PING
 from peer_relay_socket.transport.rtc_implementation import Factory
 from peer_relay_socket.transport.webrtc import RtcLink
 from tests.transport.links import PATIENCE, Recorder, run
@@ -404,6 +405,34 @@ def test_an_idle_link_stays_open_while_pings_pass(monkeypatch: pytest.MonkeyPatc
             while pings < 30:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             assert not ends.ended
+
+    run(scenario())
+
+
+def test_the_round_trip_time_is_measured_anew_under_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RTC_TICK", 0.02)
+    monkeypatch.setattr(limits, "RTC_RTT_TICKS", 3)
+
+    async def scenario() -> None:
+        pings = 0
+
+        def passes(frame: bytes) -> bool:
+            nonlocal pings
+            pings += frame[0] == PING
+            return True
+
+        air = Air()
+        air.passes = passes
+        async with connected(air.factory) as ends:
+            ends.outer.rtt = None
+            before = number = pings
+            async with asyncio.timeout(PATIENCE):
+                while ends.outer.rtt is None or pings < before + 10:
+                    number += 1
+                    for link, receiver in ((ends.inner, ends.caller), (ends.outer, ends.callee)):
+                        link.send(sealed(number))
+                        await receiver.wait(lambda r=receiver: len(r.bundles) > 0)  # type: ignore[misc]
+                        receiver.batches.clear()
 
     run(scenario())
 
