@@ -1,7 +1,7 @@
-"""A small internet in network namespaces: a relay with a STUN server, and two hosts behind NATs of any kind.
+"""A small internet in network namespaces: a relay with STUN, TURN and an HTTP proxy, and hosts behind NATs of any kind.
 
-    relay 203.0.113.1 ---+--- nat-a 203.0.113.10 --- host-a 192.168.1.2
-                         +--- nat-b 203.0.113.20 --- host-b 192.168.2.2
+    relay  203.0.113.1 ---+--- nat-a 203.0.113.10 --- host-a 192.168.1.2
+    second 203.0.113.2 ---+--- nat-b 203.0.113.20 --- host-b 192.168.2.2
 
 Everything lives in a user namespace of its own: no root is needed, nothing else is touched, and it is gone with the
 process that holds it. `Lab.missing` says why it cannot be had here.
@@ -23,9 +23,14 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
+HOSTS = {"a": "192.168.1.2", "b": "192.168.2.2"}
 RELAY = "203.0.113.1"
-URL = f"ws://{RELAY}:8000"
-MODES = ("full", "addr", "port", "symmetric", "noudp", "webonly")
+URL = f"ws://{RELAY}:80"
+PROXY = f"http://{RELAY}:3128"
+TURN = f"turn:lab:secret@{RELAY}:3479"
+MODES = ("full", "addr", "port", "symmetric", "noudp", "webonly", "proxy")
+"""Full cone, address-restricted, port-restricted, symmetric; no UDP; TCP to ports 80 and 443 alone; nothing but an HTTP
+proxy."""
 
 _LEARN = {
     "full": 'oif "eth0" ip protocol udp update @mapped { udp sport : ip saddr . udp sport }',
@@ -39,8 +44,10 @@ _LET_IN = {
 }
 _FORBID = {
     "noudp": 'iif "lan" ip protocol udp drop',
-    "webonly": """iif "lan" tcp dport { 443, 8000 } accept
+    "webonly": """iif "lan" tcp dport { 80, 443 } accept
                   iif "lan" drop""",
+    "proxy": f"""iif "lan" ip daddr {RELAY} tcp dport 3128 accept
+                 iif "lan" drop""",
 }
 _RULES = """
 flush ruleset
@@ -48,6 +55,7 @@ table ip lab {{
   map mapped {{ type inet_service : ipv4_addr . inet_service; flags dynamic,timeout; timeout 120s; }}
   set seen {{ type inet_service . ipv4_addr; flags dynamic,timeout; timeout 120s; }}
   chain cut {{ type filter hook forward priority -10; policy accept; }}
+  chain forwarded {{ type nat hook prerouting priority -101; }}
   chain learn {{ type filter hook postrouting priority 0; {learn}
   }}
   chain let_in {{ type nat hook prerouting priority -100; {let_in}
@@ -102,6 +110,14 @@ class Talker:
             if condition(self.told[-1]):
                 return self.told[-1]
 
+    def ask(self, line: str, limit: float) -> dict[str, Any]:
+        """Say a line to it; return what it answers."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        self.told.append(json.loads(self.line(limit)))
+        return self.told[-1]
+
     def finish(self) -> dict[str, Any]:
         """Tell it to end; return its account."""
         assert self.process.stdin is not None
@@ -114,6 +130,8 @@ class Lab:
 
     def __init__(self) -> None:
         self._processes: list[subprocess.Popen[str]] = []
+        self._environ: dict[str, dict[str, str]] = {}
+        """What the processes on a machine find in their environment."""
         self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  # `close` closes it
         self._holder = subprocess.Popen(
             ["unshare", "-r", "-n", "-m", "sh", "-c", "mount -t tmpfs tmpfs /run && echo ready && exec sleep 100000"],
@@ -185,8 +203,8 @@ class Lab:
 
     def _build(self) -> None:
         wires = ["ip link add br0 type bridge", "ip link set br0 up"]
-        wires += [f"ip netns add {name}" for name in ("relay", "nat-a", "nat-b", "host-a", "host-b")]
-        for name, end in (("relay", "1"), ("nat-a", "10"), ("nat-b", "20")):
+        wires += [f"ip netns add {name}" for name in ("relay", "second", "nat-a", "nat-b", "host-a", "host-b")]
+        for name, end in (("relay", "1"), ("second", "2"), ("nat-a", "10"), ("nat-b", "20")):
             wires += [
                 f"ip link add to-{name} type veth peer name eth0 netns {name}",
                 f"ip link set to-{name} master br0 up",
@@ -222,6 +240,7 @@ class Lab:
             forbid=_FORBID.get(mode, ""),
             how="fully-random" if mode == "symmetric" else "",
         )
+        self._environ[f"host-{side}"] = {"https_proxy": PROXY} if mode == "proxy" else {}
         self.run(f"nat-{side}", "nft", "-f", "-", stdin=rules)
         self.forget(side)
 
@@ -234,19 +253,47 @@ class Lab:
         """From now on UDP gets through no more, in either direction; TCP does."""
         self.run(f"nat-{side}", "nft", "add", "rule", "ip", "lab", "cut", "ip", "protocol", "udp", "drop")
 
-    def start(self, machine: str, *command: str, **environ: str) -> Talker:
+    def forward(self, side: str, port: int) -> None:
+        """Let TCP connections to a port of the NAT through to the host behind it, as its owner may tell a router to."""
+        rule = f'iif "eth0" tcp dport {port} dnat to {HOSTS[side]}'
+        self.run(f"nat-{side}", "nft", "add", "rule", "ip", "lab", "forwarded", *rule.split())
+
+    def link(self, side: str, state: str) -> None:
+        """Cut or mend ("down", "up") the wire between the NAT of a side and the rest."""
+        self._shell(None, f"ip link set to-nat-{side} {state}")
+
+    def impair(self, side: str, *, delay: float, jitter: float = 0.0, loss: float = 0.0) -> None:
+        """Hold each UDP packet through a NAT back for milliseconds, lose some percent."""
+        inside, outside, port = f"to-nat-{side}", f"impaired-{side}", f"port-{side}"
+        self._shell(
+            None,
+            f"""ip link set {inside} nomaster
+                ip link add {outside} type veth peer name {port}
+                ip link set {port} master br0 up
+                ip link set {outside} up""",
+        )
+        numbers = map(str, (delay, jitter, loss, 7))
+        impairment = self.start(None, str(HERE / "impairment.py"), inside, outside, *numbers)
+        if impairment.line(20) != "ready":
+            raise LabError(f"no impairment: {self.complaints()[-200:]}")
+
+    def start(self, machine: str | None, *command: str, **environ: str) -> Talker:
         """Start a Python process on a machine."""
+        return self._start(machine, [sys.executable, *command], environ, self._said)
+
+    def _start(self, machine: str | None, command: list[str], environ: dict[str, str], said: Any) -> Talker:
         process = subprocess.Popen(
-            [*self._inside(machine), sys.executable, *command],
+            [*self._inside(machine), *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._said,
+            stderr=said,
             text=True,
             cwd=ROOT,
             env={
-                **{name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")},
+                **{n: v for n, v in os.environ.items() if not n.startswith("PEER_RELAY_") and "proxy" not in n.lower()},
                 "PYTHONPATH": f"{ROOT}:{ROOT / 'compat'}",
                 "PEER_RELAY_ICE_SERVERS": f"stun:{RELAY}:3478",
+                **self._environ.get(machine or "", {}),
                 **environ,
             },
         )
@@ -259,15 +306,38 @@ class Lab:
         return self._said.read()
 
     def serve(self) -> Talker:
-        """Start the relay and the STUN server; return the relay."""
-        stun = self.start("relay", str(HERE / "stun_server.py"), "3478")
-        relay = self.start("relay", "-m", "peer_relay", "node", "--host", "0.0.0.0", "--port", "8000")
-        assert stun.line(10) == "ready"
-        assert relay.line(10).startswith("node ")
+        """Start the relay, the STUN server and, where somebody needs it, the proxy; return the relay."""
+        others = [self.start("relay", str(HERE / "stun_server.py"), "3478")]
+        if any(self._environ.values()):
+            others.append(self.start("relay", str(HERE / "http_proxy.py"), "3128"))
+        relay = self.start("relay", "-m", "peer_relay", "node", "--host", "0.0.0.0", "--port", "80")
+        assert [other.line(30) for other in others] == ["ready"] * len(others)
+        assert relay.line(30).startswith("node ")
         return relay
+
+    def serve_second(self) -> None:
+        """Start another relay, which joins the first."""
+        node = ["-m", "peer_relay", "node", "--host", "0.0.0.0", "--port", "80", "--bootstrap", URL]
+        assert self.start("second", *node).line(30).startswith("node ")
+
+    def serve_turn(self) -> None:
+        """Start a TURN server (coturn), with the account that TURN names."""
+        options = f"--listening-ip {RELAY} --relay-ip {RELAY} --listening-port 3479 --user lab:secret --realm lab"
+        plain = (
+            "--lt-cred-mech --no-tls --no-dtls --no-cli --log-file stdout --pidfile /run/turn.pid --userdb /run/turn.db"
+        )
+        command = ["turnserver", "-n", "-v", *options.split(), *plain.split()]
+        server = self._start("relay", command, {}, subprocess.DEVNULL)
+        while "listener opened on" not in server.line(30):
+            pass
+
+    def echo(self, **environ: str) -> Talker:
+        """Start an echo on host-b, always under the same key."""
+        environ["PEER_RELAY_IDENTITY"] = "/run/echo.pem"
+        return self.start("host-b", str(HERE / "talker.py"), "echo", URL, **environ)
 
     def conversation(self, **environ: str) -> tuple[Talker, Talker]:
         """Start a talker on host-a that talks to an echo on host-b; return both."""
-        echo = self.start("host-b", str(HERE / "talker.py"), "echo", URL, **environ)
-        talker = self.start("host-a", str(HERE / "talker.py"), "talk", URL, echo.line(20), **environ)
+        echo = self.echo(**environ)
+        talker = self.start("host-a", str(HERE / "talker.py"), "talk", URL, echo.line(30), **environ)
         return talker, echo

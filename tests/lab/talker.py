@@ -2,7 +2,9 @@
 
 talker.py echo URL       print the own id, send everything back
 talker.py talk URL ID    send 50 datagrams of 1200 bytes a second until stdin ends; print a JSON line whenever the path
-                         changes, and at the end {"sent", "received", "gap": longest time without an answer, "at": when}
+                         changes, and at the end {"sent", "received", "gap": longest time without an answer, "at": when,
+                         "lost": seconds from the first datagram that was not answered to the last}
+talker.py listen URL PORT   serve on a port; print a JSON line {"advertised"} whenever that changes
 
 LAB_ICE_TIME shortens the time for ICE, so that pairs that cannot meet are known sooner.
 """
@@ -16,9 +18,11 @@ import select
 import sys
 import time
 
-from peer_relay_socket import AF_PEER, Socket, limits
+from peer_relay_socket import AF_PEER, Peer, Socket, limits
 
 INTERVAL = 0.02
+PATIENCE = 3.0
+"""Seconds that answers may still take at the end."""
 
 
 def echo(socket: Socket) -> None:
@@ -37,14 +41,15 @@ class Account:
         self.began = self._heard = time.monotonic()
         self.sent = 0
         self.gap = self.at = 0.0
-        self.arrived: set[bytes] = set()
+        self.arrived: set[int] = set()
 
     def collect(self, until: float) -> None:
         """Take what has come, and what comes until then."""
         while select.select([self._socket], [], [], max(0.0, until - time.monotonic()))[0]:
             data = self._socket.recv(65535)
-            assert data[:8] not in self.arrived, "a datagram came twice"
-            self.arrived.add(data[:8])
+            number = int.from_bytes(data[:8])
+            assert number not in self.arrived, "a datagram came twice"
+            self.arrived.add(number)
             self.silence()
             self._heard = time.monotonic()
 
@@ -67,16 +72,40 @@ def talk(socket: Socket, to: str) -> None:
         if shown != (path.reached, path.why_not_direct):
             shown = path.reached, path.why_not_direct
             t = time.monotonic() - account.began
-            print(json.dumps({"t": t, "reached": path.reached, "why": path.why_not_direct}), flush=True)
+            told = {
+                "t": t,
+                "reached": path.reached,
+                "why": path.why_not_direct,
+                "by": path.transport,
+                "turn": path.turn,
+            }
+            print(json.dumps(told), flush=True)
     account.silence()
-    account.collect(time.monotonic() + 0.3)
+    end = time.monotonic() + PATIENCE
+    while len(account.arrived) < account.sent and time.monotonic() < end:
+        account.collect(time.monotonic() + 0.1)
+    missing = sorted(set(range(account.sent)) - account.arrived)
     told = {"sent": account.sent, "received": len(account.arrived), "gap": account.gap, "at": account.at}
+    told["lost"] = (missing[-1] - missing[0] + 1) * INTERVAL if missing else 0.0
     print(json.dumps(told), flush=True)
+
+
+def listen(url: str, port: int) -> None:
+    peer = Peer(port=port, bootstrap=[url], wrtc=False)
+    advertised = None
+    while not select.select([sys.stdin], [], [], 0.05)[0]:
+        if peer.advertised != advertised:
+            advertised = peer.advertised
+            print(json.dumps({"advertised": advertised}), flush=True)
+    peer.destroy()
 
 
 def main() -> None:
     limits.RTC_ICE_TIME = float(os.environ.get("LAB_ICE_TIME", limits.RTC_ICE_TIME))  # type: ignore[misc]
     role, url, *rest = sys.argv[1:]
+    if role == "listen":
+        listen(url, int(rest[0]))
+        return
     socket = Socket(AF_PEER, bootstrap=[url])
     if not socket.peer.wait_connected(20):
         sys.exit("the relay cannot be reached")

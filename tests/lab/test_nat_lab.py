@@ -1,28 +1,23 @@
-"""Two peers behind every pair of NATs: direct exactly where theory says so, relayed otherwise, and what breaks mends.
+"""Two peers behind every pair of NATs: direct exactly where theory says so, relayed otherwise, nothing lost between.
 
 `python -m pytest -m slow -s tests/lab` prints the tables.
 """
 
 from __future__ import annotations
 
-import contextlib
+import json
+import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations_with_replacement
 from typing import Any
 
 import pytest
 
-from tests.lab.nat_lab import MODES, Lab, LabError, Talker
+from tests.lab.nat_lab import HERE, MODES, RELAY, TURN, URL, Lab, LabError
 
-PARALLEL = 4
+PARALLEL = 6
 """Labs at once: a pair mostly waits."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def lab_is_possible() -> None:
-    reason = Lab.missing()
-    if reason is not None:
-        pytest.skip(reason)
 
 
 pytestmark = pytest.mark.slow
@@ -31,7 +26,7 @@ pytestmark = pytest.mark.slow
 def can_meet(one: str, other: str) -> bool:
     """Ford, Srisuresh and Kegel 2005, and RFC 5128: a symmetric NAT's new port is let in only by a NAT that looks at
     addresses alone."""
-    if {one, other} & {"noudp", "webonly"}:
+    if {one, other} & {"noudp", "webonly", "proxy"}:
         return False
     return {one, other} not in ({"symmetric", "port"}, {"symmetric"})
 
@@ -48,7 +43,7 @@ def meet(pair: tuple[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
         for side, mode in zip("ab", pair, strict=True):
             lab.nat(side, mode)
         lab.serve()
-        talker, _ = lab.conversation(LAB_ICE_TIME="4")
+        talker, _ = lab.conversation(**({} if can_meet(*pair) else {"LAB_ICE_TIME": "2"}))
         told = talker.until(settled, 60)
         account = talker.finish()
         assert lab.complaints() == ""
@@ -68,62 +63,41 @@ def test_pairs_of_nats_meet_where_theory_says_so() -> None:
             row += f"{told['reached']:>10}{told['t']:6.1f} s" if told else f"{'':18}"
             if told and (told["reached"] == "direct") is not can_meet(one, other):
                 wrong.append((one, other, told))
-            if told and account["received"] < 0.97 * account["sent"] - 5:
+            if told and account["received"] != account["sent"]:  # moving to another path loses nothing
                 wrong.append((one, other, account))
         print(f"{one:10}{row}")
     assert not wrong
 
 
-def directly(lab: Lab, a: str, b: str) -> Talker:
-    """Return a talker that talks directly."""
-    lab.nat("a", a)
-    lab.nat("b", b)
-    talker, _ = lab.conversation()
-    talker.until(lambda told: told["reached"] == "direct", 30)
-    return talker
-
-
-def quiet(talker: Talker, seconds: float) -> None:
-    """Let it go on for a while, in which the path stays as it is."""
-    with pytest.raises(LabError, match="nothing was said"):
-        talker.until(lambda told: True, seconds)
-
-
-def account(what: str, lab: Lab, talker: Talker, most: float) -> None:
-    """Print and judge what a talker tells at the end."""
-    told = talker.finish()
-    assert "Traceback" not in lab.complaints()
-    print(f"\n{what:20} longest silence {told['gap']:.2f} s, {told['received']} of {told['sent']} answered")
-    assert told["gap"] < most
-    assert told["received"] > told["sent"] - 50 * (most + 0.2)
-
-
-def test_traffic_is_on_the_relay_within_three_seconds_when_udp_is_cut() -> None:
+def test_a_turn_server_carries_what_cannot_meet() -> None:
+    if shutil.which("turnserver") is None:
+        pytest.skip("the TURN test needs the command turnserver (Debian: coturn)")
     with Lab() as lab:
+        lab.nat("a", "symmetric")
+        lab.nat("b", "symmetric")
         lab.serve()
-        talker = directly(lab, "port", "full")
-        lab.cut_udp("a")
-        talker.until(lambda told: told["reached"] == "relayed", 5)
-        quiet(talker, 1)
-        account("UDP cut", lab, talker, 3.0)
+        lab.serve_turn()
+        talker, _ = lab.conversation(PEER_RELAY_ICE_SERVERS=f"stun:{RELAY}:3478,{TURN}")
+        told = talker.until(settled, 60)
+        print(f"\nsymmetric, symmetric, TURN: {told}")
+        assert (told["reached"], told["by"], told["turn"], told["why"]) == ("direct", "webrtc", RELAY, None)
+        account = talker.finish()
+        assert account["received"] == account["sent"]
+        assert lab.complaints() == ""
 
 
-@pytest.mark.parametrize("mode", ["port", "symmetric"])
-def test_traffic_goes_on_within_three_seconds_when_mappings_are_lost(mode: str) -> None:
+def test_a_peer_behind_a_nat_advertises_its_port_only_if_that_is_forwarded() -> None:
     with Lab() as lab:
+        lab.forward("a", 7000)
         lab.serve()
-        talker = directly(lab, mode, "full")
-        lab.forget("a")
-        with contextlib.suppress(LabError):  # the path may change, or mend by itself
-            talker.until(lambda told: told["reached"] == "relayed", 4)
-        quiet(talker, 1)
-        account(f"mappings lost, {mode}", lab, talker, 3.0)
-
-
-def test_a_direct_path_does_not_care_that_the_relay_is_killed() -> None:
-    with Lab() as lab:
-        relay = lab.serve()
-        talker = directly(lab, "port", "full")
-        relay.process.kill()
-        quiet(talker, 4)
-        account("relay killed", lab, talker, 0.5)
+        lab.serve_second()
+        forwarded = lab.start("host-a", str(HERE / "talker.py"), "listen", URL, "7000")
+        closed = lab.start("host-b", str(HERE / "talker.py"), "listen", URL, "7000")
+        forwarded.until(lambda told: told["advertised"] == ["ws://203.0.113.10:7000"], 60)
+        end = time.monotonic() + 60
+        while "could not dial us back" not in lab.complaints() and time.monotonic() < end:
+            time.sleep(0.1)
+        assert lab.complaints().count("could not dial us back at ws://*:7000") == 1
+        assert json.loads(closed.line(10)) == {"advertised": []}
+        with pytest.raises(LabError, match="nothing was said"):
+            closed.line(0.5)

@@ -1,0 +1,159 @@
+"""A steady stream one way, and what arrived of it when.
+
+flow.py receive URL          print the own id; at each line on stdin {"received", "twice", "wrong", "median", "p95":
+                             milliseconds one way} of what came since the last "anew"
+flow.py send URL ID          wait for a direct path, print {"reached", "transport"}; at each line on stdin, SIZE RATE
+                             SECONDS, send that, and print {"sent"}
+flow.py receive-udp PORT     the same over plain UDP; prints "ready"
+flow.py send-udp HOST PORT   likewise
+
+Both ends are on one machine, so their clocks are one. LAB_CHANNEL=1 hides what aiortc does not show, so that datagrams
+take its data channel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket as kernel
+import statistics
+import sys
+import threading
+import time
+from typing import Any
+
+from peer_relay_socket import AF_PEER, Socket
+
+PORT = 5000
+
+
+class Shown:
+    """What the browsers' API has of a connection, and nothing else of it."""
+
+    def __init__(self, connection: Any) -> None:
+        for name in ("createDataChannel", "createOffer", "createAnswer", "setLocalDescription", "setRemoteDescription"):
+            setattr(self, name, getattr(connection, name))
+        self.on, self.close = connection.on, connection.close
+        self._connection = connection
+
+    @property
+    def localDescription(self) -> Any:  # noqa: N802
+        return self._connection.localDescription
+
+    @property
+    def connectionState(self) -> str:  # noqa: N802
+        return str(self._connection.connectionState)
+
+
+def shown_only(servers: Any) -> Shown:
+    """A `wrtc` factory."""
+    import aiortc
+
+    ice = [aiortc.RTCIceServer(urls=server.url) for server in servers]
+    return Shown(aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=ice)))
+
+
+def ours(url: str) -> Socket:
+    wrtc = shown_only if os.environ.get("LAB_CHANNEL") else None
+    if wrtc is not None:
+        import aiortc  # noqa: F401  # here, not on the loop's thread while others wait
+    socket = Socket(AF_PEER, bootstrap=[url], wrtc=wrtc)
+    if not socket.peer.wait_connected(20):
+        sys.exit("the relay cannot be reached")
+    return socket
+
+
+def filling(number: int, size: int) -> bytes:
+    return bytes((number % 251,)) * (size - 16)
+
+
+class Arrivals:
+    """What has come: noted by a thread that does nothing else."""
+
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+        self._seen: set[int] = set()
+        self._delays: list[float] = []
+        self._twice = self._wrong = 0
+        threading.Thread(target=self._take, daemon=True).start()
+
+    def _take(self) -> None:
+        while True:
+            data = self._socket.recv(65535)
+            now = time.monotonic_ns()
+            number, sent = int.from_bytes(data[:8]), int.from_bytes(data[8:16])
+            if not number:
+                continue
+            self._twice += number in self._seen
+            self._wrong += data[16:] != filling(number, len(data))
+            self._seen.add(number)
+            self._delays.append((now - sent) / 1e6)
+
+    def forget(self) -> None:
+        self._delays = []
+
+    def report(self) -> dict[str, float]:
+        told = {"received": len(self._delays), "twice": self._twice, "wrong": self._wrong}
+        delays = sorted(self._delays) or [0.0]
+        return told | {"median": statistics.median(delays), "p95": delays[round(0.95 * (len(delays) - 1))]}
+
+
+def receive(socket: Any) -> None:
+    arrivals = Arrivals(socket)
+    for line in sys.stdin:
+        if line == "anew\n":
+            arrivals.forget()
+        print(json.dumps(arrivals.report()), flush=True)
+    os._exit(0)  # its thread waits in the socket
+
+
+def send(socket: Any, to: Any) -> None:
+    number = 0
+    for line in sys.stdin:
+        size, rate, seconds = map(float, line.split())
+        began, count = time.monotonic(), int(rate * seconds)
+        for position in range(1, count + 1):
+            number += 1
+            head = number.to_bytes(8) + time.monotonic_ns().to_bytes(8)
+            with contextlib.suppress(BlockingIOError):  # lost, as on a full wire
+                socket.sendto(head + filling(number, int(size)), to)
+            while (left := began + position / rate - time.monotonic()) > 0:
+                time.sleep(left)
+        print(json.dumps({"sent": count}), flush=True)
+
+
+def wait_for_a_direct_path(socket: Socket, to: str) -> None:
+    end = time.monotonic() + 40
+    while (path := socket.peer.path(to)).reached != "direct":
+        if time.monotonic() > end:
+            sys.exit(f"no direct path: {path}")
+        socket.sendto(bytes(16), (to, PORT))
+        time.sleep(0.02)
+    print(json.dumps({"reached": path.reached, "transport": path.transport}), flush=True)
+
+
+def main() -> None:
+    role, *rest = sys.argv[1:]
+    if role == "receive":
+        socket = ours(rest[0])
+        socket.bind(("", PORT))
+        print(socket.peer.id.hex(), flush=True)
+        receive(socket)
+    elif role == "receive-udp":
+        plain = kernel.socket(kernel.AF_INET, kernel.SOCK_DGRAM)
+        plain.bind(("0.0.0.0", int(rest[0])))
+        print("ready", flush=True)
+        receive(plain)
+    elif role == "send-udp":
+        send(kernel.socket(kernel.AF_INET, kernel.SOCK_DGRAM), (rest[0], int(rest[1])))
+    else:
+        socket = ours(rest[0])
+        socket.setblocking(False)
+        wait_for_a_direct_path(socket, rest[1])
+        send(socket, (rest[1], PORT))
+        socket.close()
+
+
+if __name__ == "__main__":
+    main()
