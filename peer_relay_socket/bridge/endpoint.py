@@ -267,7 +267,7 @@ class Endpoint:
 
     def sent(self, size: int) -> None:
         """The loop took `size` (in `cost` units) out of a flow. Loop thread only."""
-        self.pending -= size
+        self.pending = max(0, self.pending - size)  # what a lost update left below nothing would be budget for ever
         if self.starved:
             with self.inbox.lock:
                 self._count()
@@ -312,12 +312,12 @@ class Endpoint:
         with self.inbox.lock:
             if not self.starved or self.inbox.closed:
                 return True
-            queue = self.writers.enter()
+            entered = self.writers.enter()
         try:
-            return self.writers.wait(queue, timeout)
+            return self.writers.wait(entered, timeout)
         finally:
             with self.inbox.lock:
-                self.writers.leave()
+                self.writers.leave(entered)
 
 
 def open_endpoint(host: Host, handle: object, family: int, type_: int, proto: int) -> tuple[int, Endpoint]:

@@ -5,15 +5,20 @@ the only importer of janus and, with runtime.py, the only one that names locks. 
 errnos.
 
 Law: the datagram itself is appended to or popped from a plain container, which CPython makes atomic; locks and janus
-are touched only at the edges of a batch. One janus item says "this flow has datagrams" or "a batch has come", never
-"here is one datagram" (measured: 79-87 k/s with an item per datagram, 515-690 k/s with one per batch).
+are touched only at the edges of a batch, by who waits and who wakes them. One janus item says "a batch has come", never
+"here is one datagram" (measured: 79-87 k/s with an item per datagram, 515-690 k/s with one per batch). Sending takes no
+lock (but for the loop's turn, which is lent with care): the interpreter may raise what a signal handler raises between
+any two instructions, and janus's lock, left taken, would stop the loop and with it every socket of the process.
 
 UDP's manners: a full inbox drops and counts, an empty one waits; a sender whose budget is used up waits or is told so.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from _thread import LockType as Bell
+from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -27,6 +32,7 @@ import janus
 from ..address import Destination
 from ..limits import DATAGRAM_OVERHEAD, LONE_GAP
 from .readiness import Readiness
+from .runtime import aside
 
 if TYPE_CHECKING:
     import _socket
@@ -52,51 +58,77 @@ def cost(datagrams: Iterable[bytes]) -> int:
 
 
 class Waiters:
-    """Threads blocked until something changes; an edge is one janus item.
+    """Threads blocked until something changes; an edge is one janus item, or for the main thread a lock released.
+
+    The main thread is where signal handlers run, and what they raise comes out at any instruction: within janus, whose
+    lock then stays taken, it would stop whoever puts the next item, which is the loop. So the main thread does not
+    enter janus. It waits for a bell, a bare lock, and has another thread do what takes janus to wake others.
 
     The janus queue is made when the first thread waits (8 kB and 20 µs that pollers never pay). `enter`, `leave`,
     `wake` and `wake_all` are called under the owner's guard, `wait` outside it. A wake-up may be stale: look again.
-
-    A signal handler may call any of these in a thread that it interrupted in any of these. janus's lock is not
-    reentrant, so then another thread does it.
     """
 
-    __slots__ = ("_inside", "_queue", "waiting")
+    __slots__ = ("_bells", "_inside", "_others", "_queue")
 
     def __init__(self) -> None:
-        self.waiting = 0
+        self._bells: list[Bell] = []
+        """What the main thread waits for: more than one while its signal handlers wait, too."""
+        self._others = 0  # threads that wait in the queue
         self._queue: janus.Queue[None] | None = None
-        self._inside: list[int] = []  # threads that may hold janus's lock
+        self._inside: list[int] = []  # threads that may hold janus's lock, where the garbage collector may call us
 
-    def enter(self) -> janus.Queue[None]:
-        """Count the calling thread as waiting; an edge after this is not missed."""
-        if threading.get_ident() in self._inside:
-            self.wake_all()  # a handler waits inside a wait: not in the same queue
-        self.waiting += 1
+    @property
+    def waiting(self) -> int:
+        """How many waits nobody has ended yet."""
+        return len(self._bells) + self._others
+
+    def enter(self) -> Bell | janus.Queue[None]:
+        """Count the calling thread as waiting; an edge after this is not missed. Returns: what `wait` takes."""
+        if _is_main():
+            bell = allocate_lock()
+            bell.acquire()
+            self._bells.append(bell)
+            return bell
+        self._others += 1
         if self._queue is None:
             self._queue = janus.Queue()
         return self._queue
 
-    def leave(self) -> None:
+    def leave(self, entered: Bell | janus.Queue[None]) -> None:
         """Undo `enter`."""
-        self.waiting -= 1
+        if isinstance(entered, janus.Queue):
+            self._others -= 1
+        elif entered in self._bells:
+            self._bells.remove(entered)
 
     def wake(self) -> None:
-        """Let one waiting thread look again. Items never outnumber waiters."""
+        """Let one waiting thread look again, and the main thread. Items never outnumber waiters."""
+        self._ring()
         queue = self._queue
-        if queue is not None and self.waiting > queue.sync_q.qsize():
-            self._cross(partial(queue.sync_q.put_nowait, None))
+        if queue is not None and self._others:
+            self._cross(partial(self._put, queue))
 
     def wake_all(self) -> None:
         """Let every waiting thread look again."""
+        self._ring()
         queue, self._queue = self._queue, None
         if queue is not None:
             self._cross(queue.close)
 
+    def _ring(self) -> None:
+        bells, self._bells = self._bells, []  # one that an exception kept its owner from taking back goes here
+        for bell in bells:
+            bell.release()
+
+    def _put(self, queue: janus.Queue[None]) -> None:
+        if self._others > queue.sync_q.qsize():
+            with contextlib.suppress(janus.SyncQueueShutDown):  # by now everybody was woken
+                queue.sync_q.put_nowait(None)
+
     def _cross(self, call: Callable[[], None]) -> None:
         me = threading.get_ident()
-        if me in self._inside:
-            threading.Thread(target=call, name="peer-relay-wake", daemon=True).start()
+        if me in self._inside or _is_main():
+            aside(partial(self._cross, call))
             return
         self._inside.append(me)
         try:
@@ -104,15 +136,17 @@ class Waiters:
         finally:
             self._inside.remove(me)
 
-    def wait(self, queue: janus.Queue[None], timeout: float | None) -> bool:
+    def wait(self, entered: Bell | janus.Queue[None], timeout: float | None) -> bool:
         """Wait for an edge, at most `timeout` seconds. Signal handlers run, and what they raise comes out of here.
 
         Returns: False when the time is up.
         """
+        if not isinstance(entered, janus.Queue):
+            return entered.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX))
         me = threading.get_ident()
         self._inside.append(me)
         try:
-            queue.sync_q.get(timeout=timeout)
+            entered.sync_q.get(timeout=timeout)
         except janus.SyncQueueEmpty:
             return False
         except janus.SyncQueueShutDown:
@@ -120,6 +154,10 @@ class Waiters:
         finally:
             self._inside.remove(me)
         return True
+
+
+def _is_main() -> bool:
+    return threading.get_ident() == threading.main_thread().ident
 
 
 class Flow:
@@ -219,70 +257,51 @@ class Flow:
 
 
 class Outbox:
-    """The flows that have datagrams for the loop. Bounded by the send budgets of the endpoints behind them."""
+    """The flows that have datagrams for the loop. Bounded by the send budgets of the endpoints behind them.
 
-    __slots__ = ("_aside", "_inside", "_queue", "_rung", "ring", "send_now")
+    Callers enter no lock here, so that what a signal handler raises, at whatever instruction of `post`, leaves nothing
+    behind but a flow that the next datagram posts again. What holds at every instruction, in any interleaving: a flow
+    is appended before the ring is looked at; `_rung` equals `_takes` only once a whole ring was struck that no `take`
+    has answered yet; and `take` counts itself before it looks. So who finds the two equal is seen by a take to come.
+    """
+
+    __slots__ = ("_posted", "_rung", "_takes", "ring", "send_now")
 
     def __init__(self) -> None:
-        self._queue: janus.Queue[Flow] = janus.Queue()
-        self._rung = False
-        self._inside: list[int] = []  # threads that may hold janus's lock, which is not reentrant
-        self._aside: deque[Flow] = deque()  # what their signal handlers posted meanwhile
+        self._posted: deque[Flow] = deque()
+        self._takes = 0  # how often the loop has looked
+        self._rung = -1  # what `_takes` was when somebody last rang
         self.send_now: Callable[[Flow, bytes], bool] | None = None
         """Sends one datagram from the calling thread, or returns False. The driver's, as `ring`."""
         self.ring: Callable[[], None] | None = None
-        """Wakes the loop; called when the outbox goes from empty to not empty. The driver sets it, then takes once
-        (what was posted before is there), and sets it back to None before it closes the loop."""
+        """Wakes the loop; called when the outbox goes from empty to not empty, sometimes more often. It takes no lock.
+        The driver sets it, then takes once (what was posted before is there), and sets it back to None before it closes
+        the loop."""
 
     def post(self, flow: Flow) -> None:
         """Hand `flow`, which has datagrams waiting and was marked `queued`, to the loop. Any thread, never waits."""
-        me = threading.get_ident()
-        if me in self._inside:
-            self._aside.append(flow)  # the call that this thread was interrupted in takes it along
-            return
-        self._inside.append(me)
-        try:
-            self._queue.sync_q.put_nowait(flow)
-        finally:
-            self._inside.remove(me)
-            if self._aside:
-                self._bring_along()
-        if not self._rung:
+        self._posted.append(flow)
+        takes = self._takes
+        if self._rung != takes:
             ring = self.ring
             if ring is not None:
-                self._rung = True
                 ring()
-
-    def _bring_along(self) -> None:
-        while self._aside:
-            try:
-                flow = self._aside.popleft()
-            except IndexError:
-                return
-            self.post(flow)
+                self._rung = takes
 
     def take(self) -> list[Flow]:
         """Take every flow posted so far, each marked un-queued before anybody reads its datagrams, so that a datagram
         appended later posts its flow again. Loop thread only."""
-        self._rung = False
+        self._takes += 1
         flows: list[Flow] = []
-        get = self._queue.sync_q.get_nowait
-        me = threading.get_ident()
-        self._inside.append(me)
-        try:
-            for _ in range(self._queue.sync_q.qsize()):
-                flow = get()
-                flow.queued = False
-                flows.append(flow)
-        finally:
-            self._inside.remove(me)
-        if self._aside:
-            self._bring_along()
+        for _ in range(len(self._posted)):
+            flow = self._posted.popleft()
+            flow.queued = False
+            flows.append(flow)
         return flows
 
     def idle(self) -> bool:
         """Return whether nothing is posted."""
-        return self._queue.sync_q.empty()
+        return not self._posted
 
 
 class Marked(tuple[bytes, "Address | None"]):
@@ -437,12 +456,12 @@ class Inbox:
         with self.lock:
             if self.ready or self.error or self.closed:
                 return True
-            queue = self.readers.enter()
+            entered = self.readers.enter()
         try:
-            return self.readers.wait(queue, timeout)
+            return self.readers.wait(entered, timeout)
         finally:
             with self.lock:
-                self.readers.leave()
+                self.readers.leave(entered)
                 if self.ready and self.readers.waiting:
                     self.readers.wake()  # the edge this thread consumed may have been for more than one datagram
 

@@ -9,6 +9,7 @@ child has none: `Runtime.current` makes a new one there, and what belonged to th
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import atexit
 import contextlib
@@ -227,6 +228,40 @@ def _call_back(queue: SimpleQueue[Callable[[], object] | None]) -> None:
             log.exception("a callback raised")
 
 
+_errands: SimpleQueue[Callable[[], object]] | None = None
+
+
+def aside(call: Callable[[], object]) -> None:
+    """Have `call` made soon, in order, by a thread that neither signal handlers nor what is garbage can interrupt with
+    calls of their own. Any thread, at any point: SimpleQueue is made for it."""
+    global _errands
+    errands = _errands
+    if errands is None:
+        errands = SimpleQueue()
+        try:
+            # Not threading's start, which must not be interrupted either.
+            _thread.start_new_thread(_run_errands, (errands,))
+        except RuntimeError:  # at the interpreter's end there are no new threads
+            call()
+            return
+        _errands = errands
+    errands.put(call)
+
+
+def _run_errands(errands: SimpleQueue[Callable[[], object]]) -> None:
+    while True:
+        call = errands.get()  # no limit, as in _call_back
+        try:
+            call()
+        except Exception:
+            log.exception("what was put aside raised")
+
+
+def _forget_errands() -> None:
+    global _errands
+    _errands = None
+
+
 def read_aloud(take: Callable[[], Callable[[], object] | None], ahead: int) -> None:
     """Call `take`, which may wait, again and again on a daemon thread of its own, and have what it returns called where
     all callbacks are, until it returns None. At most `ahead` of them wait there."""
@@ -347,3 +382,4 @@ def _stop_with_worker() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=Runtime.before_fork, after_in_parent=Runtime.after_fork, after_in_child=Runtime.forked)
+    os.register_at_fork(after_in_child=_forget_errands)
