@@ -123,8 +123,8 @@ class Host:
         """Begin to take part in the network, if that has not begun. Waits until the peer listens, if it is to, and
         begins to dial: milliseconds, at most START_TIME seconds.
 
-        Raises: OSError: EADDRINUSE and the like, when this peer cannot serve where it is told to. PeerClosedError after
-            `destroy`, and in a forked child.
+        Raises: OSError: EADDRINUSE and the like, when this peer cannot serve where it is told to. TimeoutError: the
+            name of where to serve is not found in time. PeerClosedError after `destroy`, and in a forked child.
         """
         if self._driver is not None and self._pid == os.getpid() and not self.closed:
             return

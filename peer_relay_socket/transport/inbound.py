@@ -13,9 +13,8 @@ import ipaddress
 import os
 import re
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from ssl import SSLContext
-from typing import Any
 from weakref import WeakSet
 
 from websockets.http11 import Request, Response
@@ -173,32 +172,33 @@ class Listener:
         for sock in sockets:
             sock.setblocking(False)
             _listening.add(sock)
-            self._start(self._accept(sock))
+            self._attend(sock)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _attend(self, sock: socket.socket) -> None:
+        if sock.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(sock, self._accept, sock)
 
-    async def _accept(self, sock: socket.socket) -> None:
-        """Accept at ACCEPT_RATE. asyncio's servers take whatever comes, a hundred between two looks at other links."""
+    def _accept(self, sock: socket.socket) -> None:
+        """Accept one connection, at ACCEPT_RATE. asyncio's servers take whatever comes, a hundred between two looks at
+        other links; and its `sock_accept` loses a connection that comes as it is cancelled."""
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                client, address = await loop.sock_accept(sock)
-            except OSError as error:
-                if sock.fileno() < 0:
-                    return
-                scarce = error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-                await asyncio.sleep(_SCARCE_PAUSE if scarce else 0)
-                continue
+        try:
+            client, address = sock.accept()
+        except OSError as error:
+            scarce = error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+            wait = _SCARCE_PAUSE if scarce else 0.0  # else it is gone again, which is nothing to wait for
+        else:
             if self._is_crowded(address[0]):
                 client.close()
                 wait = self._pace.take(loop.time(), limits.ACCEPT_REFUSED_COST)
             else:
-                self._start(self._welcome(client))
+                task = loop.create_task(self._welcome(client))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
                 wait = self._pace.take(loop.time())
-            await asyncio.sleep(wait)  # also when it is nothing: others get their turn
+        if wait > 0.0:
+            loop.remove_reader(sock)
+            loop.call_later(wait, self._attend, sock)
 
     def _is_crowded(self, host: str) -> bool:
         """Count a connection; return whether its host has made too many of late."""
@@ -252,12 +252,12 @@ class Listener:
 
     async def close(self) -> None:
         """Stop accepting and drop what has not finished its handshake. Open links stay: they are the handler's."""
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        for sock in self._sockets:
+        sockets, self._sockets = self._sockets, []
+        for sock in sockets:
+            asyncio.get_running_loop().remove_reader(sock)
             sock.close()
+        if self._tasks:  # a step or two of the loop: a connection that was accepted is somebody's to close
+            await asyncio.wait(self._tasks, timeout=limits.LINK_CLOSE_TIMEOUT)
         for link in list(self._half_open):
             link.abort()
         await asyncio.sleep(0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import socket
 from typing import Any
 
@@ -276,6 +278,22 @@ def test_closed_listener_refuses_drops_the_half_open_and_leaves_open_links() -> 
         link.close()
         await server.wait(lambda: bool(server.closed))
         await client.wait(lambda: bool(client.closed))
+
+    run(scenario())
+
+
+def test_a_connection_that_comes_as_the_listener_closes_is_closed_too() -> None:
+    async def scenario() -> None:
+        for turns in range(6):  # of the loop between the connection and the end
+            listener = await listen(Recorder(), "127.0.0.1", 0)
+            with socket.create_connection(("127.0.0.1", listener.port), PATIENCE) as client:
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                await listener.close()
+                client.settimeout(PATIENCE)
+                with contextlib.suppress(ConnectionResetError):
+                    assert await asyncio.to_thread(client.recv, 1) == b""
+        gc.collect()  # a socket that nobody closed warns, and that is an error
 
     run(scenario())
 
