@@ -65,6 +65,15 @@ class Identity:
         return cls(Ed25519PrivateKey.generate(), pinned=False)
 
     @classmethod
+    def near(cls, peer_id: PeerId, bits: int) -> Identity:
+        """Return a fresh identity whose id begins with the first `bits` of `peer_id`: some 2**bits tries of 60 µs."""
+        wanted = int.from_bytes(peer_id) >> 8 * ID_BYTES - bits
+        while True:
+            made = cls.generate()
+            if int.from_bytes(made.peer_id) >> 8 * ID_BYTES - bits == wanted:
+                return made
+
+    @classmethod
     def from_seed(cls, seed: bytes) -> Identity:
         """Return the identity of a 32-byte private key (simulations, test vectors)."""
         return cls(Ed25519PrivateKey.from_private_bytes(seed), pinned=True)

@@ -36,6 +36,7 @@ from ..engine.effects import (
     Dial,
     DialBack,
     Message,
+    NoRoom,
     Note,
     PeerDown,
     PeerUp,
@@ -46,12 +47,13 @@ from ..engine.effects import (
     Writable,
 )
 from ..engine.engine import Engine
-from ..limits import DRAIN_BURST, HOPELESS_TIME, LIST_POLL, PACKET_TARGET, READER_PATIENCE, READER_POLL
+from ..limits import DRAIN_BURST, HOPELESS_TIME, LIST_POLL, NPM_NEARER, PACKET_TARGET, READER_PATIENCE, READER_POLL
 from ..transport.link import Link
 from .dialling import EMBEDDED_URL, Dialling
 from .direct import DirectLinks
 
 if TYPE_CHECKING:
+    from ..identity import Identity
     from .host import Host
     from .mailbox import Flow, Inbox
     from .runtime import Runtime
@@ -80,6 +82,8 @@ class Driver:
         """Inboxes that what was just delivered filled by more than half."""
         self._direct = DirectLinks(self, host.config)
         self._dialling = Dialling(self, host.config, self._dial_failed, self._embedded)
+        self._renewals = 0
+        self._renewing: asyncio.Task[None] | None = None
         self._closed = False
         self._all_closed: asyncio.Event | None = None
         self._engine: Engine | None = None
@@ -100,6 +104,7 @@ class Driver:
             Accept: self._direct.accept,
             AddCandidate: self._direct.candidate,
             Abandon: self._direct.abandon,
+            NoRoom: self._no_room,
             Note: self._note,
         }
 
@@ -180,6 +185,8 @@ class Driver:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
+        if self._renewing is not None:
+            self._renewing.cancel()
         await self._dialling.stop(limit)
         for link in list(self._links.values()):
             link.close()
@@ -490,7 +497,26 @@ class Driver:
             log.warning("! another peer (%s) has our IPv4 address too: reach us by id, name or IPv6", other)
         self._host.settled.set()
 
-    def _rebirth(self) -> None:
+    def _no_room(self, effect: NoRoom) -> None:
+        """The only npm node that answers us has no room for our id: come back under one for which it has."""
+        tried, name = self._renewals, self._host.peer_id.hex()[:8]
+        if self._host.identity.pinned or tried >= len(NPM_NEARER):
+            hint = "; without a key file we would take another" if self._host.identity.pinned else ""
+            log.warning("! npm peer at %s has no room for our id (%s...)%s; still trying", effect.url, name, hint)
+            return
+        log.info("= npm peer at %s has no room for our id (%s...): taking another", effect.url, name)
+        self._renewals += 1
+        self._renewing = self._loop.create_task(self._renew(effect.peer_id, NPM_NEARER[tried]))
+
+    async def _renew(self, near: PeerId, bits: int) -> None:
+        from ..identity import Identity
+
+        engine = self._engine
+        identity = await self._loop.run_in_executor(None, Identity.near, near, bits)
+        if engine is self._engine and not self._closed and not self._host.peers:
+            self._rebirth(identity)
+
+    def _rebirth(self, identity: Identity | None = None) -> None:
         """Leave under the old identity and come back under a new one."""
         assert self._engine is not None
         self._engine.leave(self._loop.time())
@@ -500,7 +526,7 @@ class Driver:
         self._direct.forget()
         self._numbers.clear()
         self._links.clear()
-        self._host.change_identity()
+        self._host.change_identity(identity)
         self._engine = self._make_engine()
         self._timer_at = None
         self._engine.start(self._loop.time())

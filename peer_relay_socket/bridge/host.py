@@ -302,9 +302,9 @@ class Host:
         if not self.peers:
             self.linked.clear()
 
-    def change_identity(self) -> None:
-        """Another peer has our IPv4 address: be somebody else."""
-        self.identity = _identity(None)
+    def change_identity(self, identity: Identity | None = None) -> None:
+        """Be somebody else, whom is all the same if `identity` does not say: another peer has our IPv4 address."""
+        self.identity = identity or _identity(None)
         self.peers = ()
         self.linked.clear()
 

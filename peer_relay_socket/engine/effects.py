@@ -151,6 +151,15 @@ class Abandon:
 
 
 @dataclass(frozen=True, slots=True)
+class NoRoom:
+    """Npm node `peer_id` at `url`, without which we are alone, has no room for an id like ours; perhaps for one that
+    begins as its own."""
+
+    peer_id: PeerId
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Something an operator should read, once."""
 
@@ -175,5 +184,6 @@ Effect: TypeAlias = (
     | Accept
     | AddCandidate
     | Abandon
+    | NoRoom
     | Note
 )

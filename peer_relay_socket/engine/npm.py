@@ -19,10 +19,10 @@ from ..codec import packet
 from ..codec.npm import Datagram, Envelope
 from ..codec.packet import Record
 from ..errors import HandshakeError, PacketError
-from ..limits import NPM_ANSWER, NPM_CANDIDATES, NPM_GRACE, NPM_KEYED, NPM_WAYS, PACKET_TARGET
+from ..limits import NPM_ANSWER, NPM_CANDIDATES, NPM_GRACE, NPM_KEYED, NPM_LINKS, NPM_WAYS, PACKET_TARGET
 from ..scope import Scope
 from .direct import Path
-from .effects import Deliver, Message, Writable
+from .effects import Deliver, Message, NoRoom, Writable
 from .npm_links import NpmLink, NpmLinks
 from .npm_neighbours import NpmNeighbours
 from .npm_ways import NpmWays
@@ -67,6 +67,8 @@ class Npm:
         self._candidates = self.neighbours.candidates
         self._wanted: dict[PeerId, None] = {}
         """Whom the program wants to be linked to, while relays are asked who that is; at most NPM_CANDIDATES."""
+        self._full: dict[PeerId, None] = {}
+        """Nodes that had no room for us; at most NPM_LINKS."""
         self._blocked: dict[PeerId, None] = {}
         """Peers whose sender was told that there is no room: every one of them has waiting flows."""
         core.proved = self.proved
@@ -245,6 +247,13 @@ class Npm:
         assert link.url is not None
         self._core.note(20, f"npm peer at {link.url}: {reason}")
         self._membership.dial_failed(link.url)
+
+    def npm_full(self, link: NpmLink) -> None:
+        """A node has no room for us: told once of each, if we are alone without it."""
+        alone = not self.linked and not self._router.linked
+        if link.url is not None and alone and link.peer_id not in self._full and len(self._full) < NPM_LINKS:
+            self._full[link.peer_id] = None
+            self._core.effects.append(NoRoom(link.peer_id, link.url))
 
     def link_full(self, number: int, full: bool) -> None:
         """A connection takes no more for now, or takes it again."""

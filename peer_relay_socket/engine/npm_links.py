@@ -95,6 +95,9 @@ class NpmLinkEvents(Protocol):
     def npm_link_failed(self, link: NpmLink, reason: str) -> None:
         """A link that we dialled never came up."""
 
+    def npm_full(self, link: NpmLink) -> None:
+        """A node that we dialled has no room for us; `npm_link_failed` came before."""
+
     def npm_link_idle(self, link: NpmLink) -> None:
         """Ask something of them, so that their answer shows that they live."""
 
@@ -240,9 +243,13 @@ class NpmLinks:
         link.value = int.from_bytes(peer_id)
         if link.timer is not None:
             link.timer.cancel()
-        reason = "has no room for more peers (it told its id and nothing else)"
-        link.timer = core.timers.at(core.now + NPM_SILENT, self.drop, link, reason)
+        link.timer = core.timers.at(core.now + NPM_SILENT, self._silent, link)
         self._events.npm_greeted(link)
+
+    def _silent(self, link: NpmLink) -> None:
+        self.drop(link, "has no room for more peers (it told its id and nothing else)")
+        if link.url is not None:
+            self._events.npm_full(link)
 
     def _up(self, link: NpmLink) -> None:
         core = self._core

@@ -11,7 +11,7 @@ from peer_relay_socket.address import NpmId, Spelling
 from peer_relay_socket.codec import npm as wire
 from peer_relay_socket.codec.npm import Answer, Datagram, Envelope
 from peer_relay_socket.engine.core import EngineConfig
-from peer_relay_socket.engine.effects import CloseLink, Deliver, Dial, Effect, Message, Note, PeerUp
+from peer_relay_socket.engine.effects import CloseLink, Deliver, Dial, Effect, Message, NoRoom, Note, PeerUp
 from peer_relay_socket.engine.engine import Engine
 from peer_relay_socket.errors import PacketError
 from peer_relay_socket.identity import Identity
@@ -193,6 +193,21 @@ def test_a_full_node_is_left_again(world: World) -> None:
     world.run(NPM_SILENT + 0.1)
     assert [effect.link for effect in world.of(engine, CloseLink)] == [node.number]
     assert not world.of(engine, PeerUp)
+    assert world.of(engine, NoRoom) == [NoRoom(FAR, "ws://8.8.8.8:80")]
+
+
+@pytest.mark.parametrize("others", ["an npm peer", "one of ours"])
+def test_a_full_node_is_no_reason_for_another_id_where_others_are_linked(world: World, others: str) -> None:
+    engine = world.engine()
+    if others == "one of ours":
+        world.join(world.engine(), engine)
+    else:
+        world.node(engine, LOW)
+    node = world.node(engine, FAR, dialled="ws://8.8.8.8:80", greet=False)
+    node.raw(wire.id_text(FAR))
+    world.run(NPM_SILENT + 0.1)
+    assert node.number in [effect.link for effect in world.of(engine, CloseLink)]
+    assert not world.of(engine, NoRoom)
 
 
 def test_two_links_with_one_id_are_one_too_many_and_the_first_stays(world: World) -> None:

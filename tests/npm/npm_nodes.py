@@ -20,7 +20,7 @@ from typing import Any
 AGENT = Path(__file__).with_name("agent.js")
 OURS = Path(__file__).with_name("agent.py")
 ROOT = Path(__file__).parents[2]
-PATIENCE = 15.0
+PATIENCE = 30.0
 """Seconds that anything may take on a busy machine."""
 
 
