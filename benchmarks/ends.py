@@ -47,7 +47,26 @@ def open_socket(path: str, options: dict[str, Any]) -> socket.socket:
         return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     from peer_relay_socket import Socket
 
+    if options.pop("unsealed", False):
+        unseal()
     return Socket(socket.AF_INET, socket.SOCK_DGRAM, wrtc=False, **options)
+
+
+def unseal() -> None:
+    """Let sessions of this process neither encrypt, authenticate nor look for replays: what is left is the rest. The
+    package has no switch for that; here the two keys of a session are replaced by the copies that cannot be saved."""
+    from peer_relay_socket.engine import handshakes, seal
+
+    class Copying(seal.SealingKey):
+        def seal(self, plaintext: bytes, associated: bytes | None = None) -> bytes:
+            self.counter += 1
+            return bytes(8) + plaintext + bytes(16)
+
+    class CopyingBack(seal.OpeningKey):
+        def open(self, sealed: bytes, associated: bytes | None = None) -> bytes:
+            return bytes(sealed[8:-16])
+
+    handshakes.SealingKey, handshakes.OpeningKey = Copying, CopyingBack  # type: ignore[misc,attr-defined]
 
 
 def answer(path: str, options: dict[str, Any]) -> None:
