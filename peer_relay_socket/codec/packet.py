@@ -47,7 +47,8 @@ Bodies by kind::
 
 Operations of LINK, and their operands::
 
-    1 READY       the first packet of whoever dialled      2 PING      3 PONG      4 GOODBYE
+    1 READY       nothing; with a network key a hello      the first packet of whoever is the Noise responder
+    2 PING        3 PONG        4 GOODBYE
     5 NEIGHBOURS  count (1) || contacts                    dialable peers that the neighbour may want to know
     6 LIMITS      packets/s (8) || bytes/s (8)             "I read no more than this from you, so you may be waiting"
     7 HELLO       hello                                    what was said in the handshake has changed

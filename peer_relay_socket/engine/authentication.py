@@ -6,7 +6,8 @@ sealed afterwards (seal.py), timers, retransmission, whom to admit.
 Law: `remote_id` is never set to an id whose key the other end did not use in *this* handshake.
 
 The handshake on one page. I is the Noise initiator, R the responder. On a link the acceptor speaks first, so it is I;
-of an end-to-end session, I is whoever has something to send. `[x]` is encrypted, proof = Ed25519 public key and its
+with a network key it only says "go ahead", and the connector is I (links.py draws both). Of an end-to-end session, I is
+whoever has something to send. `[x]` is encrypted, proof = Ed25519 public key and its
 signature of "peer-relay.2 static" || X25519 static key (so one signature serves every handshake of the process, as in
 libp2p's noise specification).
 
@@ -26,9 +27,12 @@ libp2p's noise specification).
   keys, also when both static keys leak later (forward secrecy). The network key enters the keys only beside "ee", "es"
   and "se", so a recording offers no way to test a guess of it, at any price.
 - What an active stranger gets. From R, without proving anything: R's id and the payload of message 2, so neither may be
-  secret. From I, if I was not told whom to `expect`: I's message 3, under keys of which the stranger lacks only the
-  network key: enough to test guesses at leisure, each at scrypt's price (limits.py). A network key of 64 random bits
-  is out of reach; a dictionary word is not. Only a PAKE would close this, and it would cost another round trip.
+  secret (links send none there in a network with a key). From I, if I was not told whom to `expect`: I's message 3,
+  under keys of which the stranger lacks only the network key: enough to test guesses at leisure, each at scrypt's price
+  (limits.py). On links I is who dials, so that takes luring a member to a place it was told to join through (a forged
+  name, a path that can be redirected: wss:// and its certificate stop that); whoever merely connects is I himself and
+  gets nothing to test. Sessions always `expect` an id. A network key of 64 random bits is out of reach all the same; a
+  dictionary word, for who lured a member, is not. Only a PAKE would close that.
 - Without the same network key. One side with, one without: the protocol names differ, and message 1 (no tag where one
   is due) or 2 fails. Two different ones: message 3 fails at R, before R gave out more than its id.
 

@@ -441,7 +441,8 @@ class Engine:
 
     def link_failed(self, link: LinkState) -> None:
         """A link that we dialled never came up."""
-        if link.handshake is not None and link.url is not None:
+        began = link.handshake is not None or link.opening is not None
+        if began and link.url is not None:
             self._tell_once(link.url, "they closed it during the handshake; have both sides the same network key?")
         if link.url is not None:
             self._membership.dial_failed(link.url, link.peer_id)

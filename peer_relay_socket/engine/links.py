@@ -3,9 +3,21 @@
 Lives here: the link handshake, one link per neighbour, keepalive. May not live here: whom to link to (membership),
 what travels over links (routing, sessions).
 
-Law: a link is *up* only after both ends proved the key behind the id they claim, on this very connection. The acceptor
-speaks first and so is the Noise initiator; it waits for a READY under the new keys before it believes the connector,
-which makes a replayed handshake worthless.
+Law: a link is *up* only after both ends proved the key behind the id they claim, on this very connection. The Noise
+initiator waits for a READY under the new keys before it believes the responder, which makes a replayed handshake
+worthless.
+
+Who proves what, when (authentication.py tells about each message). The acceptor speaks first, always::
+
+    without a network key                           with one
+    A -> C  message 1                               A -> C  "go ahead", one byte
+    C -> A  message 2: C's key, C's hello           C -> A  message 1
+    A -> C  message 3: A's key, A's hello           A -> C  message 2: A's key
+    C -> A  READY: C was here now; both up          C -> A  message 3: C's key and the network key, C's hello
+                                                    A -> C  READY: the network key, A's hello; both up
+
+With a key the connector has to show that it knows it before the acceptor uses it at all: whoever only connects, which
+anybody on the Internet can, learns an id and nothing by which to test guesses of the key. Price: half a round trip.
 """
 
 from __future__ import annotations
@@ -46,6 +58,8 @@ if TYPE_CHECKING:
     from .core import Core
     from .timers import Timer
 
+_GO_AHEAD: Final = bytes((wire.LINK_HANDSHAKE,))
+"""How every message of the handshake begins; alone, the first word of an acceptor that waits for message 1."""
 _MAX_PREAMBLE: Final = 4096
 """Bytes of one handshake message: Noise, identity and a hello of at most MAX_URLS URLs."""
 
@@ -212,7 +226,7 @@ class Links:
             return
         self.all[number] = link
         link.handshake = core.handshake(
-            initiator=url is None,
+            initiator=self._begins(link),
             static=core.static,
             prologue=LINK_PROLOGUE,
             psk=core.config.psk,
@@ -223,7 +237,10 @@ class Links:
         if url is None:
             self._half_open[number] = link
             self._from[link.host] = self._from.get(link.host, 0) + 1
-            self._say(link)
+            if self._begins(link):
+                self._say(link)
+            else:
+                self.emit(link, _GO_AHEAD)
 
     def _refusal(self, link: LinkState) -> str:
         """Return why `link` is one too many, "" if it is not."""
@@ -285,13 +302,20 @@ class Links:
         Raises: WireError; the link is then worthless.
         """
         handshake = link.handshake
-        if handshake is None or len(message) > _MAX_PREAMBLE or message[:1] != bytes((wire.LINK_HANDSHAKE,)):
+        if handshake is None or len(message) > _MAX_PREAMBLE or message[:1] != _GO_AHEAD:
             raise HandshakeError("not a link handshake")
+        if handshake.our_turn:
+            if message != _GO_AHEAD:
+                raise HandshakeError("they speak first, as a network without a key does")
+            self._say(link)
+            return
         payload = handshake.read(message[1:])
         if handshake.remote_id is not None and not self._admits(handshake.remote_id):
             self._core.counters["refused: peer not admitted"] += 1
             raise HandshakeError(f"{handshake.remote_id.hex()[:8]} is not admitted")
-        if handshake.remote_id is not None:  # the first message proves nothing, so neither does what it carries
+        keyed, begins = self._keyed, self._begins(link)
+        if handshake.remote_id is not None and not (keyed and begins):
+            # The first message proves nothing, so neither does what it carries.
             self._read_hello(link, payload)
         if not handshake.complete:
             self._say(link)
@@ -301,16 +325,28 @@ class Links:
             link.peer_id = handshake.remote_id or b""
             link.value = int.from_bytes(link.peer_id)
             link.handshake = None
-            if link.url is not None:  # the acceptor has shown that it lives; it waits for this
-                self.tell(link, LinkOp.READY)
+            if not begins:  # they have shown that they live, and know the network key; they wait for this
+                link.told = self._hello(link) if keyed else link.told
+                self.tell(link, LinkOp.READY, link.told if keyed else b"")
                 self._up(link)
 
+    @property
+    def _keyed(self) -> bool:
+        """Whether there is a network key."""
+        return self._core.config.psk is not None
+
+    def _begins(self, link: LinkState) -> bool:
+        """Return whether we are the Noise initiator on `link`: who accepted is; with a network key, who dialled."""
+        return (link.url is None) is not self._keyed
+
     def _say(self, link: LinkState) -> None:
+        """Write the next message of the handshake, with our hello where no stranger can read it: in the last one, or,
+        in networks that anybody may link to, in the second."""
         handshake = link.handshake
         assert handshake is not None
-        first = link.url is None and handshake.remote_id is None
-        link.told = b"" if first else self._hello(link)
-        self.emit(link, bytes((wire.LINK_HANDSHAKE,)) + handshake.write(link.told))
+        last = handshake.remote_id is not None
+        link.told = self._hello(link) if last or not (self._keyed or self._begins(link)) else b""
+        self.emit(link, _GO_AHEAD + handshake.write(link.told))
 
     def _hello(self, link: LinkState) -> bytes:
         serves, urls = self.told(link)
@@ -476,6 +512,8 @@ class Links:
         operation, operand = plain[0], plain[1:]
         if operation == LinkOp.READY:
             if not link.up:
+                if self._keyed:
+                    self._read_hello(link, operand)
                 self._up(link)
         elif not link.up:
             raise HandshakeError("spoke before READY")

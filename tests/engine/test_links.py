@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.packet import Kind, LinkOp
+from peer_relay_socket.engine.authentication import LINK_PROLOGUE, Handshake, StaticKey
 from peer_relay_socket.engine.effects import CloseLink, Dial, Note, PeerDown, PeerUp, Throttle
 from peer_relay_socket.errors import WireError
+from peer_relay_socket.identity import Identity
 from peer_relay_socket.limits import (
     CONTROL_PER_LEAF,
     LINK_DEAD,
@@ -19,6 +23,8 @@ from peer_relay_socket.limits import (
     MAX_LINKS_PER_HOST,
 )
 from tests.sim.bench import Bench, Node, kind_of
+
+KEY = b"k" * 32
 
 
 def closings(node: Node) -> list[str]:
@@ -37,10 +43,77 @@ def test_a_link_takes_three_messages_and_a_ready() -> None:
     assert (dialler.engine.neighbours, acceptor.engine.neighbours) == ([acceptor.peer_id], [dialler.peer_id])
 
 
-@pytest.mark.parametrize("message", [0, 1, 2, 3])
-def test_a_link_that_stalls_is_dropped_after_its_time(message: int) -> None:
+def test_with_a_network_key_the_dialler_shows_that_it_knows_it_first() -> None:
     bench = Bench()
-    dialler, acceptor = bench.node("dialler"), bench.node("acceptor", serves=True)
+    dialler, acceptor = bench.node("dialler", serves=True, psk=KEY), bench.node("acceptor", serves=True, psk=KEY)
+    bench.join(dialler, acceptor)
+    bench.flow()
+    said = [(node.name, len(data)) for node, _, data in bench.seen if kind_of(data) == wire.LINK_HANDSHAKE]
+    assert [name for name, _ in said] == ["acceptor", "dialler", "acceptor", "dialler"]
+    assert said[0][1] == 1
+    first = next(node.name for node, _, data in bench.seen if kind_of(data) != wire.LINK_HANDSHAKE)
+    assert first == "acceptor"
+    (theirs,) = dialler.engine._links.by_id.values()
+    (ours,) = acceptor.engine._links.by_id.values()
+    assert theirs.urls == ("ws://acceptor.example",)
+    assert ours.urls == ("ws://dialler.example",)
+
+
+def words_to_a_stranger(psk: bytes | None, guess: bytes | None) -> list[bytes]:
+    """Return what a node says to somebody who connects, plays his part as if `guess` were the key, and hangs on."""
+    bench = Bench()
+    acceptor = bench.node("acceptor", serves=True, psk=psk)
+    stranger = Handshake(
+        initiator=True,
+        static=StaticKey(Identity.from_seed(b"s" * 32), Random(5).randbytes),
+        prologue=LINK_PROLOGUE,
+        psk=guess,
+        entropy=Random(6).randbytes,
+    )
+    said: list[bytes] = []
+
+    def listen() -> None:
+        said.extend(b"".join(chunks) for _, chunks in acceptor.engine.take_bundles())
+
+    acceptor.engine.link_opened(1, url=None, remote_host="8.0.0.1", now=bench.now)
+    listen()
+    head = said[0][:1]
+    acceptor.engine.receive(1, head + stranger.write(), bench.now)
+    listen()
+    if len(said) > 1:
+        stranger.read(said[1][1:])
+        acceptor.engine.receive(1, head + stranger.write(b"hello"), bench.now)
+        listen()
+    return said
+
+
+def test_who_merely_connects_learns_nothing_by_which_to_test_guesses_of_the_network_key() -> None:
+    """Everything that he sees is the same whatever the key."""
+    said = words_to_a_stranger(KEY, b"g" * 32)
+    assert said == words_to_a_stranger(b"another key".ljust(32), b"g" * 32)
+    assert len(said) == 2
+    assert b"acceptor.example" not in b"".join(said)
+    assert len(said[1]) == 1 + 32 + 48 + 98 + 16 + 16 - 16  # the second message, and no hello
+
+
+def test_a_network_with_a_key_and_one_without_do_not_link_and_say_why() -> None:
+    for keys in ((None, KEY), (KEY, None), (KEY, b"j" * 32)):
+        bench = Bench()
+        dialler, acceptor = bench.node("dialler", psk=keys[0]), bench.node("acceptor", serves=True, psk=keys[1])
+        dialler.config.bootstrap = ("ws://acceptor.example",)
+        bench.join(dialler, acceptor)
+        bench.flow()
+        bench.flow()  # what the dialler makes of it that the acceptor cut the cable
+        assert dialler.engine.neighbours == acceptor.engine.neighbours == []
+        notes = [note.text for note in dialler.take(Note)]
+        assert any("have both sides the same network key" in text for text in notes), (keys, notes)
+
+
+@pytest.mark.parametrize("psk", [None, KEY], ids=["open", "keyed"])
+@pytest.mark.parametrize("message", [0, 1, 2, 3])
+def test_a_link_that_stalls_is_dropped_after_its_time(message: int, psk: bytes | None) -> None:
+    bench = Bench()
+    dialler, acceptor = bench.node("dialler", psk=psk), bench.node("acceptor", serves=True, psk=psk)
     counted = [0]
 
     def gate(_sender: Node, _receiver: Node, data: bytes) -> bytes | None:
@@ -52,18 +125,18 @@ def test_a_link_that_stalls_is_dropped_after_its_time(message: int) -> None:
     bench.advance(LINK_HANDSHAKE_TIME - 0.01)
     assert closings(acceptor) == []
     bench.advance(0.02)
-    assert closings(acceptor) == ["handshake took too long"]
+    assert closings(acceptor) == ["handshake took too long"], message
     assert acceptor.engine.neighbours == []
     assert not acceptor.engine._links._half_open
     assert not acceptor.engine._links._from
 
 
-@pytest.mark.parametrize("message", [0, 1, 2])
-def test_an_altered_greeting_fails_the_link(message: int) -> None:
+@pytest.mark.parametrize(("message", "psk"), [(0, None), (1, None), (2, None), (0, KEY), (1, KEY), (2, KEY), (3, KEY)])
+def test_an_altered_greeting_fails_the_link(message: int, psk: bytes | None) -> None:
     length = [0]
     for position in range(0, 400, 13):
         bench = Bench()
-        dialler, acceptor = bench.node("dialler"), bench.node("acceptor", serves=True)
+        dialler, acceptor = bench.node("dialler", psk=psk), bench.node("acceptor", serves=True, psk=psk)
         count = [-1]
 
         def gate(
@@ -79,12 +152,48 @@ def test_an_altered_greeting_fails_the_link(message: int) -> None:
         bench.join(dialler, acceptor)
         bench.flow()
         if position < length[0]:
-            assert acceptor.engine.neighbours == []
+            assert acceptor.engine.neighbours == dialler.engine.neighbours == []
 
 
-def test_a_replayed_dialler_does_not_come_up() -> None:
+@pytest.mark.parametrize("psk", [None, KEY], ids=["open", "keyed"])
+@pytest.mark.parametrize("dialled", [False, True], ids=["by the acceptor", "by the dialler"])
+def test_words_that_come_back_to_who_said_them_make_no_link(dialled: bool, psk: bytes | None) -> None:
     bench = Bench()
-    dialler, acceptor = bench.node("dialler"), bench.node("acceptor", serves=True)
+    node = bench.node("node", serves=True, psk=psk)
+    node.engine.link_opened(1, url="ws://mirror.example" if dialled else None, remote_host="8.0.0.1", now=bench.now)
+    if dialled:  # a mirror has to speak first
+        other = bench.node("other", serves=True, psk=psk)
+        other.engine.link_opened(1, url=None, remote_host="8.0.0.2", now=bench.now)
+        ((_, first),) = other.engine.take_bundles()
+        node.engine.receive(1, b"".join(first), bench.now)
+    for _ in range(5):
+        for _, chunks in node.engine.take_bundles():
+            node.engine.receive(1, b"".join(chunks), bench.now)
+    assert node.engine.neighbours == []
+    assert any(isinstance(effect, CloseLink) for effect in node.engine.take_effects())
+
+
+@pytest.mark.parametrize("psk", [None, KEY], ids=["open", "keyed"])
+def test_a_replayed_acceptor_does_not_come_up(psk: bytes | None) -> None:
+    bench = Bench()
+    dialler, acceptor = bench.node("dialler", psk=psk), bench.node("acceptor", serves=True, psk=psk)
+    bench.join(dialler, acceptor)
+    bench.flow()
+    said = [data for node, _, data in bench.seen if node is acceptor]
+    next(iter(dialler.cables.values())).cut()
+    dialler.effects.clear()
+    dialler.engine.link_opened(99, url="ws://replay.example", remote_host="8.0.0.9", now=bench.now)
+    for data in said:
+        dialler.engine.receive(99, data, bench.now)
+    bench.flow()
+    assert dialler.take(PeerUp) == []
+    assert len(dialler.take(CloseLink)) == 1
+
+
+@pytest.mark.parametrize("psk", [None, KEY], ids=["open", "keyed"])
+def test_a_replayed_dialler_does_not_come_up(psk: bytes | None) -> None:
+    bench = Bench()
+    dialler, acceptor = bench.node("dialler", psk=psk), bench.node("acceptor", serves=True, psk=psk)
     bench.join(dialler, acceptor)
     bench.flow()
     said = [data for node, _, data in bench.seen if node is dialler]
