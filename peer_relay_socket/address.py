@@ -26,6 +26,7 @@ AF_PEER: Final = 0x7072
 """Address family of sockets whose addresses are ``("<40 hex>", port)``; no kernel family has this number."""
 DEFAULT_IPV4_NETWORK: Final = ipaddress.IPv4Network("100.64.0.0/10")
 """RFC 6598 space: programs drop or special-case RFC 1918, LANs use that, and this range passed all that was tried."""
+LIMITED_BROADCAST: Final = "255.255.255.255"
 PEER_SUFFIX: Final = ".peer"
 
 PeerId: TypeAlias = bytes
@@ -79,6 +80,7 @@ class Special(Enum):
     WILDCARD = "wildcard"
     """The empty string, 0.0.0.0, ::."""
     BROADCAST = "broadcast"
+    """255.255.255.255, "<broadcast>", the last address of the overlay's IPv4 network."""
     MULTICAST = "multicast"
     FOREIGN = "foreign"
     """A well-formed IP address that is not of the overlay."""
@@ -110,6 +112,11 @@ class Spelling:
         """Return the RFC 5952 spelling of `peer_id` inside fd00::/8."""
         return str(ipaddress.IPv6Address(b"\xfd" + peer_id[:15]))
 
+    def is_broadcast(self, host: str) -> bool:
+        """Return whether `host`, the text of an IPv4 address, stands for everybody: 255.255.255.255, or the last
+        address of the network."""
+        return host in (LIMITED_BROADCAST, str(self.ipv4_network.broadcast_address))
+
     def parse(self, host: str) -> Destination | Special:
         """Say what `host` means to this overlay.
 
@@ -139,6 +146,8 @@ class Spelling:
         return self._parse_ipv4(ip)
 
     def _parse_ipv4(self, ip: ipaddress.IPv4Address) -> Destination | Special:
+        if ip == self.ipv4_network.broadcast_address:
+            return Special.BROADCAST
         if ip in self.ipv4_network:
             bits = self.ipv4_bits
             host = int(ip) & ((1 << bits) - 1)

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from .address import DEFAULT_IPV4_NETWORK
 from .errors import ConfigError
-from .limits import MAX_URL
+from .limits import BROADCAST_HOPS, BROADCAST_HOPS_MOST, MAX_URL
 
 EMBEDDED_PORT: Final = 7317
 """Loopback TCP port of the embedded node: below Linux's ephemeral range (32768), not in IANA's registry for TCP."""
@@ -60,6 +60,8 @@ class PeerConfig:
     deny_datagrams: Members = None
     """Not with these."""
     ipv4_network: ipaddress.IPv4Network = DEFAULT_IPV4_NETWORK
+    broadcast_hops: int = BROADCAST_HOPS
+    """Relays that broadcasts pass, ours and those that we pass on; 0 = they stay in the process."""
     npm_peers: bool = False
     """Speak with peers of npm peer-relay, which prove nothing."""
     origins: tuple[str, ...] = ()
@@ -88,6 +90,7 @@ def peer_config(
     bootstrap: str | Iterable[str] = (),
     wrtc: bool | Callable[..., Any] | None = None,
     identity: str | os.PathLike[str] | None = None,
+    broadcast_hops: int | None = None,
     npm_peers: bool | None = None,
     origins: str | Iterable[str] = (),
     trusted_proxies: str | Iterable[str] = (),
@@ -152,6 +155,7 @@ def peer_config(
             if ipv4_network
             else _network(env.get("PEER_RELAY_IPV4_NETWORK") or DEFAULT_IPV4_NETWORK, "PEER_RELAY_IPV4_NETWORK")
         ),
+        broadcast_hops=_hops(broadcast_hops, env),
         npm_peers=npm_peers,
         origins=_origins(origins, env),
         trusted_proxies=_proxies(trusted_proxies, env),
@@ -239,6 +243,21 @@ def _proxies(
         return tuple(ipaddress.ip_network(proxy) for proxy in named)
     except ValueError as error:
         raise ConfigError(f"{setting}: {error}") from None
+
+
+def _hops(value: int | None, env: Mapping[str, str]) -> int:
+    setting = "broadcast_hops"
+    text: int | str | None = value
+    if text is None:
+        setting = "PEER_RELAY_BROADCAST_HOPS"
+        text = env.get(setting) or BROADCAST_HOPS
+    try:
+        hops = int(text)
+    except (TypeError, ValueError):
+        hops = -1
+    if not 0 <= hops <= BROADCAST_HOPS_MOST:
+        raise ConfigError(f"{setting}: {text!r} is not a number of relays (0-{BROADCAST_HOPS_MOST})")
+    return hops
 
 
 def _origins(origins: str | Iterable[str], env: Mapping[str, str]) -> tuple[str, ...]:

@@ -199,6 +199,32 @@ FLOOD_RATE: Final = 10.0
 CONTROL_RATE: Final = 200.0
 """NO_ROUTE and NO_SESSION notices a peer sends per second."""
 
+# --- broadcast and multicast -----------------------------------------------------------------------------------
+BROADCAST_HOPS: Final = 1
+"""Relays that a broadcast passes, and that a relay lets others' broadcasts pass, where nobody says otherwise: whoever
+is linked to us or to a relay of ours hears it, as stations at one switch do. The setting broadcast_hops overrides."""
+BROADCAST_HOPS_MOST: Final = 8
+BROADCAST_RATE: Final = 50.0
+BROADCAST_BYTES: Final = 128.0 * 1024
+"""Broadcasts and bytes of them per second that a peer sends, and takes from one leaf; a second's worth at once. Each
+costs whoever hears it 0.13 ms of CPU (Ed25519), so a hostile leaf 0.7 % of a core; what is beyond is dropped."""
+BROADCAST_RELAY_FACTOR: Final = 4.0
+"""How many times more is taken from one relay, which passes on those of many."""
+BROADCAST_COPIES: Final = 4.0 * 1024 * 1024
+"""Bytes per second of others' broadcasts that a relay sends out, all copies together. Without it a leaf that sends
+BROADCAST_BYTES makes a relay with 1,000 leaves send 128 MB/s."""
+BROADCAST_AGE: Final = 120.0
+"""Seconds by which two peers' clocks may differ, transit included. What is older, or younger, is dropped: it may be a
+replay from before we began to remember."""
+BROADCAST_WINDOW: Final = 64
+"""Broadcasts of one origin that may overtake one another (copies come by several relays)."""
+MAX_BROADCASTERS: Final = 4_096
+"""Origins whose last broadcasts are remembered, at most 2.5 kB each. While all of them broadcast within BROADCAST_AGE,
+others are refused: to forget one would be to take its broadcasts again."""
+BROADCAST_PATIENCE: Final = 5.0
+BROADCAST_PENDING: Final = 64
+"""Seconds that broadcasts wait for the first link of a peer that has just started, and how many."""
+
 # --- resolving -------------------------------------------------------------------------------------------------
 RESOLVE_RETRY: Final = 0.1
 RESOLVE_TRIES: Final = 5

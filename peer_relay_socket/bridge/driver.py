@@ -32,6 +32,7 @@ from ..engine.effects import (
     AddCandidate,
     CloseLink,
     Deliver,
+    DeliverCast,
     Describe,
     Dial,
     DialBack,
@@ -89,6 +90,7 @@ class Driver:
         self._engine: Engine | None = None
         self._perform: dict[type, Callable[[Any], None]] = {
             Deliver: self._deliver,
+            DeliverCast: self._deliver_cast,
             Dial: self._dialling.start,
             DialBack: self._dialling.start_back,
             CloseLink: self._close_link,
@@ -152,10 +154,14 @@ class Driver:
             direct=True,
             webrtc=config.wrtc is not False,
             npm_peers=config.npm_peers,
+            broadcast_hops=config.broadcast_hops,
             may_link=self._host.admission.may_link,
             may_talk=self._host.admission.may_talk,
         )
-        return Engine(self._host.identity, settings, random=random.Random(), entropy=os.urandom, now=self._loop.time())
+        now = self._loop.time()
+        engine = Engine(self._host.identity, settings, random=random.Random(), entropy=os.urandom, now=now)
+        engine.clock(time.time(), now)
+        return engine
 
     def _look_at_lists(self) -> None:
         """Part from those whom the lists, if they changed, admit no more."""
@@ -258,6 +264,11 @@ class Driver:
         engine = self._engine
         assert engine is not None
         now = self._loop.time()
+        if flow.group is not None:
+            engine.clock(time.time(), now)
+            group, relays = flow.group
+            engine.broadcast(group, relays, flow.form, flow.source_port, flow.port, flow.take(DRAIN_BURST), now)
+            return
         taken = 0
         while flow.waiting:
             room = engine.room(flow.destination)
@@ -430,6 +441,7 @@ class Driver:
     def _on_timer(self) -> None:
         self._timer = self._timer_at = None
         if self._engine is not None and not self._closed:
+            self._engine.clock(time.time(), self._loop.time())
             self._engine.handle_timer(self._loop.time())
             self._pump()
 
@@ -458,6 +470,9 @@ class Driver:
         known = self._host.ports.deliver(source, source_port, port, form, datagrams, self._crowded)
         if not known and port and self._engine is not None:
             self._engine.refuse(source, port, source_port, self._loop.time())
+
+    def _deliver_cast(self, effect: DeliverCast) -> None:
+        self._host.ports.deliver_group(*effect)
 
     def _writable(self, effect: Writable) -> None:
         flows = self._blocked.pop(effect.destination, None)

@@ -65,12 +65,19 @@ class Nowhere:
 class Group:
     """A way to everybody who hears a broadcast or multicast address."""
 
-    __slots__ = ("form", "host", "port")
+    __slots__ = ("flows", "form", "host", "port")
 
     def __init__(self, host: str, port: int, form: int) -> None:
         self.host = host
         self.port = port
         self.form = form
+        self.flows: dict[int, Flow] = {}
+        """To other hosts, by how many relays may be passed."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything waits for the loop."""
+        return any(flow.waiting for flow in self.flows.values())
 
 
 class HandBack:
@@ -258,7 +265,7 @@ class Endpoint:
         """Keep `way` for the next send to `address`."""
         if len(self.flows) >= FLOWS_PER_SOCKET:
             known = list(self.flows.items())
-            self.flows = {key: kept for key, kept in known if isinstance(kept, Flow) and kept.waiting}
+            self.flows = {key: kept for key, kept in known if isinstance(kept, Flow | Group) and kept.waiting}
         self.flows[address] = way
 
     def forget_local(self) -> None:
@@ -278,7 +285,9 @@ class Endpoint:
 
     def _count(self) -> None:
         ways = {*list(self.flows.values()), self.way}
-        self.pending = sum(cost(way.waiting[:]) for way in ways if isinstance(way, Flow))
+        flows = [way for way in ways if isinstance(way, Flow)]
+        flows += [flow for way in ways if isinstance(way, Group) for flow in list(way.flows.values())]
+        self.pending = sum(cost(flow.waiting[:]) for flow in flows)
 
     def overfull(self) -> bool:
         """Return whether more waits to be sent than the budget allows."""

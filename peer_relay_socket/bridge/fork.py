@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from ..address import Prefix
 from ..errors import PeerClosedError
 from ..limits import HAND_BACK_BURST, HAND_BACK_MESSAGE, HAND_BACK_POLL, HAND_BACK_TIME
-from .endpoint import Endpoint, HandBack, Local, Nowhere, endpoint_by_serial, open_endpoints
+from .endpoint import Endpoint, Group, HandBack, Local, Nowhere, endpoint_by_serial, open_endpoints
+from .groups import spread
 from .mailbox import Flow
 from .runtime import Event, Runtime, event, on_relay_thread
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 Place: TypeAlias = "str | bytes | tuple[int, bytes]"
 Message: TypeAlias = "tuple[int, int, Place, int, int, tuple[int, int] | None, list[bytes]]"
-"""Serial number of the endpoint, kind of way, place, port, form, mark, datagrams."""
+"""Serial number of the endpoint, kind of way, place, port, form, mark (of a group: relays, loop), datagrams."""
 
 _LOCAL: Final = 0
 _GROUP: Final = 1
@@ -143,7 +144,7 @@ class Channel:
             endpoint = endpoint_by_serial(message[0])
             if endpoint is None:
                 continue
-            if message[1] == _FLOW and not endpoint.host.started:
+            if message[1] != _LOCAL and not endpoint.host.started:
                 self._held = message
                 self._runtime.loop.remove_reader(self._ours)
                 try:
@@ -210,7 +211,7 @@ def hand_back(way: HandBack, datagrams: list[bytes], mark: tuple[int, int] | Non
     elif isinstance(where, Local):
         kind, place = _LOCAL, where.place
     else:
-        kind, place = _GROUP, where.host
+        kind, place = _GROUP, where.host  # and `mark` says how far
     channel.send((way.endpoint.serial, kind, place, where.port, where.form, mark, datagrams), timeout)
 
 
@@ -223,14 +224,23 @@ def _send_on(endpoint: Endpoint, message: Message) -> None:
         if kind == _LOCAL:
             host.ports.send_local(endpoint, str(place), port, form, datagrams, mark)
         elif kind == _GROUP:
-            host.ports.send_group(endpoint, str(place), port, form, datagrams)
-            host.drop_foreign(str(place), len(datagrams))
+            relays, loop = mark or (0, 1)
+            spread(endpoint, _group(endpoint, str(place), port, form), datagrams, relays, loop)
         elif host.started:
             _flow(endpoint, place, port, form).accept(datagrams)
         else:
             host.count("dropped: a forked child's, the network could not start")
     except OSError:  # no free port
         host.count("dropped: a forked child's")
+
+
+def _group(endpoint: Endpoint, place: str, port: int, form: int) -> Group:
+    key = (f"fork {place}", port, form)
+    group = endpoint.flows.get(key)
+    if not isinstance(group, Group):
+        group = Group(place, port, form)
+        endpoint.remember(key, group)
+    return group
 
 
 def _flow(endpoint: Endpoint, place: Place, port: int, form: int) -> Flow:

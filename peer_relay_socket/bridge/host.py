@@ -48,6 +48,14 @@ def _identity(key_file: str | None) -> Identity:
     return Identity.generate() if key_file is None else Identity.load_or_create(key_file)
 
 
+def _fresh(spelling: Spelling) -> Identity:
+    """Return an identity of no file, whose IPv4 spelling is not everybody's."""
+    while True:
+        identity = _identity(None)
+        if not spelling.is_broadcast(spelling.ipv4(identity.peer_id)):
+            return identity
+
+
 def _own_key(key_file: str | None) -> str | None:
     """Return `key_file`, but None in a child of the process that uses it: two processes with one key would throw each
     other off the relays."""
@@ -75,7 +83,8 @@ class Host:
         self.config = config
         self.admission = Admission(config)
         self.spelling = Spelling(config.ipv4_network)
-        self.identity = _identity(_own_key(config.identity))
+        key_file = _own_key(config.identity)
+        self.identity = _fresh(self.spelling) if key_file is None else _identity(key_file)
         self.outbox = Outbox()
         self.foreign_drops = 0
         """Datagrams that sockets sent to addresses outside the overlay."""
@@ -304,7 +313,7 @@ class Host:
 
     def change_identity(self, identity: Identity | None = None) -> None:
         """Be somebody else, whom is all the same if `identity` does not say: another peer has our IPv4 address."""
-        self.identity = identity or _identity(None)
+        self.identity = identity or _fresh(self.spelling)
         self.peers = ()
         self.linked.clear()
 

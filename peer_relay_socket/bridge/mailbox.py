@@ -168,7 +168,18 @@ class Flow:
     """
 
     __slots__ = (
-        *("_heard", "_hurried_at", "burst", "destination", "endpoint", "form", "port", "queued", "source_port"),
+        *(
+            "_heard",
+            "_hurried_at",
+            "burst",
+            "destination",
+            "group",
+            "endpoint",
+            "form",
+            "port",
+            "queued",
+            "source_port",
+        ),
         "waiting",
     )
 
@@ -179,6 +190,8 @@ class Flow:
         self.port = port
         self.form = form
         """How the sender spells addresses: 4, 6, or 0 for whole ids."""
+        self.group: tuple[str, int] | None = None
+        """Instead of `destination`: everybody who hears this address, past so many relays."""
         self.waiting: list[bytes] = []
         self.queued = False
         self.burst = False

@@ -19,7 +19,7 @@ from typing import Final
 
 from ..address import AF_PEER, Destination, NpmHost, NpmId, PeerId, Prefix, Spelling
 from ..limits import EPHEMERAL_PORTS, SPELLED_SOURCES
-from .endpoint import OWN, WILDCARD, Endpoint, Place
+from .endpoint import OWN, WILDCARD, Endpoint, Place, open_endpoints
 from .mailbox import Address, Inbox, guard
 
 __all__ = ["OWN", "WILDCARD", "Endpoint", "Place", "PortTable"]
@@ -27,6 +27,12 @@ __all__ = ["OWN", "WILDCARD", "Endpoint", "Place", "PortTable"]
 _AF_INET: Final = int(_socket.AF_INET)
 _AF_INET6: Final = int(_socket.AF_INET6)
 _NO_SCORE: Final = -1
+_ALL: Final = (int(_socket.IPPROTO_IP), 49)
+"""IP_MULTICAST_ALL."""
+_ALL6: Final = (int(_socket.IPPROTO_IPV6), 29)
+"""IPV6_MULTICAST_ALL."""
+_ALL_HOSTS: Final = frozenset({"224.0.0.1", "ff01::1", "ff02::1"})
+"""Groups that every host is a member of."""
 
 
 def failure(code: int) -> OSError:
@@ -196,11 +202,35 @@ class PortTable:
         reached = 0
         with self._lock:
             source = sender.local if speaks(sender.local) else OWN
-            ears = [each for each in self._at(port) if _hears(each, group, form, source, sender.port)]
+            ears = [each for each in self._at(port) if self._hears(each, group, form, source, sender.port)]
             addressed = [(each, self._spell(each, source, sender.port, form)) for each in ears]
         for endpoint, address in addressed:
             reached += endpoint.inbox.put(address, list(datagrams))
         return reached
+
+    def deliver_group(
+        self, source: PeerId, source_port: int, port: int, form: int, group: str, datagram: bytes
+    ) -> None:
+        """Take in a datagram from the network for everybody who hears `group` on `port`."""
+        with self._lock:
+            ears = [each for each in self._at(port) if self._hears(each, group, form, source, source_port)]
+            addressed = [(each, self._spell(each, source, source_port, form)) for each in ears]
+        for endpoint, address in addressed:
+            if not endpoint.inbox.put(address, [datagram]):
+                endpoint.close_if_abandoned()
+
+    def _hears(self, endpoint: Endpoint, group: str, form: int, source: Place, source_port: int) -> bool:
+        """Return whether what is sent to `group` is for `endpoint` (ip_mc_sf_allow, inet6_mc_check)."""
+        if endpoint.local not in (WILDCARD, group) or form not in _forms(endpoint):
+            return False
+        if endpoint.peer is not None and (endpoint.peer_port != source_port or not _same(endpoint.peer_place, source)):
+            return False
+        if group in endpoint.groups or self._spelling.is_broadcast(group):
+            return True
+        if not endpoint.options.get(*((_ALL, endpoint.family != _AF_INET6) if form == 4 else (_ALL6, 1))):
+            return False
+        # Who joined nothing hears what anybody on the host joined.
+        return group in _ALL_HOSTS or any(group in each.groups for each in open_endpoints() if each.host.ports is self)
 
     def unreachable(self, destination: Destination, port: int, source_port: int, error: int) -> None:
         """Tell the sockets on `source_port` that are connected to (`destination`, `port`) that nobody is there.
@@ -363,11 +393,3 @@ def _score(endpoint: Endpoint, place: Place, form: int, source: Place, source_po
     elif place != OWN or (form == 4 and endpoint.v6only):
         return _NO_SCORE
     return score
-
-
-def _hears(endpoint: Endpoint, group: str, form: int, source: Place, source_port: int) -> bool:
-    if endpoint.local not in (WILDCARD, group) or form not in _forms(endpoint):
-        return False
-    if endpoint.peer is not None and (endpoint.peer_port != source_port or not _same(endpoint.peer_place, source)):
-        return False
-    return group == "255.255.255.255" or group in endpoint.groups

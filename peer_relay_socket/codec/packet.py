@@ -41,8 +41,14 @@ Bodies by kind::
     DISCOVER   token (4) || bits (1)                             flooded in search of `to`
     DISCOVERED token (4) || npm (0 or 1 byte: 1)                 goes back the way DISCOVER came; with npm, its sender
                                                                  is an npm peer, for whom a relay answers
+    BROADCAST  public key (32) || stamp (8: microseconds since 1970, no two alike) || nonce (12, zero if not sealed)
+               || Ed25519 signature (64) over "peer-relay.2 broadcast" || public key || stamp || nonce || cast
+               || cast, which a network key seals: AES-256-GCM under HMAC-SHA-256(PSK, "peer-relay.2 broadcast"),
+               associated data public key || stamp. to = zeros, from = the hash of the public key, hop limit = relays
+               that it may still pass
     NPM        an envelope of npm peer-relay (npm.py)            to, from = its; to the relay that `to` is linked to
 
+    cast := form (1: 4 or 6) || source port (2) || destination port (2) || group (4 or 16) || one datagram
     contact := id (20) || URL count (1) || { length (1) || URL (ASCII) }
 
 Operations of LINK, and their operands::
@@ -101,6 +107,7 @@ LINK_HANDSHAKE: Final = 0xF2
 """First byte of a link handshake message: not a packet kind, and not the beginning of UTF-8 text or JSON."""
 DIALLED_BACK: Final = 0xF3
 """First byte of the proof of somebody who was asked to dial back."""
+BROADCAST_DOMAIN: Final = b"peer-relay.2 broadcast"
 VARIANTS: Final = 3
 MAX_SCAN: Final = 3
 
@@ -126,6 +133,7 @@ class Kind(IntEnum):
     DISCOVER = 0x18
     DISCOVERED = 0x19
     NPM = 0x1A
+    BROADCAST = 0x1B
 
 
 _MUST_ARRIVE: Final = (bytes((LINK_HANDSHAKE,)), bytes((Kind.LINK,)))
@@ -298,6 +306,74 @@ def read_datagrams(plaintext: bytes, start: int, end: int) -> Datagrams:
     if edges[-1] != end or max(lengths) > MAX_DATAGRAM:
         raise PacketError("datagram lengths do not add up")
     return Datagrams(form, source_port, port, [plaintext[a:b] for a, b in pairwise(edges)])
+
+
+# --- broadcasts ------------------------------------------------------------------------------------------------
+
+
+class Broadcast(NamedTuple):
+    """The body of BROADCAST; `cast` as it travels, sealed or not."""
+
+    public_key: bytes
+    stamp: int
+    nonce: bytes
+    signature: bytes
+    cast: bytes
+
+    @property
+    def signed(self) -> bytes:
+        """What the signature is over."""
+        return BROADCAST_DOMAIN + self.public_key + self.stamp.to_bytes(8) + self.nonce + self.cast
+
+    @property
+    def associated(self) -> bytes:
+        """What the seal, if there is one, also vouches for."""
+        return self.public_key + self.stamp.to_bytes(8)
+
+
+class Cast(NamedTuple):
+    """One datagram for everybody who hears `group`, the text of an IPv4 (form 4) or IPv6 (form 6) address."""
+
+    form: int
+    source_port: int
+    port: int
+    group: str
+    datagram: bytes
+
+
+def broadcast(value: Broadcast) -> bytes:
+    """Return the body of BROADCAST."""
+    return value.public_key + value.stamp.to_bytes(8) + value.nonce + value.signature + value.cast
+
+
+def read_broadcast(body: bytes) -> Broadcast:
+    """Return what a body of BROADCAST says; nothing of it is checked yet.
+
+    Raises: PacketError when it is cut short.
+    """
+    public_key, stamp, nonce, signature, cast = split(body, 32, 8, 12, 64)
+    return Broadcast(public_key, int.from_bytes(stamp), nonce, signature, cast)
+
+
+def cast(value: Cast) -> bytes:
+    """Return the bytes of a cast."""
+    group = ipaddress.ip_address(value.group).packed
+    return pack(">BHH", value.form, value.source_port, value.port) + group + value.datagram
+
+
+def read_cast(data: bytes) -> Cast:
+    """Return the cast that `data` is.
+
+    Raises: PacketError unless the form and the ports mean something and the datagram fits UDP.
+    """
+    head, rest = split(data, 5)
+    form, source_port, port = unpack_from(">BHH", head)
+    if form not in (4, 6) or not source_port or not port:
+        raise PacketError("cast malformed")
+    group, datagram = split(rest, 4 if form == 4 else 16)
+    if len(datagram) > MAX_DATAGRAM:
+        raise PacketError("cast too long")
+    return Cast(form, source_port, port, str(ipaddress.ip_address(group)), datagram)
 
 
 # --- contacts and hellos ---------------------------------------------------------------------------------------

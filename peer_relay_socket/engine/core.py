@@ -14,7 +14,7 @@ from typing import Protocol
 
 from ..address import DEFAULT_IPV4_NETWORK, PeerId, Spelling
 from ..identity import Identity
-from ..limits import LINK_BYTES_RATE, LINK_PACKETS_RATE
+from ..limits import BROADCAST_HOPS, LINK_BYTES_RATE, LINK_PACKETS_RATE
 from .authentication import Handshake, StaticKey
 from .effects import Effect, Note
 from .timers import Timers
@@ -53,6 +53,8 @@ class EngineConfig:
     """Whether to be linked to a peer, asked once it has proved its id; None = anybody. `Engine.recheck` asks again."""
     may_talk: Callable[[PeerId], bool] | None = None
     """Whether to exchange datagrams and messages with a peer; what is relayed for others is not asked about."""
+    broadcast_hops: int = BROADCAST_HOPS
+    """Relays that our broadcasts pass, and others' that we pass on; 0 = none are sent or taken."""
     npm_peers: bool = False
     """Whether peers of npm peer-relay, which have no keys, are spoken to."""
     link_packets: float = LINK_PACKETS_RATE
@@ -83,6 +85,8 @@ class Core:
     """Told each id whose key was proved to us, on a link or in a session."""
     attempts: int = 0
     """WebRTC attempts begun so far."""
+    ahead: float = 0.0
+    """Seconds by which the wall clock is ahead of `now`."""
     number: int = field(init=False)
     """The id as an integer, for the XOR metric."""
 

@@ -26,6 +26,17 @@ class Deliver(NamedTuple):
     datagrams: list[bytes]
 
 
+class DeliverCast(NamedTuple):
+    """A datagram from `source` for everybody who hears `group` on `port`."""
+
+    source: PeerId
+    source_port: int
+    port: int
+    form: int
+    group: str
+    datagram: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Dial:
     """Open a link to `url`; answer with `link_opened` or `dial_failed`. Addresses below `scope` must not be dialled."""
@@ -169,6 +180,7 @@ class Note:
 
 Effect: TypeAlias = (
     Deliver
+    | DeliverCast
     | Dial
     | DialBack
     | CloseLink

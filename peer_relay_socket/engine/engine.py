@@ -20,11 +20,12 @@ from typing import Final
 
 from ..address import Destination, PeerId, Prefix
 from ..codec import packet as wire
-from ..codec.packet import Header, Kind, LinkOp, Record
+from ..codec.packet import Cast, Header, Kind, LinkOp, Record
 from ..errors import HandshakeError, WireError
 from ..identity import Identity
 from ..limits import JOINING_TIME, MAX_JOINING, PENDING_BYTES, PENDING_TIME
 from .authentication import Handshake
+from .broadcasts import Broadcasts
 from .core import Chance, Core, EngineConfig
 from .direct import Direct, Path
 from .effects import Deliver, Effect, Message, PeerUp, Settled, Unreachable, Writable
@@ -83,6 +84,7 @@ class Engine:
             # With a list of who is allowed, an id that anybody can claim is no one's.
             parts = (core, self._links, self._router, self._resolver, self._sessions, self._membership)
             self._npm = Npm(*parts, lambda: self._settle(None))
+        self._broadcasts = Broadcasts(core, self._links)
         self._unresolved: dict[Prefix, _Unresolved] = {}
         self._settled = False
         self._joining: dict[PeerId, None] = {}
@@ -126,7 +128,7 @@ class Engine:
     @property
     def idle(self) -> bool:
         """Whether nothing that was sent still waits inside for an address, a handshake or an acknowledgement's room."""
-        return not self._unresolved and self._sessions.idle
+        return not self._unresolved and self._sessions.idle and self._broadcasts.idle
 
     @property
     def advertised(self) -> tuple[str, ...]:
@@ -352,6 +354,12 @@ class Engine:
             core.counters["dropped: our own packet came back"] += 1
             return
         kind = header.kind
+        if kind == Kind.BROADCAST:  # it has limits of its own
+            try:
+                self._broadcasts.heard(bundle, offset, header, link)
+            except WireError:
+                core.counters["dropped: malformed broadcast"] += 1
+            return
         if kind == Kind.NPM:  # the program's traffic, as SEALED is
             self._npm_packet(link, bundle, offset, header)
             return
@@ -422,6 +430,7 @@ class Engine:
         self._direct.link_up(link)
         self._reachability.link_up(link)
         self._sessions.link_up()
+        self._broadcasts.link_up()
         if self._npm is not None and len(self._links.by_id) == 1:
             self._npm.look_for_wanted()
         if not self._settled:
@@ -435,6 +444,7 @@ class Engine:
         self._membership.link_down(link)
         self._direct.link_down(link)
         self._reachability.link_down(link)
+        self._broadcasts.link_down(link)
         self._sessions.relieved()  # who waited because this link was full
         if self._npm is not None:
             self._npm.relieved()
@@ -525,6 +535,23 @@ class Engine:
         at any point: see `Sessions.seal_lone`.
         """
         return self._sessions.seal_lone(session, wire.datagrams_record(form, source_port, port, (datagram,)))
+
+    def broadcast(
+        self, group: str, relays: int, form: int, source_port: int, port: int, datagrams: Sequence[bytes], now: float
+    ) -> None:
+        """Send datagrams to everybody who hears `group`, past at most `relays` relays, and past no more than the
+        setting says. This peer's own sockets are not among them.
+
+        Args: form: 4 or 6, the IP version of `group`.
+        """
+        self._core.now = now
+        for data in datagrams:
+            self._broadcasts.send(Cast(form, source_port, port, group, data), relays)
+
+    def clock(self, wall: float, now: float) -> None:
+        """The wall clock says `wall` (seconds since 1970)."""
+        self._core.now = now
+        self._core.ahead = wall - now
 
     def send_message(self, destination: Destination, data: bytes, now: float) -> None:
         """Send JSON text."""

@@ -14,7 +14,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Final
 
-from ..address import AF_PEER, Prefix, Special
+from ..address import AF_PEER, LIMITED_BROADCAST, Prefix, Special
 from ..bridge.endpoint import OWN, WILDCARD, Endpoint, Place
 
 _AF_INET: Final = int(_socket.AF_INET)
@@ -25,7 +25,7 @@ _DEFAULTS: Final = {
     (Special.WILDCARD, 6): "::",
     (Special.LOOPBACK, 4): "127.0.0.1",
     (Special.LOOPBACK, 6): "::1",
-    (Special.BROADCAST, 4): "255.255.255.255",
+    (Special.BROADCAST, 4): LIMITED_BROADCAST,
 }
 """What the words ("", localhost, <broadcast>) are in numbers, by IP version; the rest is 0.0.0.0."""
 
@@ -131,8 +131,10 @@ def _meaning(endpoint: Endpoint, text: str, port: int) -> Target | None:
     if isinstance(meaning, Special):
         if meaning is Special.LOOPBACK and family == AF_PEER:
             return Target(None, OWN, endpoint.host.peer_id.hex(), port, form, mapped, None)
-        shown = _DEFAULTS.get((meaning, form), "0.0.0.0") if ip is None else _canonical(ip)
+        shown = _DEFAULTS.get((meaning, form or 4), "0.0.0.0") if ip is None else _canonical(ip)
         place = WILDCARD if meaning is Special.WILDCARD else shown.removeprefix(_MAPPED)
+        if form == 0 and meaning in (Special.BROADCAST, Special.MULTICAST):
+            form = 6 if ":" in place else 4
         return Target(meaning, place, shown, port, form, mapped, None)
     own = endpoint.host.peer_id
     place = OWN if meaning == own or (isinstance(meaning, Prefix) and meaning.matches(own)) else meaning

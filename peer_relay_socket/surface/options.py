@@ -39,6 +39,10 @@ LOOP: Final[Key] = (_IP, 34)
 """IP_MULTICAST_LOOP."""
 LOOP6: Final[Key] = (_IPV6, 19)
 """IPV6_MULTICAST_LOOP."""
+HOPS: Final[Key] = (_IP, 33)
+"""IP_MULTICAST_TTL."""
+HOPS6: Final[Key] = (_IPV6, 18)
+"""IPV6_MULTICAST_HOPS."""
 _MOST_ASKED: Final = SOCKET_BUFFER_MOST // 2
 _INT: Final = struct.Struct("@i")
 _LONGEST: Final = 1024

@@ -47,6 +47,7 @@ class Peer:
         bootstrap: str | Iterable[str] = (),
         wrtc: bool | Callable[..., Any] | None = None,
         identity: str | os.PathLike[str] | None = None,
+        broadcast_hops: int | None = None,
         npm_peers: bool | None = None,
         origins: str | Iterable[str] = (),
         trusted_proxies: str | Iterable[str] = (),
@@ -66,8 +67,9 @@ class Peer:
         Args: identity: key file, made if it is absent; None = a fresh identity. host: interface to serve on, all by
             default. trusted_proxies: addresses or networks of reverse proxies whose X-Forwarded-For is believed.
             origins: web pages that may link to us ("https://example.org"). public_url: where others can dial
-            this peer, when that is not where it listens. allow_links, deny_links, allow_datagrams, deny_datagrams: with
-            whom to be linked, and to exchange datagrams and messages; a file with one id a line, looked at twice a
+            this peer, when that is not where it listens. broadcast_hops: relays that broadcasts pass, ours and those
+            that we pass on, 0 = they stay in the process. allow_links, deny_links, allow_datagrams, deny_datagrams:
+            with whom to be linked, and to exchange datagrams and messages; a file with one id a line, looked at twice a
             second, or a function of an id, called often, on the relay's thread, so that it must not wait. From whom
             they admit no more we part within two seconds. tls_cert, tls_key: PEM files; serve wss:// with them.
         Raises: ConfigError for a setting that means nothing; IdentityError for a key file that cannot be used; OSError
@@ -80,6 +82,7 @@ class Peer:
                 bootstrap=bootstrap,
                 wrtc=wrtc,
                 identity=identity,
+                broadcast_hops=broadcast_hops,
                 npm_peers=npm_peers,
                 origins=origins,
                 trusted_proxies=trusted_proxies,

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, Final, overload
 from ..address import Special
 from ..bridge.endpoint import OWN, Endpoint, Group, HandBack, Local, Nowhere, Way
 from ..bridge.fork import hand_back
+from ..bridge.groups import spread
 from ..bridge.mailbox import Flow
 from ..bridge.ports import failure, speaks
 from ..limits import DATAGRAM_OVERHEAD, MAX_DATAGRAM, MAX_LOOPBACK6
 from . import ancillary
 from .addresses import Target, read
-from .options import CORK, LOOP, LOOP6, SEGMENT
+from .options import CORK, HOPS, HOPS6, LOOP, LOOP6, SEGMENT
 from .receiving import ReceivingSocket
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ _plain: Final = _socket.socket
 _MSG_OOB: Final = int(_socket.MSG_OOB)
 _MSG_DONTWAIT: Final = int(_socket.MSG_DONTWAIT)
 _MSG_MORE: Final = int(_socket.MSG_MORE)
-_EVERYBODY: Final = "255.255.255.255"
 
 
 def send(
@@ -162,7 +162,9 @@ def way_to(endpoint: Endpoint, target: Target) -> Way:
     """Return how datagrams get from `endpoint`, bound by now, to `target`. A peer elsewhere starts the network."""
     if endpoint.inbox.inherited:
         return HandBack(endpoint, _way_to(endpoint, target))
-    if target.special is Special.FOREIGN or (target.special is None and not isinstance(target.place, str)):
+    special = target.special
+    far = special is Special.FOREIGN or (special is None and not isinstance(target.place, str))
+    if far or (special in (Special.BROADCAST, Special.MULTICAST) and endpoint.host.config.broadcast_hops):
         endpoint.host.start()
     return _way_to(endpoint, target)
 
@@ -215,16 +217,35 @@ def transmit(
         if endpoint.pending >= endpoint.send_bound:
             _await_room(sock, endpoint, flags)
         way.accept(datagrams)
+    elif isinstance(way, Group):
+        if endpoint.pending >= endpoint.send_bound:
+            _await_room(sock, endpoint, flags)
+        spread(endpoint, way, datagrams, *_reach(endpoint, way))
     elif isinstance(way, HandBack):
-        hand_back(way, datagrams, manner.mark, 0 if flags & _MSG_DONTWAIT else sock.gettimeout())
+        mark = _reach(endpoint, way.way) if isinstance(way.way, Group) else manner.mark
+        hand_back(way, datagrams, mark, 0 if flags & _MSG_DONTWAIT else sock.gettimeout())
     elif isinstance(way, Local):
         host.ports.send_local(endpoint, way.place, way.port, way.form, datagrams, manner.mark)
-    elif isinstance(way, Group):
-        if way.host == _EVERYBODY or endpoint.options.get(LOOP if way.form == 4 else LOOP6, 1):
-            host.ports.send_group(endpoint, way.host, way.port, way.form, datagrams)
-        host.drop_foreign(way.host, len(datagrams))
     else:
         host.drop_foreign(way.host, len(datagrams))
+
+
+def _reach(endpoint: Endpoint, group: Group) -> tuple[int, int]:
+    """Return how many relays a datagram to `group` may pass, and whether this host's own sockets hear it (0 or 1).
+
+    A router is to a multicast what a relay is here, so IP_MULTICAST_TTL counts relays; groups that do not leave a link
+    or a host (RFC 5771 §4, RFC 4291 §2.7) pass one or none.
+    """
+    if endpoint.host.spelling.is_broadcast(group.host):
+        return 255, 1
+    options = endpoint.options
+    four = group.form == 4
+    loop = int(bool(options.get(LOOP if four else LOOP6, 1)))
+    hops = options.get(HOPS if four else HOPS6, 1)
+    most = 1 if group.host.startswith(("224.0.0.", "ff02:", "ff12:")) else 255
+    if group.host.startswith(("ff01:", "ff11:")):
+        most = 0
+    return min(most, hops if isinstance(hops, int) else 1), loop
 
 
 def _await_room(sock: _socket.socket, endpoint: Endpoint, flags: int) -> None:

@@ -48,9 +48,9 @@ class Socket(sending.SendingSocket):
         family: AF_INET, AF_INET6 or AF_PEER. type: SOCK_DGRAM. proto: 0 or IPPROTO_UDP. With other families or types
             this is a plain socket of the standard library.
         fileno: adopt an open descriptor; a duplicate of another Socket's shares its endpoint.
-        port, bootstrap, wrtc, identity, npm_peers, origins, trusted_proxies, network_key, allow_links, deny_links,
-            allow_datagrams, deny_datagrams, ipv4_network, ice_servers, public_url, host: settings of a private `Peer`,
-            destroyed when the last duplicate is closed. Without them the process's default Peer.
+        port, bootstrap, wrtc, identity, broadcast_hops, npm_peers, origins, trusted_proxies, network_key, allow_links,
+            deny_links, allow_datagrams, deny_datagrams, ipv4_network, ice_servers, public_url, host: settings of a
+            private `Peer`, destroyed when the last duplicate is closed. Without them the process's default Peer.
         direct: "drop" datagrams to IP addresses outside the overlay (counted), or "error": ENETUNREACH.
     """
 
@@ -68,6 +68,7 @@ class Socket(sending.SendingSocket):
         bootstrap: str | Iterable[str] = (),
         wrtc: bool | Callable[..., Any] | None = None,
         identity: str | os.PathLike[str] | None = None,
+        broadcast_hops: int | None = None,
         npm_peers: bool | None = None,
         origins: str | Iterable[str] = (),
         trusted_proxies: str | Iterable[str] = (),
@@ -106,6 +107,7 @@ class Socket(sending.SendingSocket):
             "bootstrap": bootstrap or None,
             "wrtc": wrtc,
             "identity": identity,
+            "broadcast_hops": broadcast_hops,
             "npm_peers": npm_peers or None,
             "origins": origins or None,
             "trusted_proxies": trusted_proxies or None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import ipaddress
 import json
 from collections.abc import Callable
@@ -11,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
 from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.packet import HEADER_BYTES, Contact, Hello, Kind, LinkOp, Record
 from peer_relay_socket.errors import PacketError
+from peer_relay_socket.identity import Identity
 from peer_relay_socket.limits import HOP_LIMIT, MAX_BODY, MAX_DATAGRAM, MAX_URL, MAX_URLS
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors" / "wire.json").read_text("ascii"))
@@ -121,6 +124,28 @@ def test_proof_vector_is_written_and_read(entry: dict[str, Any]) -> None:
         assert wire.read_proof(other) is None
 
 
+@table("casts")
+def test_cast_vector_is_written_and_read(entry: dict[str, Any]) -> None:
+    value = wire.Cast(**{**entry["fields"], "datagram": bytes.fromhex(entry["fields"]["datagram"])})
+    assert wire.cast(value) == data_of(entry)
+    assert wire.read_cast(data_of(entry)) == value
+
+
+@table("broadcasts")
+def test_broadcast_vector_is_written_read_signed_and_sealed(entry: dict[str, Any]) -> None:
+    fields = entry["fields"]
+    texts = {name: bytes.fromhex(fields[name]) for name in ("public_key", "nonce", "signature", "cast")}
+    value = wire.Broadcast(stamp=fields["stamp"], **texts)
+    assert wire.broadcast(value) == data_of(entry)
+    assert wire.read_broadcast(data_of(entry)) == value
+    assert Identity.from_seed(bytes.fromhex(entry["seed"])).sign(value.signed) == value.signature
+    cast = value.cast
+    if entry["psk"]:
+        key = hmac.digest(bytes.fromhex(entry["psk"]), wire.BROADCAST_DOMAIN, "sha256")
+        cast = AESGCM(key).decrypt(value.nonce, cast, value.associated)
+    assert wire.read_cast(cast).datagram == b"hello"
+
+
 READERS: dict[str, Callable[[bytes], object]] = {
     "packet": lambda data: wire.read_header(data, 0),
     "records": lambda data: list(wire.read_records(data)),
@@ -131,6 +156,8 @@ READERS: dict[str, Callable[[bytes], object]] = {
     "link_limits": wire.read_link_limits,
     "dial_back": wire.read_dial_back,
     "dialling": wire.read_dialling,
+    "broadcast": wire.read_broadcast,
+    "cast": wire.read_cast,
 }
 
 
@@ -148,6 +175,7 @@ def test_malformed_vector_raises_packet_error(entry: dict[str, Any]) -> None:
         (Record, {"DATAGRAMS": 1, "MESSAGE": 2, "ACK": 3, "PING": 4, "REFUSED": 5, "JOIN": 6}),
         (LinkOp, {"READY": 1, "PING": 2, "PONG": 3, "GOODBYE": 4, "NEIGHBOURS": 5, "LIMITS": 6, "HELLO": 7}),
         (LinkOp, {"DIAL_BACK": 8, "DIALLING": 9}),
+        (Kind, {"NPM": 26, "BROADCAST": 27}),
     ],
 )
 def test_numbers_once_published_stay(numbers: type[IntEnum], published: dict[str, int]) -> None:
@@ -266,9 +294,10 @@ def test_arbitrary_bytes_mean_something_or_raise_packet_error(what: str, data: b
         READERS[what](data)
 
 
+READER_OF = {"packets": "packet", "hellos": "hello", "casts": "cast", "broadcasts": "broadcast"}
 GOOD: list[tuple[str, bytes]] = [
-    ({"packets": "packet", "hellos": "hello"}.get(section, section), data_of(entry))
-    for section in ("packets", "records", "hellos", "contacts", "resolved", "link_limits")
+    (READER_OF.get(section, section), data_of(entry))
+    for section in ("packets", "records", "hellos", "contacts", "resolved", "link_limits", "casts", "broadcasts")
     for entry in VECTORS[section]
 ] + [("datagrams", data_of(entry)[5:]) for entry in VECTORS["datagrams"]]
 

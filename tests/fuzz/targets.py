@@ -50,6 +50,10 @@ def codec(data: bytes) -> None:
         assert wire.read_hello(wire.hello(hello)) == hello
     with contextlib.suppress(PacketError):
         wire.read_link_limits(data)
+    with contextlib.suppress(PacketError):
+        assert wire.broadcast(wire.read_broadcast(data)) == data
+    with contextlib.suppress(PacketError):
+        assert wire.cast(wire.read_cast(data)) == data
 
 
 def handshake(data: bytes) -> None:

@@ -1,0 +1,231 @@
+"""Broadcasts: one datagram for everybody near who hears a group.
+
+Lives here: signing them, telling new ones from copies and replays, passing them on. May not live here: who hears which
+group (the driver's port table).
+
+Law: nothing is delivered or passed on but what the peer that it names signed, and that once. There is no session with
+everybody, so relays and neighbours can read what is cast; with a network key only its holders can.
+
+A broadcast passes as many relays as its hop limit says, and each relay lets pass no more than its own setting says. An
+origin's stamps only grow, and a receiver remembers its last BROADCAST_WINDOW; what differs from the receiver's clock by
+more than BROADCAST_AGE is nothing, so a replay finds it remembered, or too old.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from bisect import bisect_left, insort
+from typing import TYPE_CHECKING, Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from ..address import ID_BYTES, PeerId
+from ..codec import packet as wire
+from ..codec.packet import Broadcast, Cast, Header, Kind
+from ..identity import peer_id_of, verify
+from ..limits import (
+    BROADCAST_AGE,
+    BROADCAST_BYTES,
+    BROADCAST_COPIES,
+    BROADCAST_PATIENCE,
+    BROADCAST_PENDING,
+    BROADCAST_RATE,
+    BROADCAST_RELAY_FACTOR,
+    BROADCAST_WINDOW,
+    MAX_BROADCASTERS,
+)
+from .effects import DeliverCast
+from .timers import TokenBucket
+
+if TYPE_CHECKING:
+    from .core import Core
+    from .links import Links, LinkState
+
+_NO_NONCE: Final = bytes(12)
+_EVERYBODY: Final = bytes(ID_BYTES)
+
+
+class _Rate:
+    """What somebody may broadcast."""
+
+    __slots__ = ("_bytes", "_packets")
+
+    def __init__(self, factor: float, now: float) -> None:
+        self._packets = TokenBucket(BROADCAST_RATE * factor, now)
+        self._bytes = TokenBucket(BROADCAST_BYTES * factor, now)
+
+    def take(self, size: int, now: float) -> bool:
+        return self._packets.take(now) and self._bytes.take(now, size)
+
+
+class Broadcasts:
+    """Those of one peer, and those it hears."""
+
+    def __init__(self, core: Core, links: Links) -> None:
+        self._core = core
+        self._links = links
+        psk = core.config.psk
+        self._seal = None if psk is None else AESGCM(hmac.digest(psk, wire.BROADCAST_DOMAIN, hashlib.sha256))
+        self._stamp = 0
+        self._own = _Rate(1.0, core.now)
+        self._copies = TokenBucket(BROADCAST_COPIES, core.now)
+        self._rates: dict[int, _Rate] = {}
+        """By link."""
+        self._seen: dict[PeerId, list[int]] = {}
+        """Stamps of the last broadcasts of each origin, ascending; who was heard longest ago first. At most
+        MAX_BROADCASTERS of BROADCAST_WINDOW."""
+        self._pending: list[bytes] = []
+        """What waits for the first link, at most BROADCAST_PENDING packets."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits for a link."""
+        return not self._pending
+
+    # --- sending ---------------------------------------------------------------------------------------------
+
+    def send(self, cast: Cast, relays: int) -> None:
+        """Send one datagram past at most `relays` relays."""
+        core = self._core
+        relays = min(relays, core.config.broadcast_hops)
+        if relays <= 0:
+            return
+        if core.config.may_talk is not None:
+            relays = 0  # whom relays would pass it on to, no list was asked about
+        packet = self._packet(cast, relays)
+        if not self._own.take(len(packet), core.now):
+            core.counters["dropped: too much is broadcast"] += 1
+        elif self._links.by_id:
+            self._emit(packet)
+        elif len(self._pending) < BROADCAST_PENDING:
+            if not self._pending:
+                core.timers.at(core.now + BROADCAST_PATIENCE, self._give_up)
+            self._pending.append(packet)
+        else:
+            core.counters["dropped: broadcast, nobody is linked"] += 1
+
+    def _packet(self, cast: Cast, relays: int) -> bytes:
+        core = self._core
+        self._stamp = max(self._stamp + 1, self._wall())
+        made = Broadcast(core.identity.public_key, self._stamp, _NO_NONCE, b"", wire.cast(cast))
+        if self._seal is not None:
+            nonce = core.entropy(len(_NO_NONCE))
+            made = made._replace(nonce=nonce, cast=self._seal.encrypt(nonce, made.cast, made.associated))
+        made = made._replace(signature=core.identity.sign(made.signed))
+        return wire.packet(Kind.BROADCAST, _EVERYBODY, core.peer_id, wire.broadcast(made), hop_limit=relays)
+
+    def _emit(self, packet: bytes) -> None:
+        may_talk = self._core.config.may_talk
+        for link in self._links.by_id.values():
+            if may_talk is None or may_talk(link.peer_id):
+                self._pass(link, packet)
+
+    def _pass(self, link: LinkState, packet: bytes) -> None:
+        if link.full:
+            self._core.counters["dropped: broadcast, slow neighbour"] += 1
+        else:
+            self._links.emit(link, packet)
+
+    def _give_up(self) -> None:
+        if self._pending:
+            self._core.counters["dropped: broadcast, nobody is linked"] += len(self._pending)
+            self._pending.clear()
+
+    def link_up(self) -> None:
+        """There is somebody to send to."""
+        pending, self._pending = self._pending, []
+        for packet in pending:
+            self._emit(packet)
+
+    def link_down(self, link: LinkState) -> None:
+        """Forget what `link` sent."""
+        self._rates.pop(link.number, None)
+
+    # --- hearing ---------------------------------------------------------------------------------------------
+
+    def heard(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> None:
+        """Take a BROADCAST, and pass it on.
+
+        Raises: PacketError.
+        """
+        core = self._core
+        limit = core.config.broadcast_hops
+        if limit <= 0:
+            core.counters["refused: broadcast"] += 1
+            return
+        heard = wire.read_broadcast(bundle[header.body : header.end])
+        if abs(heard.stamp - self._wall()) > BROADCAST_AGE * 1e6:
+            core.counters["dropped: broadcast, its time is not ours"] += 1
+            return
+        if self._is_known(header.sender, heard.stamp):
+            return
+        rate = self._rates.get(arrived.number)
+        if rate is None:
+            rate = self._rates[arrived.number] = _Rate(BROADCAST_RELAY_FACTOR if arrived.serves else 1.0, core.now)
+        if not rate.take(header.end - offset, core.now):
+            core.counters["dropped: too much is broadcast"] += 1
+            return
+        genuine = peer_id_of(heard.public_key) == header.sender
+        if not genuine or not verify(heard.public_key, heard.signature, heard.signed):
+            core.counters["dropped: forged broadcast"] += 1
+            return
+        if not self._remember(header.sender, heard.stamp):
+            core.counters["dropped: too many broadcast"] += 1
+            return
+        self._deliver(header.sender, heard)
+        left = min(header.hop_limit, limit) - 1
+        if left >= 0 and core.config.serves:
+            self._pass_on(bytes((header.kind, left)) + bundle[offset + 2 : header.end], header.sender, arrived)
+
+    def _deliver(self, source: PeerId, heard: Broadcast) -> None:
+        core = self._core
+        data = heard.cast
+        if core.config.may_talk is not None and not core.config.may_talk(source):
+            core.counters["refused: broadcast"] += 1
+            return
+        if self._seal is not None:
+            try:
+                data = self._seal.decrypt(heard.nonce, data, heard.associated)
+            except InvalidTag:
+                core.counters["dropped: did not open"] += 1
+                return
+        cast = wire.read_cast(data)
+        core.effects.append(DeliverCast(source, cast.source_port, cast.port, cast.form, cast.group, cast.datagram))
+
+    def _pass_on(self, packet: bytes, source: PeerId, arrived: LinkState) -> None:
+        for link in self._links.by_id.values():
+            if link is arrived or link.peer_id == source:
+                continue
+            if not self._copies.take(self._core.now, len(packet)):
+                self._core.counters["dropped: too much is broadcast"] += 1
+                return
+            self._pass(link, packet)
+
+    def _wall(self) -> int:
+        """Return the microseconds since 1970."""
+        return int((self._core.now + self._core.ahead) * 1e6)
+
+    def _is_known(self, origin: PeerId, stamp: int) -> bool:
+        stamps = self._seen.get(origin)
+        if stamps is None:
+            return False
+        at = bisect_left(stamps, stamp)
+        return (at < len(stamps) and stamps[at] == stamp) or (at == 0 and len(stamps) >= BROADCAST_WINDOW)
+
+    def _remember(self, origin: PeerId, stamp: int) -> bool:
+        """Note a broadcast that is not known; return False where there is no room for its origin."""
+        stamps = self._seen.pop(origin, None)
+        if stamps is None:
+            if len(self._seen) >= MAX_BROADCASTERS:
+                oldest = next(iter(self._seen))
+                if self._seen[oldest][-1] >= self._wall() - BROADCAST_AGE * 1e6:
+                    return False
+                del self._seen[oldest]
+            stamps = []
+        insort(stamps, stamp)
+        if len(stamps) > BROADCAST_WINDOW:
+            del stamps[0]
+        self._seen[origin] = stamps
+        return True
