@@ -32,6 +32,7 @@ from .effects import Deliver, Effect, Message, PeerUp, Settled, Unreachable, Wri
 from .links import Links, LinkState
 from .membership import Membership
 from .npm import Npm
+from .npm_names import is_next_to
 from .reachability import Reachability
 from .resolver import Resolver
 from .routing import Router
@@ -325,7 +326,7 @@ class Engine:
                     return
             elif not link.up:
                 raise HandshakeError("spoke before READY")
-            elif leaf and header.sender != leaf:
+            elif leaf and header.sender != leaf and not (kind == Kind.NPM and is_next_to(header.sender, leaf)):
                 self._core.counters["dropped: forged source"] += 1
             elif kind == Kind.SEALED:
                 if header.to == me:
@@ -394,7 +395,7 @@ class Engine:
 
     def _npm_packet(self, link: LinkState, bundle: bytes, offset: int, header: Header) -> None:
         npm, to = self._npm, header.to
-        if npm is not None and (to == self._core.peer_id or npm.reaches(to)):
+        if npm is not None and (npm.names.is_us(to) or npm.reaches(to)):
             try:
                 npm.packet_heard(to, header.sender, bundle[header.body : header.end], link)
             except WireError:

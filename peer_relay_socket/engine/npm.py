@@ -23,7 +23,8 @@ from ..limits import NPM_ANSWER, NPM_CANDIDATES, NPM_GRACE, NPM_KEYED, NPM_LINKS
 from ..scope import Scope
 from .direct import Path
 from .effects import Deliver, Message, NoRoom, Writable
-from .npm_links import NpmLink, NpmLinks
+from .npm_links import WEBRTC, NpmLink, NpmLinks
+from .npm_names import NpmNames
 from .npm_neighbours import NpmNeighbours
 from .npm_ways import NpmWays
 
@@ -56,6 +57,7 @@ class Npm:
         self._sessions = sessions
         self._membership = membership
         self._on_settled = settled
+        self.names = NpmNames(core)
         self.links = NpmLinks(core, self)
         self.ways = NpmWays(core, self.links, overlay, router)
         self._keyed: dict[PeerId, None] = {}
@@ -63,7 +65,7 @@ class Npm:
         self._keyless: dict[PeerId, None] = {}
         """Ids that had their NPM_GRACE and showed none."""
         self._grace: dict[PeerId, Timer] = {}
-        self.neighbours = NpmNeighbours(core, self.links, self._say, self._may_lack_a_key)
+        self.neighbours = NpmNeighbours(core, self.links, self.names, self._say, self._may_lack_a_key)
         self._candidates = self.neighbours.candidates
         self._wanted: dict[PeerId, None] = {}
         """Whom the program wants to be linked to, while relays are asked who that is; at most NPM_CANDIDATES."""
@@ -203,6 +205,10 @@ class Npm:
             return "already linked"
         return None if self._may_lack_a_key(peer_id) else "this id belongs to somebody who has its key"
 
+    def npm_name(self, peer_id: PeerId) -> PeerId:
+        """Return who we are to `peer_id`."""
+        return self.names.for_peer(peer_id)
+
     def npm_greeted(self, link: NpmLink) -> None:
         """The ids are exchanged."""
         self._ask(link)
@@ -212,8 +218,9 @@ class Npm:
         self._ask(link)
 
     def _ask(self, link: NpmLink) -> None:
-        me = self._core.peer_id
-        envelope = Envelope(link.peer_id, me, (me,), self._nonce(), wire.FIND_PEERS, me)
+        me = self.names.for_peer(link.peer_id)
+        path = (self._core.peer_id,)
+        envelope = Envelope(link.peer_id, me, path, self._nonce(), wire.FIND_PEERS, me)
         self.ways.fresh(envelope)
         self.links.send(link, envelope)
 
@@ -224,6 +231,8 @@ class Npm:
         self.ways.learned.pop(peer_id, None)
         if link.url is not None:
             self._membership.npm_up(link.url, peer_id)
+        elif link.carrier != WEBRTC:
+            self.names.mended(peer_id)
         for waiting in self._sessions.waiting():
             if waiting == peer_id:
                 self._fall_back(waiting)
@@ -236,6 +245,8 @@ class Npm:
 
     def npm_link_down(self, link: NpmLink) -> None:
         """A neighbour is gone."""
+        if link.carrier == WEBRTC:
+            self.names.channel_lost(link.peer_id)
         self.ways.link_down(link)
         self.relieved()
         self._resolver.unpin(link.peer_id)
@@ -289,7 +300,7 @@ class Npm:
             link.rtc = True
         if sender not in self.links.by_id and sender not in self._keyed:
             self.ways.learn(sender, link)
-        if envelope.to == core.peer_id:
+        if self.names.is_us(envelope.to):
             self._take(envelope, link.scope)
         else:
             self.ways.forward(envelope)
@@ -304,7 +315,7 @@ class Npm:
             return
         self._router.learn_npm(sender, link)
         self.ways.found(sender)
-        if to == self._core.peer_id:
+        if self.names.is_us(to):
             self.neighbours.consider(sender)
             self._take(envelope, link.scope)
         else:
@@ -312,7 +323,7 @@ class Npm:
 
     def _is_new(self, envelope: Envelope) -> bool:
         core = self._core
-        if envelope.sender == core.peer_id or core.peer_id in envelope.path:
+        if self.names.is_us(envelope.sender) or core.peer_id in envelope.path:
             core.counters["dropped: our own packet came back"] += 1
             return False
         return self.ways.fresh(envelope)
@@ -415,8 +426,8 @@ class Npm:
             self._say(peer_id, wire.USER, data)
 
     def _say(self, peer_id: PeerId, kind: str, data: Any) -> None:
-        me = self._core.peer_id
-        self.ways.send(Envelope(peer_id, me, (me,), self._nonce(), kind, data))
+        me, path = self.names.for_peer(peer_id), (self._core.peer_id,)
+        self.ways.send(Envelope(peer_id, me, path, self._nonce(), kind, data))
 
     def _nonce(self) -> str:
         return str(int.from_bytes(self._core.entropy(6)))

@@ -83,6 +83,9 @@ class NpmLinkEvents(Protocol):
     def npm_refusal(self, peer_id: PeerId) -> str | None:
         """Return why nobody may link to us as `peer_id`, or None."""
 
+    def npm_name(self, peer_id: PeerId) -> PeerId:
+        """Return who we are to `peer_id`."""
+
     def npm_greeted(self, link: NpmLink) -> None:
         """The ids are exchanged; envelopes may be sent."""
 
@@ -234,7 +237,7 @@ class NpmLinks:
         if refusal is not None:  # before our id is told: a node then forgets nobody else by it
             raise HandshakeError(refusal)
         if link.url is not None:
-            self.say(link, wire.id_text(self._core.peer_id))
+            self.say(link, wire.id_text(self._events.npm_name(peer_id)))
         self._identified(link, peer_id)
 
     def _identified(self, link: NpmLink, peer_id: PeerId) -> None:

@@ -28,6 +28,7 @@ from .npm_rtc import NpmRtc
 if TYPE_CHECKING:
     from .core import Core
     from .npm_links import NpmLinks
+    from .npm_names import NpmNames
 
 
 class Say(Protocol):
@@ -40,9 +41,12 @@ class Say(Protocol):
 class NpmNeighbours:
     """Npm peers that are, or may be, linked to us."""
 
-    def __init__(self, core: Core, links: NpmLinks, say: Say, may_lack_a_key: Callable[[PeerId], bool]) -> None:
+    def __init__(
+        self, core: Core, links: NpmLinks, names: NpmNames, say: Say, may_lack_a_key: Callable[[PeerId], bool]
+    ) -> None:
         self._core = core
         self._links = links
+        self._names = names
         self._say = say
         self._may_lack_a_key = may_lack_a_key
         self.candidates: dict[PeerId, None] = {}
@@ -167,7 +171,8 @@ class NpmNeighbours:
             self.offer(peer_id)
 
     def _prefers_rtc(self, peer_id: PeerId, url: str | None, scope: Scope) -> bool:
-        return self.rtc.able(peer_id) and (url is None or scope is not Scope.LOOPBACK)
+        possible = self.rtc.able(peer_id) and not self._names.is_deaf(peer_id)
+        return possible and (url is None or scope is not Scope.LOOPBACK)
 
     def _own_url(self, scope: Scope) -> str | None:
         """Return where somebody within `scope` can dial us."""
@@ -215,7 +220,8 @@ class NpmNeighbours:
     def signalled(self, peer_id: PeerId, signal: dict[str, Any], scope: Scope) -> None:
         """`peer_id` sent a signal."""
         if peer_id not in self._links.by_id:  # else it is late
-            self.rtc.heard(peer_id, signal, self._confidence(peer_id, scope), self._under_way(peer_id))
+            welcome = self._under_way(peer_id) and not self._names.is_deaf(peer_id)
+            self.rtc.heard(peer_id, signal, self._confidence(peer_id, scope), welcome)
 
     def _confidence(self, peer_id: PeerId, scope: Scope) -> Scope:
         """Return how far the addresses that `peer_id` names must reach: into our own network only if the program wants

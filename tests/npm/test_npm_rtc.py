@@ -125,3 +125,28 @@ def test_a_page_and_ours_link_by_a_data_channel(asks: str, start: Start, page: C
     asking.do("connect", id=asked.id)
     wait_linked(ours, theirs)
     exchange(ours, theirs)
+
+
+@pytest.mark.parametrize("hub", ["ours", "node"])
+def test_a_peer_that_keeps_a_dead_channel_to_us_is_still_spoken_with(hub: str, start: Start) -> None:
+    """npm's peers never forget a WebRTC link that was lost, and send into it."""
+    relay = hub_of(hub, start)
+    ours = start("socket", script=OURS, bootstrap=relay.url)
+    node = start("socket", bootstrap=[relay.url], wrtc=True)
+    node.do("echo")
+    node.wait("echoing")
+    for peer in (ours, node):
+        peer.wait("peer", id=relay.id)
+    ours.do("connect", id=node.id)
+    wait_linked(ours, node)
+    ours.do("disconnect", id=node.id)
+    while node.id in ours.peers():
+        time.sleep(0.05)
+    dice = random.Random(2)
+    for size in (5, 1200, 60_000):
+        data = dice.randbytes(size)
+        ours.do("datagram", id=node.id, port=7, data=data)
+        told = node.wait("datagram", size=size)
+        assert int(told["address"], 16) ^ int.from_bytes(ours.id) == 1
+        assert ours.wait("datagram", digest=hashlib.sha256(data).hexdigest())["address"] == node.id.hex()
+    assert ours.id in node.peers()
