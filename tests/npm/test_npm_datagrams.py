@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import random
+import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 
-from peer_relay_socket import AF_PEER, Socket, is_authenticated
+from peer_relay_socket import AF_PEER, Peer, Socket, is_authenticated
 from tests.npm.conftest import Listening
-from tests.npm.npm_nodes import NodePeer
+from tests.npm.npm_nodes import PATIENCE, NodePeer
 
 pytestmark = pytest.mark.slow
 NodePeers = Callable[..., NodePeer]
@@ -73,6 +75,9 @@ def test_datagrams_go_both_ways(way: str, node_peer: NodePeers, our_peer: OurPee
     sock.sendto(payload, address)
     assert node.wait("datagram", digest=hashlib.sha256(payload).hexdigest())["port"] == sock.getsockname()[1]
     assert sock.recvfrom(2000) == (payload, address)
+    largest = b"\xff" * 65_507  # four characters a byte: the longest message there is
+    sock.sendto(largest, address)
+    assert sock.recvfrom(65_535) == (largest, address)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -91,6 +96,38 @@ def test_the_npm_side_may_speak_first(
     assert (data, host) == (b"hello", node.id.hex())
     sock.sendto(b"and back", (host, port))
     node.wait("datagram", size=8)
+
+
+@pytest.mark.parametrize("between", ["nothing", "a relay without npm_peers"])
+def test_two_node_sockets_reach_each_other_across_two_relays_of_ours(
+    between: str, node_peer: NodePeers, our_peer: OurPeers
+) -> None:
+    with ExitStack() as stack:
+        one = our_peer(port=0, host="127.0.0.1")
+        meeting = one.url
+        if between != "nothing":
+            meeting = stack.enter_context(Peer(port=0, host="127.0.0.1", bootstrap=one.url)).url or ""
+        two = our_peer(port=0, host="127.0.0.1", bootstrap=meeting)
+        assert two.peer.wait_connected(PATIENCE)
+        if between != "nothing":
+            one.peer.disconnect(two.peer.id)
+        here, there = (node_peer("socket", bootstrap=[relay.url], bind=1007) for relay in (one, two))
+        for node, relay in ((here, one), (there, two)):
+            node.wait("peer", id=relay.peer.id)
+        there.do("echo")
+        there.wait("echoing")
+        dice = random.Random(between)
+        for size in (0, 1, 1200, 60_000, 65_507):
+            data = dice.randbytes(size)
+            here.do("datagram", id=there.id, port=1007, data=data)
+            there.wait("datagram", size=size, address=here.id)
+            here.wait("datagram", digest=hashlib.sha256(data).hexdigest(), address=there.id)
+        assert here.peers() == {one.peer.id}
+        here.do("send", id=there.id, data="x" * 100_000)
+        end = time.monotonic() + PATIENCE
+        while not one.peer.counters().get("dropped: does not fit a packet"):
+            assert time.monotonic() < end, one.peer.counters()
+            time.sleep(0.02)
 
 
 @pytest.mark.parametrize("way", WAYS)
