@@ -382,6 +382,8 @@ NPM_FOUND: Final = 256
 """Ids in one foundPeers that is taken; npm sends 20 at most."""
 NPM_ANSWER: Final = 20
 """Ids in a foundPeers of ours, as npm's."""
+NPM_ASK_RATE: Final = 5.0
+"""Times per second that a relay asks its npm neighbours for a peer that one of ours looks for: two messages each."""
 NPM_NONCES: Final = 32_768
 """Envelopes remembered so that none is handled twice: npm's flood makes several copies of each, which arrive within
 seconds. The oldest is forgotten; npm remembers all for ever. Price: 32,768 x ~200 bytes."""

@@ -19,7 +19,7 @@ from ..codec import packet
 from ..codec.npm import Datagram, Envelope
 from ..codec.packet import Record
 from ..errors import HandshakeError, PacketError
-from ..limits import NPM_ANSWER, NPM_CANDIDATES, NPM_GRACE, NPM_KEYED, NPM_LINKS, NPM_WAYS, PACKET_TARGET
+from ..limits import NPM_ANSWER, NPM_ASK_RATE, NPM_CANDIDATES, NPM_GRACE, NPM_KEYED, NPM_LINKS, NPM_WAYS, PACKET_TARGET
 from ..scope import Scope
 from .direct import Path
 from .effects import Deliver, Message, NoRoom, Writable
@@ -27,6 +27,7 @@ from .npm_links import WEBRTC, NpmLink, NpmLinks
 from .npm_names import NpmNames
 from .npm_neighbours import NpmNeighbours
 from .npm_ways import NpmWays
+from .timers import TokenBucket
 
 if TYPE_CHECKING:
     from .core import Core
@@ -67,6 +68,7 @@ class Npm:
         self._grace: dict[PeerId, Timer] = {}
         self.neighbours = NpmNeighbours(core, self.links, self.names, self._say, self._may_lack_a_key)
         self._candidates = self.neighbours.candidates
+        self._asking = TokenBucket(NPM_ASK_RATE, core.now)
         self._wanted: dict[PeerId, None] = {}
         """Whom the program wants to be linked to, while relays are asked who that is; at most NPM_CANDIDATES."""
         self._full: dict[PeerId, None] = {}
@@ -150,7 +152,10 @@ class Npm:
         """Return the npm peer that a DISCOVER looks for, if we can bring something to it."""
         if not self._core.config.serves:
             return None
-        return next((each for each in self.matching(prefix) if self.reaches(each)), None)
+        found = next((each for each in self.matching(prefix) if self.reaches(each)), None)
+        if found is None and self.linked and self._asking.take(self._core.now):
+            self.look_for(prefix)  # so that we know when we are asked again
+        return found
 
     def reaches(self, peer_id: PeerId) -> bool:
         """Return whether `peer_id` is linked to us, or was heard by a link."""

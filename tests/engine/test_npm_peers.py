@@ -395,6 +395,18 @@ def test_an_npm_peer_behind_a_relay_is_found_by_any_spelling(world: World, spell
     assert [envelope.data for envelope in node.envelopes(wire.USER)] == [Datagram(9, b"hello")]
 
 
+def test_a_relay_asks_its_npm_neighbours_for_whom_it_does_not_know(world: World) -> None:
+    relay, ours = world.engine(), world.engine(serves=False)
+    world.join(ours, relay)
+    hub = world.node(relay, FAR)
+    ours.send_message(LOW, b'"found"', world.now)
+    world.run(1.0)
+    assert LOW in [envelope.data for envelope in hub.envelopes(wire.FIND_PEERS)]
+    hub.say(wire.FOUND_PEERS, [LOW])
+    world.run(4.0)
+    assert [(envelope.to, envelope.data) for envelope in hub.envelopes(wire.USER)] == [(LOW, "found")]
+
+
 def test_peers_with_keys_are_spoken_to_sealed_though_an_npm_peer_claims_their_id(world: World) -> None:
     relay, one, other = world.engine(), world.engine(), world.engine()
     world.join(one, relay)
