@@ -466,8 +466,8 @@ class Driver:
                 engine.link_full(number, True, self._loop.time())
 
     def _deliver(self, effect: Deliver) -> None:
-        source, source_port, port, form, datagrams = effect
-        known = self._host.ports.deliver(source, source_port, port, form, datagrams, self._crowded)
+        source, source_port, port, form, datagrams, doubtful = effect
+        known = self._host.ports.deliver(source, source_port, port, form, datagrams, self._crowded, doubtful=doubtful)
         if not known and port and self._engine is not None:
             self._engine.refuse(source, port, source_port, self._loop.time())
 

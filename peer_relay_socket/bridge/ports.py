@@ -144,13 +144,16 @@ class PortTable:
         form: int,
         datagrams: list[bytes],
         crowded: list[Inbox] | None = None,
+        *,
+        doubtful: bool = False,
     ) -> bool:
         """Take in datagrams from the network, in order. `form` is how the sender spelled us: 4, 6, or 0 for whole ids.
 
         `port` is 0 where the wire does not say it (npm peers). Then they are for the only socket that hears the
         network; of several, for the one connected to their source; else for the one with the lowest port.
 
-        Args: crowded: where to note the inbox they went to, if it wants what comes held back for a moment.
+        Args: crowded: where to note the inbox they went to, if it wants what comes held back for a moment. doubtful:
+            the source's IPv4 address is another's: who would see it under that sees nothing.
 
         Returns: False when no socket is bound to `port` (or all are connected elsewhere).
         """
@@ -161,6 +164,8 @@ class PortTable:
                 endpoint, form = self._landing(source, source_port)
             if endpoint is None:
                 return False
+            if doubtful and (endpoint.family == _AF_INET or (form == 4 and endpoint.family != AF_PEER)):
+                return True
             address = self._spell(endpoint, source, source_port, form)
         inbox = endpoint.inbox
         held = inbox.put(address, datagrams)

@@ -24,6 +24,8 @@ class Deliver(NamedTuple):
     port: int
     form: int
     datagrams: list[bytes]
+    doubtful: bool = False
+    """Whether the IPv4 spelling of `source` is that of another peer: sockets that use it must not hear this."""
 
 
 class DeliverCast(NamedTuple):

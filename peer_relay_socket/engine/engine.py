@@ -75,6 +75,8 @@ class Engine:
         self._router = Router(core, self._links)
         self._resolver = Resolver(core, self._links, self._router)
         self._sessions = Sessions(core, self._router, self._join_heard)
+        self._resolver.claims = self._sessions.holders.claims
+        self._sessions.holders.pinned = self._resolver.known
         self._membership = Membership(core, self._links, self._router)
         self._reachability = Reachability(core, self._links, self._serves_changed)
         self._direct = Direct(core, self._links, self._router, self._sessions, self._membership)

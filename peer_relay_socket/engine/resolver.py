@@ -81,6 +81,8 @@ class Resolver:
         self._unknown: dict[Prefix, float] = {}
         self._questions: dict[Prefix, _Question] = {}
         self.npm: NpmPeers | None = None
+        self.claims: Callable[[Prefix], list[PeerId]] = lambda _prefix: []
+        """Names the peers that proved their keys to us and that an address may mean."""
 
     def known(self, prefix: Prefix) -> PeerId | None:
         """Return the id that `prefix` is pinned to."""
@@ -263,6 +265,7 @@ class Resolver:
         del self._questions[prefix]
         if question.timer is not None:
             question.timer.cancel()
+        question.found |= dict.fromkeys(self.claims(prefix)[:_MAX_MATCHES])
         found = question.found or ({} if question.once else question.npm)
         peer_id = next(iter(found)) if len(found) == 1 else None
         if peer_id is not None:

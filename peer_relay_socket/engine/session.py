@@ -69,6 +69,7 @@ class Session:
         "attempt",
         "blocked",
         "doubted",
+        "doubtful",
         "flights",
         "heard_at",
         "heard_under",
@@ -104,6 +105,8 @@ class Session:
         """The generation whose packets we owe an acknowledgement."""
         self.doubted = False
         """Whether there is reason to think that the other side lost `keys`."""
+        self.doubtful = False
+        """Whether its IPv4 address is that of somebody else whom we knew before."""
         self.attempt: Attempt | None = None
         self.pending: deque[tuple[float, bytes]] = deque()
         """Records that wait for keys, with the time until which they are worth sending."""

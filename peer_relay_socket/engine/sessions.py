@@ -39,6 +39,7 @@ from ..limits import (
 )
 from .effects import Deliver, Message, Refused, Unreachable, Writable
 from .handshakes import Handshakes
+from .holders import Holders
 from .session import Keys, Session
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Sessions:
         """Those of whom somebody was told that there is no room."""
         self._pending_total = 0
         self.handshakes = Handshakes(core, router, self)
+        self.holders = Holders(core)
         core.timers.at(core.now + SESSION_IDLE / 4, self._sweep)
 
     # --- sending ---------------------------------------------------------------------------------------------
@@ -318,6 +320,7 @@ class Sessions:
             if timer is not None:
                 timer.cancel()
         self.handshakes.closed(session)
+        self.holders.release(session.peer_id)
         self._drop_pending(session)
         for keys in [session.keys, *session.older]:
             if keys is not None:
@@ -403,7 +406,9 @@ class Sessions:
         """From now on, seal with `keys`."""
         if session.plain:
             self._seal(session)
-        if session.keys is not None:
+        if session.keys is None:
+            session.doubtful = self.holders.claim(session.peer_id)
+        else:
             session.older.append(session.keys)
         while len(session.older) > _OLD_KEYS:
             self.forget_keys(session.older.pop(0))
@@ -447,7 +452,8 @@ class Sessions:
         for kind, start, end in wire.read_records(plain):
             if kind == Record.DATAGRAMS:
                 run = wire.read_datagrams(plain, start, end)
-                core.effects.append(Deliver(header.sender, run.source_port, run.port, run.form, run.datagrams))
+                run_from = (header.sender, run.source_port, run.port, run.form, run.datagrams)
+                core.effects.append(Deliver(*run_from, session.doubtful))
                 elicits = True
             elif kind == Record.ACK:
                 self._ack_heard(session, keys, plain[start:end])

@@ -109,6 +109,17 @@ def test_deliver_spells_the_source_in_the_family_of_the_receiver(world):
     assert [source for _, source in got(peer)] == [(FAR.hex(), 9)] * 3
 
 
+def test_deliver_keeps_who_shares_anothers_ipv4_address_from_sockets_that_would_spell_it(world):
+    four = world.bound(WILDCARD, 1)
+    six = world.bound(WILDCARD, 2, socket.AF_INET6)
+    peer = world.bound(WILDCARD, 3, AF_PEER)
+    for port, form in [(1, 4), (1, 0), (2, 6), (2, 4), (3, 4), (3, 6)]:
+        assert world.ports.deliver(FAR, 9, port, form, [b"x"], doubtful=True)  # and nobody is told that nobody is there
+    assert got(four) == []
+    assert [source[0] for _, source in got(six)] == [world.host.spelling.ipv6(FAR)]
+    assert [source[0] for _, source in got(peer)] == [FAR.hex()] * 2
+
+
 def test_deliver_uses_one_address_object_for_one_source(world):
     end = world.bound(WILDCARD, 1)
     world.ports.deliver(FAR, 9, 1, 4, [b"a", b"b"])

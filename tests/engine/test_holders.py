@@ -1,0 +1,132 @@
+"""Ids ground to share another's IPv4 address: what they get, and what they cannot take."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from peer_relay_socket.address import PeerId, Prefix, Spelling
+from peer_relay_socket.codec import packet as wire
+from peer_relay_socket.codec.packet import HEADER_BYTES, Kind
+from peer_relay_socket.engine.core import EngineConfig
+from peer_relay_socket.engine.effects import Deliver, Note, Unreachable
+from peer_relay_socket.identity import Identity
+from tests.sim.bench import Bench, Node, kind_of
+
+NETWORK = ipaddress.IPv4Network("100.64.0.0/24")
+"""The smallest there may be: 256 tries find a twin, where the real network takes four million."""
+SHORT = Spelling(NETWORK)
+
+
+def node(bench: Bench, name: str, identity: Identity | None = None, *, serves: bool = False) -> Node:
+    config = EngineConfig(serves=serves, urls=(f"ws://{name}.example",) if serves else (), ipv4_network=NETWORK)
+    made = Node(bench, name, identity or Identity.from_seed(bench.random.randbytes(32)), config)
+    bench.nodes.append(made)
+    return made
+
+
+def twin_of(peer_id: PeerId, bench: Bench) -> Identity:
+    """Grind a key whose id has the IPv4 address of `peer_id`."""
+    while True:
+        identity = Identity.from_seed(bench.random.randbytes(32))
+        if SHORT.ipv4(identity.peer_id) == SHORT.ipv4(peer_id):
+            return identity
+
+
+def scene() -> tuple[Bench, Node, Node, Node, Node]:
+    bench = Bench(seed=3)
+    relay, a, b = node(bench, "relay", serves=True), node(bench, "a"), node(bench, "b")
+    twin = node(bench, "twin", twin_of(b.peer_id, bench))
+    for each in (a, b, twin):
+        bench.join(each, relay)
+    bench.flow()
+    for each in bench.nodes:
+        each.effects.clear()
+    return bench, relay, a, b, twin
+
+
+def address(peer: Node) -> Prefix:
+    parsed = SHORT.parse(SHORT.ipv4(peer.peer_id))
+    assert isinstance(parsed, Prefix)
+    return parsed
+
+
+def by_address(a: Node, peer: Node, data: bytes) -> None:
+    """Send from `a` to the IPv4 address of `peer`."""
+    a.engine.send(address(peer), 4, 9, 5, [data], a.bench.now)
+
+
+def test_a_twin_does_not_take_over_an_address_that_the_network_named() -> None:
+    bench, relay, a, b, twin = scene()
+    bench.gate = lambda node, far, data: (  # the twin is not there yet
+        None if twin in (node, far) and kind_of(data) in (Kind.RESOLVE, Kind.DISCOVER) else _only(data, relay, b)
+    )
+    by_address(a, b, b"one")
+    bench.advance(1.0)
+    assert b.heard() == [b"one"]
+    bench.gate = lambda _node, _far, data: data
+    twin.send(a, b"I am b")
+    bench.advance(1.0)
+    (delivered,) = [effect for effect in a.take(Deliver) if effect.source == twin.peer_id]
+    assert delivered.doubtful
+    b.send(a, b"and I am b")
+    bench.advance(1.0)
+    (delivered,) = [effect for effect in a.take(Deliver) if effect.source == b.peer_id]
+    assert not delivered.doubtful
+    (warning,) = [note.text for note in a.take(Note) if "whom we know" in note.text]
+    assert twin.peer_id.hex() in warning
+    assert b.peer_id.hex() in warning
+    by_address(a, b, b"two")
+    bench.advance(1.0)
+    assert b.heard() == [b"two"]
+    assert twin.heard() == []
+
+
+def _only(data: bytes, relay: Node, peer: Node) -> bytes:
+    """Return `data`, a relay's RESOLVED with nobody but `peer` in it."""
+    if kind_of(data) != Kind.RESOLVED:
+        return data
+    token = data[HEADER_BYTES : HEADER_BYTES + 4]
+    return wire.packet(Kind.RESOLVED, data[8:28], relay.peer_id, wire.resolved(token, True, [peer.peer_id]))
+
+
+def test_an_answer_goes_to_who_asked_though_the_network_names_a_twin() -> None:
+    bench, relay, a, b, twin = scene()
+    b.send(a, b"question")
+    bench.advance(0.5)
+    assert a.heard() == [b"question"]
+    bench.gate = lambda _node, _far, data: _only(data, relay, twin)
+    by_address(a, b, b"answer")
+    bench.advance(5.0)
+    assert twin.heard() == b.heard() == []
+    assert a.take(Unreachable) == [Unreachable(address(b))]
+    assert any("claimed by several peers" in note.text for note in a.take(Note))
+
+
+def test_of_two_that_come_by_themselves_the_first_keeps_the_address() -> None:
+    bench, _, a, b, twin = scene()
+    for first, second in ((b, twin),):
+        first.send(a, b"first")
+        bench.advance(0.5)
+        second.send(a, b"second")
+        bench.advance(0.5)
+        first.send(a, b"third")
+        bench.advance(0.5)
+        doubtful = {deliver.source: deliver.doubtful for deliver in a.take(Deliver)}
+        assert doubtful == {first.peer_id: False, second.peer_id: True}
+    by_address(a, b, b"whose?")
+    bench.advance(5.0)
+    assert twin.heard() == b.heard() == []
+    assert a.engine.counters["peers with another's IPv4 address"] == 1
+
+
+def test_an_address_is_free_again_when_its_holder_is_forgotten() -> None:
+    bench, _, a, b, twin = scene()
+    b.send(a, b"first")
+    bench.advance(0.5)
+    a.engine._sessions.close(a.engine._sessions.session(b.peer_id))
+    twin.send(a, b"second")
+    bench.advance(0.5)
+    assert [deliver.doubtful for deliver in a.take(Deliver)] == [False, False]
+    for session in list(a.engine._sessions._sessions.values()):
+        a.engine._sessions.close(session)
+    assert not a.engine._sessions.holders._by_address
