@@ -27,6 +27,7 @@ AF_PEER: Final = 0x7072
 DEFAULT_IPV4_NETWORK: Final = ipaddress.IPv4Network("100.64.0.0/10")
 """RFC 6598 space: programs drop or special-case RFC 1918, LANs use that, and this range passed all that was tried."""
 LIMITED_BROADCAST: Final = "255.255.255.255"
+_LOOPBACK_BROADCAST: Final = "127.255.255.255"
 PEER_SUFFIX: Final = ".peer"
 
 PeerId: TypeAlias = bytes
@@ -114,8 +115,8 @@ class Spelling:
 
     def is_broadcast(self, host: str) -> bool:
         """Return whether `host`, the text of an IPv4 address, stands for everybody: 255.255.255.255, or the last
-        address of the network."""
-        return host in (LIMITED_BROADCAST, str(self.ipv4_network.broadcast_address))
+        address of the overlay's network or of loopback's."""
+        return host in (LIMITED_BROADCAST, _LOOPBACK_BROADCAST, str(self.ipv4_network.broadcast_address))
 
     def parse(self, host: str) -> Destination | Special:
         """Say what `host` means to this overlay.
@@ -146,7 +147,7 @@ class Spelling:
         return self._parse_ipv4(ip)
 
     def _parse_ipv4(self, ip: ipaddress.IPv4Address) -> Destination | Special:
-        if ip == self.ipv4_network.broadcast_address:
+        if self.is_broadcast(str(ip)):
             return Special.BROADCAST
         if ip in self.ipv4_network:
             bits = self.ipv4_bits
@@ -156,8 +157,6 @@ class Spelling:
             return Special.LOOPBACK
         if int(ip) == 0:
             return Special.WILDCARD
-        if int(ip) == 0xFFFFFFFF:
-            return Special.BROADCAST
         return Special.MULTICAST if ip.is_multicast else Special.FOREIGN
 
     @staticmethod

@@ -80,6 +80,22 @@ class Group:
         return any(flow.waiting for flow in self.flows.values())
 
 
+class Membership:
+    """A socket's membership of one group: from every source but some, or from some only (RFC 3376 §3.1)."""
+
+    __slots__ = ("only", "sources")
+
+    def __init__(self) -> None:
+        self.only = False
+        """Whether `sources` are those that are heard, not those that are not."""
+        self.sources: set[str] | None = None
+        """As texts of addresses; None until the first is named, and until then `only` may change."""
+
+    def admits(self, source: str) -> bool:
+        """Return whether what `source` sends is heard."""
+        return True if self.sources is None else (source in self.sources) == self.only
+
+
 class HandBack:
     """A way out of an endpoint that this process inherited by fork: through the process that owns it."""
 
@@ -139,7 +155,8 @@ class Endpoint:
         """getsockname has waited for the host's id once."""
         self.way: Way | None = None
         """Where send() goes: the connected peer."""
-        self.groups: set[str] = set()
+        self.groups: dict[str, Membership] = {}
+        """By the group's address; as many as the program likes, as on Linux."""
         self.options: dict[OptionKey, int | bytes] = {}
         self.flows: dict[Address, Way] = {}
         self.pending = 0

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 from .endpoint import OWN, Endpoint, Group
 from .mailbox import Flow
-from .ports import speaks
+from .ports import group_source, speaks
 
 
-def spread(endpoint: Endpoint, group: Group, datagrams: list[bytes], relays: int, loop: int) -> None:
+def spread(
+    endpoint: Endpoint, group: Group, datagrams: list[bytes], relays: int, loop: int, mark: tuple[int, int] = (1, 0)
+) -> None:
     """Send `datagrams`, from any thread. The network must have been started, or they stay on this host.
 
-    Args: relays: how many may be passed, 0 = not beyond this host. loop: whether this host's own sockets hear it.
+    Args: relays: how many may be passed, 0 = not beyond this host. loop: whether this host's own sockets hear it. mark:
+        the hop limit and traffic class that they are told.
     """
     host = endpoint.host
     if loop:
-        host.ports.send_group(endpoint, group.host, group.port, group.form, datagrams)
-    if relays <= 0 or not host.started or (endpoint.local != OWN and speaks(endpoint.local)):
-        return  # what is bound to loopback has no source that others could answer
+        host.ports.send_group(endpoint, group.host, group.port, group.form, datagrams, mark)
+    source = endpoint.local if speaks(endpoint.local) else group_source(endpoint, group.host)
+    if relays <= 0 or not host.started or source != OWN:  # who sends from loopback cannot be answered
+        return
     flow = group.flows.get(relays)
     if flow is None:
         flow = group.flows[relays] = Flow(endpoint, b"", endpoint.port, group.port, group.form)

@@ -317,10 +317,14 @@ class Outbox:
         return not self._posted
 
 
-class Marked(tuple[bytes, "Address | None"]):
-    """A waiting datagram whose sender chose a hop limit or traffic class: (data, source), and those as `mark`."""
+Mark: TypeAlias = "tuple[int, int] | tuple[int, int, str]"
+"""Hop limit, traffic class, and the group that a datagram was sent to, if it was."""
 
-    mark: tuple[int, int]
+
+class Marked(tuple[bytes, "Address | None"]):
+    """A waiting datagram of which there is more to tell than (data, source): its `mark`."""
+
+    mark: Mark
 
 
 class Inbox:
@@ -365,10 +369,10 @@ class Inbox:
             self.shut = True
             self.alert()
 
-    def put(self, source: Address | None, datagrams: list[bytes], mark: tuple[int, int] | None = None) -> bool:
+    def put(self, source: Address | None, datagrams: list[bytes], mark: Mark | None = None) -> bool:
         """Let `datagrams` from `source` wait, in order; what passes `bound` is dropped and counted. Any thread.
 
-        Args: mark: the hop limit and traffic class the sender chose, if any.
+        Args: mark: what there is to tell besides, if anything.
 
         Returns: False when nobody holds the socket any more.
         """
@@ -491,9 +495,7 @@ class Inbox:
             self.ready.clear()
 
 
-def _marked(
-    datagrams: list[bytes], source: Address | None, mark: tuple[int, int]
-) -> list[tuple[bytes, Address | None]]:
+def _marked(datagrams: list[bytes], source: Address | None, mark: Mark) -> list[tuple[bytes, Address | None]]:
     items: list[tuple[bytes, Address | None]] = []
     for data in datagrams:
         item = Marked((data, source))

@@ -29,6 +29,8 @@ _AF_INET6: Final = int(_socket.AF_INET6)
 _NO_SCORE: Final = -1
 _ALL: Final = (int(_socket.IPPROTO_IP), 49)
 """IP_MULTICAST_ALL."""
+_INTERFACE: Final = (int(_socket.IPPROTO_IP), 32)
+"""IP_MULTICAST_IF."""
 _ALL6: Final = (int(_socket.IPPROTO_IPV6), 29)
 """IPV6_MULTICAST_ALL."""
 _ALL_HOSTS: Final = frozenset({"224.0.0.1", "ff01::1", "ff02::1"})
@@ -199,18 +201,26 @@ class PortTable:
             sender.inbox.fail(errno.ECONNREFUSED)
         return False
 
-    def send_group(self, sender: Endpoint, group: str, port: int, form: int, datagrams: list[bytes]) -> int:
+    def send_group(
+        self,
+        sender: Endpoint,
+        group: str,
+        port: int,
+        form: int,
+        datagrams: list[bytes],
+        mark: tuple[int, int] = (1, 0),
+    ) -> int:
         """Carry datagrams to every socket of this host that hears broadcast or multicast address `group` on `port`.
 
         Returns: how many sockets that were.
         """
         reached = 0
         with self._lock:
-            source = sender.local if speaks(sender.local) else OWN
+            source = sender.local if speaks(sender.local) else group_source(sender, group)
             ears = [each for each in self._at(port) if self._hears(each, group, form, source, sender.port)]
             addressed = [(each, self._spell(each, source, sender.port, form)) for each in ears]
         for endpoint, address in addressed:
-            reached += endpoint.inbox.put(address, list(datagrams))
+            reached += endpoint.inbox.put(address, list(datagrams), (*mark, group))
         return reached
 
     def deliver_group(
@@ -221,7 +231,7 @@ class PortTable:
             ears = [each for each in self._at(port) if self._hears(each, group, form, source, source_port)]
             addressed = [(each, self._spell(each, source, source_port, form)) for each in ears]
         for endpoint, address in addressed:
-            if not endpoint.inbox.put(address, [datagram]):
+            if not endpoint.inbox.put(address, [datagram], (1, 0, group)):
                 endpoint.close_if_abandoned()
 
     def _hears(self, endpoint: Endpoint, group: str, form: int, source: Place, source_port: int) -> bool:
@@ -230,8 +240,11 @@ class PortTable:
             return False
         if endpoint.peer is not None and (endpoint.peer_port != source_port or not _same(endpoint.peer_place, source)):
             return False
-        if group in endpoint.groups or self._spelling.is_broadcast(group):
+        if self._spelling.is_broadcast(group):
             return True
+        membership = endpoint.groups.get(group)
+        if membership is not None:
+            return membership.admits(self._address_of(source, form))
         if not endpoint.options.get(*((_ALL, endpoint.family != _AF_INET6) if form == 4 else (_ALL6, 1))):
             return False
         # Who joined nothing hears what anybody on the host joined.
@@ -309,6 +322,13 @@ class PortTable:
             address = self._sources[key] = self.spell(endpoint, peer_id, port, mapped=form == 4)
         return address
 
+    def _address_of(self, place: Place, form: int) -> str:
+        """Return the text of the address that `place` has in one IP version."""
+        if isinstance(place, str) and place != OWN:
+            return place
+        peer_id = place if isinstance(place, bytes) else self._own_id()
+        return self._spelling.ipv4(peer_id) if form == 4 else self._spelling.ipv6(peer_id)
+
     def spell(self, endpoint: Endpoint, place: Place, port: int, *, mapped: bool) -> Address:
         """Return (`place`, `port`) as sockets of the endpoint's family see it."""
         family = endpoint.family
@@ -338,6 +358,16 @@ def source_for(place: Place, form: int) -> str:
     if place != OWN and speaks(place):
         return "::1" if form == 6 else "127.0.0.1"
     return OWN
+
+
+def group_source(endpoint: Endpoint, group: str) -> str:
+    """Return the local address that a socket which chose none sends to `group` from: loopback's if IP_MULTICAST_IF, or
+    the group itself, says loopback."""
+    interface = endpoint.options.get(_INTERFACE)
+    inside = group.startswith("127.") or (
+        isinstance(interface, bytes) and interface[:1] == b"\x7f" and ":" not in group
+    )
+    return "127.0.0.1" if inside else OWN
 
 
 def _forms(endpoint: Endpoint) -> Iterable[int]:

@@ -161,7 +161,8 @@ def received(
         return [], told
     mark = item.mark if isinstance(item, Marked) else (_HOP_LIMIT, 0)
     controls = []
-    for level, kind, data in _wanted(endpoint, source, *mark):
+    hops, traffic, *group = mark
+    for level, kind, data in _wanted(endpoint, source, hops, traffic, group[0] if group else ""):
         if room < _HEADER:
             told |= _MSG_CTRUNC
             continue
@@ -174,7 +175,7 @@ def received(
     return controls, told
 
 
-def _wanted(endpoint: Endpoint, source: Address, hops: int, traffic: int) -> Iterable[Control]:
+def _wanted(endpoint: Endpoint, source: Address, hops: int, traffic: int, group: str) -> Iterable[Control]:
     on = endpoint.options.get
     if on((_SOCKET, 35)):
         nanos = time.time_ns()
@@ -186,11 +187,14 @@ def _wanted(endpoint: Endpoint, source: Address, hops: int, traffic: int) -> Ite
         yield (_SOCKET, 40, struct.pack("@I", endpoint.inbox.dropped & 0xFFFFFFFF))
     if endpoint.family == AF_PEER:
         return
-    here = _arrived_at(endpoint, source)
+    here = _arrived_at(endpoint, source)  # of this host's own addresses
+    sent_to = here
+    if group:
+        sent_to = ipaddress.ip_address(group)
     narrow = endpoint.family == _socket.AF_INET or (here.version == 6 and here.ipv4_mapped is not None)
     if endpoint.family != _socket.AF_INET:
         if on((_IPV6, 49)):
-            yield (_IPV6, 50, _sixteen(here) + struct.pack("@I", _LOOPBACK_INDEX))
+            yield (_IPV6, 50, _sixteen(sent_to) + struct.pack("@I", _LOOPBACK_INDEX))
         if not narrow:
             if on((_IPV6, 51)):
                 yield (_IPV6, 52, struct.pack("@i", hops))
@@ -199,14 +203,16 @@ def _wanted(endpoint: Endpoint, source: Address, hops: int, traffic: int) -> Ite
             return
     four = here if here.version == 4 else here.ipv4_mapped
     assert isinstance(four, ipaddress.IPv4Address)
+    to = sent_to if sent_to.version == 4 else sent_to.ipv4_mapped
+    assert isinstance(to, ipaddress.IPv4Address)
     if on((_IP, 8)):
-        yield (_IP, 8, struct.pack("@i4s4s", _LOOPBACK_INDEX, four.packed, four.packed))
+        yield (_IP, 8, struct.pack("@i4s4s", _LOOPBACK_INDEX, four.packed, to.packed))
     if on((_IP, 12)):
         yield (_IP, 2, struct.pack("@i", hops))
     if on((_IP, 13)):
         yield (_IP, 1, bytes([traffic]))
     if on((_IP, 20)):
-        yield (_IP, 20, struct.pack("@H", 2) + struct.pack("!H", endpoint.port) + four.packed + bytes(8))
+        yield (_IP, 20, struct.pack("@H", 2) + struct.pack("!H", endpoint.port) + to.packed + bytes(8))
 
 
 def _arrived_at(endpoint: Endpoint, source: Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

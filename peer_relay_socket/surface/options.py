@@ -15,7 +15,6 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import IPv4Address, IPv6Address
 from operator import index
 from typing import Any, Final, TypeAlias
 
@@ -23,6 +22,7 @@ from ..address import AF_PEER
 from ..bridge.endpoint import Endpoint
 from ..bridge.ports import failure
 from ..limits import RECEIVE_BUFFER_LEAST, SEND_BUFFER_LEAST, SOCKET_BUFFER, SOCKET_BUFFER_MOST
+from . import memberships
 
 Value: TypeAlias = "int | bytes"
 Key: TypeAlias = "tuple[int, int]"
@@ -119,6 +119,11 @@ def _set_v6only(endpoint: Endpoint, on: int) -> None:
     endpoint.flows.clear()
 
 
+def _set_broadcast(endpoint: Endpoint, on: int) -> None:
+    endpoint.broadcast = bool(on)
+    endpoint.forget_local()  # the ways that were allowed
+
+
 def _set_device(endpoint: Endpoint, name: bytes) -> None:
     text = name.partition(b"\0")[0]
     if text:
@@ -127,19 +132,6 @@ def _set_device(endpoint: Endpoint, name: bytes) -> None:
         except OSError:
             raise failure(errno.ENODEV) from None
     endpoint.options[_SOCKET, int(_socket.SO_BINDTODEVICE)] = text + b"\0" if text else b""
-
-
-def _membership(join: bool, wide: bool, endpoint: Endpoint, request: bytes) -> None:
-    """IP_ADD_MEMBERSHIP and its like: struct ip_mreq, ip_mreqn or ipv6_mreq."""
-    if len(request) < (20 if wide else 8):
-        raise failure(errno.EINVAL)
-    group = IPv6Address(request[:16]) if wide else IPv4Address(request[:4])
-    if not group.is_multicast:
-        raise failure(errno.EINVAL)
-    known = str(group) in endpoint.groups
-    if known is join:
-        raise failure(errno.EADDRINUSE if join else errno.EADDRNOTAVAIL)
-    (endpoint.groups.add if join else endpoint.groups.discard)(str(group))
 
 
 def _multicast_interface(endpoint: Endpoint, request: bytes) -> None:
@@ -160,18 +152,19 @@ _NO_SOURCES: Final = Rule(refused=errno.EINVAL, unreadable=errno.ENOPROTOOPT)
 _DISCOVER: Final = _range(0, 5, 1)
 
 
-def _group(*, join: bool, wide: bool) -> Rule:
-    write = partial(_membership, join, wide)
-    return Rule(size=20 if wide else 8, write=write, unreadable=errno.ENOPROTOOPT)
+def _changes(table: dict[int, tuple[int, memberships.Change]]) -> dict[int, Rule]:
+    return {name: Rule(size=size, write=change, unreadable=errno.ENOPROTOOPT) for name, (size, change) in table.items()}
 
 
+_MEMBERSHIPS4: Final = _changes(memberships.IPV4)
+_MEMBERSHIPS6: Final = _changes(memberships.IPV6)
 _SOCKET_RULES: Final[dict[int, Rule]] = {
     **dict.fromkeys((1, 5, 9, 10, 11, 29, 35, 40, 41, 43, 44, 45, 69, 75), _BOOL),
     **dict.fromkeys((12, 36), _NUMBER),
     14: Rule(0, lambda value: 0),  # SO_BSDCOMPAT
     2: _attribute("reuse_addr"),
     15: _attribute("reuse_port"),
-    6: _attribute("broadcast"),
+    6: Rule(0, _flag, read=lambda end: int(end.broadcast), write=_set_broadcast),
     3: Rule(read=lambda end: end.type, refused=_READ_ONLY),
     38: Rule(read=lambda end: end.proto, refused=_READ_ONLY),
     39: Rule(read=lambda end: end.family, refused=_READ_ONLY),
@@ -227,9 +220,7 @@ _IP_RULES: Final[dict[int, Rule]] = {
     32: Rule(bytes(4), size=4, write=_multicast_interface),
     33: Rule(1, partial(_within, 0, 255, 1), some=True),  # IP_MULTICAST_TTL
     34: Rule(1, _flag, some=True),  # IP_MULTICAST_LOOP
-    35: _group(join=True, wide=False),
-    36: _group(join=False, wide=False),
-    **dict.fromkeys((37, 38, 39, 40, 42, 43, 44, 45, 46, 47), _NO_SOURCES),
+    **_MEMBERSHIPS4,
     49: Rule(  # IP_MULTICAST_ALL
         accept=partial(_within, 0, 1, None), read=lambda end: int(end.family == _socket.AF_INET), some=True
     ),
@@ -243,19 +234,15 @@ _IPV6_RULES: Final[dict[int, Rule]] = {
     17: Rule(0, lambda value: _interface(value)),
     18: _ONE_HOP,
     19: _range(0, 1, 1),
-    20: _group(join=True, wide=True),
-    21: _group(join=False, wide=True),
     22: Rule(0, refused=_READ_ONLY),
     23: _DISCOVER,
     24: Rule(read=lambda end: _path_mtu(end), refused=errno.EINVAL),  # IPV6_MTU
     25: _attribute("recverr"),
     26: Rule(0, _flag, read=lambda end: int(end.v6only), write=_set_v6only),
-    27: _group(join=True, wide=True),
-    28: _group(join=False, wide=True),
     29: _ON,  # IPV6_MULTICAST_ALL
     31: _range(0, 1, 0),
     50: Rule(refused=errno.EINVAL, unreadable=errno.ENOPROTOOPT),
-    **dict.fromkeys((42, 43, 44, 45, 46, 47), _NO_SOURCES),
+    **_MEMBERSHIPS6,
     **dict.fromkeys((54, 55, 57, 59), Rule(b"", size=0, write=lambda end, raw: _no_extension_headers(raw))),
     62: Rule(0, _flag, brief=True),  # IPV6_DONTFRAG
     61: Rule(refused=_READ_ONLY, unreadable=errno.ENOTCONN),  # IPV6_PATHMTU

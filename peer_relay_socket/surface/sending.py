@@ -220,9 +220,11 @@ def transmit(
     elif isinstance(way, Group):
         if endpoint.pending >= endpoint.send_bound:
             _await_room(sock, endpoint, flags)
-        spread(endpoint, way, datagrams, *_reach(endpoint, way))
+        relays, loop, hops = _reach(endpoint, way)
+        traffic = 0 if manner.mark is None else manner.mark[1]
+        spread(endpoint, way, datagrams, relays, loop, (hops, traffic))
     elif isinstance(way, HandBack):
-        mark = _reach(endpoint, way.way) if isinstance(way.way, Group) else manner.mark
+        mark = _reach(endpoint, way.way)[:2] if isinstance(way.way, Group) else manner.mark
         hand_back(way, datagrams, mark, 0 if flags & _MSG_DONTWAIT else sock.gettimeout())
     elif isinstance(way, Local):
         host.ports.send_local(endpoint, way.place, way.port, way.form, datagrams, manner.mark)
@@ -230,14 +232,15 @@ def transmit(
         host.drop_foreign(way.host, len(datagrams))
 
 
-def _reach(endpoint: Endpoint, group: Group) -> tuple[int, int]:
-    """Return how many relays a datagram to `group` may pass, and whether this host's own sockets hear it (0 or 1).
+def _reach(endpoint: Endpoint, group: Group) -> tuple[int, int, int]:
+    """Return how many relays a datagram to `group` may pass, whether this host's own sockets hear it (0 or 1), and what
+    hop limit they are told.
 
     A router is to a multicast what a relay is here, so IP_MULTICAST_TTL counts relays; groups that do not leave a link
     or a host (RFC 5771 §4, RFC 4291 §2.7) pass one or none.
     """
     if endpoint.host.spelling.is_broadcast(group.host):
-        return 255, 1
+        return 255, 1, 64
     options = endpoint.options
     four = group.form == 4
     loop = int(bool(options.get(LOOP if four else LOOP6, 1)))
@@ -245,7 +248,8 @@ def _reach(endpoint: Endpoint, group: Group) -> tuple[int, int]:
     most = 1 if group.host.startswith(("224.0.0.", "ff02:", "ff12:")) else 255
     if group.host.startswith(("ff01:", "ff11:")):
         most = 0
-    return min(most, hops if isinstance(hops, int) else 1), loop
+    hops = hops if isinstance(hops, int) else 1
+    return min(most, hops), loop, hops
 
 
 def _await_room(sock: _socket.socket, endpoint: Endpoint, flags: int) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, overload
 
 from ..address import AF_PEER, Special
 from ..bridge.endpoint import OWN, Endpoint, endpoint_of, open_endpoint
-from ..bridge.ports import failure, source_for
+from ..bridge.ports import failure, group_source, source_for
 from . import addresses, options, sending
 from .peer import Peer, default_peer
 
@@ -295,7 +295,10 @@ class Socket(sending.SendingSocket):
         if target.special is Special.WILDCARD:
             target.place = sending.this_host(endpoint, target.form)
             target.text = str(ports.spell(endpoint, target.place, 0, mapped=target.form == 4)[0])
-        source = source_for(target.place, target.form)
+        if target.special in (Special.BROADCAST, Special.MULTICAST):
+            source = group_source(endpoint, str(target.place))
+        else:
+            source = source_for(target.place, target.form)
         way = endpoint.flows.get(target.address())
         endpoint.way = sending.way_to(endpoint, target) if way is None else way
         ports.connect(endpoint, target.address(), target.place, target.port, source, target.mapped)

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from peer_relay_socket.address import AF_PEER, NpmId, Prefix, is_authenticated
-from peer_relay_socket.bridge.endpoint import OWN, WILDCARD, Endpoint
+from peer_relay_socket.bridge.endpoint import OWN, WILDCARD, Endpoint, Membership
 from peer_relay_socket.bridge.host import Host
 from peer_relay_socket.bridge.ports import failure
 from peer_relay_socket.bridge.readiness import pair
@@ -192,7 +192,7 @@ def test_unreachable_reaches_only_the_socket_connected_there(world):
 
 def test_group_reaches_every_member(world):
     ends = [world.bound(WILDCARD, 6, reuse_addr=True) for _ in range(3)]
-    ends[1].groups.add("224.0.0.9")
+    ends[1].groups["224.0.0.9"] = Membership()
     assert world.ports.send_group(ends[0], "224.0.0.9", 6, 4, [b"x"]) == 1
     assert world.ports.send_group(ends[0], "255.255.255.255", 6, 4, [b"x"]) == 3
     assert [len(got(end)) for end in ends] == [1, 2, 1]
