@@ -480,6 +480,7 @@ class Engine:
         elif operation == LinkOp.LIMITS and not link.limited:
             link.limited = True
             packets, size = wire.read_link_limits(operand)
+            self._core.counters["links that read no faster (see the log)"] += 1
             name = link.peer_id.hex()[:8]
             self._core.note(_INFO, f"{name} reads at most {packets} packets/s and {size} bytes/s from us")
 
