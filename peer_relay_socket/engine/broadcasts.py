@@ -41,7 +41,8 @@ from .timers import TokenBucket
 
 if TYPE_CHECKING:
     from .core import Core
-    from .links import Links, LinkState
+    from .link import LinkState
+    from .links import Links
 
 _NO_NONCE: Final = bytes(12)
 _EVERYBODY: Final = bytes(ID_BYTES)

@@ -50,7 +50,8 @@ from .timers import TokenBucket
 
 if TYPE_CHECKING:
     from .core import Core
-    from .links import Links, LinkState
+    from .link import LinkState
+    from .links import Links
     from .membership import Membership
     from .routing import Router
     from .sessions import Sessions

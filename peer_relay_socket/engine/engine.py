@@ -29,7 +29,8 @@ from .broadcasts import Broadcasts
 from .core import Chance, Core, EngineConfig
 from .direct import Direct, Path
 from .effects import Deliver, Effect, Message, PeerUp, Settled, Unreachable, Writable
-from .links import Links, LinkState
+from .link import LinkState
+from .links import Links
 from .membership import Membership
 from .npm import Npm
 from .npm_names import is_next_to

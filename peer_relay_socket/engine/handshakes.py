@@ -37,7 +37,7 @@ from .timers import TokenBucket
 if TYPE_CHECKING:
     from .authentication import Handshake
     from .core import Core
-    from .links import LinkState
+    from .link import LinkState
     from .routing import Router
     from .sessions import Sessions
 

@@ -21,7 +21,8 @@ from ..scope import Scope, reach
 if TYPE_CHECKING:
     from .candidates import Candidates
     from .core import Core
-    from .links import Links, LinkState
+    from .link import LinkState
+    from .links import Links
     from .routing import Router
 
 _SLACK_BITS: Final = 2

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
     from .core import Core
-    from .links import Links, LinkState
+    from .link import LinkState
+    from .links import Links
     from .routing import Router
     from .timers import Timer
 

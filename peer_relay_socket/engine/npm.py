@@ -31,7 +31,8 @@ from .timers import TokenBucket
 
 if TYPE_CHECKING:
     from .core import Core
-    from .links import Links, LinkState
+    from .link import LinkState
+    from .links import Links
     from .membership import Membership
     from .resolver import Resolver
     from .routing import Router

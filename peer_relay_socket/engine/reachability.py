@@ -54,7 +54,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .core import Core
-    from .links import Links, LinkState
+    from .link import LinkState
+    from .links import Links
     from .timers import Timer
 
 _INFO, _WARNING = 20, 30

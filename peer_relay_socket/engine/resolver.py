@@ -27,7 +27,8 @@ from .timers import Timer
 
 if TYPE_CHECKING:
     from .core import Core
-    from .links import Links, LinkState
+    from .link import LinkState
+    from .links import Links
     from .routing import Router
 
 

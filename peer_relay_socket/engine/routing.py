@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .core import Core
-    from .links import Links, LinkState
+    from .link import LinkState
+    from .links import Links
 
 _HOP: Final = [[bytes((kind, hop)) for hop in range(256)] for kind in range(256)]
 """The first two header bytes, ready made: forwarding writes these and copies the rest."""

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .core import Core
-    from .links import LinkState
+    from .link import LinkState
     from .routing import Router
 
 _REDISCOVER: Final = 2.0

@@ -1,0 +1,156 @@
+"""One connection to a neighbour: all that is known of it.
+
+Lives here: the record, whom it counts against, what its neighbour's URLs mean. May not live here: what happens to it
+(links.py).
+
+Law: nothing here decides anything; a fresh record is that of a stranger.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ..address import PeerId
+from ..limits import BUNDLE_TARGET, CONTROL_PER_LEAF, LOOPBACK_FACTOR
+from ..scope import Scope
+from .timers import TokenBucket
+
+if TYPE_CHECKING:
+    from .authentication import Handshake
+    from .core import Core
+    from .seal import OpeningKey, SealingKey
+    from .timers import Timer
+
+
+class LinkState:
+    """One connection to a neighbour."""
+
+    __slots__ = (
+        "contacts",
+        "control",
+        "direct",
+        "dismissed",
+        "full",
+        "handshake",
+        "host",
+        "kept",
+        "limited",
+        "number",
+        "opened_at",
+        "opening",
+        "out",
+        "out_size",
+        "packed",
+        "peer_id",
+        "pinged",
+        "rates",
+        "received_at",
+        "remote_host",
+        "scope",
+        "sealing",
+        "serves",
+        "spare_bytes",
+        "spare_packets",
+        "spared_at",
+        "throttled",
+        "timer",
+        "told",
+        "unit",
+        "up",
+        "url",
+        "urls",
+        "value",
+        "watch",
+    )
+
+    def __init__(self, number: int, url: str | None, remote_host: str, core: Core) -> None:
+        now = core.now
+        scope = Scope.of(remote_host)
+        self.number = number
+        self.url = url
+        """What we dialled; None when they dialled us."""
+        self.remote_host = remote_host
+        self.scope = Scope.GLOBAL if scope is None else scope
+        self.opened_at = self.received_at = now
+        self.host = _host_of(remote_host, self.scope)
+        """Whom this link counts against; "" for nobody."""
+        factor = LOOPBACK_FACTOR if self.scope is Scope.LOOPBACK else 1.0
+        self.rates = (core.config.link_packets * factor, core.config.link_bytes * factor)
+        """Packets and bytes per second that we read from it."""
+        self.spare_packets, self.spare_bytes = self.rates
+        self.spared_at = now
+        """What it may still send before anybody looks at the clock, and when that was settled."""
+        self.control = TokenBucket(CONTROL_PER_LEAF * factor, now)
+        """Packets that make us think; beyond, they are dropped."""
+        self.throttled = self.limited = False
+        """Whether the neighbour was told about our limits, and told us about its."""
+        self.pinged = False
+        """Whether we asked for a sign of life and have not looked since."""
+        self.watch: Timer | None = None
+        """Runs when what we sent should have been followed by something of theirs."""
+        self.up = False
+        self.full = False
+        """Whether the connection takes no more for now."""
+        self.direct = False
+        """A WebRTC link, made for the traffic with this one peer."""
+        self.unit = BUNDLE_TARGET
+        """Bytes that travel in one piece; packets are joined up to this size."""
+        self.kept = False
+        """Asked for by the program: never dropped as surplus."""
+        self.dismissed = False
+        """The neighbour said goodbye: it goes, or has links enough."""
+        self.handshake: Handshake | None = None
+        self.timer: Timer | None = None
+        self.sealing: SealingKey | None = None
+        self.opening: OpeningKey | None = None
+        self.peer_id: PeerId = b""
+        self.told = b""
+        """The hello that the neighbour knows."""
+        self.value = 0
+        """The neighbour's id as an integer."""
+        self.serves = False
+        """Whether the neighbour can be dialled, and so relays."""
+        self.urls: tuple[str, ...] = ()
+        """Where, as far as this link's scope vouches for it."""
+        self.contacts: dict[Scope, bytes] = {}
+        """What others are told of it, on the wire, by the scope of the link they are told over."""
+        self.out: list[bytes | memoryview] = []
+        """Chunks of the bundle being filled; when not empty the link is in `Links.dirty`."""
+        self.out_size = 0
+        self.packed: list[list[bytes | memoryview]] = []
+        """Bundles already full."""
+
+    @property
+    def carrier(self) -> str:
+        """What kind of connection it is."""
+        return "webrtc" if self.direct else "websocket"
+
+
+def _host_of(remote_host: str, scope: Scope) -> str:
+    """Return what one owner's addresses have in common: an IPv4 address, or an IPv6 /64. Our own machine is nobody."""
+    if scope is Scope.LOOPBACK:
+        return ""
+    try:
+        ip = ipaddress.ip_address(remote_host.partition("%")[0])
+    except ValueError:
+        return remote_host
+    if ip.version == 6 and ip.ipv4_mapped is None:
+        return ip.packed[:8].hex()
+    return str(ip)
+
+
+def seen_at(url: str, remote_host: str) -> str | None:
+    """Return `url` with "*" replaced by the address its owner was seen at, if nobody need be afraid to dial it."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+        if parts.scheme not in ("ws", "wss") or not host or not url.isascii():
+            return None
+        if host == "*":
+            shown = f"[{remote_host}]" if ":" in remote_host else remote_host
+            return url.replace("*", shown, 1)
+        return url
+    except ValueError:
+        return None
