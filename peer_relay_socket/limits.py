@@ -403,6 +403,8 @@ NPM_OFFER_AGAIN: Final = 60.0
 """Seconds before the same peer is offered a link again, and before one that the program disconnected is."""
 NPM_RTC_TEXT: Final = 262_144
 """Largest message on a data channel: what Chromium, aiortc and libwebrtc say they take (a=max-message-size)."""
+NPM_CROSSED: Final = 0.5
+"""Seconds after which we offer a WebRTC link anew when two offers have crossed."""
 NPM_SIGNAL_TIME: Final = 2.0
 """Seconds in which a peer that may connect to us by WebRTC alone must have begun to; then we offer to dial it."""
 NPM_SILENT: Final = 2.0

@@ -128,11 +128,12 @@ class NpmNeighbours:
         self.rtc.forget(peer_id)
 
     def wish(self, peer_id: PeerId) -> None:
-        """The program wants this link: offer it."""
+        """The program wants this link: offer it, unless they are about to connect."""
         if len(self._wished) >= NPM_CANDIDATES:
             del self._wished[next(iter(self._wished))]
         self._wished[peer_id] = None
-        self.offer(peer_id)
+        if not self._under_way(peer_id):
+            self.offer(peer_id)
 
     # --- the handshake ---------------------------------------------------------------------------------------
 
@@ -234,5 +235,6 @@ class NpmNeighbours:
 
     def _rtc_failed(self, peer_id: PeerId) -> None:
         """No WebRTC with `peer_id`, for some time: a WebSocket then."""
+        self._offers.pop(peer_id, None)
         if not self._links.knows(peer_id) and not self._dial(peer_id):
             self._offer_back(peer_id)

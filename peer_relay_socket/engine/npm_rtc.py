@@ -23,6 +23,7 @@ from ..limits import (
     DIRECT_OFFER_RATE,
     MAX_DIRECT_ATTEMPTS,
     NPM_CANDIDATES,
+    NPM_CROSSED,
     NPM_OFFER_AGAIN,
     NPM_OFFER_TIME,
     RTC_CANDIDATES,
@@ -118,6 +119,8 @@ class NpmRtc:
             core.counters["refused: a signal that nobody waited for"] += 1
             return
         candidate, sdp = signal.get("candidate"), signal.get("sdp")
+        if attempt.offering and isinstance(sdp, str) and signal.get("type") == "offer":
+            attempt = self._crossed(attempt, scope)
         if isinstance(candidate, dict) and isinstance(candidate.get("candidate"), str):
             self._candidate(attempt, candidate["candidate"])
         elif isinstance(sdp, str) and signal.get("type") == "offer" and attempt.stage is _Stage.EXPECTING:
@@ -129,6 +132,18 @@ class NpmRtc:
             core.effects.append(Accept(attempt.handle, sdp))
         else:
             core.counters["dropped: a signal out of turn"] += 1
+
+    def _crossed(self, attempt: _Attempt, scope: Scope) -> _Attempt:
+        """They offer as well. Returns: what takes their offer, if that can be.
+
+        An npm peer that offered gives up when it hears an offer, and tries no more; later it answers one.
+        """
+        peer_id = attempt.peer_id
+        self.forget(peer_id)
+        if attempt.stage is _Stage.DESCRIBING:  # they have not heard of ours
+            return self._begin(peer_id, offering=False)
+        self._core.timers.at(self._core.now + NPM_CROSSED, self.offer, peer_id, scope)
+        return attempt
 
     def _candidate(self, attempt: _Attempt, candidate: str) -> None:
         if attempt.stage is not _Stage.EXPECTING:

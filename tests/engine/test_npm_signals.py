@@ -15,6 +15,7 @@ from peer_relay_socket.engine.engine import Engine
 from peer_relay_socket.limits import (
     MAX_DIRECT_ATTEMPTS,
     NPM_CANDIDATES,
+    NPM_CROSSED,
     NPM_GRACE,
     NPM_OFFER_AGAIN,
     NPM_OFFER_TIME,
@@ -206,6 +207,36 @@ def test_signals_out_of_turn_change_nothing(signal: dict[str, Any]) -> None:
     scene.say(wire.SIGNAL, OFFER)
     scene.say(wire.SIGNAL, OFFER)
     assert len(scene.of(Describe)) == 1
+
+
+def test_an_offer_of_ours_that_is_not_out_yet_gives_way_to_theirs() -> None:
+    scene = Scene()
+    scene.connect(Answer(None, True))
+    scene.say(wire.SIGNAL, OFFER)
+    mine, theirs = scene.of(Describe)
+    assert (mine.offer, theirs.offer) == (None, "their offer")
+    assert scene.of(Abandon) == [Abandon(mine.attempt)]
+    scene.described()
+    assert scene.told(wire.SIGNAL) == [{"type": "answer", "sdp": "our description"}]
+
+
+def test_offers_that_cross_are_followed_by_another_of_ours() -> None:
+    scene = Scene()
+    scene.connect(Answer(None, True))
+    scene.described()
+    scene.say(wire.SIGNAL, OFFER)
+    assert len(scene.of(Describe)) == len(scene.of(Abandon)) == 1
+    scene.world.run(NPM_CROSSED + 0.1)
+    assert [describe.offer for describe in scene.of(Describe)] == [None, None]
+    scene.described("once more")
+    assert scene.told(wire.SIGNAL)[-1] == {"type": "offer", "sdp": "once more"}
+
+
+def test_a_link_that_the_program_wants_is_not_offered_to_who_is_about_to_connect() -> None:
+    scene = Scene()
+    scene.say(wire.OFFER)
+    scene.connect(None)
+    assert not scene.told(wire.OFFER)
 
 
 def test_where_webrtc_fails_the_url_is_dialled() -> None:
