@@ -9,8 +9,10 @@ Law: nothing a peer sends raises out of here, and everything a peer can make gro
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import socket
 from typing import Final, cast
 from weakref import WeakKeyDictionary
 
@@ -214,6 +216,9 @@ class Connection(asyncio.BufferedProtocol):
             self._drop()
             return
         self.remote_host, self.remote_port = unmapped(address[0]), address[1]
+        # asyncio does so itself only where the socket object names TCP; one accepted from create_server's does not.
+        with contextlib.suppress(OSError):
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not self._arrived(transport):
             return
         if self.tls:

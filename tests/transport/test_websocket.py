@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from links import PATIENCE, Echo, RawClient, Recorder, anywhere, pair, raw_clien
 from websockets.frames import Frame, Opcode
 
 from peer_relay_socket import limits
+from peer_relay_socket.transport.connection import Connection
 from peer_relay_socket.transport.websocket import SUBPROTOCOL, Link, dial
 from tests.interruption import interrupted
 
@@ -568,6 +570,21 @@ def test_prompt_links_send_from_another_thread_and_stop_being_prompt_when_the_ke
                 await other.wait(lambda other=other, sent=sent: len(other.bundles) == len(sent) + 1)
                 assert other.bundles == [*sent, b"after"]
                 assert link.prompt
+
+    run(scenario())
+
+
+def test_small_messages_never_wait_for_acknowledgements_of_earlier_ones() -> None:
+    """Both ends turn Nagle's algorithm off; with it a second small message waits up to 40 ms."""
+
+    async def scenario() -> None:
+        server, client = Recorder(), Recorder()
+        async with pair(server, client) as ends:
+            for link in ends:
+                assert isinstance(link, Connection)
+                assert link._raw is not None
+                sock = link._raw.get_extra_info("socket")
+                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
     run(scenario())
 
