@@ -16,11 +16,13 @@ import os
 import re
 import select
 import socket
+import statistics
 import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +71,10 @@ def unseal() -> None:
     handshakes.SealingKey, handshakes.OpeningKey = Copying, CopyingBack  # type: ignore[misc,attr-defined]
 
 
-def answer(path: str, options: dict[str, Any]) -> None:
+def answer(path: str, options: dict[str, Any], host: str = "127.0.0.1") -> None:
     """Receive for ever: count what belongs to the run, echo what asks for it, answer control."""
     with open_socket(path, options) as end:
-        end.bind(("127.0.0.1", 0) if path == KERNEL else ("", PORT))
+        end.bind((host, 0) if path == KERNEL else ("", PORT))
         where = end.getsockname() if path == KERNEL else (end.peer.id.hex(), PORT)
         print(json.dumps(where), flush=True)
         recvfrom, sendto = end.recvfrom, end.sendto
@@ -164,10 +166,18 @@ def ping(end: socket.socket, where: tuple[str, int], run: int, size: int, count:
 class End:
     """A child process that answers one JSON line to each."""
 
-    def __init__(self, *arguments: object) -> None:
-        argv = [sys.executable, __file__, *[json.dumps(argument) for argument in arguments]]
-        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.first = self.read(READY_SECONDS)
+    def __init__(self, *argv: object, script: str = __file__, prefix: Sequence[str] = (), **environ: str) -> None:
+        """Run `script` with each of `argv` as JSON; `prefix` is a command that runs commands."""
+        words = [*prefix, sys.executable, script, *[json.dumps(argument) for argument in argv]]
+        if script.endswith(".js"):
+            words = [*prefix, "node", "--no-deprecation", script, *map(str, argv)]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, env={**os.environ, **environ})
+        try:
+            self.first = self.read(READY_SECONDS)
+        except BaseException:
+            end(self.process)
+            raise
 
     def read(self, seconds: float) -> Any:
         """Return the next line's object. Raises: TimeoutError, EOFError."""
@@ -179,6 +189,65 @@ class End:
         self.process.stdin.write(json.dumps({"do": what, **details}) + "\n")
         self.process.stdin.flush()
         return self.read(within)
+
+
+@dataclass
+class Course:
+    """Both ends of a path and what lies between them."""
+
+    asking: End
+    answering: End
+    between: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def processes(self) -> list[subprocess.Popen[str]]:
+        return [self.asking.process, self.answering.process, *self.between]
+
+    def flood(self, run: int, size: int, seconds: float) -> dict[str, float]:
+        """Send flat out. Returns: what `flood` does, and the `rate` and the CPU seconds per 100,000 that arrived."""
+        before = self.cpu()
+        one: dict[str, float] = self.asking.do("flood", seconds + 60, run=run, size=size, seconds=seconds)
+        one["rate"] = one["received"] / one["receiving"] if one["receiving"] else 0.0
+        one["cpu"] = (self.cpu() - before) / max(1, one["received"]) * 100_000
+        return one
+
+    def ping(self, run: int, size: int, count: int) -> dict[str, float]:
+        """Ask `count` times. Returns: p50 and p99 in µs, and how many answers were lost."""
+        one = self.asking.do("ping", count * 0.01 + 60, run=run, size=size, count=count)
+        cuts = statistics.quantiles(one["seconds"], n=100, method="inclusive")
+        return {"p50": cuts[49] * 1e6, "p99": cuts[98] * 1e6, "lost": one["lost"]}
+
+    def cpu(self) -> float:
+        """Return the CPU seconds that all processes have used, to a hundredth."""
+        return sum(cpu_seconds(process.pid) for process in self.processes)
+
+    def pin(self, cores: str) -> None:
+        """Let everything run on "one" core, the ends on "two", or all "free"."""
+        everywhere = set(range(os.cpu_count() or 1))
+        first, last = {min(everywhere)}, {max(everywhere)}
+        for process in self.processes:
+            pin(process.pid, last if cores == "one" else everywhere)
+        if cores == "two":
+            pin(self.asking.process.pid, first)
+            pin(self.answering.process.pid, last)
+
+
+def pin(pid: int, cores: set[int]) -> None:
+    """Let every thread of a process run on `cores` only."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(int(thread), cores)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU seconds of one process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident(pid: int) -> int:
+    """Return the resident bytes of one process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def read_line(process: subprocess.Popen[str], seconds: float) -> str:
@@ -206,27 +275,36 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 @contextlib.contextmanager
-def askers(paths: tuple[str, ...]) -> Iterator[dict[str, End]]:
-    """Start both ends of each path, and a relay if one is asked for; give path -> the asking end."""
+def courses(paths: tuple[str, ...]) -> Iterator[dict[str, Course]]:
+    """Start both ends of each path, and a relay if one is asked for; give path -> its course."""
     with contextlib.ExitStack() as stack:
-        made: dict[str, End] = {}
-        for path in paths:
-            answering: dict[str, Any] = {}
-            asking: dict[str, Any] = {}
-            if path == DIRECT:
-                port = free_tcp_port()
-                answering, asking = {"port": port}, {"bootstrap": [f"ws://127.0.0.1:{port}"]}
-            elif path == RELAY:
-                answering = asking = {"bootstrap": [start_node(stack)[1]]}
-            receiver = End("answer", path, answering)
-            stack.callback(end, receiver.process)
-            made[path] = End("ask", path, asking, receiver.first)
-            stack.callback(end, made[path].process)
-        yield made
+        yield {path: course(stack, path) for path in paths}
+
+
+def course(stack: contextlib.ExitStack, path: str) -> Course:
+    """Start both ends of a path, and the relay between them if there is one."""
+    answering: dict[str, Any] = {}
+    asking: dict[str, Any] = {}
+    between = []
+    if path == DIRECT:
+        port = free_tcp_port()
+        answering, asking = {"port": port}, {"bootstrap": [f"ws://127.0.0.1:{port}"]}
+    elif path == RELAY:
+        node, url = start_node(stack)
+        between.append(node)
+        answering = asking = {"bootstrap": [url]}
+    receiver = started(stack, End("answer", path, answering))
+    return Course(started(stack, End("ask", path, asking, receiver.first)), receiver, between)
+
+
+def started(stack: contextlib.ExitStack, child: End) -> End:
+    """Have `child` end with the stack."""
+    stack.callback(end, child.process)
+    return child
 
 
 def start_node(stack: contextlib.ExitStack, host: str = "127.0.0.1") -> tuple[subprocess.Popen[str], str]:
-    """Start `peer-relay node` and return it and its URL."""
+    """Start `peer-relay node`; return it and its URL."""
     command = Path(sysconfig.get_path("scripts")) / "peer-relay"
     argv = [str(command), "node", "--host", host, "--port", "0"]
     node = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
@@ -239,6 +317,12 @@ def start_node(stack: contextlib.ExitStack, host: str = "127.0.0.1") -> tuple[su
 def free_tcp_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
+
+
+def between(values: list[float], digits: int = 2) -> str:
+    """Return the median of `values` with the least and the greatest."""
+    middle = statistics.median(values)
+    return f"{middle:.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
 
 def machine() -> str:
