@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _GROWTH: Final = 1.7
 _FORGET_AFTER: Final = 5
 """Failed dials after which a candidate that was only heard of is forgotten."""
+_FORGOTTEN_AT_ONCE: Final = MAX_CANDIDATES // 16
+"""Candidates that make room together: to find out whom to forget costs as much for one as for sixteen."""
 
 
 class Candidate:
@@ -165,14 +167,14 @@ class Candidates:
         return True
 
     def make_room(self) -> bool:
-        """Forget one candidate that we can do without; return whether there was one."""
+        """Forget some candidates that we can do without; return whether there were any."""
         by_id = self._links.by_id
         unlinked = [c for c in self._by_id.values() if not (c.kept or c.dialling or c.peer_id in by_id)]
-        if not unlinked:
-            return False
         # The farthest of those that failed, else anybody, lest far buckets lose all of theirs.
-        self.forget(max(unlinked, key=lambda c: (c.failures > 0, c.distance if c.failures else c.luck)))
-        return True
+        unlinked.sort(key=lambda c: (c.failures == 0, -c.distance if c.failures else -c.luck))
+        for candidate in unlinked[:_FORGOTTEN_AT_ONCE]:
+            self.forget(candidate)
+        return bool(unlinked)
 
     def remember(self, peer_id: PeerId, urls: tuple[str, ...], scope: Scope) -> Candidate:
         """Add a candidate; the caller made room."""
