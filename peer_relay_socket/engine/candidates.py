@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 _GROWTH: Final = 1.7
 _FORGET_AFTER: Final = 5
 """Failed dials after which a candidate that was only heard of is forgotten."""
-_FORGOTTEN_AT_ONCE: Final = MAX_CANDIDATES // 16
-"""Candidates that make room together: to find out whom to forget costs as much for one as for sixteen."""
 
 
 class Candidate:
@@ -172,7 +170,7 @@ class Candidates:
         unlinked = [c for c in self._by_id.values() if not (c.kept or c.dialling or c.peer_id in by_id)]
         # The farthest of those that failed, else anybody, lest far buckets lose all of theirs.
         unlinked.sort(key=lambda c: (c.failures == 0, -c.distance if c.failures else -c.luck))
-        for candidate in unlinked[:_FORGOTTEN_AT_ONCE]:
+        for candidate in unlinked[: 1 + len(unlinked) // 16]:  # whom to forget costs as much to find out for one
             self.forget(candidate)
         return bool(unlinked)
 

@@ -92,6 +92,9 @@ class Router:
         """Links came or went: forget what was decided by them."""
         self.linked = bool(self._links.by_id)
         self.direct = {link.peer_id: link for link in self._links.by_id.values() if link.direct}
+        self._relays_changed()
+
+    def _relays_changed(self) -> None:
         self.relays = sorted((link for link in self._links.by_id.values() if link.serves), key=_value)
         self._values = [link.value for link in self.relays]
         for cache in self._cache:
@@ -99,25 +102,24 @@ class Router:
 
     def link_up(self, link: LinkState) -> None:
         """`link` is up."""
-        if link.serves:
-            self.links_changed()
-            return
         self.linked = True
         self._forget_leaf(link)
         if link.direct:
             self.direct[link.peer_id] = link
+        if link.serves:
+            self._relays_changed()
 
     def link_down(self, link: LinkState) -> None:
         """Forget routes over `link`."""
+        self.linked = bool(self._links.by_id)
+        self._forget_leaf(link)
         if link.serves:
             self._forget_routes(link)
-            self.links_changed()
+            self._relays_changed()
             return
-        self.linked = bool(self._links.by_id)
         for table in (self._learned, self._discovered, self._behind):
             if table.get(link.peer_id) is link:
                 del table[link.peer_id]
-        self._forget_leaf(link)
 
     def link_changed(self, link: LinkState) -> None:
         """Who is at the end of `link` relays now, or no more."""

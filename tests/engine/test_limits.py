@@ -132,7 +132,7 @@ def test_dialable_peers_that_a_neighbour_tells_of_are_bounded(monkeypatch: pytes
         made_up = [Contact(bench.random.randbytes(20), (f"ws://n{n}-{m}.example",)) for m in range(8)]
         relay.engine._links.tell(link, LinkOp.NEIGHBOURS, wire.contacts(made_up))
     bench.flow()
-    assert len(peer.engine._membership._candidates) == 20
+    assert 18 < len(peer.engine._membership._candidates) <= 20  # a sixteenth makes room at once
 
 
 def test_peers_whose_traffic_is_watched_for_a_direct_path_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
