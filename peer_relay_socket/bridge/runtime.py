@@ -322,7 +322,10 @@ def _mishap(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log what went wrong in a callback: a line, and the traceback for whoever debugs."""
     message, error = context.get("message", ""), context.get("exception")
     # aioice repeats STUN requests on a connection that was closed meanwhile (0.13).
-    level = logging.DEBUG if "Transaction.__retry" in message else logging.ERROR
+    harmless = "Transaction.__retry" in message
+    # A loop that wants a thread once the interpreter ends gets none: "can't register atexit after shutdown" and others.
+    harmless = harmless or (isinstance(error, RuntimeError) and "shutdown" in str(error))
+    level = logging.DEBUG if harmless else logging.ERROR
     log.log(level, "! %s: %r", message, error)
     log.debug("! traceback", exc_info=error)
 

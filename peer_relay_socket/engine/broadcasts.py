@@ -100,9 +100,9 @@ class Broadcasts:
             core.counters["dropped: too much is broadcast"] += 1
         elif self._links.by_id:
             self._emit(packet)
-        elif len(self._pending) < BROADCAST_PENDING:
+        elif len(self._pending) < BROADCAST_PENDING and core.config.bootstrap and not core.config.serves:
             if not self._pending:
-                core.timers.at(core.now + BROADCAST_PATIENCE, self._give_up)
+                core.timers.at(core.now + BROADCAST_PATIENCE, self.give_up)
             self._pending.append(packet)
         else:
             core.counters["dropped: broadcast, nobody is linked"] += 1
@@ -129,7 +129,8 @@ class Broadcasts:
         else:
             self._links.emit(link, packet)
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
+        """Nobody is there to send to."""
         if self._pending:
             self._core.counters["dropped: broadcast, nobody is linked"] += len(self._pending)
             self._pending.clear()

@@ -163,6 +163,7 @@ class Engine:
         self._membership.serve()
         self._router.links_changed()
         self._links.announce()
+        self._broadcasts.give_up()
         self._settle(None)
 
     def recheck(self, now: float) -> None:

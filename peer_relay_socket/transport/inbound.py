@@ -313,7 +313,11 @@ async def _bind(host: str, port: int) -> list[socket.socket]:
         if socket.has_dualstack_ipv6():
             return [socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)]
         return [socket.create_server(("", port), backlog=1024)]
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    kind, passive = socket.SOCK_STREAM, socket.AI_PASSIVE
+    try:  # a number needs no resolver, and so no thread, which an interpreter that is ending has none of
+        found = socket.getaddrinfo(host, port, type=kind, flags=passive | socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=kind, flags=passive)
     sockets: list[socket.socket] = []
     missing: OSError | None = None
     for family, address in dict.fromkeys((entry[0], entry[4]) for entry in found):

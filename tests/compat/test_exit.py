@@ -32,6 +32,10 @@ ENDS = {
         -15,
     ),
     "socket closed before": ("s.close()", 0),
+    "broadcast": (
+        "s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)\ns.sendto(b'last', ('<broadcast>', int(sys.argv[2])))",
+        0,
+    ),
     "sent by atexit": ("import atexit\natexit.register(lambda: s.sendto(b'last', (sys.argv[1], int(sys.argv[2]))))", 0),
 }
 
@@ -92,7 +96,7 @@ def _receiver(relay: str) -> Iterator[Socket]:
     with Socket(bootstrap=[relay]) as receiver:
         receiver.bind(("", 0))
         assert receiver.peer.wait_connected(10)
-        receiver.settimeout(10)
+        receiver.settimeout(20)
         yield receiver
 
 
@@ -133,4 +137,4 @@ def run(place: Path, program: str, relay: str, receiver: Socket) -> subprocess.C
     clean["PEER_RELAY_LOG"] = "debug"  # what a failure shows
     host, port = receiver.peer.address, str(receiver.getsockname()[1])
     command = [sys.executable, "-m", "peer_relay", "run", "--bootstrap", relay, "program.py", host, port]
-    return subprocess.run(command, cwd=place, env=clean, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, cwd=place, env=clean, capture_output=True, text=True, timeout=90, check=False)

@@ -121,6 +121,7 @@ def test_the_sender_may_want_less_than_the_setting(bench: Bench) -> None:
 
 def test_what_is_sent_before_the_first_link_waits_for_it(bench: Bench) -> None:
     relay, leaf = bench.node("relay", serves=True), bench.node("leaf")
+    leaf.config.bootstrap = ("ws://relay.example",)
     cast(leaf)
     assert not leaf.engine.idle
     bench.join(leaf, relay)
@@ -131,10 +132,17 @@ def test_what_is_sent_before_the_first_link_waits_for_it(bench: Bench) -> None:
 
 def test_what_waits_for_a_link_in_vain_is_dropped_and_counted(bench: Bench) -> None:
     leaf = bench.node("leaf")
+    leaf.config.bootstrap = ("ws://relay.example",)
     cast(leaf)
     bench.advance(BROADCAST_PATIENCE)
     assert leaf.engine.idle
     assert counted(leaf, "dropped: broadcast, nobody is linked") == 1
+    cast(leaf)
+    leaf.engine.serve(("ws://127.0.0.1:7317",), bench.now)  # we are the network
+    assert leaf.engine.idle
+    cast(leaf)
+    assert leaf.engine.idle
+    assert counted(leaf, "dropped: broadcast, nobody is linked") == 3
 
 
 def test_replays_are_dropped_at_once_and_later(bench: Bench, star: tuple[Node, ...]) -> None:
