@@ -1,7 +1,8 @@
 """Sessions: sealed traffic between two endpoints, whatever relays lie between.
 
-Lives here: packing, sealing, opening, flow control, noticing that a path went silent. May not live here: handshakes
-(handshakes.py), routes (routing), who a short address is (resolver), ports (the driver knows them).
+Lives here: packing, sealing, opening, flow control. May not live here: handshakes (handshakes.py), what waits for them
+(pending.py), noticing that a path went silent (silence.py), routes (routing), who a short address is (resolver), ports
+(the driver knows them).
 
 Law: nothing leaves for another endpoint unsealed but handshake messages, and nothing is believed that does not open.
 
@@ -27,20 +28,18 @@ from ..limits import (
     MAX_SESSIONS,
     PACKET_TARGET,
     PENDING_BYTES,
-    PENDING_TIME,
-    PENDING_TOTAL,
     SESSION_GRACE,
     SESSION_IDLE,
     SESSION_PROBE,
     SESSION_REKEY,
-    SESSION_SILENCE,
-    SESSION_STRIKES,
     SESSION_WINDOW,
 )
 from .effects import Deliver, Message, Refused, Unreachable, Writable
 from .handshakes import Handshakes
 from .holders import Holders
+from .pending import Pending
 from .session import Keys, Session
+from .silence import Silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,9 +78,10 @@ class Sessions:
         self._dirty: list[Session] = []
         self._blocked: dict[PeerId, Session] = {}
         """Those of whom somebody was told that there is no room."""
-        self._pending_total = 0
+        self._pending = Pending(core, self.writable)
         self.handshakes = Handshakes(core, router, self)
         self.holders = Holders(core)
+        self._silence = Silence(core, self)
         core.timers.at(core.now + SESSION_IDLE / 4, self._sweep)
 
     # --- sending ---------------------------------------------------------------------------------------------
@@ -106,12 +106,12 @@ class Sessions:
     @property
     def idle(self) -> bool:
         """Whether no record waits for keys."""
-        return not self._pending_total and not self._dirty
+        return not self._pending.total and not self._dirty
 
     def relieved(self) -> None:
         """A link takes bundles again, or went: whoever was told to wait may look again."""
         for session in list(self._blocked.values()):
-            self._writable(session)
+            self.writable(session)
 
     def accepts(self, peer_id: PeerId) -> bool:
         """Return whether we talk to `peer_id` at all."""
@@ -143,7 +143,7 @@ class Sessions:
                 self.close(session)  # they may have forgotten it by now, and would drop this
             session = self.session(peer_id)
         if session.keys is None or not self._router.linked:
-            self._wait(session, record)
+            self._pending.add(session, record)
             if session.keys is None:
                 self.handshakes.begin(session)
             return
@@ -180,13 +180,13 @@ class Sessions:
         self.on_traffic(session.peer_id, size)
         plain = session.plain[0] if len(session.plain) == 1 else b"".join(session.plain)
         session.plain, session.plain_size = [], 0
-        self._route(session, keys, plain)
+        self.route(session, keys, plain)
         if not session.flights:
             session.acked_at = self._core.now
         session.flights.append((counter, size))
         session.in_flight += size
         if session.silent_since is None:
-            self._expect(session)
+            self._silence.expect(session)
 
     def lone(self, peer_id: PeerId, size: int) -> Session | None:
         """Return the session with `peer_id` if it is in such a state that one packet of `size` bytes may be sealed for
@@ -215,14 +215,8 @@ class Sessions:
             session.silent_since = now
         return data
 
-    def _expect(self, session: Session) -> None:
-        """From now on we expect to hear something."""
-        now = self._core.now
-        session.silent_since = now
-        if session.silence is None:
-            session.silence = self._core.timers.at(now + SESSION_SILENCE, self._check_silence, session)
-
-    def _route(self, session: Session, keys: Keys, plain: bytes) -> None:
+    def route(self, session: Session, keys: Keys, plain: bytes) -> None:
+        """Seal one packet and send it on its way."""
         core = self._core
         session.idle_since = core.now
         try:
@@ -236,54 +230,14 @@ class Sessions:
             session.variant = 0  # a way that a search finds is variant 0's
             self.look_for(session)
 
-    def _wait(self, session: Session, record: bytes) -> None:
-        core = self._core
-        too_much = session.pending_size + len(record) > PENDING_BYTES + PACKET_TARGET
-        if too_much or self._pending_total > PENDING_TOTAL:
-            core.counters["dropped: too much waits for this peer"] += 1
-            return
-        if session.pending_timer is None:
-            session.pending_timer = core.timers.at(core.now + PENDING_TIME, self._expire_pending, session)
-        session.pending.append((core.now + PENDING_TIME, record))
-        session.pending_size += len(record)
-        self._pending_total += len(record)
-
-    def _expire_pending(self, session: Session) -> None:
-        """Drop what has waited PENDING_TIME; whoever could not send meanwhile may now."""
-        core = self._core
-        session.pending_timer = None
-        pending = session.pending
-        while pending and pending[0][0] <= core.now:
-            _, record = pending.popleft()
-            session.pending_size -= len(record)
-            self._pending_total -= len(record)
-            core.counters["dropped: waited too long"] += 1
-        if pending:
-            session.pending_timer = core.timers.at(pending[0][0], self._expire_pending, session)
-        if session.pending_size < PENDING_BYTES:
-            self._writable(session)
-
     def release(self, session: Session) -> None:
         """There are keys: send what waited."""
-        now = self._core.now
-        pending = list(session.pending)
-        self._drop_pending(session)
-        for expires, record in pending:
-            if expires > now:
-                self.send(session.peer_id, record)
-            else:
-                self._core.counters["dropped: waited too long"] += 1
-        self._writable(session)
+        for record in self._pending.take(session):
+            self.send(session.peer_id, record)
+        self.writable(session)
 
-    def _drop_pending(self, session: Session) -> None:
-        self._pending_total -= session.pending_size
-        session.pending.clear()
-        session.pending_size = 0
-        if session.pending_timer is not None:
-            session.pending_timer.cancel()
-            session.pending_timer = None
-
-    def _writable(self, session: Session) -> None:
+    def writable(self, session: Session) -> None:
+        """There is room again: tell whoever was told that there is none."""
         if session.blocked:
             session.blocked = False
             self._blocked.pop(session.peer_id, None)
@@ -321,7 +275,7 @@ class Sessions:
                 timer.cancel()
         self.handshakes.closed(session)
         self.holders.release(session.peer_id)
-        self._drop_pending(session)
+        self._pending.drop(session)
         for keys in [session.keys, *session.older]:
             if keys is not None:
                 self.forget_keys(keys)
@@ -330,7 +284,7 @@ class Sessions:
         session.silent_since = None
         if self._sessions.get(session.peer_id) is session:
             del self._sessions[session.peer_id]
-        self._writable(session)
+        self.writable(session)
 
     def link_up(self) -> None:
         """There is a way that was not there: try at once what waits for one."""
@@ -357,9 +311,9 @@ class Sessions:
         if session is None or session.keys is not None:
             return []
         records = [record for _, record in session.pending]
-        self._drop_pending(session)
+        self._pending.drop(session)
         session.hopeless = True
-        self._writable(session)
+        self.writable(session)
         return records
 
     def no_route(self, peer_id: PeerId) -> None:
@@ -386,7 +340,7 @@ class Sessions:
             self.handshakes.found(session)
         elif session.strikes and session.keys is not None:
             session.variant = 0
-            self._route(session, session.keys, wire.record(Record.PING))
+            self.route(session, session.keys, wire.record(Record.PING))
 
     # --- keys --------------------------------------------------------------------------------------------------
 
@@ -501,7 +455,7 @@ class Sessions:
             if not session.flights:
                 session.silent_since = None
             if session.room > 0:
-                self._writable(session)
+                self.writable(session)
 
     # --- acknowledging -------------------------------------------------------------------------------------------
 
@@ -522,40 +476,7 @@ class Sessions:
     def acknowledge(self, session: Session, keys: Keys) -> None:
         """Say how far we are, under the keys by which the other side sends."""
         session.unacked = 0
-        self._route(session, keys, wire.record(Record.ACK, keys.highest.to_bytes(8)))
-
-    # --- silence -------------------------------------------------------------------------------------------------
-
-    def _check_silence(self, session: Session) -> None:
-        core = self._core
-        session.silence = None
-        if session.silent_since is None or session.keys is None:
-            return
-        due = session.silent_since + SESSION_SILENCE + session.strikes * SESSION_PROBE
-        lost = session.acked_at + SESSION_SILENCE if session.flights else due
-        if core.now < min(due, lost):
-            session.silence = core.timers.at(min(due, lost), self._check_silence, session)
-            return
-        session.forget_flights()
-        self._writable(session)
-        if core.now < due:  # they talk, but say nothing of these packets: lost, or their acknowledgement was
-            core.counters["gave up packets in flight"] += 1
-            session.silent_since = core.now
-            wait = SESSION_SILENCE
-        elif session.strikes >= SESSION_STRIKES:
-            session.silent_since = None
-            session.strikes = 0
-            session.doubted = True
-            self.handshakes.begin(session)
-            return
-        else:
-            session.strikes += 1
-            session.variant = (session.variant + 1) % wire.VARIANTS
-            if session.strikes > 1:
-                self.look_for(session)
-            wait = SESSION_PROBE
-        self._route(session, session.keys, wire.record(Record.PING))
-        session.silence = core.timers.at(core.now + wait, self._check_silence, session)
+        self.route(session, keys, wire.record(Record.ACK, keys.highest.to_bytes(8)))
 
     # --- upkeep --------------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from peer_relay_socket.codec.packet import Contact, Kind, LinkOp
 from peer_relay_socket.engine import candidates as candidates_module
 from peer_relay_socket.engine import direct as direct_module
 from peer_relay_socket.engine import handshakes as handshakes_module
+from peer_relay_socket.engine import pending as pending_module
 from peer_relay_socket.engine import resolver as resolver_module
 from peer_relay_socket.engine import sessions as sessions_module
 from peer_relay_socket.engine.effects import Unreachable
@@ -84,13 +85,13 @@ def test_sessions_are_bounded_and_the_longest_idle_goes(monkeypatch: pytest.Monk
 
 
 def test_what_waits_for_peers_that_do_not_answer_is_bounded_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions_module, "PENDING_TOTAL", 100_000)
+    monkeypatch.setattr(pending_module, "PENDING_TOTAL", 100_000)
     bench = Bench()
     _, peer = relayed(bench)
     bench.gate = lambda _node, _far, data: data if data[0] == Kind.LINK else None
     for _ in range(100):
         peer.engine.send(bench.random.randbytes(20), 4, 9, 5, [bytes(10_000)], bench.now)
-    assert 100_000 <= peer.engine._sessions._pending_total < 120_000
+    assert 100_000 <= peer.engine._sessions._pending.total < 120_000
     assert peer.engine.counters["dropped: too much waits for this peer"] >= 88
 
 
