@@ -540,6 +540,7 @@ class Engine:
         Unlike every other input this one may be left by an exception that comes from outside (a signal handler's),
         at any point: see `Sessions.seal_lone`.
         """
+        session.solicited = True
         return self._sessions.seal_lone(session, wire.datagrams_record(form, source_port, port, (datagram,)))
 
     def broadcast(
