@@ -16,7 +16,6 @@ from __future__ import annotations
 import errno
 import os
 import socket as _stdlib
-import struct
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -32,6 +31,9 @@ Data: TypeAlias = "bytes | bytearray | memoryview | str"
 Listener: TypeAlias = Callable[..., object]
 
 _FAMILY: Final = "peer-relay"
+_ADD_SOURCE: Final = 39
+_DROP_SOURCE: Final = 40
+"""Linux's IP_ADD_SOURCE_MEMBERSHIP and IP_DROP_SOURCE_MEMBERSHIP, which CPython 3.11 does not name."""
 _READ_AHEAD: Final = 64
 """Datagrams handed to a slow listener ahead of time; the others wait, and are dropped, in the socket's buffer."""
 _NOT_SETTINGS: Final = frozenset(("type", "reuseAddr", "reusePort", "ipv6Only", "recvBufferSize", "sendBufferSize"))
@@ -74,6 +76,18 @@ class Socket(EventEmitter):
         self._running()
         return self._peer
 
+    def on(self, event: str, f: Listener | None = None) -> Any:
+        """Call `f` at each such event. Returns: this socket, as Node does; without `f` a decorator, as pyee does."""
+        if f is None:
+            return self.listens_to(event)
+        self.add_listener(event, f)
+        return self
+
+    def once(self, event: str, f: Listener | None = None) -> Any:
+        """As `on`, for the next event only."""
+        made = super().once(event, f)
+        return made if f is None else self
+
     def off(self, event: str, listener: Listener) -> Socket:
         """Undo one `on` or `once`; harmless if there was none."""
         if listener in self.listeners(event):
@@ -101,6 +115,8 @@ class Socket(EventEmitter):
         try:
             sock.bind((address or "", int(port or 0)))
         except (OSError, OverflowError) as error:
+            if callback is not None:
+                self.off("listening", callback)
             self._later("error", error)
             return self
         self._listening(sock)
@@ -163,12 +179,14 @@ class Socket(EventEmitter):
         this process's own socket on `port`, or the connected one. `cb(error or None, bytes sent)` comes later; without
         `cb` an error comes as "error". Waits while the network takes no more.
 
-        Raises: OSError: EBADF after `close`. TypeError, ValueError (offset and length outside the message) at once.
+        Raises: OSError: EBADF after `close`, EISCONN for a port where the socket is connected. TypeError. ValueError:
+            offset and length outside the message, no port from 1 to 65535 where it is not connected.
         """
         sock = self._running()
         callback, rest = _callback(arguments)
         data = _bytes(message)
-        if len(rest) >= 2 and isinstance(rest[1], int) and (len(rest) > 2 or sock_is_connected(sock)):
+        connected = sock_is_connected(sock)
+        if len(rest) >= 2 and isinstance(rest[1], int) and (len(rest) > 2 or connected):
             offset, length = int(rest[0]), int(rest[1])
             if not 0 <= offset <= offset + length <= len(data):
                 raise ValueError(f"offset {offset} and length {length} lie outside a message of {len(data)} bytes")
@@ -176,6 +194,10 @@ class Socket(EventEmitter):
         port, address = (*rest, None, None)[:2]
         if address is not None and not isinstance(address, str):
             raise TypeError(f"the address must be a string, not {type(address).__name__}")
+        if not connected:
+            _check_port(port)
+        elif port is not None:
+            raise OSError(errno.EISCONN, "Already connected")
         try:
             if not self._bound:
                 sock.bind(("", 0))
@@ -191,25 +213,30 @@ class Socket(EventEmitter):
             Runtime.current().announce(partial(callback, None, sent))
 
     def connect(self, port: int, *arguments: Any) -> None:
-        """connect(port[, address][, cb]): from now on send to, and hear, only that socket. "connect", and `cb`, follow.
+        """connect(port[, address][, cb]): from now on send to, and hear, only that socket. "connect", and `cb`, follow;
+        an error comes to `cb`, or as "error" without one.
 
-        Raises: OSError: EBADF after `close`, EISCONN.
+        Raises: OSError: EBADF after `close`, EISCONN. ValueError: no port from 1 to 65535.
         """
         sock = self._running()
         callback, rest = _callback(arguments)
         if sock_is_connected(sock):
             raise OSError(errno.EISCONN, "Already connected")
-        if callback is not None:
-            self.once("connect", callback)
+        _check_port(port)
         try:
             if not self._bound:
                 sock.bind(("", 0))
                 self._listening(sock)
             sock.connect((rest[0] if rest else "localhost", port))
-        except (OSError, OverflowError) as error:
-            self._later("error", error)
-        else:
-            self._later("connect")
+        except OSError as error:
+            if callback is None:
+                self._later("error", error)
+            else:
+                Runtime.current().announce(partial(callback, error))
+            return
+        if callback is not None:
+            self.once("connect", callback)
+        self._later("connect")
 
     def disconnect(self) -> None:
         """Undo `connect`. Raises: OSError: EBADF after `close`, ENOTCONN."""
@@ -233,18 +260,20 @@ class Socket(EventEmitter):
         return {"address": address, "port": port, "family": _FAMILY}
 
     def setBroadcast(self, flag: bool) -> None:  # noqa: N802
-        """Allow sending to 255.255.255.255, which reaches the sockets of this process."""
+        """Allow sending to 255.255.255.255, which reaches the sockets of this process and those of peers near by."""
         self._set(_stdlib.SOL_SOCKET, _stdlib.SO_BROADCAST, int(bool(flag)))
 
     def setTTL(self, ttl: int) -> int:  # noqa: N802
-        """Set the hop limit (1..255) that this process's own sockets see. Returns: `ttl`."""
+        """Set the hop limit (1..255) that this process's own sockets see. Returns: `ttl`. Raises: OSError: EINVAL."""
         if not 1 <= ttl <= 255:
             raise OSError(errno.EINVAL, "setTTL EINVAL")
         self._set(_stdlib.IPPROTO_IP, _stdlib.IP_TTL, ttl)
         return ttl
 
     def setMulticastTTL(self, ttl: int) -> int:  # noqa: N802
-        """Set the hop limit of multicast, which stays within this process. Returns: `ttl`."""
+        """Set the hop limit (0..255) of multicast. Returns: `ttl`. Raises: OSError: EINVAL."""
+        if not 0 <= ttl <= 255:
+            raise OSError(errno.EINVAL, "setMulticastTTL EINVAL")
         self._set(_stdlib.IPPROTO_IP, _stdlib.IP_MULTICAST_TTL, ttl)
         return ttl
 
@@ -253,13 +282,28 @@ class Socket(EventEmitter):
         self._set(_stdlib.IPPROTO_IP, _stdlib.IP_MULTICAST_LOOP, int(bool(flag)))
         return flag
 
+    def setMulticastInterface(self, interface: str) -> None:  # noqa: N802
+        """Choose where multicast leaves; there is one network, so every IPv4 address will do.
+
+        Raises: OSError: EINVAL for what is none.
+        """
+        self._set(_stdlib.IPPROTO_IP, _stdlib.IP_MULTICAST_IF, _packed(interface))
+
     def addMembership(self, group: str, interface: str | None = None) -> None:  # noqa: N802
-        """Hear a multicast group; within this process."""
+        """Hear a multicast group. Raises: OSError: EINVAL for what is no group; what setsockopt raises otherwise."""
         self._set(_stdlib.IPPROTO_IP, _stdlib.IP_ADD_MEMBERSHIP, _membership(group, interface))
 
     def dropMembership(self, group: str, interface: str | None = None) -> None:  # noqa: N802
-        """Hear a multicast group no more."""
+        """Hear a multicast group no more. Raises: as `addMembership`."""
         self._set(_stdlib.IPPROTO_IP, _stdlib.IP_DROP_MEMBERSHIP, _membership(group, interface))
+
+    def addSourceSpecificMembership(self, source: str, group: str, interface: str | None = None) -> None:  # noqa: N802
+        """Hear what one peer (its IPv4 address) sends to a multicast group. Raises: as `addMembership`."""
+        self._set(_stdlib.IPPROTO_IP, _ADD_SOURCE, _membership(group, interface) + _packed(source))
+
+    def dropSourceSpecificMembership(self, source: str, group: str, interface: str | None = None) -> None:  # noqa: N802
+        """Undo `addSourceSpecificMembership`. Raises: as `addMembership`."""
+        self._set(_stdlib.IPPROTO_IP, _DROP_SOURCE, _membership(group, interface) + _packed(source))
 
     def setRecvBufferSize(self, size: int) -> None:  # noqa: N802
         """Bound what may wait to be read, in bytes."""
@@ -276,6 +320,16 @@ class Socket(EventEmitter):
     def getSendBufferSize(self) -> int:  # noqa: N802
         """Return what may wait to be sent, in bytes."""
         return self._running().getsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_SNDBUF)
+
+    def getSendQueueSize(self) -> int:  # noqa: N802
+        """Return 0: bytes that wait in Node because its kernel does not take them; here `send` itself waits."""
+        self._running()
+        return 0
+
+    def getSendQueueCount(self) -> int:  # noqa: N802
+        """Return 0: datagrams that wait so."""
+        self._running()
+        return 0
 
     def _set(self, level: int, option: int, value: int | bytes) -> None:
         self._running().setsockopt(level, option, value)
@@ -329,7 +383,16 @@ def _bytes(message: Data | Iterable[Data]) -> bytes:
 
 
 def _membership(group: str, interface: str | None) -> bytes:
+    return _packed(group) + _packed(interface or "0.0.0.0")
+
+
+def _packed(address: str) -> bytes:
     try:
-        return struct.pack("4s4s", _stdlib.inet_aton(group), _stdlib.inet_aton(interface or "0.0.0.0"))
+        return _stdlib.inet_aton(address)
     except OSError:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
+
+
+def _check_port(port: object) -> None:
+    if not isinstance(port, int) or not 0 < port < 65536:
+        raise ValueError(f"Port should be > 0 and < 65536. Received {port!r}.")

@@ -200,6 +200,44 @@ def test_once_and_off(ears: Any) -> None:
     assert [heard.get(timeout=PATIENCE), heard.empty()] == [b"1", True]
 
 
+@pytest.mark.parametrize("port", [0, -1, 65_536, None, "7"])
+def test_a_port_that_is_none_is_refused_at_once(ears: Any, port: Any) -> None:
+    one = ears()
+    with pytest.raises(ValueError, match="Port should be"):
+        one.socket.send(b"x", port, "localhost")
+    with pytest.raises(ValueError, match="Port should be"):
+        one.socket.connect(port, "localhost")
+
+
+def test_a_connected_socket_takes_no_address(ears: Any) -> None:
+    one, other = ears(), ears()
+    port = other.bound()
+    one.socket.connect(port, "localhost")
+    with pytest.raises(OSError, match="Already connected") as caught:
+        one.socket.send(b"x", port, "localhost")
+    assert caught.value.errno == errno.EISCONN
+
+
+def test_what_fails_comes_to_its_own_callback_and_to_no_other(ears: Any) -> None:
+    one, taken, heard = ears(), ears(), Queue[Any]()
+    port = one.bound()
+    taken.socket.bind(port, lambda: heard.put("listening"))
+    assert taken.next()[1].errno == errno.EADDRINUSE
+    taken.bound()
+    taken.socket.connect(port, "no address", heard.put)
+    assert isinstance(heard.get(timeout=PATIENCE), OSError)
+    assert heard.empty()
+
+
+def test_listeners_are_added_in_a_chain_as_in_node(ears: Any) -> None:
+    one, heard = ears(), Queue[str]()
+    assert (
+        one.socket.on("listening", lambda: heard.put("on")).once("listening", lambda: heard.put("once")) is one.socket
+    )
+    one.bound()
+    assert [heard.get(timeout=PATIENCE), heard.get(timeout=PATIENCE)] == ["on", "once"]
+
+
 def test_options_are_the_sockets(ears: Any) -> None:
     socket = ears(recvBufferSize=5000).socket
     assert socket.getRecvBufferSize() == 10_000
@@ -211,8 +249,17 @@ def test_options_are_the_sockets(ears: Any) -> None:
         socket.setTTL(0)
     assert socket.setMulticastTTL(3) == 3
     assert socket.setMulticastLoopback(False) is False
+    for bad in (-1, 256):
+        with pytest.raises(OSError, match="EINVAL"):
+            socket.setMulticastTTL(bad)
     socket.addMembership("239.1.2.3")
     socket.dropMembership("239.1.2.3")
+    socket.addSourceSpecificMembership("100.64.0.1", "239.1.2.3")
+    socket.dropSourceSpecificMembership("100.64.0.1", "239.1.2.3")
+    socket.setMulticastInterface("0.0.0.0")
+    with pytest.raises(OSError, match="Invalid"):
+        socket.setMulticastInterface("nobody")
+    assert (socket.getSendQueueSize(), socket.getSendQueueCount()) == (0, 0)
     with pytest.raises(OSError, match="Invalid"):
         socket.addMembership("nobody")
 
