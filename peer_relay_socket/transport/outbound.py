@@ -241,6 +241,8 @@ async def _resolve(host: str, port: int) -> list[str]:
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a host name"
         raise LinkError(f"cannot resolve {host}: {reason}") from error
+    except RuntimeError as error:  # the interpreter is ending and starts no thread any more
+        raise LinkError(f"cannot resolve {host}: {error}") from None
     return _literals(entry[4][0] for entry in found)
 
 

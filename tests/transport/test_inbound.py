@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import gc
 import socket
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -337,3 +339,18 @@ def test_listener_on_all_interfaces_takes_both_families_and_calls_ipv4_by_its_na
             await server.wait(lambda: len(server.closed) == len(server.links))
 
     run(scenario())
+
+
+def test_a_process_that_is_ending_can_still_begin_to_listen() -> None:
+    """It starts no thread any more, and looking up a literal needs none: its last datagrams may want that."""
+    code = """
+import asyncio, atexit
+from peer_relay_socket.transport.websocket import listen
+async def serve():
+    listener = await listen(None, "127.0.0.1", 0)
+    print("listens", listener.port > 0)
+    await listener.close()
+atexit.register(lambda: asyncio.run(serve()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("listens True\n", "")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -261,3 +263,20 @@ def test_cancelled_dial_leaves_nothing_behind() -> None:
             assert client.links == client.closed == []
 
     run(scenario())
+
+
+def test_a_process_that_is_ending_says_that_it_looks_up_no_name_any_more() -> None:
+    code = """
+import asyncio, atexit
+from peer_relay_socket.transport.link import LinkError
+from peer_relay_socket.transport.websocket import dial
+async def try_it():
+    try:
+        await dial(None, "ws://name.invalid:1", timeout=30, allow=lambda _: True, proxy=None)
+    except LinkError as error:
+        print(error)
+atexit.register(lambda: asyncio.run(try_it()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    assert done.stdout.startswith("name.invalid:1: cannot resolve name.invalid: ")
