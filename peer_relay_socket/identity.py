@@ -18,13 +18,6 @@ from typing import Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
 
 from .address import ID_BYTES, PeerId
 from .errors import IdentityError
@@ -54,7 +47,7 @@ class Identity:
 
     def __init__(self, key: Ed25519PrivateKey, *, pinned: bool) -> None:
         self._key = key
-        self.public_key: bytes = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self.public_key: bytes = key.public_key().public_bytes_raw()
         self.peer_id: PeerId = peer_id_of(self.public_key)
         self.pinned = pinned
         """Whether the key came from a file; one that did not may be exchanged on an address collision."""
@@ -93,6 +86,8 @@ class Identity:
             raise IdentityError(error.errno, f"key file: {error.strerror}", path) from None
         if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise IdentityError(errno.EACCES, "key file: others can read it; chmod 600 it", path)
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key  # 4 ms, and only files need it
+
         try:
             key = load_pem_private_key(data, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -113,6 +108,8 @@ class Identity:
 
     @staticmethod
     def _create(path: str) -> None:
+        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
         pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         try:
             fd, temporary = tempfile.mkstemp(prefix=".peer-relay-", dir=os.path.dirname(path) or ".")

@@ -16,7 +16,7 @@ How to drive it (the real driver and the simulator do the same)::
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..address import Destination, PeerId, Prefix
 from ..codec import packet as wire
@@ -32,7 +32,6 @@ from .effects import Deliver, Effect, Message, PeerUp, Settled, Unreachable, Wri
 from .link import LinkState
 from .links import Links
 from .membership import Membership
-from .npm import Npm
 from .npm_names import is_next_to
 from .reachability import Reachability
 from .resolver import Resolver
@@ -40,6 +39,9 @@ from .routing import Router
 from .session import Session
 from .sessions import LONE_OVERHEAD, Sessions
 from .timers import Timer
+
+if TYPE_CHECKING:
+    from .npm import Npm
 
 _DEBUG, _INFO, _WARNING = 10, 20, 30
 CONTROL_PRICE: Final[dict[int, float]] = {Kind.HANDSHAKE: 2.5, Kind.RESOLVE: 2.5, Kind.FIND: 2.5, Kind.DISCOVER: 50.0}
@@ -86,6 +88,8 @@ class Engine:
         self._npm: Npm | None = None
         if config.npm_peers and config.may_link is None and config.may_talk is None:
             # With a list of who is allowed, an id that anybody can claim is no one's.
+            from .npm import Npm  # only here: 4 ms, and few need it
+
             parts = (core, self._links, self._router, self._resolver, self._sessions, self._membership)
             self._npm = Npm(*parts, lambda: self._settle(None))
         self._broadcasts = Broadcasts(core, self._links)

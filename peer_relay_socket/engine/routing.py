@@ -49,8 +49,18 @@ if TYPE_CHECKING:
     from .link import LinkState
     from .links import Links
 
-_HOP: Final = [[bytes((kind, hop)) for hop in range(256)] for kind in range(256)]
-"""The first two header bytes, ready made: forwarding writes these and copies the rest."""
+
+class _Heads(dict[int, list[bytes]]):
+    """The first two header bytes by kind and hop limit, made when the first packet of a kind is forwarded (all of them
+    take 10 ms and 3 MB)."""
+
+    def __missing__(self, kind: int) -> list[bytes]:
+        heads = self[kind] = [bytes((kind, hop)) for hop in range(256)]
+        return heads
+
+
+_HOP: Final = _Heads()
+"""Forwarding writes these and copies the rest."""
 _BEHIND: Final = b"\x01"
 """Ends the DISCOVERED of a relay that answers for an npm peer."""
 _NOTICED: Final = frozenset((Kind.HANDSHAKE, Kind.SEALED))

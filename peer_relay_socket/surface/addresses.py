@@ -12,6 +12,7 @@ from __future__ import annotations
 import _socket
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from ..address import AF_PEER, LIMITED_BROADCAST, Prefix, Special
@@ -148,6 +149,7 @@ def _meaning(endpoint: Endpoint, text: str, port: int) -> Target | None:
     return Target(None, place, shown, port, form, mapped, None)
 
 
+@lru_cache(maxsize=1024)
 def _literal(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(text.partition("%")[0])

@@ -27,6 +27,15 @@ def test_flood_prints_a_share_for_every_kind_that_is_asked_for() -> None:
     assert "0" not in row, shown
 
 
+def test_footprint_prints_what_each_thing_costs_beside_its_yardstick() -> None:
+    argv = [sys.executable, BENCHMARKS / "footprint.py", "--rounds", "1"]
+    shown = subprocess.run(argv, capture_output=True, text=True, timeout=240, check=False)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    rows = re.findall(r"^\| [^|]+ \| [^|]+ \| ([\d,.]+) (?:ms|MiB|µs|bytes) \| ([\d,.]+) ", shown.stdout, re.MULTILINE)
+    assert len(rows) == 6, shown.stdout
+    assert "0.0" not in [figure for row in rows for figure in row]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
