@@ -14,7 +14,7 @@ Each end of a channel sends its id first, then one envelope per text message::
     foundPeers        [ID, ...]
     handshake-offer   absent: "may I connect?"
     handshake-answer  {"ws":URL or null,"wrtc":bool}
-    signal            an object of simple-peer's
+    signal            {"type":"offer" or "answer","sdp":text} or {"candidate":{"candidate":text, ...}}
     (any other)       passed on, not understood
 
 An ID is written as 40 hex digits, and taken in the three forms above. Where an envelope crosses our own overlay it is
@@ -216,9 +216,19 @@ def _content(content: Any) -> tuple[str, Any]:
         return kind, None
     if kind == ANSWER:
         return kind, _answer(data)
-    if kind == SIGNAL and not isinstance(data, dict):
+    if kind == SIGNAL and not _is_signal(data):
         raise PacketError("not a signal")
     return kind, data
+
+
+def _is_signal(data: Any) -> bool:
+    """Return whether `data` has one of simple-peer's two forms; others end its connection, or throw in a browser."""
+    if not isinstance(data, dict):
+        return False
+    candidate = data.get("candidate")
+    if candidate is None:
+        return data.get("type") in ("offer", "answer") and isinstance(data.get("sdp"), str)
+    return isinstance(candidate, dict) and isinstance(candidate.get("candidate"), str) and "sdp" not in data
 
 
 def _datagram(data: Any) -> Any:

@@ -105,7 +105,7 @@ class Npm:
         return peer_id in self._keyed
 
     def _may_lack_a_key(self, peer_id: PeerId) -> bool:
-        if peer_id in self._keyed or peer_id == self._core.peer_id:
+        if peer_id in self._keyed or self.names.is_us(peer_id):
             return False
         return len(self._keyed) < NPM_KEYED or peer_id in self._keyless
 
@@ -205,7 +205,7 @@ class Npm:
 
     def npm_refusal(self, peer_id: PeerId) -> str | None:
         """Return why nobody may link to us as `peer_id`, or None."""
-        if peer_id == self._core.peer_id:
+        if self.names.is_us(peer_id):
             return "this is our own id"
         if peer_id in self.links.by_id:
             return "already linked"

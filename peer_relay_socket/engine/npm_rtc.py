@@ -118,16 +118,17 @@ class NpmRtc:
         if attempt is None:
             core.counters["refused: a signal that nobody waited for"] += 1
             return
-        candidate, sdp = signal.get("candidate"), signal.get("sdp")
-        if attempt.offering and isinstance(sdp, str) and signal.get("type") == "offer":
+        if "candidate" in signal:
+            self._candidate(attempt, signal["candidate"]["candidate"])
+            return
+        kind, sdp = signal["type"], signal["sdp"]
+        if kind == "offer" and attempt.offering:
             attempt = self._crossed(attempt, scope)
-        if isinstance(candidate, dict) and isinstance(candidate.get("candidate"), str):
-            self._candidate(attempt, candidate["candidate"])
-        elif isinstance(sdp, str) and signal.get("type") == "offer" and attempt.stage is _Stage.EXPECTING:
+        if kind == "offer" and attempt.stage is _Stage.EXPECTING:
             self._stop_waiting(attempt, _Stage.DESCRIBING)
             core.effects.append(Describe(attempt.handle, peer_id, sdp, scope, npm=True))
             core.effects += [AddCandidate(attempt.handle, each) for each in attempt.early]
-        elif isinstance(sdp, str) and signal.get("type") == "answer" and attempt.stage is _Stage.SIGNALLED:
+        elif kind == "answer" and attempt.stage is _Stage.SIGNALLED:
             self._stop_waiting(attempt, _Stage.CONNECTING)
             core.effects.append(Accept(attempt.handle, sdp))
         else:

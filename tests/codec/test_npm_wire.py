@@ -133,6 +133,8 @@ REFUSED = [
     *(text(to="zz" * 20), text(to=" 7" * 20), text(to={"type": "Buffer", "data": "AAAA"}), text(**{"from": []})),
     *(text(data=None), text(data=[]), text(data={}), content(5), content("x" * 65)),
     *(content("user"), content("user", None), content("findPeers"), content("foundPeers"), content("signal", 1)),
+    *(content("signal", {}), content("signal", {"type": "offer"}), content("signal", {"type": "x", "sdp": "x"})),
+    *(content("signal", {"candidate": "x"}), content("signal", {"candidate": {"candidate": "x"}, "sdp": "x"})),
     *(content("foundPeers", ["zz"]), content("foundPeers", [NODE.hex()] * (NPM_FOUND + 1))),
     *(content("handshake-answer"), content("handshake-answer", {"ws": "http://x/"})),
     *(content("handshake-answer", {"ws": "ws://"}), content("handshake-answer", {"ws": "ws://a:99999/"})),
@@ -201,7 +203,10 @@ CONTENTS = st.one_of(
     st.tuples(st.just("foundPeers"), st.lists(IDS, max_size=20)),
     st.tuples(st.just("handshake-offer"), st.none()),
     st.tuples(st.just("handshake-answer"), st.builds(Answer, st.none() | st.just("wss://a:1/x"), st.booleans())),
-    st.tuples(st.just("signal"), st.dictionaries(st.text(), st.text(), max_size=3)),
+    st.tuples(
+        st.just("signal"), st.fixed_dictionaries({"type": st.sampled_from(["offer", "answer"]), "sdp": st.text()})
+    ),
+    st.tuples(st.just("signal"), st.fixed_dictionaries({"candidate": st.fixed_dictionaries({"candidate": st.text()})})),
 )
 
 

@@ -288,10 +288,10 @@ def test_signals_go_only_to_peers_that_showed_webrtc(world: World, shown: str | 
     engine = world.engine()
     one, other = world.node(engine, LOW), world.node(engine, HIGH)
     if shown == "signal":
-        other.say(wire.SIGNAL, {"type": "offer"}, to=LOW)
+        other.say(wire.SIGNAL, {"type": "offer", "sdp": "x"}, to=LOW)
     elif shown is not None:
         other.say(wire.ANSWER, Answer(None, shown == "answer"), to=LOW)
-    one.say(wire.SIGNAL, {"type": "offer"}, to=HIGH)
+    one.say(wire.SIGNAL, {"type": "offer", "sdp": "x"}, to=HIGH)
     assert len(other.envelopes(wire.SIGNAL)) == (shown in ("signal", "answer"))
 
 

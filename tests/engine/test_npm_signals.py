@@ -192,17 +192,16 @@ def test_a_stranger_names_no_addresses_in_our_own_network(host: str, wished: boo
 
 def test_signals_that_nobody_waited_for_are_refused() -> None:
     scene = Scene()
-    for signal in (OFFER, ANSWER, candidate("x"), {"renegotiate": True}):
+    for signal in (OFFER, ANSWER, candidate("x"), OFFER):
         scene.say(wire.SIGNAL, signal)
     assert not scene.of(Describe)
     assert scene.engine.counters["refused: a signal that nobody waited for"] == 4
 
 
-@pytest.mark.parametrize("signal", [{}, {"sdp": 7, "type": "offer"}, {"candidate": "x"}, {"candidate": {}}, ANSWER])
-def test_signals_out_of_turn_change_nothing(signal: dict[str, Any]) -> None:
+def test_signals_out_of_turn_change_nothing() -> None:
     scene = Scene()
     scene.say(wire.OFFER)
-    scene.say(wire.SIGNAL, signal)
+    scene.say(wire.SIGNAL, ANSWER)
     assert scene.engine.counters["dropped: a signal out of turn"] == 1
     scene.say(wire.SIGNAL, OFFER)
     scene.say(wire.SIGNAL, OFFER)

@@ -9,17 +9,18 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.npm.conftest import Listening
-from tests.npm.npm_nodes import NodePeer
+from tests.npm.npm_nodes import PATIENCE, NodePeer
 
 pytestmark = pytest.mark.slow
 LIAR = "0b" * 20
 
 
+@pytest.mark.parametrize("wrtc", [False, True])
 def test_what_ends_a_node_process_does_not_get_past_our_relay(
-    node_peer: Callable[..., NodePeer], our_peer: Callable[..., Listening]
+    wrtc: bool, node_peer: Callable[..., NodePeer], our_peer: Callable[..., Listening]
 ) -> None:
     relay = our_peer(port=0, host="127.0.0.1")
-    node = node_peer(bootstrap=[relay.url])
+    node = node_peer(bootstrap=[relay.url], wrtc=wrtc)
     node.wait("peer", id=relay.peer.id)
 
     def envelope(**changes: object) -> str:
@@ -31,6 +32,9 @@ def test_what_ends_a_node_process_does_not_get_past_our_relay(
 
     with connect(relay.url, proxy=None) as evil:
         evil.send(json.dumps(LIAR))
+        evil.send(content("handshake-offer"))  # its answer says whether it can be signalled at all
+        while "handshake-answer" not in str(evil.recv(PATIENCE)):
+            """What was there before."""
         for text in (
             *("no JSON", "null", "7", '"x"', "[]", "{}", "[" * 100_000),
             *(envelope(path=None), envelope(nonce=5), envelope(to=None), envelope(data=None)),
@@ -40,6 +44,8 @@ def test_what_ends_a_node_process_does_not_get_past_our_relay(
                 content("handshake-answer", data={"ws": 7}),
             ),
             *(content("signal", data={"type": "offer", "sdp": "x"}), content("signal"), content("user", data=None)),
+            *(content("signal", data={"type": kind, "sdp": "x"}) for kind in ("nonsense", None, 7)),
+            *(content("signal", data={"candidate": value}) for value in ("x", {}, {"candidate": 7})),
             envelope(data={"type": "user", "data": float("nan")}),
             envelope(nonce="9" * 1000),
         ):
