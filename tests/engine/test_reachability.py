@@ -192,6 +192,44 @@ def test_who_dialled_us_and_cannot_be_dialled_from_does_not_count() -> None:
     assert first.engine._links.by_id[second.peer_id].urls == ()
 
 
+def test_neighbours_that_dialled_us_and_do_not_come_when_asked_leave_us_what_we_are() -> None:
+    world = World()
+    dial_back = world.network.dial_back
+    world.network.dial_back = lambda host, effect: dial_back(host, effect) if host in world.relays else None  # type: ignore[method-assign]
+    world.peer.start()
+    world.network.run(2)
+    for name in ("leaf", "other"):
+        world.network.host(name, bootstrap=("peer",))
+    world.network.run(3 * REACH_AGAIN)
+    assert world.asked["r0"] > 2
+    seen = world.relays[0].engine._links.by_id[world.peer.peer_id]
+    assert seen.urls == (f"ws://{world.peer.address}:80",)
+
+
+def test_two_neighbours_at_one_address_are_one_witness() -> None:
+    world = World(2)
+    world.relays[1].address = world.relays[0].address
+    world.peer.config.bootstrap = ("ws://8.0.0.1:80/", "ws://8.0.0.2:80/")
+    world.peer.start()
+    world.network.run(60)
+    assert len(world.peer.engine.neighbours) == 2
+    assert world.advertised == ("ws://*:80",)
+
+
+def test_the_rest_of_the_engine_is_told_when_we_relay_and_when_no_more() -> None:
+    world = World(3)
+    told: list[bool] = []
+    world.peer.start()
+    world.peer.engine._reachability._changed = lambda: told.append(world.peer.config.serves)
+    world.network.run(20)
+    world.behind_nat.add(world.peer)
+    for link in list(world.peer.engine._links.by_id.values()):
+        if link.url is None:
+            world.network.cut(world.peer, link.number)
+    world.network.run(1.5 * REACH_AGAIN)
+    assert told == [True, False]
+
+
 def test_on_one_machine_everybody_can_dial_and_nobody_is_asked() -> None:
     world = World()
     move(world.peer, "127.0.0.1")
@@ -296,6 +334,16 @@ def test_an_address_that_one_neighbour_claims_is_not_repeated_to_others() -> Non
     assert peer.engine.advertised == ("ws://*:80",)
     assert peer.engine._core.config.urls == ()
     assert link.urls == ("ws://8.0.0.2:80",)
+
+
+def test_an_address_that_reaches_less_far_than_the_link_is_no_answer() -> None:
+    bench, neighbour, peer = asker()
+    (errand,) = neighbour.take(DialBack)
+    link = next(iter(peer.engine._links.by_id.values()))
+    peer.engine._reachability.answered(link, wire.dialling(errand.nonce, "ws://10.0.0.9:80"))
+    arrive(bench, peer, wire.proof(errand.nonce))
+    bench.advance(1.0)
+    assert peer.engine.advertised == ()
 
 
 def test_a_guessed_proof_proves_nothing_and_costs_the_connection() -> None:
