@@ -48,9 +48,16 @@ class Target:
     rest: tuple[int, int] | None
     """Flow label and scope of an AF_INET6 address."""
 
+    @property
+    def needs_scope(self) -> bool:
+        """Whether it is a link-local address that does not say of which link."""
+        return self.text.startswith(("fe8", "fe9", "fea", "feb")) and ":" in self.text and not (self.rest or (0, 0))[1]
+
     def address(self) -> tuple[str | int, ...]:
-        """Return it as getpeername shows it."""
-        return (self.text, self.port) if self.rest is None else (self.text, self.port, *self.rest)
+        """Return it as getpeername shows it: without flow label, and with the scope only where it says something."""
+        if self.rest is None:
+            return (self.text, self.port)
+        return (self.text, self.port, 0, self.rest[1] if self.text.startswith("fe80:") else 0)
 
 
 def read(sock: _socket.socket, endpoint: Endpoint, call: str, address: object) -> Target:
@@ -113,15 +120,16 @@ def _refuse(sock: _socket.socket, family: int, call: str, address: object) -> No
 def _resolve(host: str, family: int) -> str:
     """Return the first address of `host`; what is no name of ours is asked of the system, as for a kernel socket."""
     wanted = 0 if family == AF_PEER else family
-    found = _socket.getaddrinfo(host, None, wanted, _socket.SOCK_DGRAM)
-    return str(found[0][4][0])
+    name = host.encode() if host.isascii() else host  # CPython gives IDNA only what it must
+    found = _socket.getaddrinfo(name, None, wanted, _socket.SOCK_DGRAM)
+    return str(found[0][4][0]).partition("%")[0]  # the scope is the one in the tuple
 
 
 def _meaning(endpoint: Endpoint, text: str, port: int) -> Target | None:
     """Return what `text` means; None if it needs the resolver, which also refuses literals of another family."""
     family = endpoint.family
     meaning = endpoint.host.spelling.parse(text)
-    if meaning is Special.NAME or text != text.strip():
+    if meaning is Special.NAME or text != text.strip() or "%" in text:
         return None
     ip = _literal(text)
     if ip is not None and family != AF_PEER and (ip.version == 6) != (family == _AF_INET6):

@@ -13,11 +13,10 @@ import errno
 import socket
 import struct
 import time
-from operator import index
 from typing import TYPE_CHECKING, Any, Final
 
 from ..bridge.ports import failure
-from . import ancillary
+from . import ancillary, numbers
 
 if TYPE_CHECKING:
     import weakref
@@ -33,6 +32,8 @@ _MSG_PEEK: Final = int(_socket.MSG_PEEK)
 _MSG_TRUNC: Final = int(_socket.MSG_TRUNC)
 _MSG_DONTWAIT: Final = int(_socket.MSG_DONTWAIT)
 _MSG_ERRQUEUE: Final = 0x2000
+MOST_BUFFERS: Final = 1024
+"""UIO_MAXIOV: what sendmsg(2) and recvmsg(2) take at once."""
 _SO_RCVTIMEO: Final = (int(_socket.SOL_SOCKET), int(_socket.SO_RCVTIMEO))
 
 
@@ -70,7 +71,7 @@ def receive(sock: _socket.socket, endpoint: Endpoint, flags: int) -> tuple[bytes
         timeout, late = _patience(sock, endpoint)
         if timeout is None and inbox.shut:
             return (b"", None)
-        if timeout == 0 or flags & _MSG_ERRQUEUE or (flags & _MSG_DONTWAIT and sock.gettimeout() is None):
+        if timeout == 0 or (flags & (_MSG_DONTWAIT | _MSG_ERRQUEUE) and sock.gettimeout() is None):
             raise failure(errno.EAGAIN)
         now = time.monotonic()
         started = now if started is None else started
@@ -139,10 +140,11 @@ class ReceivingSocket(socket.socket):
                 if inbox.observed and not inbox.ready:
                     inbox.settle(self)
                 return item if len(item[0]) <= bufsize else (item[0][:bufsize], item[1])
-        if index(bufsize) < 0:
+        room, flags = numbers.size(bufsize), numbers.flags(flags)
+        if room < 0:
             raise ValueError("negative buffersize in recvfrom")
-        data, source = receive(self, endpoint, index(flags))
-        return cut(data, index(bufsize), flags), source
+        data, source = receive(self, endpoint, flags)
+        return cut(data, room, flags), source
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Return the next datagram, cut to `bufsize`. Raises: as `recvfrom`."""
@@ -159,12 +161,12 @@ class ReceivingSocket(socket.socket):
                 if inbox.observed and not inbox.ready:
                     inbox.settle(self)
                 return data if len(data) <= bufsize else data[:bufsize]
-        if index(bufsize) < 0:
+        room, flags = numbers.size(bufsize), numbers.flags(flags)
+        if room < 0:
             raise ValueError("negative buffersize in recv")
-        flags = index(flags)
-        if bufsize == 0:
+        if room == 0:
             return b""  # CPython does not ask the kernel for nothing
-        return cut(receive(self, endpoint, flags)[0], index(bufsize), flags)
+        return cut(receive(self, endpoint, flags)[0], room, flags)
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
         """Receive the next datagram into `buffer`. Returns: its size, cut to the buffer's. Raises: as `recvfrom`."""
@@ -172,14 +174,15 @@ class ReceivingSocket(socket.socket):
         if endpoint is None:
             return _plain.recv_into(self, buffer, nbytes, flags)
         view = _writable(buffer, "recv_into")
+        nbytes, flags = numbers.size(nbytes), numbers.flags(flags)
         if nbytes < 0:
             raise ValueError("negative buffersize in recv_into")
         if nbytes > len(view):
             raise ValueError("buffer too small for requested bytes")
-        room = index(nbytes) or len(view)
+        room = nbytes or len(view)
         if room == 0:
             return 0  # CPython does not ask the kernel for nothing
-        return self._receive_into(endpoint, view, room, index(flags))[0]
+        return self._receive_into(endpoint, view, room, flags)[0]
 
     def recvfrom_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         """As `recv_into`. Returns: (size, source address)."""
@@ -187,11 +190,12 @@ class ReceivingSocket(socket.socket):
         if endpoint is None:
             return _plain.recvfrom_into(self, buffer, nbytes, flags)
         view = _writable(buffer, "recvfrom_into")
+        nbytes, flags = numbers.size(nbytes), numbers.flags(flags)
         if nbytes < 0:
             raise ValueError("negative buffersize in recvfrom_into")
         if nbytes > len(view):
             raise ValueError("nbytes is greater than the length of the buffer")
-        return self._receive_into(endpoint, view, index(nbytes) or len(view), index(flags))
+        return self._receive_into(endpoint, view, nbytes or len(view), flags)
 
     def _receive_into(self, endpoint: Endpoint, view: memoryview, room: int, flags: int) -> tuple[int, Address | None]:
         data, source = receive(self, endpoint, flags)
@@ -204,13 +208,14 @@ class ReceivingSocket(socket.socket):
         endpoint = self._endpoint
         if endpoint is None:
             return _plain.recvmsg(self, bufsize, ancbufsize, flags)
-        if index(bufsize) < 0:
+        room, ancbufsize, flags = numbers.size(bufsize), numbers.size(ancbufsize), numbers.flags(flags)
+        if room < 0:
             raise ValueError("negative buffer size in recvmsg()")
         ancillary.check_room(ancbufsize)
-        data, source = item = receive(self, endpoint, index(flags))
-        controls, told = ancillary.received(endpoint, item, index(ancbufsize), index(flags))
-        if len(data) > bufsize:
-            data, told = data[:bufsize], told | _MSG_TRUNC
+        data, source = item = receive(self, endpoint, flags)
+        controls, told = ancillary.received(endpoint, item, ancbufsize, flags)
+        if len(data) > room:
+            data, told = data[:room], told | _MSG_TRUNC
         return data, controls, told, source
 
     def recvmsg_into(
@@ -220,15 +225,18 @@ class ReceivingSocket(socket.socket):
         endpoint = self._endpoint
         if endpoint is None:
             return _plain.recvmsg_into(self, buffers, ancbufsize, flags)
+        ancbufsize, flags = numbers.size(ancbufsize), numbers.flags(flags)
         try:
             listed = list(buffers)
         except TypeError:
             raise TypeError("recvmsg_into() argument 1 must be an iterable") from None
         views = [_writable(buffer, "recvmsg_into") for buffer in listed]
+        if len(views) > MOST_BUFFERS:
+            raise failure(errno.EMSGSIZE)
         ancillary.check_room(ancbufsize)
-        data, source = item = receive(self, endpoint, index(flags))
+        data, source = item = receive(self, endpoint, flags)
         room = sum(map(len, views))
-        controls, told = ancillary.received(endpoint, item, index(ancbufsize), index(flags))
+        controls, told = ancillary.received(endpoint, item, ancbufsize, flags)
         size = fill(data, views, room)
         if len(data) > room:
             told |= _MSG_TRUNC

@@ -11,8 +11,7 @@ from __future__ import annotations
 import _socket
 import errno
 import time
-from operator import index
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, overload
 
 from ..address import Special
 from ..bridge.endpoint import OWN, Endpoint, Group, HandBack, Local, Nowhere, Way
@@ -21,16 +20,17 @@ from ..bridge.groups import spread
 from ..bridge.mailbox import Flow
 from ..bridge.ports import failure, speaks
 from ..limits import DATAGRAM_OVERHEAD, MAX_DATAGRAM, MAX_LOOPBACK6
-from . import ancillary
+from . import ancillary, numbers
 from .addresses import Target, read
 from .options import CORK, HOPS, HOPS6, LOOP, LOOP6, SEGMENT
-from .receiving import ReceivingSocket
+from .receiving import MOST_BUFFERS, ReceivingSocket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from _typeshed import ReadableBuffer
 
+    from ..bridge.mailbox import Address
     from .ancillary import Control
 
 _plain: Final = _socket.socket
@@ -73,7 +73,7 @@ def _narrow(endpoint: Endpoint, way: Way) -> bool:
 
 def _way(sock: _socket.socket, endpoint: Endpoint, call: str, size: int, flags: int, address: object) -> Way:
     """Return the way to `address`, or to the connected peer if that is None, checking what the kernel checks first."""
-    way = endpoint.flows.get(address) if isinstance(address, tuple) else None
+    way = endpoint.flows.get(address) if _is_key(address) else None
     target = None if address is None or way is not None else read(sock, endpoint, call, address)
     if not endpoint.inbox.inherited:
         endpoint.host.ports.autobind(endpoint)
@@ -93,9 +93,14 @@ def _way(sock: _socket.socket, endpoint: Endpoint, call: str, size: int, flags: 
         raise failure(errno.EINVAL)
     check_route(endpoint, target)
     way = way_to(endpoint, target)
-    if isinstance(address, tuple):
+    if _is_key(address):
         endpoint.remember(address, way)
     return way
+
+
+def _is_key(address: object) -> TypeGuard[Address]:
+    """Return whether a way can be remembered by `address`: not if its host is a bytearray."""
+    return isinstance(address, tuple) and not any(isinstance(part, bytearray) for part in address)
 
 
 def _cork(endpoint: Endpoint, way: Way, piece: bytes) -> None:
@@ -319,7 +324,7 @@ class SendingSocket(ReceivingSocket):
         payload = _bytes(data)
         if address is None:
             return _plain.sendto(self, *args)  # raises TypeError
-        send(self, endpoint, "sendto", payload, index(flags), address)
+        send(self, endpoint, "sendto", payload, numbers.flags(flags), address)
         return len(payload)
 
     def send(self, data: ReadableBuffer, flags: int = 0, /) -> int:
@@ -340,7 +345,7 @@ class SendingSocket(ReceivingSocket):
             if way.queued or not way.hurry(payload):
                 way.accept([payload])
             return len(payload)
-        send(self, endpoint, "send", payload, index(flags), None)
+        send(self, endpoint, "send", payload, numbers.flags(flags), None)
         return len(payload)
 
     def sendall(self, data: ReadableBuffer, flags: int = 0, /) -> None:
@@ -369,9 +374,11 @@ class SendingSocket(ReceivingSocket):
             parts = list(buffers)
         except TypeError:
             raise TypeError("sendmsg() argument 1 must be an iterable") from None
+        if len(parts) > MOST_BUFFERS:
+            raise failure(errno.EMSGSIZE)
         payload = b"".join([_bytes(part) for part in parts])
         controls = ancillary.checked(ancdata)
-        send(self, endpoint, "sendmsg", payload, index(flags), address, controls)
+        send(self, endpoint, "sendmsg", payload, numbers.flags(flags), address, controls)
         return len(payload)
 
 

@@ -252,6 +252,8 @@ class Socket(sending.SendingSocket):
             return super().bind(address)
         target = addresses.read(self, endpoint, "bind", address)
         endpoint.check()
+        if target.needs_scope:
+            raise failure(errno.EINVAL)
         strange = target.special is Special.FOREIGN or (target.special is None and target.place != OWN)
         if strange and endpoint.family == _socket.AF_INET:  # IPv6 asks in the other order
             raise failure(errno.EADDRNOTAVAIL)
@@ -291,6 +293,8 @@ class Socket(sending.SendingSocket):
         endpoint.check()
         ports = endpoint.host.ports
         ports.autobind(endpoint)
+        if target.needs_scope:
+            raise failure(errno.EINVAL)
         sending.check_route(endpoint, target)
         if target.special is Special.WILDCARD:
             target.place = sending.this_host(endpoint, target.form)

@@ -246,6 +246,29 @@ CASES = {
         ("a", "shutdown", "x"),
         ("a", "settimeout", -1), ("a", "settimeout", "x"), ("a", "listen", "x"),
     ],
+    "numbers that do not fit C": [
+        ("a", "setblocking", True),
+        *[("a", method, *args) for method, *args in [
+            ("recv", 1 << 70), ("recv", -(1 << 70)), ("recv", 1, 1 << 40), ("recv", 1, -(1 << 40)),
+            ("recv", 1, 1 << 70), ("recv", -1, "x"), ("recvfrom", 1 << 70), ("recvfrom", 1, 1 << 40),
+            ("recvmsg", 1 << 70), ("recvmsg", 1, 1 << 70), ("recvmsg", 1, 0, 1 << 40), ("send", b"x", 1 << 40),
+            ("sendto", b"x", 1 << 40, ("127.0.0.1", 9)), ("sendmsg", [b"x"], [], 1 << 40),
+        ]],
+        *[("a", lambda s, args=args: s.recv_into(bytearray(4), *args)) for args in [(1 << 70,), (1, 1 << 40)]],
+        *[("a", lambda s, args=args: s.recvfrom_into(bytearray(4), *args)) for args in [(1 << 70,), (1, 1 << 40)]],
+        *[("a", lambda s, args=args: s.recvmsg_into([bytearray(4)], *args)) for args in [(1 << 70,), (1, 1 << 40)]],
+    ],
+    "more buffers than iovecs": [
+        *PAIR, ("a", "sendmsg", [b"x"] * 1024), ("a", "sendmsg", [b"x"] * 1025),
+        ("b", lambda s: s.recvmsg_into([bytearray(1) for _ in range(1025)])),
+        ("b", lambda s: s.recvmsg_into([bytearray(1) for _ in range(1024)])[0]),
+    ],
+    "to a bytearray": [
+        ("b", "bind", LO), *[("a", lambda s, at: s.sendto(b"x", (bytearray(b"127.0.0.1"), at[1])), At("b"))] * 2,
+        *[("b", "recv", 9)] * 3,
+    ],
+    "a name too long for IDNA": [("a", "sendto", b"x", ("a" * 70 + ".invalid", 9))],
+    "error queue, with patience": [("a", "bind", LO), ("a", "settimeout", 0.02), ("a", "recv", 9, 0x2000)],
     "arguments before waiting": [("a", "setblocking", True), ("a", "recv", -1), ("a", "recvmsg", 5, -1),
         ("a", "recv", 0)],
     "control messages sent": [
@@ -372,6 +395,12 @@ SIX = {
         ("a", "connect", ("127.0.0.1", 9))],
     "wrong tuples": [*[("a", "connect", address) for address in [("::1",), ("::1", 1, 2, 3, 4), ("::1", "x"),
         ("::1", 1, -1), ("::1", 1, 1 << 20), (5, 5), 5, ("::1", 70000)]]],
+    "flow and scope": [
+        ("b", "bind", ("::1", 0)), ("a", lambda s, at: s.sendto(b"x", (*at[:2], 5, 1)), At("b")), ("b", "recvfrom", 9),
+        ("a", lambda s, at: s.connect((*at[:2], 7, 1)), At("b")), ("a", "getpeername"), ("a", "getsockname"),
+    ],
+    "link-local without a link": [("a", "bind", ("fe80::1", 0)), ("a", "connect", ("fe80::1", 9))],
+    "scope of what has none": [("a", "sendto", b"x", ("::1%lo", 9)), ("a", "connect", ("::1%lo", 9))],
     "stranger": [("a", "bind", ("2001:db8::1", 0)), ("a", "bind", ("::2", 0))],
     "long": [("b", "bind", ("::1", 0)), ("a", "sendto", bytes(70000), At("b"))],
     "port 0": [("a", "sendto", b"x", ("::1", 0)), ("a", "send", b"x")],
