@@ -19,7 +19,18 @@ from ..codec import packet
 from ..codec.npm import Datagram, Envelope
 from ..codec.packet import Record
 from ..errors import HandshakeError, PacketError
-from ..limits import NPM_ANSWER, NPM_ASK_RATE, NPM_CANDIDATES, NPM_GRACE, NPM_KEYED, NPM_LINKS, NPM_WAYS, PACKET_TARGET
+from ..limits import (
+    NPM_ANSWER,
+    NPM_ASK_RATE,
+    NPM_CANDIDATES,
+    NPM_GRACE,
+    NPM_KEYED,
+    NPM_LINKS,
+    NPM_SEEK_TIME,
+    NPM_WAY_TIME,
+    NPM_WAYS,
+    PACKET_TARGET,
+)
 from ..scope import Scope
 from .direct import Path
 from .effects import Deliver, Message, NoRoom, Writable
@@ -246,6 +257,7 @@ class Npm:
                 self._doubt(waiting)
         self._resolver.npm_heard()
         self.look_for_wanted()
+        self.relieved()
         if not self._router.linked:
             self._on_settled()
 
@@ -273,12 +285,12 @@ class Npm:
             self._core.effects.append(NoRoom(link.peer_id, link.url))
 
     def link_full(self, number: int, full: bool) -> None:
-        """A connection takes no more for now, or takes it again."""
+        """A connection, to an npm peer or to one of us, takes no more for now, or takes it again."""
         link = self.links.all.get(number)
         if link is not None:
             link.full = full
-            if not full:
-                self.relieved()
+        if not full:
+            self.relieved()
 
     def relieved(self) -> None:
         """Some link takes more again: whoever was told to wait may look again."""
@@ -385,8 +397,14 @@ class Npm:
         if len(self._wanted) >= NPM_CANDIDATES:
             del self._wanted[next(iter(self._wanted))]
         self._wanted[peer_id] = None
-        if self._router.linked:
+        self._look_again(peer_id, NPM_SEEK_TIME / 4)
+
+    def _look_again(self, peer_id: PeerId, wait: float) -> None:
+        """Ask relays for whom the program wants, a few times more: it may be about to join."""
+        if peer_id in self._wanted and self._router.linked:
             self._router.discover(peer_id)
+            if wait <= NPM_WAY_TIME:
+                self._core.timers.at(self._core.now + wait, self._look_again, peer_id, 2 * wait)
 
     def look_for_wanted(self) -> None:
         """The first link is up: look for those whom the program wants to be linked to."""

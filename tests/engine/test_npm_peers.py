@@ -11,7 +11,7 @@ from peer_relay_socket.address import NpmId, Spelling
 from peer_relay_socket.codec import npm as wire
 from peer_relay_socket.codec.npm import Answer, Datagram, Envelope
 from peer_relay_socket.engine.core import EngineConfig
-from peer_relay_socket.engine.effects import CloseLink, Deliver, Dial, Effect, Message, NoRoom, Note, PeerUp
+from peer_relay_socket.engine.effects import CloseLink, Deliver, Dial, Effect, Message, NoRoom, Note, PeerUp, Writable
 from peer_relay_socket.engine.engine import Engine
 from peer_relay_socket.errors import PacketError
 from peer_relay_socket.identity import Identity
@@ -405,6 +405,25 @@ def test_a_relay_asks_its_npm_neighbours_for_whom_it_does_not_know(world: World)
     hub.say(wire.FOUND_PEERS, [LOW])
     world.run(4.0)
     assert [(envelope.to, envelope.data) for envelope in hub.envelopes(wire.USER)] == [(LOW, "found")]
+
+
+@pytest.mark.parametrize("relief", ["the link has room again", "there is another way"])
+def test_who_waits_for_room_on_the_way_to_an_npm_peer_is_told(world: World, relief: str) -> None:
+    relay, ours = world.engine(), world.engine(serves=False)
+    world.join(ours, relay)
+    world.node(relay, LOW)
+    ours.send_message(LOW, b'"found"', world.now)
+    world.run(2.0)
+    number = next(number for engine, number in world.joins if engine is ours)
+    ours.link_full(number, True, world.now)
+    assert ours.room(LOW) == 0
+    if relief == "there is another way":
+        world.node(ours, LOW)
+    else:
+        ours.link_full(number, False, world.now)
+        world.pump()
+    assert Writable(LOW) in world.of(ours, Writable)
+    assert ours.room(LOW) > 0
 
 
 def test_peers_with_keys_are_spoken_to_sealed_though_an_npm_peer_claims_their_id(world: World) -> None:

@@ -335,6 +335,11 @@ def test_a_link_is_asked_for_across_the_overlay_of_npm_peers_alone() -> None:
     world.pump()
     world.run(NPM_GRACE + 0.1)
     assert [envelope.sender for envelope in node.envelopes(wire.OFFER)] == [ours.peer_id]
+    ours.connect(HIGH, world.now)  # who joins later
+    world.run(1.0)
+    late = world.node(relay, HIGH)
+    world.run(4.0)
+    assert [envelope.sender for envelope in late.envelopes(wire.OFFER)] == [ours.peer_id]
     node.say(wire.ANSWER, Answer(None, True), to=ours.peer_id)
     assert [describe.peer_id for describe in world.of(ours, Describe)] == [LOW]
     assert not other.counters
