@@ -293,6 +293,10 @@ HOPELESS_TIME: Final = 1.0
 """The same while no link is up and every bootstrap URL has already failed."""
 DIAL_TIME: Final = 10.0
 """Seconds for name resolution, TCP, TLS and the WebSocket handshake together."""
+TURN_PATIENCE: Final = 0.5
+"""Seconds that the loop waits for a caller's thread that sends a lone datagram in its stead, or forks: 30 µs but for a
+signal handler amid it. Without it one that waits for the loop there would wait for ever, and all other sockets with it.
+Long beside the milliseconds that other threads may keep the interpreter."""
 LONE_GAP: Final = 50e-6
 """Seconds after a datagram that was sent from the caller's own thread before the next is, unless something was heard
 meanwhile. Sending so takes some 30 µs, beside 2 µs where the loop packs many: without a gap a caller that sends as fast

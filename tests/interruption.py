@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -18,8 +18,9 @@ class InterruptionError(Exception):
 
 
 @contextmanager
-def interrupted(instruction: int) -> Iterator[None]:
-    """Raise before the `instruction`-th instruction that the block executes of this package, and swallow that."""
+def interrupted(instruction: int, act: Callable[[], None] | None = None) -> Iterator[None]:
+    """Raise before the `instruction`-th instruction that the block executes of this package, and swallow that; or call
+    `act` there, and go on."""
     left = instruction
 
     def trace(frame: FrameType, event: str, _arg: object) -> object:
@@ -30,7 +31,9 @@ def interrupted(instruction: int) -> Iterator[None]:
         left -= event == "opcode"
         if left == 0:
             left = -1
-            raise InterruptionError
+            if act is None:
+                raise InterruptionError
+            act()
         return trace
 
     before = sys.gettrace()

@@ -248,7 +248,9 @@ class Driver:
         link = self._links.get(number)
         if link is None or not link.prompt:
             return False
-        link.send_now(engine.send_lone(session, flow.form, flow.source_port, flow.port, data))
+        bundle = engine.send_lone(session, flow.form, flow.source_port, flow.port, data)
+        if bundle:
+            link.send_now(bundle)
         return True
 
     def drain(self) -> None:

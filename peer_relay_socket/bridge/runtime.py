@@ -24,7 +24,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, ClassVar, Final, TypeVar
 
-from ..limits import EXIT_TIME, PARK_TIME
+from ..limits import EXIT_TIME, PARK_TIME, TURN_PATIENCE
 
 T = TypeVar("T")
 
@@ -43,6 +43,10 @@ class Turn:
     """Whose turn it is to touch what belongs to the loop: its thread's, but while that sleeps another's for a moment.
 
     The loop's thread has the turn whenever it is not asleep in its selector, so nothing on the loop knows of this.
+
+    A signal handler or the garbage collector may interrupt who has borrowed it, and do anything there: even wait for
+    the loop. So the loop waits TURN_PATIENCE at most and then goes on: what was borrowed counts for nothing any more,
+    and the call that is still under way finds the loop's things changed beneath it.
     """
 
     __slots__ = ("_lock",)
@@ -51,32 +55,36 @@ class Turn:
         self._lock = threading.Lock()
 
     def take(self) -> None:
-        """The loop's thread is awake. Waits for whoever has borrowed the turn: microseconds."""
-        self._lock.acquire()
+        """The loop's thread is awake. Waits for whoever has borrowed the turn: microseconds, TURN_PATIENCE at most."""
+        if not self._lock.acquire(timeout=TURN_PATIENCE):
+            self._lock = threading.Lock()
+            self._lock.acquire()
 
     def give(self) -> None:
-        """The loop's thread goes to sleep, or who held it lets go."""
+        """The loop's thread goes to sleep."""
         self._lock.release()
 
-    def hold(self, timeout: float) -> bool:
-        """Keep the loop's thread, and whoever would borrow from it, where it holds no lock of anybody's, until `give`.
-        Waits at most `timeout` seconds. Returns: whether it does."""
-        return self._lock.acquire(timeout=timeout)
+    def hold(self, timeout: float) -> Callable[[], None] | None:
+        """Keep the loop's thread, and whoever would borrow from it, where it holds no lock of anybody's, for at most
+        TURN_PATIENCE. Waits at most `timeout` seconds. Returns: what lets it go on; None when it was not to be had."""
+        lock = self._lock
+        return lock.release if lock.acquire(timeout=timeout) else None
 
     def borrow(self, call: Callable[..., bool], *args: object) -> bool:
         """Return call(*args), run in the calling thread as if on the loop, or False if the loop is awake. Never waits.
 
         A signal handler may raise at any instruction in here, and the turn is given back; one that sends itself finds
-        it taken. `call` must leave the loop's things whole then, and not make the loop do something sooner than it
-        means to wake.
+        it taken. `call` must leave the loop's things whole then, bear that the loop took its turn back amid it, and not
+        make the loop do something sooner than it means to wake.
         """
+        lock = self._lock
         got: list[bool] = []
         try:
-            got.extend(map(self._lock.acquire, _AT_ONCE))  # in C as a whole: what was acquired is known below
+            got.extend(map(lock.acquire, _AT_ONCE))  # in C as a whole: what was acquired is known below
             return got[0] and call(*args)
         finally:
             if got and got[0]:
-                self._lock.release()
+                lock.release()
 
 
 class _Sleep(selectors.DefaultSelector):
@@ -131,14 +139,14 @@ class Runtime:
         at that moment would stay locked in the child for ever. Waits PARK_TIME at most; any thread."""
         runtime = cls._current
         if runtime is not None and runtime.pid == os.getpid() and runtime._thread.is_alive() and not on_relay_thread():
-            cls._forking.held = runtime.turn if runtime.turn.hold(PARK_TIME) else None
+            cls._forking.held = runtime.turn.hold(PARK_TIME)
 
     @classmethod
     def after_fork(cls) -> None:
         """In the parent: let the relay thread go on."""
-        turn, cls._forking.held = getattr(cls._forking, "held", None), None
-        if turn is not None:
-            turn.give()
+        go_on, cls._forking.held = getattr(cls._forking, "held", None), None
+        if go_on is not None:
+            go_on()
 
     @classmethod
     def forked(cls) -> None:

@@ -533,7 +533,7 @@ class Engine:
         session = self._sessions.lone(peer_id, size)
         if session is None:
             return None
-        link = self._router.next_hop(peer_id, session.variant)
+        link = self._router.usual_hop(peer_id, session.variant)
         if link is None or not self._links.calm(link, size + LONE_OVERHEAD):
             return None
         return (session, link.number) if self._direct.counted(peer_id, size) else None
@@ -542,7 +542,7 @@ class Engine:
         """Return the bundle that carries one datagram, for the link that `lone` said just now.
 
         Unlike every other input this one may be left by an exception that comes from outside (a signal handler's),
-        at any point: see `Sessions.seal_lone`.
+        and interrupted by other inputs, at any point: see `Sessions.seal_lone`. Returns b"" if there is none then.
         """
         session.solicited = True
         return self._sessions.seal_lone(session, wire.datagrams_record(form, source_port, port, (datagram,)))

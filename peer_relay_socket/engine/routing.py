@@ -212,6 +212,10 @@ class Router:
             cache[to] = link
         return link
 
+    def usual_hop(self, to: PeerId, variant: int) -> LinkState | None:
+        """Return what `next_hop` returned last, if that still holds. Changes nothing."""
+        return self._cache[variant].get(to)
+
     def _scan_hop(self, to: PeerId, arrived: LinkState | None) -> LinkState | None:
         target = int.from_bytes(to)
         mine = self._core.number ^ target

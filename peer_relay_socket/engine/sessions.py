@@ -38,6 +38,7 @@ from .effects import Deliver, Message, Refused, Unreachable, Writable
 from .handshakes import Handshakes
 from .holders import Holders
 from .pending import Pending
+from .seal import COUNTER_BYTES
 from .session import Keys, Session
 from .silence import Silence
 
@@ -199,13 +200,15 @@ class Sessions:
         return None if busy or idle or session.in_flight + size > SESSION_WINDOW else session
 
     def seal_lone(self, session: Session, record: bytes) -> bytes:
-        """Return the packet of one record for a session that `lone` returned. What is raised into it at any point
-        costs this packet and nothing else: no counter is used twice, and what is in flight is put right when all of it
-        is acknowledged or given up."""
+        """Return the packet of one record for a session that `lone` returned; b"" if it has lost its keys since. What
+        is raised into it at any point, or done amid it, costs this packet and nothing else: no number is used twice,
+        and what is in flight is put right when all of it is acknowledged or given up."""
         keys, now = session.keys, self._core.now
-        assert keys is not None
-        counter, size = keys.sealing.counter, len(record) + _OVERHEAD
-        data = wire.sealed(session.peer_id, self._core.peer_id, keys.remote, keys.sealing.seal(record), session.variant)
+        if keys is None:
+            return b""
+        sealed = keys.sealing.seal(record)
+        counter, size = int.from_bytes(sealed[:COUNTER_BYTES]), len(record) + _OVERHEAD
+        data = wire.sealed(session.peer_id, self._core.peer_id, keys.remote, sealed, session.variant)
         session.idle_since = now
         if not session.flights:
             session.acked_at = now

@@ -146,7 +146,8 @@ class Connection(asyncio.BufferedProtocol):
     def send_now(self, bundle: bytes, /) -> None:
         """See `Link.send_now`."""
         transport = self._transport
-        assert transport is not None
+        if transport is None:  # it went meanwhile
+            return
         frame = binary_frame(bundle, masked=self.outbound)
         wrote: list[int] = []
         self._midway = True

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -50,6 +51,58 @@ def test_turn_is_lent_while_the_loop_sleeps_and_comes_back_whatever_is_raised() 
     with pytest.raises(ZeroDivisionError):
         turn.borrow(lambda: 1 // 0 == 0)
     assert turn.borrow(lambda: True)
+
+
+def test_loop_goes_on_without_a_borrower_that_is_held_up() -> None:
+    turn = Turn()
+    turn.take()
+    awake = threading.Event()
+
+    def wake() -> None:
+        turn.take()
+        awake.set()
+
+    loop = threading.Thread(target=wake)
+    turn.give()
+
+    def held_up() -> bool:
+        loop.start()
+        return awake.wait(LIMIT)
+
+    assert turn.borrow(held_up)
+    assert not turn.borrow(lambda: True), "it is the loop's"
+    turn.give()
+    assert turn.borrow(lambda: True)
+    loop.join(LIMIT)
+
+
+def test_what_interrupts_a_lone_datagram_may_wait_for_the_loop(ends: tuple[Socket, Socket, tuple[str, int]]) -> None:
+    asking, answering, where = ends
+    outbox = asking.peer._host.outbox
+    waited: list[object] = []
+    send_now = outbox.send_now
+    assert send_now is not None
+    driver_send = send_now.args[0]  # type: ignore[attr-defined]  # a partial of Turn.borrow
+
+    def interrupted(*arguments: object) -> bool:
+        """As if a signal handler, or the garbage collector, came first."""
+        if not waited:
+            waited.append(None)
+            asking.sendto(b"from the handler", where)
+            waited.append(answering.recvfrom(100)[0])
+            waited.append(asking.peer.path(answering.peer.id))
+        return bool(driver_send(*arguments))
+
+    outbox.send_now = partial(asking.peer._host._runtime.turn.borrow, interrupted)  # type: ignore[union-attr]
+    deadline = time.monotonic() + LIMIT
+    while not waited and time.monotonic() < deadline:
+        asking.sendto(b"interrupted", where)
+        if not waited:
+            assert answering.recvfrom(100)[0] == b"interrupted"
+    assert waited[1] == b"from the handler"
+    assert answering.recvfrom(100)[0] == b"interrupted"
+    asking.sendto(b"after", where)
+    assert answering.recvfrom(100)[0] == b"after"
 
 
 def test_answers_leave_from_the_thread_that_gives_them(ends: tuple[Socket, Socket, tuple[str, int]]) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from peer_relay_socket.engine.seal import OVERHEAD, OpeningKey, SealingKey
 from peer_relay_socket.errors import SealError, WireError
 from peer_relay_socket.limits import MAX_BODY, REPLAY_WINDOW, SEAL_KEY_BYTES, SEAL_REKEY_BYTES
+from tests.interruption import interrupted
 
 KEY = bytes(range(32))
 
@@ -235,3 +236,18 @@ def test_worn_comes_well_before_the_end() -> None:
     with pytest.raises(SealError):
         sealing.seal(claiming(SEAL_KEY_BYTES - SEAL_REKEY_BYTES - 32 - 11 - 31))
     assert sealing.counter == 2
+
+
+def test_numbers_never_repeat_when_sealing_is_interrupted_by_sealing() -> None:
+    """As a signal handler may, or a thread that takes over: at any instruction."""
+    for instruction in range(40):
+        sealing = SealingKey(bytes(32))
+        numbers = []
+
+        def seal(sealing: SealingKey = sealing, numbers: list[bytes] = numbers) -> None:
+            numbers.append(sealing.seal(b"inner")[:8])
+
+        with interrupted(instruction, seal):
+            numbers.append(sealing.seal(b"outer")[:8])
+        assert len(set(numbers)) == len(numbers)
+        assert sealing.counter >= len(numbers)
