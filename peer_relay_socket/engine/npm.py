@@ -186,13 +186,13 @@ class Npm:
 
     def path(self, peer_id: PeerId) -> Path | None:
         """Return how an npm peer is reached; None for one that is none, or that nobody told us of."""
-        link, npm = self.links.by_id.get(peer_id), "npm's wire has no direct links but to neighbours"
+        link = self.links.by_id.get(peer_id)
         if link is not None:
             return Path("direct", link.carrier, None, link.opened_at, None, None)
-        via = self.ways.learned.get(peer_id)
+        via = self.ways.learned.get(peer_id) or self._router.npm_hop(peer_id)
         if via is None or not self.speaks(peer_id):
             return None
-        return Path("relayed", via.carrier, via.peer_id, via.opened_at, None, npm)
+        return Path("relayed", via.carrier, via.peer_id, via.opened_at, None, "links to npm peers come by Peer.connect")
 
     @property
     def linked(self) -> bool:

@@ -414,6 +414,8 @@ def test_who_waits_for_room_on_the_way_to_an_npm_peer_is_told(world: World, reli
     world.node(relay, LOW)
     ours.send_message(LOW, b'"found"', world.now)
     world.run(2.0)
+    path, _ = ours.path(LOW)
+    assert (path.reached, path.transport, path.via) == ("relayed", "websocket", relay.peer_id)
     number = next(number for engine, number in world.joins if engine is ours)
     ours.link_full(number, True, world.now)
     assert ours.room(LOW) == 0
