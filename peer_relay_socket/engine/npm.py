@@ -1,11 +1,10 @@
-"""Peers of npm peer-relay, which have no keys: whom we link to, whom we believe what, what they are told.
+"""Peers of npm peer-relay, which have no keys: what they say, what they are told, and by which wire.
 
-Lives here: the choice between the sealed wire and theirs, what envelopes mean. May not live here: connections
-(npm_links.py), how they come to be (npm_neighbours.py, npm_rtc.py), ways (npm_ways.py), JSON (codec). Nothing here runs
-unless `npm_peers` is on.
+Lives here: the choice between the sealed wire and theirs, what envelopes mean. May not live here: who may lack a key
+(npm_trust.py), connections (npm_links.py), how they come to be (npm_neighbours.py, npm_rtc.py), the ids we go by
+(npm_names.py), ways (npm_ways.py), JSON (codec). Nothing here runs unless `npm_peers` is on.
 
-Law: an id that proved a key is never spoken to, nor heard, but sealed. Any other id that somebody says is an npm peer's
-first gets NPM_GRACE seconds to show a key across the overlay; only an npm peer that is linked to us gets none.
+Law: npm_trust.py's. Nothing that an npm peer says changes where a peer with a key is found, or how it is spoken to.
 """
 
 from __future__ import annotations
@@ -24,11 +23,9 @@ from ..limits import (
     NPM_ASK_RATE,
     NPM_CANDIDATES,
     NPM_GRACE,
-    NPM_KEYED,
     NPM_LINKS,
     NPM_SEEK_TIME,
     NPM_WAY_TIME,
-    NPM_WAYS,
     PACKET_TARGET,
 )
 from ..scope import Scope
@@ -37,6 +34,7 @@ from .effects import Deliver, Message, NoRoom, Writable
 from .npm_links import WEBRTC, NpmLink, NpmLinks
 from .npm_names import NpmNames
 from .npm_neighbours import NpmNeighbours
+from .npm_trust import NpmTrust
 from .npm_ways import NpmWays
 from .timers import TokenBucket
 
@@ -48,7 +46,6 @@ if TYPE_CHECKING:
     from .resolver import Resolver
     from .routing import Router
     from .sessions import Sessions
-    from .timers import Timer
 
 
 class Npm:
@@ -73,11 +70,8 @@ class Npm:
         self.names = NpmNames(core)
         self.links = NpmLinks(core, self)
         self.ways = NpmWays(core, self.links, overlay, router)
-        self._keyed: dict[PeerId, None] = {}
-        """Ids that proved a key to us."""
-        self._keyless: dict[PeerId, None] = {}
-        """Ids that had their NPM_GRACE and showed none."""
-        self._grace: dict[PeerId, Timer] = {}
+        self.trust = NpmTrust(core, self.names, self._fell_back)
+        self._may_lack_a_key = self.trust.may_lack_a_key
         self.neighbours = NpmNeighbours(core, self.links, self.names, self._say, self._may_lack_a_key)
         self._candidates = self.neighbours.candidates
         self._asking = TokenBucket(NPM_ASK_RATE, core.now)
@@ -95,34 +89,22 @@ class Npm:
     # --- trust -----------------------------------------------------------------------------------------------
 
     def proved(self, peer_id: PeerId) -> None:
-        """`peer_id` has shown its key: from now on it is never believed without."""
-        if peer_id in self._keyed:
-            return
-        if len(self._keyed) < NPM_KEYED:
-            self._keyed[peer_id] = None
-        self._keyless.pop(peer_id, None)
-        self.neighbours.forget(peer_id)
-        timer = self._grace.pop(peer_id, None)
-        if timer is not None:
-            timer.cancel()
-        self.ways.forget(peer_id)
-        link = self.links.by_id.get(peer_id)
-        if link is not None:
-            self.links.drop(link, "this id belongs to somebody who has its key")
-        self._resolver.unpin_others(peer_id)
+        """`peer_id` has shown its key: whatever somebody did in its name without ends."""
+        if self.trust.prove(peer_id):
+            self.neighbours.forget(peer_id)
+            self.ways.forget(peer_id)
+            link = self.links.by_id.get(peer_id)
+            if link is not None:
+                self.links.drop(link, "this id belongs to somebody who has its key")
+            self._resolver.unpin_others(peer_id)
 
     def has_key(self, peer_id: PeerId) -> bool:
         """Return whether `peer_id` proved a key."""
-        return peer_id in self._keyed
-
-    def _may_lack_a_key(self, peer_id: PeerId) -> bool:
-        if peer_id in self._keyed or self.names.is_us(peer_id):
-            return False
-        return len(self._keyed) < NPM_KEYED or peer_id in self._keyless
+        return self.trust.has_key(peer_id)
 
     def speaks(self, peer_id: PeerId) -> bool:
         """Return whether traffic to `peer_id` goes by npm's wire."""
-        return peer_id in self._keyless or peer_id in self.links.by_id
+        return peer_id in self.trust.keyless or peer_id in self.links.by_id
 
     def tried(self, peer_id: PeerId) -> None:
         """Something sealed waits for `peer_id`, of which we know no key: if it may be npm's, its time runs."""
@@ -131,19 +113,10 @@ class Npm:
             self._doubt(peer_id)
 
     def _doubt(self, peer_id: PeerId) -> None:
-        if peer_id in self._grace or not self._may_lack_a_key(peer_id) or not self._sessions.waits(peer_id):
-            return
-        core = self._core
-        self._grace[peer_id] = core.timers.at(core.now + NPM_GRACE, self._fall_back, peer_id)
+        if self._sessions.waits(peer_id):
+            self.trust.doubt(peer_id)
 
-    def _fall_back(self, peer_id: PeerId) -> None:
-        """`peer_id` has shown no key: what waits for it goes by npm's wire."""
-        self._grace.pop(peer_id, None)
-        if not self._may_lack_a_key(peer_id):
-            return
-        if len(self._keyless) >= NPM_WAYS:
-            del self._keyless[next(iter(self._keyless))]
-        self._keyless[peer_id] = None
+    def _fell_back(self, peer_id: PeerId) -> None:
         for record in self._sessions.surrender(peer_id):
             self.send(peer_id, record)
 
@@ -154,7 +127,7 @@ class Npm:
         yield from self.links.by_id
         yield from self.ways.learned
         yield from self._candidates
-        yield from self._keyless
+        yield from self.trust.keyless
 
     def matching(self, prefix: Prefix) -> list[PeerId]:
         """Return the npm peers that `prefix` may mean."""
@@ -252,7 +225,7 @@ class Npm:
             self.names.mended(peer_id)
         for waiting in self._sessions.waiting():
             if waiting == peer_id:
-                self._fall_back(waiting)
+                self.trust.fall_back(waiting)
             elif not self._router.linked:
                 self._doubt(waiting)
         self._resolver.npm_heard()
@@ -316,7 +289,7 @@ class Npm:
         sender = envelope.sender
         if sender == link.peer_id and (envelope.kind == wire.SIGNAL or _offers_rtc(envelope)):
             link.rtc = True
-        if sender not in self.links.by_id and sender not in self._keyed:
+        if sender not in self.links.by_id and not self.has_key(sender):
             self.ways.learn(sender, link)
         if self.names.is_us(envelope.to):
             self._take(envelope, link.scope)
