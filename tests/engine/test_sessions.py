@@ -8,6 +8,7 @@ import pytest
 
 from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.packet import HEADER_BYTES, Kind
+from peer_relay_socket.engine import seal
 from peer_relay_socket.engine.authentication import Handshake, StaticKey, session_prologue
 from peer_relay_socket.engine.effects import Deliver, Unreachable, Writable
 from peer_relay_socket.identity import Identity
@@ -462,6 +463,35 @@ def test_new_keys_replace_old_ones_without_losing_a_datagram() -> None:
     assert low.heard() == sent[::2]
     indexes = {data[HEADER_BYTES : HEADER_BYTES + 4] for data in bench.sent(Kind.SEALED, low)}
     assert len(indexes) >= 2
+
+
+def test_new_keys_are_made_before_the_old_ones_are_worn_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seal, "SEAL_REKEY_BYTES", 20_000)
+    monkeypatch.setattr(seal, "SEAL_KEY_BYTES", 40_000)
+    bench = Bench()
+    low, high = bench.pair()
+    sent = [b"%d" % n * 300 for n in range(200)]
+    for datagram in sent:
+        low.send(high, datagram)
+        bench.advance(0.05)
+    assert high.heard() == sent
+    assert len([step for name, step in handshake_steps(bench) if step == 3]) > 5
+    assert "dropped: keys worn out" not in low.engine.counters
+
+
+def test_a_key_seals_no_more_than_it_may_though_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seal, "SEAL_REKEY_BYTES", 20_000)
+    monkeypatch.setattr(seal, "SEAL_KEY_BYTES", 40_000)
+    bench = Bench()
+    low, high = bench.pair()
+    low.send(high, b"hello")
+    bench.advance(0.5)
+    bench.gate = lambda _node, _far, data: None if kind_of(data) == Kind.HANDSHAKE else data
+    for _ in range(100):
+        low.send(high, bytes(1000))
+        bench.advance(0.01)
+    assert len(high.heard()) in range(35, 41)  # 40,000 bytes, each packet counting some extra
+    assert low.engine.counters["dropped: keys worn out"] > 50
 
 
 def test_a_datagram_after_a_long_pause_is_not_lost() -> None:
