@@ -342,6 +342,11 @@ on, and one well-behaved sender alone may have a SESSION_WINDOW on its way. Answ
 that pings and never reads gains nothing. Price: 100 neighbours that read nothing of what others send hold 800 MiB."""
 LINK_READ_SIZE: Final = 256 * 1024
 """Largest single read from a connection; asyncio's own choice. One buffer per thread serves every link."""
+LINK_READ_CROWD: Final = 256
+LINK_READ_SMALL: Final = 16 * 1024
+"""Messages in one read above which the next one is smaller, and how small. Without it a read full of empty messages
+holds the loop for 130 ms, and with it the traffic of all others; so it is 8. Datagrams of 1200 bytes, each in a message
+of its own, stay below."""
 LINK_OPEN_TIMEOUT: Final = 10.0
 """Seconds for the opening handshake, TLS included; websockets' default `open_timeout`. Without it a stranger holds
 connections for nothing."""

@@ -54,7 +54,7 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         if self._loop not in _read_buffers:
             _read_buffers[self._loop] = memoryview(bytearray(limits.LINK_READ_SIZE))
-        self._view = _read_buffers[self._loop]
+        self._view = self._free = _read_buffers[self._loop]
         self._raw: asyncio.Transport | None = None
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
@@ -250,8 +250,8 @@ class Connection(asyncio.BufferedProtocol):
             self._handshake_bytes(memoryview(early))
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where asyncio reads into."""
-        return self._view
+        """Where asyncio reads into: less than there is where the last read held a crowd of messages."""
+        return self._free
 
     def buffer_updated(self, nbytes: int) -> None:
         """One read's worth of bytes."""
@@ -309,6 +309,8 @@ class Connection(asyncio.BufferedProtocol):
     def _frame_bytes(self, data: memoryview) -> None:
         """Bytes of an open connection, or of one that says goodbye."""
         bundles, odd = self._reader.feed(data)
+        crowd = len(bundles) + len(odd) > limits.LINK_READ_CROWD
+        self._free = self._view[: limits.LINK_READ_SMALL] if crowd else self._view
         if not odd:
             if bundles:
                 self._deliver(bundles)

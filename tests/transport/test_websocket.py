@@ -409,6 +409,26 @@ def test_send_drops_and_counts_past_the_hard_limit() -> None:
     run(scenario())
 
 
+def test_a_crowd_of_messages_is_read_in_small_pieces() -> None:
+    async def scenario() -> None:
+        server = Recorder()
+        count = 200_000
+        async with serving(server) as listener, raw_client(listener.port) as raw:
+            await raw.upgrade()
+            raw.write(Frame(Opcode.BINARY, b"").serialize(mask=True) * count)
+            await server.wait(lambda: len(server.bundles) == count)
+            sizes = [len(batch) for batch in server.batches]
+            assert max(sizes[1:]) <= limits.LINK_READ_SMALL // 6 + 1
+            large = Frame(Opcode.BINARY, bytes(50_000)).serialize(mask=True) * 40
+            raw.write(large)
+            await server.wait(lambda: len(server.bundles) == count + 40)
+            assert max(len(batch) for batch in server.batches[len(sizes) + 1 :]) > 1  # as before
+            raw.reset()
+            await server.wait(lambda: bool(server.closed))
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("kind", ["pings", "fragments"])
 def test_link_that_sends_many_odd_frames_is_read_at_their_rate(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "ODD_FRAMES_RATE", 50.0)
