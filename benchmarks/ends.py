@@ -61,8 +61,9 @@ def unseal() -> None:
 
     class Copying(seal.SealingKey):
         def seal(self, plaintext: bytes, associated: bytes | None = None) -> bytes:
+            counter = self.counter.to_bytes(8)
             self.counter += 1
-            return bytes(8) + plaintext + bytes(16)
+            return counter + plaintext + bytes(16)
 
     class CopyingBack(seal.OpeningKey):
         def open(self, sealed: bytes, associated: bytes | None = None) -> bytes:
@@ -323,6 +324,12 @@ def between(values: list[float], digits: int = 2) -> str:
     """Return the median of `values` with the least and the greatest."""
     middle = statistics.median(values)
     return f"{middle:.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+def processor(pid: int) -> float:
+    """Return the processor seconds that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def machine() -> str:

@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import itertools
 import json
-import os
 import socket
 import statistics
 import subprocess
@@ -22,7 +21,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ends import RELAY, End, end, machine, read_line, start_node
+from ends import RELAY, End, end, machine, processor, read_line, start_node
 from flooders import KINDS
 
 FLOODERS = Path(__file__).with_name("flooders.py")
@@ -44,12 +43,6 @@ def memory(pid: int) -> float:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
     return 0.0
-
-
-def processor(pid: int) -> float:
-    """Return the processor seconds that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
