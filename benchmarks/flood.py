@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ends import RELAY, End, end, machine, processor, read_line, start_node
+from ends import RELAY, End, cpu_seconds, end, machine, read_line, resident, start_node
 from flooders import KINDS
 
 FLOODERS = Path(__file__).with_name("flooders.py")
@@ -35,14 +35,6 @@ def own_address() -> str:
         probe.connect(("192.0.2.1", 9))  # sends nothing
         return str(probe.getsockname()[0])
     return "127.0.0.1"
-
-
-def memory(pid: int) -> float:
-    """Return the resident size of a process in MiB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
 
 
 @contextlib.contextmanager
@@ -85,13 +77,13 @@ def measure(kinds: list[str], rounds: int, seconds: float, size: int, count: int
             shares, alone, flooded, arrived = [], [rate()[0]], [], []
             told: list[list[float]] = []
             busy: list[float] = []
-            before = memory(node.pid)
+            before = resident(node.pid) / 2**20
             for _ in range(rounds):
                 with flooding(kind, url, count, sources, told):
-                    used, clock = processor(node.pid), time.monotonic()
+                    used, clock = cpu_seconds(node.pid), time.monotonic()
                     loaded, part = rate()
-                    busy.append((processor(node.pid) - used) / (time.monotonic() - clock))
-                    after = memory(node.pid)
+                    busy.append((cpu_seconds(node.pid) - used) / (time.monotonic() - clock))
+                    after = resident(node.pid) / 2**20
                 time.sleep(1.0)
                 alone.append(rate()[0])
                 flooded.append(loaded)

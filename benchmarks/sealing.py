@@ -14,7 +14,7 @@ import contextlib
 import itertools
 import statistics
 
-from ends import DIRECT, RELAY, End, end, free_tcp_port, machine, processor, start_node
+from ends import DIRECT, RELAY, End, cpu_seconds, end, free_tcp_port, machine, start_node
 
 PATHS = (DIRECT, RELAY)
 
@@ -44,13 +44,13 @@ def measure(path: str, size: int, rounds: int, seconds: float) -> None:
         runs = itertools.cycle(range(1, 256))
         for turn in range(rounds + 1):
             for unsealed in (False, True) if turn % 2 else (True, False):
-                before = [processor(each.process.pid) for each in ends[unsealed]]
+                before = [cpu_seconds(each.process.pid) for each in ends[unsealed]]
                 one = ends[unsealed][0].do("flood", seconds + 60, run=next(runs), size=size, seconds=seconds)
                 if turn:  # the first warms up
                     rates[unsealed].append(one["received"] / one["receiving"])
                     carried[unsealed] += one["received"]
                     for side, each in enumerate(ends[unsealed]):
-                        used[unsealed][side] += processor(each.process.pid) - before[side]
+                        used[unsealed][side] += cpu_seconds(each.process.pid) - before[side]
     costs = [1 - sealed / plain for sealed, plain in zip(rates[False], rates[True], strict=True)]
     each = {unsealed: [1e6 * spent / carried[unsealed] for spent in used[unsealed]] for unsealed in used}
     print(

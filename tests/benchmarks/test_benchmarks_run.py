@@ -27,6 +27,13 @@ def test_flood_prints_a_share_for_every_kind_that_is_asked_for() -> None:
     assert "0" not in row, shown
 
 
+def test_sealing_prints_a_cost_for_every_path() -> None:
+    shown = run("sealing.py", "--rounds", "1", "--seconds", "0.1")
+    rows = re.findall(r"^\| 1200 \| ([a-z ]+) \| ([\d,]+) \| ([\d,]+) \| -?\d+%", shown, re.MULTILINE)
+    assert [path for path, *_ in rows] == ["direct link", "one relay"], shown
+    assert "0" not in [rate for _, *rates in rows for rate in rates], shown
+
+
 def test_footprint_prints_what_each_thing_costs_beside_its_yardstick() -> None:
     argv = [sys.executable, BENCHMARKS / "footprint.py", "--rounds", "1"]
     shown = subprocess.run(argv, capture_output=True, text=True, timeout=240, check=False)
