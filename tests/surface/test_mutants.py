@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "peer_relay_socket"
-SUITE = Path(__file__).with_name("test_differential.py")
+SUITE = [Path(__file__).with_name(f"test_differential{part}.py") for part in ("_groups", "")]
 
 MUTANTS = {  # what is wrong: (file, right, wrong)
     "nothing": ("surface/receiving.py", "if len(data) <= room:", "if len(data) <= room:"),
@@ -39,6 +39,14 @@ MUTANTS = {  # what is wrong: (file, right, wrong)
     "dup not shared": ("bridge/endpoint.py", "return _by_inode.get((status.st_dev, status.st_ino))", "return None"),
     "truncation not told": ("surface/receiving.py", "told | _MSG_TRUNC", "told"),
     "peer filter forgotten": ("bridge/ports.py", "if endpoint.peer_port != source_port or", "if False and"),
+    "groups heard by all": (
+        "bridge/ports.py",
+        "        if membership is not None:\n            return membership.admits",
+        "        if True:\n            return membership is None or membership.admits",
+    ),
+    "sources of a group ignored": ("bridge/endpoint.py", "(source in self.sources) == self.only", "True"),
+    "SO_BROADCAST not wanted": ("surface/sending.py", "and not endpoint.broadcast:", "and False:"),
+    "the group not told": ("surface/ancillary.py", "        sent_to = ipaddress.ip_address(group)\n", "        pass\n"),
     "readable for ever": ("bridge/readiness.py", "while self.rung:", "while False:"),
 }
 
@@ -62,7 +70,7 @@ def test_suite_goes_red(name, tmp_path):
         "no:cacheprovider",
         "--rootdir",
         str(tmp_path),
-        str(SUITE),
+        *map(str, SUITE),
     ]
     run = subprocess.run(
         command,
@@ -70,7 +78,7 @@ def test_suite_goes_red(name, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert run.returncode == (0 if name == "nothing" else 1), run.stdout[-2000:]
