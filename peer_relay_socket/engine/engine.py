@@ -460,8 +460,9 @@ class Engine:
 
     def link_failed(self, link: LinkState) -> None:
         """A link that we dialled never came up."""
-        began = link.handshake is not None or link.opening is not None
-        if began and link.url is not None:
+        # With a network key the dialler has done its part and waits; where another link stands, that was kept instead.
+        waits = link.opening is not None and link.peer_id not in self._links.by_id
+        if (link.handshake is not None or waits) and link.url is not None:
             self._tell_once(link.url, "they closed it during the handshake; have both sides the same network key?")
         if link.url is not None:
             self._membership.dial_failed(link.url, link.peer_id)

@@ -251,17 +251,20 @@ def test_nothing_is_taken_before_ready(operation: LinkOp) -> None:
 # --- one link per neighbour ------------------------------------------------------------------------------------
 
 
-def crossed(bench: Bench) -> tuple[Node, Node]:
-    low, high = sorted((bench.node(name, serves=True) for name in ("one", "two")), key=lambda node: node.peer_id)
+def crossed(bench: Bench, psk: bytes | None = None) -> tuple[Node, Node]:
+    nodes = (bench.node(name, serves=True, psk=psk) for name in ("one", "two"))
+    low, high = sorted(nodes, key=lambda node: node.peer_id)
     bench.join(high, low)
     bench.join(low, high)
     bench.flow()
     return low, high
 
 
-def test_of_two_links_that_crossed_the_lower_ids_stays_at_both_ends() -> None:
+@pytest.mark.parametrize("psk", [None, KEY], ids=["open", "keyed"])
+def test_of_two_links_that_crossed_the_lower_ids_stays_at_both_ends(psk: bytes | None) -> None:
     bench = Bench()
-    low, high = crossed(bench)
+    low, high = crossed(bench, psk)
+    assert [note.text for node in (low, high) for note in node.take(Note)] == []
     for node in (low, high):
         (cable,) = node.cables.values()
         assert cable.ends[2 * 2] is low  # the second cable, dialled by low
