@@ -61,6 +61,18 @@ if TYPE_CHECKING:
 _INFO, _WARNING = 20, 30
 
 
+def _url(host: str, tls: bool, port: int) -> str:
+    return f"{'wss' if tls else 'ws'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _host(url: str) -> str:
+    """Return the host of a URL that somebody sent; "" if it has none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
 class _Question:
     """What one neighbour was asked."""
 
@@ -211,6 +223,11 @@ class Reachability:
         if verdict.questions:
             verdict.timer = core.timers.at(core.now + DIAL_BACK_TIME, self._over, scope)
 
+    def _at(self, host: str) -> str:
+        """Return the URL of where we listen, seen at `host`."""
+        _, tls, port = self._listens()
+        return _url(host, tls, port)
+
     def _listens(self) -> tuple[str, bool, int]:
         """Return (host, whether with TLS, port) of where we listen."""
         parts = urlsplit(self._core.config.listens[0])
@@ -227,7 +244,8 @@ class Reachability:
         question = None if verdict is None else verdict.questions.get(nonce)
         if verdict is None or question is None:
             return
-        if url and Scope.of(urlsplit(url).hostname or "") is link.scope:
+        host = _host(url)
+        if url == self._at(host) and Scope.of(host) is link.scope:
             question.url = url
         elif not question.proved:
             del verdict.questions[nonce]
@@ -257,8 +275,7 @@ class Reachability:
         agreed = tuple(sorted(url for url, count in seen.items() if count >= DIAL_BACK_AGREE))
         reached = sum(each.proved for each in questions)
         if reached:
-            _, tls, port = self._listens()
-            verdict.urls = agreed or (f"{'wss' if tls else 'ws'}://*:{port}",)
+            verdict.urls = agreed or (self._at("*"),)
         self._judge(scope, reached=reached, asked=len(questions))
 
     # --- judging -------------------------------------------------------------------------------------------------
@@ -324,8 +341,7 @@ class Reachability:
         nonce, tls, port = wire.read_dial_back(operand)
         url = ""
         if self._may_dial(link) and port:
-            host = f"[{link.remote_host}]" if ":" in link.remote_host else link.remote_host
-            url = f"{'wss' if tls else 'ws'}://{host}:{port}"
+            url = _url(link.remote_host, tls, port)
             core.effects.append(DialBack(url, link.scope, nonce))
         else:
             core.counters["refused: to dial back"] += 1

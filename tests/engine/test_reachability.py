@@ -316,6 +316,16 @@ def asker() -> tuple[Bench, Node, Node]:
     return bench, neighbour, peer
 
 
+def asked_again(bench: Bench, neighbour: Node) -> DialBack:
+    """Let time pass until the neighbour is asked once more."""
+    later: list[DialBack] = []
+    while not later and bench.now < 3 * REACH_RETRY_FIRST:
+        bench.advance(1.0)
+        later = neighbour.take(DialBack)
+    (again,) = later
+    return again
+
+
 def arrive(bench: Bench, peer: Node, proof: bytes, number: int = 999) -> None:
     """Let a stranger connect and say `proof`."""
     peer.engine.link_opened(number, url=None, remote_host="8.6.6.6", now=bench.now)
@@ -336,11 +346,20 @@ def test_an_address_that_one_neighbour_claims_is_not_repeated_to_others() -> Non
     assert link.urls == ("ws://8.0.0.2:80",)
 
 
-def test_an_address_that_reaches_less_far_than_the_link_is_no_answer() -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("ws://10.0.0.9:80", "ws://127.0.0.1:80", "ws://169.254.169.254:80", "ws://somebody.example:80"),
+        *("ws://8.0.0.2:81", "wss://8.0.0.2:80", "http://8.0.0.2:80", "ws://8.0.0.2:80/x", "ws://a@8.0.0.2:80"),
+        *("ws://[", "ws://[::1", "ws://[8.0.0.2]:80", "ws://:80", "//", "x", "ws://8.0.0.2:99999"),
+    ],
+)
+def test_what_is_not_us_seen_from_where_the_neighbour_is_is_no_answer(url: str) -> None:
     bench, neighbour, peer = asker()
     (errand,) = neighbour.take(DialBack)
-    link = next(iter(peer.engine._links.by_id.values()))
-    peer.engine._reachability.answered(link, wire.dialling(errand.nonce, "ws://10.0.0.9:80"))
+    back = neighbour.engine._links.by_id[peer.peer_id]
+    neighbour.engine._links.tell(back, LinkOp.DIALLING, wire.dialling(errand.nonce, url))
+    bench.flow()
     arrive(bench, peer, wire.proof(errand.nonce))
     bench.advance(1.0)
     assert peer.engine.advertised == ()
@@ -374,11 +393,7 @@ def test_a_neighbour_that_will_not_dial_neither_proves_nor_disproves() -> None:
     assert peer.engine._reachability._verdicts[link.scope].reachable is None
     bench.advance(2.0)
     assert neighbour.take(DialBack) == []
-    later: list[DialBack] = []
-    while not later and bench.now < 2 * REACH_RETRY_FIRST:
-        bench.advance(1.0)
-        later = neighbour.take(DialBack)
-    (again,) = later
+    again = asked_again(bench, neighbour)
     assert again.nonce != errand.nonce
     arrive(bench, peer, wire.proof(again.nonce))
     assert peer.engine.advertised == ("ws://*:80",)
