@@ -40,6 +40,8 @@ from .effects import DeliverCast
 from .timers import TokenBucket
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .core import Core
     from .link import LinkState
     from .links import Links
@@ -69,6 +71,8 @@ class Broadcasts:
         self._links = links
         psk = core.config.psk
         self._seal = None if psk is None else AESGCM(hmac.digest(psk, wire.BROADCAST_DOMAIN, hashlib.sha256))
+        self.doubtful: Callable[[PeerId], bool] = lambda _source: False
+        """Says whether the IPv4 address of a source is somebody else's."""
         self._stamp = 0
         self._own = _Rate(1.0, core.now)
         self._copies = TokenBucket(BROADCAST_COPIES, core.now)
@@ -194,6 +198,9 @@ class Broadcasts:
                 core.counters["dropped: did not open"] += 1
                 return
         cast = wire.read_cast(data)
+        if cast.form == 4 and self.doubtful(source):
+            core.counters["refused: broadcast from another's IPv4 address"] += 1
+            return
         core.effects.append(DeliverCast(source, cast.source_port, cast.port, cast.form, cast.group, cast.datagram))
 
     def _pass_on(self, packet: bytes, source: PeerId, arrived: LinkState) -> None:

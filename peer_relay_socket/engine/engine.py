@@ -93,6 +93,7 @@ class Engine:
             parts = (core, self._links, self._router, self._resolver, self._sessions, self._membership)
             self._npm = Npm(*parts, lambda: self._settle(None))
         self._broadcasts = Broadcasts(core, self._links)
+        self._broadcasts.doubtful = self._sessions.holders.is_anothers
         self._unresolved: dict[Prefix, _Unresolved] = {}
         self._settled = False
         self._joining: dict[PeerId, None] = {}

@@ -56,6 +56,12 @@ class Holders:
             )
         return True
 
+    def is_anothers(self, peer_id: PeerId) -> bool:
+        """Return whether the address of `peer_id`, who need not have a session, is that of somebody we know."""
+        prefix = self.prefix(peer_id)
+        holder = self.pinned(prefix) or next(iter(self._by_address.get(prefix.value, ())), peer_id)
+        return holder != peer_id
+
     def release(self, peer_id: PeerId) -> None:
         """The session with `peer_id` is over."""
         value = self.prefix(peer_id).value

@@ -62,10 +62,10 @@ def test_a_killed_host_that_comes_back_with_its_key_is_reached_at_once(tmp_path:
             with process("-c", ECHO, key, url) as host:
                 asked(end, host)
             took = []
-            for _ in range(5):
+            for _ in range(3):
                 with process("-c", ECHO, key, url) as again:
                     assert again == host
                     took.append(asked(end, host))
             print("seconds:", *(f"{seconds:.2f}" for seconds in took))
             # A second is what is promised; a new handshake that waited for the old session's silence would take four.
-            assert sorted(took)[2] < 3.0
+            assert sorted(took)[1] < 3.0

@@ -8,7 +8,7 @@ from peer_relay_socket.address import PeerId, Prefix, Spelling
 from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.packet import HEADER_BYTES, Kind
 from peer_relay_socket.engine.core import EngineConfig
-from peer_relay_socket.engine.effects import Deliver, Note, Unreachable
+from peer_relay_socket.engine.effects import Deliver, DeliverCast, Note, Unreachable
 from peer_relay_socket.identity import Identity
 from tests.sim.bench import Bench, Node, kind_of
 
@@ -117,6 +117,22 @@ def test_of_two_that_come_by_themselves_the_first_keeps_the_address() -> None:
     bench.advance(5.0)
     assert twin.heard() == b.heard() == []
     assert a.engine.counters["peers with another's IPv4 address"] == 1
+
+
+def test_what_a_twin_broadcasts_is_not_heard_under_the_address_of_whom_we_know() -> None:
+    bench, _, a, b, twin = scene()
+    twin.engine.broadcast("239.1.2.3", 1, 4, 9, 5, [b"anybody?"], bench.now)
+    bench.advance(0.5)
+    assert [cast.source for cast in a.take(DeliverCast)] == [twin.peer_id]  # nobody else is known
+    b.send(a, b"first")
+    bench.advance(0.5)
+    for form, group, sources in ((4, "239.1.2.3", []), (6, "ff0e::1", [twin.peer_id])):
+        twin.engine.broadcast(group, 1, form, 9, 5, [b"anybody?"], bench.now)
+        bench.advance(0.5)
+        assert [cast.source for cast in a.take(DeliverCast)] == sources
+    b.engine.broadcast("239.1.2.3", 1, 4, 9, 5, [b"I am b"], bench.now)
+    bench.advance(0.5)
+    assert [cast.source for cast in a.take(DeliverCast)] == [b.peer_id]
 
 
 def test_an_address_is_free_again_when_its_holder_is_forgotten() -> None:
