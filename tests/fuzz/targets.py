@@ -17,7 +17,7 @@ from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.packet import Kind, Record
 from peer_relay_socket.engine.authentication import LINK_PROLOGUE, Handshake, StaticKey
 from peer_relay_socket.engine.core import EngineConfig
-from peer_relay_socket.engine.effects import Deliver, Message, PeerUp
+from peer_relay_socket.engine.effects import Deliver, Describe, Message, PeerUp
 from peer_relay_socket.engine.engine import Engine
 from peer_relay_socket.errors import HandshakeError, PacketError
 from peer_relay_socket.identity import Identity
@@ -168,7 +168,7 @@ def npm_engine(data: bytes) -> None:
     data: lines; one that begins with a digit goes to that link, and to the other one otherwise; time passes with each.
     """
     dice = Random(0)
-    config = EngineConfig(npm_peers=True, serves=True, urls=("ws://hub.example",))
+    config = EngineConfig(npm_peers=True, serves=True, urls=("ws://hub.example",), webrtc=True)
     hub = Engine(ALICE, config, random=dice, entropy=dice.randbytes, now=0.0)
     hub.start(0.0)
     now = 0.0
@@ -181,7 +181,9 @@ def npm_engine(data: bytes) -> None:
         hub.link_text(number, line[line[:1] in (b"1", b"2") :].decode("utf-8", "replace"), now)
         hub.handle_timer(now)
         hub.take_bundles()
-        hub.take_effects()
+        for effect in hub.take_effects():
+            if isinstance(effect, Describe):
+                hub.described(effect.attempt, "v=0", now)
         for _, told in hub.take_texts():
             try:
                 npm.read_envelope(told)

@@ -140,7 +140,7 @@ def test_a_thousand_random_datagrams_each_way(
     dice = random.Random(7)
     waiting: deque[bytes] = deque()
     for number in range(1000):
-        size = (0, 1, 1200, 60_000)[number % 4] if number < 40 else int(60_000 * dice.random() ** 4)
+        size = (0, 1, 1200, 60_000)[number % 4] if number < 40 else int(60_000 * dice.random() ** 8)
         waiting.append(dice.randbytes(size))
         sock.sendto(waiting[-1], (node.id.hex(), 7))
         while len(waiting) > 8 or (number == 999 and waiting):
