@@ -233,6 +233,9 @@ at the first or second); then EHOSTUNREACH, after 3.1 s (ARP gives up after 3)."
 FLOOD_TRY: Final = 3
 """Attempts after which a search floods: at 0.7 s, when an answer over five links of 50 ms would be there. At 0.1 s, as
 it once was, every join across a continent flooded: a sixth of all bundles while 1,000 simulated peers joined."""
+OWN_ADDRESS_AGAIN: Final = 5.0
+"""Seconds after which a newcomer asks a second time whether somebody else has its short address: of 11 pairs among
+10,000 peers that joined within a minute the first question missed 2, which joined within seconds of each other."""
 MAX_PINNED: Final = 8_192
 """Addresses remembered with the id they stand for."""
 MIN_PREFIX_BITS: Final = 8

@@ -112,7 +112,8 @@ class Writable(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """This peer is linked and has asked for its own short address; `collision` = who else has it too."""
+    """This peer is linked and has asked for its own short address; `collision` = who else has it too. A collision may
+    be found a second time, some seconds later, where two joined at once."""
 
     collision: PeerId | None
 

@@ -23,7 +23,7 @@ from ..codec import packet as wire
 from ..codec.packet import Cast, Header, Kind, LinkOp, Record
 from ..errors import HandshakeError, WireError
 from ..identity import Identity
-from ..limits import JOINING_TIME, MAX_JOINING, PENDING_BYTES, PENDING_TIME
+from ..limits import JOINING_TIME, MAX_JOINING, OWN_ADDRESS_AGAIN, PENDING_BYTES, PENDING_TIME
 from .authentication import Handshake
 from .broadcasts import Broadcasts
 from .core import Chance, Core, EngineConfig
@@ -433,7 +433,6 @@ class Engine:
 
     def link_up(self, link: LinkState) -> None:
         """A neighbour is there."""
-        core = self._core
         self._router.link_up(link)
         self._membership.link_up(link)
         self._resolver.link_up()
@@ -444,9 +443,7 @@ class Engine:
         if self._npm is not None and len(self._links.by_id) == 1:
             self._npm.look_for_wanted()
         if not self._settled:
-            own = Prefix(core.spelling.ipv4_bits, core.peer_id)
-            masked = core.spelling.parse(core.spelling.ipv4(core.peer_id))
-            self._resolver.resolve(masked if isinstance(masked, Prefix) else own, self._own_address_answered, once=True)
+            self._ask_for_own_address(self._own_address_answered)
 
     def link_down(self, link: LinkState) -> None:
         """A neighbour is gone."""
@@ -492,8 +489,22 @@ class Engine:
             name = link.peer_id.hex()[:8]
             self._core.note(_INFO, f"{name} reads at most {packets} packets/s and {size} bytes/s from us")
 
+    def _ask_for_own_address(self, answer: Callable[[PeerId | None], None]) -> None:
+        core = self._core
+        own = Prefix(core.spelling.ipv4_bits, core.peer_id)
+        masked = core.spelling.parse(core.spelling.ipv4(core.peer_id))
+        self._resolver.resolve(masked if isinstance(masked, Prefix) else own, answer, once=True)
+
     def _own_address_answered(self, other: PeerId | None) -> None:
         self._settle(other)
+        if other is None:
+            # Two that join at once are not yet linked to those who would know of them. Whoever asks again once both are
+            # finds the other.
+            self._core.timers.at(self._core.now + OWN_ADDRESS_AGAIN, self._ask_for_own_address, self._confirmed)
+
+    def _confirmed(self, other: PeerId | None) -> None:
+        if other is not None:
+            self._core.effects.append(Settled(other))
 
     def _settle(self, collision: PeerId | None) -> None:
         if not self._settled:
