@@ -38,7 +38,7 @@ def _partition(population: Population, options: argparse.Namespace, report: Repo
 
 
 def _lose(population: Population, options: argparse.Namespace, report: Report) -> None:
-    series = scenarios.lose_busiest(population, 0.1, 40.0, silent=options.silent)
+    series = scenarios.lose_busiest(population, 0.1, 40.0, silent=options.silent, rate=population.rate)
     after = f"{series.recovered_after(0.99):.0f} s"
     report.row(f"10 % busiest {series.title} at once: >= 99 % again after", after)
     report.curves.append(series)
@@ -62,10 +62,12 @@ def _lie(population: Population, options: argparse.Namespace, report: Report) ->
 def _eclipse(population: Population, options: argparse.Namespace, report: Report) -> None:
     result = scenarios.eclipse(population, 200, 100)
     report.row("eclipse: relay ids ground next to one peer", f"{result.ids}, sharing {result.bits} bits")
-    report.row("... key pairs made for it", result.keys)
+    report.row("... key pairs made for it; CPU seconds", f"{result.keys}; {result.key_seconds:.0f}")
     report.row("... of the victim's neighbours, the attacker's", f"{result.surrounded} of {result.neighbours}")
-    report.row("... delivered to it", f"{result.delivered} of {result.sent}")
-    report.row("... delivered from it", f"{result.from_victim} of {result.sent}")
+    report.row("... of its datagrams, seen by the attacker while it behaves", f"{result.seen:.0%}")
+    report.row("... once it drops them: delivered to the victim", f"{result.delivered} of {result.sent}")
+    report.row("... from the victim; between others", f"{result.from_victim}; {result.elsewhere} of {result.sent}")
+    report.row("... to the victim once it took another id", f"{result.moved} of {result.sent}")
 
 
 SCENARIOS: dict[str, Callable[[Population, argparse.Namespace, Report], None]] = {
@@ -95,7 +97,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.peers < 2 or not 0.0 < options.dialable <= 1.0:
         parser.error("needs at least 2 peers, and some that can be dialled")
-    gc.set_threshold(100_000, 20, 100)  # a sixth of the time: engines are full of cycles that live on
+    gc.set_threshold(100_000, 20, 100)
     began = time.process_time()
     mix = Mix(options.peers, options.seed, dialable=options.dialable, loss=options.loss, plain=options.plain)
     population = Population(mix)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.sim.measure import Outcome
 from tests.sim.population import Mix, Population
+from tests.sim.snapshot import SMALL, Case, Figures, measure, read, settled
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +53,20 @@ def test_the_same_seed_gives_the_same_trace(hundred: Population) -> None:
         population.probe(20)
         traces.add(population.network.trace.hexdigest())
     assert len(traces) == 1
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.churn or case.loss else []) for case in SMALL],
+)
+def test_a_hundred_peers_do_no_worse_than_they_did(case: Case) -> None:
+    assert measure(case, settled(case)).worse_than(read()[case.name]) == []
+
+
+def test_what_is_worse_is_named() -> None:
+    good = Figures(0.999, [2, 3, 3], 4, 19, 20_000, 64, 700)
+    assert good.worse_than(good) == []
+    assert replace(good, delivered=0.9965, joining=22_900).worse_than(good) == []
+    assert replace(good, delivered=0.99, hops=[2, 4, 3]).worse_than(good) == ["delivered", "hops"]
+    assert replace(good, relay_links=20, idle_relay=900).worse_than(good) == ["relay_links", "idle_relay"]
+    assert good.worse_than(replace(good, delivered=0.99, hops=[2, 4, 3], idle_relay=900)) == []
