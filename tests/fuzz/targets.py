@@ -54,6 +54,18 @@ def codec(data: bytes) -> None:
         assert wire.broadcast(wire.read_broadcast(data)) == data
     with contextlib.suppress(PacketError):
         assert wire.cast(wire.read_cast(data)) == data
+    with contextlib.suppress(PacketError):
+        asked = wire.read_dial_back(data)
+        assert wire.read_dial_back(wire.dial_back(*asked)) == asked
+    with contextlib.suppress(PacketError):
+        told = wire.read_dialling(data)
+        assert wire.read_dialling(wire.dialling(*told)) == told
+    nonce = wire.read_proof(data)
+    assert nonce is None or wire.proof(nonce) == data
+    with contextlib.suppress(PacketError):
+        assert wire.broadcast(wire.read_broadcast(data)) == data
+    with contextlib.suppress(PacketError):
+        assert wire.cast(wire.read_cast(data)) == data
 
 
 def handshake(data: bytes) -> None:
