@@ -43,6 +43,8 @@ def main() -> None:
         peer = Peer(npm_peers=True, **settings)
     peer.on("message", lambda data, source: tell("message", data=data, **{"from": source.hex()}))
     peer.on("peer", lambda peer_id: tell("peer", id=peer_id.hex()))
+    for peer_id in peer.peers:  # before anybody listened
+        tell("peer", id=peer_id.hex())
     tell("ready", id=peer.id.hex(), url=peer.url)
 
     def say_echo(command: dict[str, Any]) -> None:
