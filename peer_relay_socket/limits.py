@@ -180,9 +180,9 @@ REACH_AGAIN: Final = 600.0
 REACH_RETRY_FIRST: Final = 30.0
 REACH_RETRY_MAX: Final = 1800.0
 """Seconds, about, until one that nobody reached asks again: it doubles."""
-HELLO_PRICE: Final = 25.0
-"""What a HELLO counts for against CONTROL_PER_LEAF and CONTROL_PER_RELAY: the whole table of links may be looked at for
-whom to tell. 20 a second of one leaf."""
+HELLO_RATE: Final = 4.0
+"""HELLOs per second that are taken from one neighbour: each may mean that routes are sorted anew, and that all links
+are looked at for whom to tell (10 ms at 8,000). A peer that finds out whether it can be dialled says 3."""
 
 # --- routing ---------------------------------------------------------------------------------------------------
 MAX_ROUTE_CACHE: Final = 16_384

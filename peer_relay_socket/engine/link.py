@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..address import PeerId
-from ..limits import BUNDLE_TARGET, CONTROL_PER_LEAF, LOOPBACK_FACTOR
+from ..limits import BUNDLE_TARGET, CONTROL_PER_LEAF, HELLO_RATE, LOOPBACK_FACTOR
 from ..scope import Scope
 from .timers import TokenBucket
 
@@ -34,6 +34,7 @@ class LinkState:
         "dismissed",
         "full",
         "handshake",
+        "hellos",
         "host",
         "kept",
         "limited",
@@ -84,6 +85,7 @@ class LinkState:
         """What it may still send before anybody looks at the clock, and when that was settled."""
         self.control = TokenBucket(CONTROL_PER_LEAF * factor, now)
         """Packets that make us think; beyond, they are dropped."""
+        self.hellos = TokenBucket(HELLO_RATE, now)
         self.throttled = self.limited = False
         """Whether the neighbour was told about our limits, and told us about its."""
         self.pinged = False

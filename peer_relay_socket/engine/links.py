@@ -31,7 +31,6 @@ from ..errors import HandshakeError, WireError
 from ..limits import (
     CONTROL_PER_LEAF,
     CONTROL_PER_RELAY,
-    HELLO_PRICE,
     LINK_ANSWER,
     LINK_DEAD,
     LINK_HANDSHAKE_TIME,
@@ -409,7 +408,7 @@ class Links:
                 self._up(link)
         elif not link.up:
             raise HandshakeError("spoke before READY")
-        elif not link.control.take(self._core.now, HELLO_PRICE if operation == LinkOp.HELLO else 1.0):
+        elif not self._may_say(link, operation):
             self._core.counters["dropped: too much control traffic"] += 1
         elif operation == LinkOp.PING:
             self.tell(link, LinkOp.PONG)
@@ -424,6 +423,10 @@ class Links:
                 self._events.link_changed(link)
         elif operation != LinkOp.PONG:
             self._events.link_told(link, operation, operand)
+
+    def _may_say(self, link: LinkState, operation: int) -> bool:
+        now = self._core.now
+        return link.control.take(now) and (operation != LinkOp.HELLO or link.hellos.take(now))
 
     def announce(self, only: LinkState | None = None) -> None:
         """Tell neighbours, or `only` one, whether and where we serve now, if that is news to them."""

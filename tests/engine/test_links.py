@@ -7,13 +7,14 @@ from random import Random
 import pytest
 
 from peer_relay_socket.codec import packet as wire
-from peer_relay_socket.codec.packet import Kind, LinkOp
+from peer_relay_socket.codec.packet import Hello, Kind, LinkOp
 from peer_relay_socket.engine.authentication import LINK_PROLOGUE, Handshake, StaticKey
 from peer_relay_socket.engine.effects import CloseLink, Dial, Note, PeerDown, PeerUp, Throttle
 from peer_relay_socket.errors import WireError
 from peer_relay_socket.identity import Identity
 from peer_relay_socket.limits import (
     CONTROL_PER_LEAF,
+    HELLO_RATE,
     LINK_DEAD,
     LINK_HANDSHAKE_TIME,
     LINK_PING_IDLE,
@@ -380,6 +381,23 @@ def test_a_leaf_speaks_only_for_itself() -> None:
         bench.inject(cable, relay, wire.packet(kind, victim.peer_id, bytes(20), bytes(40)))
     assert relay.engine.counters["dropped: forged source"] == 5
     assert bench.seen == []
+
+
+def test_a_neighbour_that_changes_its_mind_without_end_is_not_followed() -> None:
+    bench = Bench()
+    leaf, relay = bench.pair()
+    link = leaf.engine._links.by_id[relay.peer_id]
+    seen = relay.engine._links.by_id[leaf.peer_id]
+    network = leaf.config.ipv4_network
+    minds = []
+    for number in range(100):
+        urls = (f"ws://8.8.8.8:{number + 1}",)
+        leaf.engine._links.tell(link, LinkOp.HELLO, wire.hello(Hello(number % 2 == 0, network, urls)))
+        bench.flow()
+        minds.append((seen.serves, seen.urls))
+    assert 3 <= len(set(minds)) <= HELLO_RATE + 1
+    assert relay.engine.counters["dropped: too much control traffic"] >= 90
+    assert leaf.engine.neighbours == [relay.peer_id]
 
 
 def test_a_peer_that_begins_to_serve_tells_its_neighbours() -> None:
