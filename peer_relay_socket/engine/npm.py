@@ -390,7 +390,8 @@ class Npm:
 
     def disconnect(self, peer_id: PeerId) -> None:
         """Drop the link to `peer_id`, and make no new one by ourselves for a while."""
-        self.neighbours.not_before(peer_id)
+        self._wanted.pop(peer_id, None)
+        self.neighbours.unwish(peer_id)
         link = self.links.by_id.get(peer_id)
         if link is not None:
             self.links.drop(link, "disconnected by the program")

@@ -103,13 +103,6 @@ class NpmNeighbours:
     def _under_way(self, peer_id: PeerId) -> bool:
         return self._offers.get(peer_id, 0.0) > self._core.now
 
-    def not_before(self, peer_id: PeerId) -> None:
-        """Do not offer `peer_id` a link by ourselves for a while."""
-        self._asked.pop(peer_id, None)
-        if len(self._asked) >= NPM_CANDIDATES:
-            del self._asked[next(iter(self._asked))]
-        self._asked[peer_id] = self._core.now + NPM_OFFER_AGAIN
-
     def link_up(self, peer_id: PeerId) -> None:
         """`peer_id` is a neighbour now."""
         self._offers.pop(peer_id, None)
@@ -135,6 +128,19 @@ class NpmNeighbours:
         if not self._under_way(peer_id):
             self.offer(peer_id)
 
+    def unwish(self, peer_id: PeerId) -> None:
+        """The program wants no link to `peer_id`."""
+        self._wished.pop(peer_id, None)
+        self.rtc.forget(peer_id)
+        self._not_before(peer_id)
+
+    def _not_before(self, peer_id: PeerId) -> None:
+        """Do not offer `peer_id` a link by ourselves for a while."""
+        self._asked.pop(peer_id, None)
+        if len(self._asked) >= NPM_CANDIDATES:
+            del self._asked[next(iter(self._asked))]
+        self._asked[peer_id] = self._core.now + NPM_OFFER_AGAIN
+
     # --- the handshake ---------------------------------------------------------------------------------------
 
     def offer(self, peer_id: PeerId) -> None:
@@ -143,7 +149,7 @@ class NpmNeighbours:
         if len(self._offers) >= NPM_CANDIDATES:
             del self._offers[next(iter(self._offers))]
         self._offers[peer_id] = self._core.now + NPM_OFFER_TIME
-        self.not_before(peer_id)
+        self._not_before(peer_id)
         self._say(peer_id, wire.OFFER, None)
 
     def offered(self, peer_id: PeerId, scope: Scope) -> None:

@@ -190,6 +190,16 @@ def test_a_stranger_names_no_addresses_in_our_own_network(host: str, wished: boo
     assert [describe.scope for describe in scene.of(Describe)] == [scope]
 
 
+def test_a_link_that_the_program_no_longer_wants_is_given_up() -> None:
+    scene = Scene()
+    scene.connect(Answer(None, True))
+    scene.engine.disconnect(LOW, scene.world.now)
+    scene.world.pump()
+    assert scene.of(Abandon) == [Abandon(scene.of(Describe)[0].attempt)]
+    scene.say(wire.SIGNAL, ANSWER)
+    assert not scene.of(Accept)
+
+
 def test_signals_that_nobody_waited_for_are_refused() -> None:
     scene = Scene()
     for signal in (OFFER, ANSWER, candidate("x"), OFFER):
