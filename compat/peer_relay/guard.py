@@ -4,7 +4,7 @@ May not live here: what replaces such sockets.
 Law: under `peer-relay run` a datagram leaves through the overlay or not at all. The relay's own thread is exempt (its
 WebRTC links are UDP), and so are sockets of our class. Out of an audit hook's reach, since they ask the kernel without
 the interpreter's socket module: ctypes, C extensions with event loops of their own, and programs that this one starts
-(subprocess, and the workers of multiprocessing's "spawn" and "forkserver").
+unless they are Pythons that our package is installed in and that heed PYTHONPATH (children/sitecustomize.py).
 """
 
 from __future__ import annotations

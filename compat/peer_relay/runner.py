@@ -22,6 +22,8 @@ from peer_relay_socket.limits import EXIT_TIME
 
 from . import program
 
+_MODE: Final = "PEER_RELAY_RUN"
+"""What children find in their environment: "closed" or "direct"."""
 _TAKES_VALUE: Final = ("--bootstrap", "--identity")
 
 
@@ -37,6 +39,7 @@ def command(arguments: list[str]) -> int:
     if options.module is None and not words:
         parser.error("which program? give SCRIPT or -m MODULE")
     _configure(parser, options.bootstrap, options.identity)
+    _take_children_along(allow_direct=options.allow_direct)
     _redirect_udp(allow_direct=options.allow_direct)
     _flush_at_exit()
     try:
@@ -102,6 +105,24 @@ def _configure(parser: Arguments, bootstrap: list[str], identity: str | None) ->
             default_peer().start()
     except (ConfigError, OSError) as error:
         parser.refuse(error)
+
+
+def _take_children_along(*, allow_direct: bool) -> None:
+    """Have every Python that the program starts call `join_as_child`."""
+    paths = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "children"), os.environ.get("PYTHONPATH")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    os.environ[_MODE] = "direct" if allow_direct else "closed"
+
+
+def join_as_child() -> None:
+    """This Python was started by a program under `peer-relay run`: do for it what that did, but under an identity of
+    its own, for two processes with one key throw each other off the relays."""
+    mode = os.environ.get(_MODE)
+    if mode is not None:
+        os.environ.pop("PEER_RELAY_IDENTITY", None)
+        os.environ.pop("PEER_RELAY_PORT", None)
+        _redirect_udp(allow_direct=mode == "direct")
+        _flush_at_exit()
 
 
 def _redirect_udp(*, allow_direct: bool) -> None:

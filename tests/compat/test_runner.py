@@ -171,4 +171,47 @@ def test_settings_reach_the_program_as_environment(folder: Path) -> None:
     assert eval(stdout) == {
         "PEER_RELAY_BOOTSTRAP": "ws://a.example:1,ws://b.example:2",
         "PEER_RELAY_IDENTITY": key,
+        "PEER_RELAY_RUN": "closed",
     }
+
+
+CHILDREN = """
+import multiprocessing, os, subprocess, sys
+CODE = '''
+import _socket, os, socket
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    print(sock.peer.id.hex(), "PEER_RELAY_IDENTITY" in os.environ, os.environ.get("HIDDEN"), flush=True)
+try:
+    _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM).close()
+    print("direct", flush=True)
+except PermissionError:
+    print("refused", flush=True)
+'''
+def work():
+    exec(CODE)
+if __name__ == "__main__":
+    exec(CODE)
+    if sys.argv[1] == "subprocess":
+        subprocess.run([sys.executable, "-c", CODE], check=True)
+    else:
+        worker = multiprocessing.get_context(sys.argv[1]).Process(target=work)
+        worker.start()
+        worker.join()
+"""
+
+
+@pytest.mark.parametrize("option", [[], ["--allow-direct"]], ids=["closed", "direct"])
+@pytest.mark.parametrize("how", ["subprocess", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_pythons_that_the_program_starts_are_in_the_network_too(folder: Path, how: str, option: list[str]) -> None:
+    (folder / "children.py").write_text(CHILDREN)
+    (folder / "hidden").mkdir()
+    (folder / "hidden" / "sitecustomize.py").write_text("import os; os.environ['HIDDEN'] = 'seen'\n")
+    env = {**os.environ, "PYTHONPATH": str(folder / "hidden")}
+    words = [*OURS, *option, "--identity", "k", "children.py", how]
+    done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, timeout=90, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    parent, first, child, second = done.stdout.splitlines()
+    assert parent.split()[1:] == ["True", "seen"]
+    assert child.split()[1:] == ["False", "seen"]
+    assert parent.split()[0] != child.split()[0]
+    assert first == second == ("direct" if option else "refused")
