@@ -362,7 +362,7 @@ ACCEPT_RATE: Final = 300.0
 """Connections accepted per second, a second's worth at once; more wait in the kernel's queue, and the dialler's TCP
 tries again. Without it strangers who connect and let go take the whole processor: each costs up to 0.7 ms, with its
 handshakes. Price: after a relay with 5,000 links restarts the last is back 17 s later."""
-ACCEPT_PER_HOST: Final = 20.0
+ACCEPT_PER_HOST: Final = 8.0
 ACCEPT_PER_HOST_AT_ONCE: Final = 64.0
 """The same from one IPv4 address or IPv6 /64, and so many at once; more are closed at once, at 20 µs each. An office
 behind one NAT has its 64 peers back at once after a cut. Our own machine is not counted."""
