@@ -36,13 +36,15 @@ class Asking:
     async def control(self, run: int, echo: bool) -> tuple[int, float]:
         """As ends.control."""
         deadline = clock() + CONTROL_SECONDS
+        question = clock()
+        asked = b"\0" + json.dumps({"run": run, "echo": echo, "question": question}).encode()
         while clock() < deadline:
-            self._transport.sendto(b"\0" + json.dumps({"run": run, "echo": echo}).encode(), self._where)
+            self._transport.sendto(asked, self._where)
             try:
                 async with asyncio.timeout(RETRY_SECONDS):
                     while True:
                         data = await self._heard.queue.get()
-                        if data[0] == 0 and (reply := json.loads(data[1:]))[0] == run:
+                        if data[0] == 0 and (reply := json.loads(data[1:]))[3] == question:
                             return reply[1], reply[2]
             except TimeoutError:
                 continue
