@@ -88,6 +88,8 @@ LINK_HANDSHAKE_TIME: Final = 10.0
 LINK_PING_IDLE: Final = 25.0
 """Seconds without a byte after which a neighbour is pinged: under the 30 s at which the worst home NATs forget a TCP
 flow; about 150 bytes per ping, so four links cost an idle peer 24 bytes/s each way."""
+LINK_PING_TURN: Final = 4.0
+"""Seconds more that whoever was dialled waits: its neighbour's ping comes first, or is missing for good."""
 LINK_DEAD: Final = 40.0
 """Seconds without a byte after which an idle link is given up. Sessions notice a silent path long before that."""
 LINK_ANSWER: Final = 4.0

@@ -35,6 +35,7 @@ from ..limits import (
     LINK_DEAD,
     LINK_HANDSHAKE_TIME,
     LINK_PING_IDLE,
+    LINK_PING_TURN,
     LOOPBACK_FACTOR,
     MAX_HALF_OPEN_LINKS,
     MAX_HALF_OPEN_PER_HOST,
@@ -274,7 +275,7 @@ class Links:
         core.proved(link.peer_id)
         link.up = True
         self.by_id[link.peer_id] = link
-        link.timer = core.timers.at(link.received_at + LINK_PING_IDLE, self._keep_alive, link)
+        link.timer = core.timers.at(link.received_at + self._ping_after(link), self._keep_alive, link)
         if other is None:
             core.effects.append(PeerUp(link.peer_id))
         else:
@@ -288,10 +289,16 @@ class Links:
         if rate != link.control.rate:
             link.control = TokenBucket(rate, self._core.now)
 
+    def _ping_after(self, link: LinkState) -> float:
+        """Return after how long a silence we ping. Who dialled goes first: when both had the same patience, a ping
+        arrived just as the other side's was due, and each cost two."""
+        first = link.url is not None or (link.direct and self._core.peer_id < link.peer_id)
+        return LINK_PING_IDLE if first else LINK_PING_IDLE + LINK_PING_TURN
+
     def _keep_alive(self, link: LinkState) -> None:
         # The same sums as when the timer was set: a difference may round to just below its limit, for ever.
         core = self._core
-        dead, ping = link.received_at + LINK_DEAD, link.received_at + LINK_PING_IDLE
+        dead, ping = link.received_at + LINK_DEAD, link.received_at + self._ping_after(link)
         if core.now >= dead:
             self.drop(link, "silent")
             return

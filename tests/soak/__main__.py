@@ -39,6 +39,7 @@ def table(plan: Plan, outcome: Outcome) -> str:
         ("one process, joined: peers: fds, threads, memory", usage(outcome.before)),
         ("... half way", usage(outcome.middle)),
         ("... at the end", usage(outcome.after)),
+        ("processes that lived to the end; and then did not end", f"{outcome.survivors}; {outcome.stuck}"),
         ("... before the first peer; after the last", f"{usage(outcome.fresh)}; {usage(outcome.emptied)}"),
     ]
     title = f"{plan.peers} real peers in {plan.processes} processes, {plan.seconds:.0f} s, seed {plan.seed}"

@@ -23,6 +23,7 @@ _BOOTSTRAPS = 3
 _RELAY_EVERY = 5
 _THREAD_FDS = 3
 """What the relay thread's loop holds while there is no peer: its selector and the pair that wakes it."""
+_END = 45.0
 _LIMIT = 90.0
 """Seconds anything may take to come about on a machine with other work."""
 
@@ -104,6 +105,8 @@ class Outcome:
     fresh: Usage = field(default_factory=Usage)
     """Of the same, with all peers closed; and before the first of them began."""
     survivors: int = 0
+    stuck: int = 0
+    """Processes that did not end within _END seconds of being told to."""
     errors: int = 0
     late: int = 0
     """Peers that could not listen within START_TIME, so busy was the machine; others were started instead."""
@@ -162,9 +165,15 @@ class Process:
         return await asyncio.wait_for(self.usage, _LIMIT)
 
     async def end(self) -> None:
+        """Let it end by itself; if it does not, kill it and say so."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        await asyncio.wait_for(self.process.wait(), _LIMIT)
+        try:
+            await asyncio.wait_for(self.process.wait(), _END)
+        except TimeoutError:
+            self.soak.outcome.stuck += 1
+            self.process.kill()
+            await self.process.wait()
         await self.reader
 
     async def kill(self) -> None:
