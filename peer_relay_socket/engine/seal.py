@@ -44,21 +44,22 @@ _ALL_BUT_NEWEST: Final = _WINDOW_MASK - 1
 class SealingKey:
     """One direction's sending end. Not thread-safe."""
 
-    __slots__ = ("_encrypt", "_numbers", "_used")
+    __slots__ = ("_encrypt", "_numbers", "_sealed", "_used")
 
     def __init__(self, key: bytes) -> None:
         """Args: key: 32 bytes, used by no other SealingKey: two would repeat nonces, which gives the key away."""
         self._encrypt = AESGCM(key).encrypt
         self._used = 0
-        self._numbers = count()
+        self.counter = 0
 
     @property
     def counter(self) -> int:
         """How many packets were sealed; the next one's number."""
-        return int(self._numbers.__reduce__()[1][0])
+        return self._sealed
 
     @counter.setter
     def counter(self, number: int) -> None:
+        self._sealed = number
         self._numbers = count(number)
 
     @property
@@ -76,7 +77,9 @@ class SealingKey:
         if used > SEAL_KEY_BYTES:
             raise SealError("this key has sealed all it may")
         self._used = used
-        counter = _pack_counter(next(self._numbers))  # one step: whatever interrupts this, no number comes twice
+        number = next(self._numbers)  # one step: whatever interrupts this, no number comes twice
+        self._sealed = number + 1
+        counter = _pack_counter(number)
         return counter + self._encrypt(_NONCE_PREFIX + counter, plaintext, associated)
 
 
