@@ -69,6 +69,7 @@ class Flood:
         self.process.terminate()
         self.process.send_signal(signal.SIGCONT)
         sent, connections, *_ = json.loads(read_line(self.process, 30))
+        self.process.wait(30)
         return sent / self.seconds, connections / self.seconds
 
 
