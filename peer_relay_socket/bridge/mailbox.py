@@ -168,19 +168,8 @@ class Flow:
     """
 
     __slots__ = (
-        *(
-            "_heard",
-            "_hurried_at",
-            "burst",
-            "destination",
-            "group",
-            "endpoint",
-            "form",
-            "port",
-            "queued",
-            "source_port",
-        ),
-        "waiting",
+        *("_heard", "_hurried_at", "burst", "destination", "endpoint", "form", "group", "port", "queued"),
+        *("source_port", "waiting"),
     )
 
     def __init__(self, endpoint: Endpoint, destination: Destination, source_port: int, port: int, form: int) -> None:
