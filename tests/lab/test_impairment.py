@@ -18,7 +18,7 @@ from tests.lab.nat_lab import HERE, RELAY, URL, Lab, Talker
 pytestmark = pytest.mark.slow
 
 FLOW = str(HERE / "flow.py")
-SIZE, RATE, SECONDS = 1200, 400, 4
+SIZE, RATE, SECONDS = 1200, 400, 3
 MARGIN_MS, MARGIN_LOSS = 5.0, 0.01
 LARGEST = 65_507
 
