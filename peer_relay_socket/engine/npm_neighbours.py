@@ -53,6 +53,8 @@ class NpmNeighbours:
         """Heard of, not linked to; at most NPM_CANDIDATES, as all tables here."""
         self._offers: dict[PeerId, float] = {}
         """Whom we offered a link, or answered, and until when that counts as under way."""
+        self._crossed: dict[PeerId, None] = {}
+        """Who should answer our offer, since theirs crossed it."""
         self._asked: dict[PeerId, float] = {}
         """Whom not to offer a link by ourselves before when."""
         self._wished: dict[PeerId, None] = {}
@@ -159,6 +161,9 @@ class NpmNeighbours:
             return
         under_way = self._under_way(peer_id)
         if under_way and peer_id > core.peer_id:
+            if peer_id not in self._crossed:
+                self._crossed[peer_id] = None
+                core.timers.at(core.now + NPM_SIGNAL_TIME, self._answer_late, peer_id, scope)
             return
         self._forget_old_offers()
         if len(self._offers) >= NPM_CANDIDATES:
@@ -171,6 +176,12 @@ class NpmNeighbours:
         self._say(peer_id, wire.ANSWER, Answer(url, rtc))
         if url is None and not under_way:
             core.timers.at(core.now + (NPM_SIGNAL_TIME if rtc else 0.0), self._offer_back, peer_id)
+
+    def _answer_late(self, peer_id: PeerId, scope: Scope) -> None:
+        """Two offers crossed, and theirs is the higher id: but it has not answered ours, which was lost, then."""
+        if self._crossed.pop(peer_id, b"") is None and self._may_lack_a_key(peer_id):
+            self._offers.pop(peer_id, None)
+            self.offered(peer_id, scope)
 
     def _offer_back(self, peer_id: PeerId) -> None:
         """They cannot dial us, and do not connect by WebRTC: perhaps we can dial them."""
@@ -193,6 +204,7 @@ class NpmNeighbours:
     def answered(self, peer_id: PeerId, answer: Answer, scope: Scope) -> None:
         """`peer_id` lets us connect to it, if we asked."""
         url = answer.url
+        self._crossed.pop(peer_id, None)
         if peer_id in self._links.by_id or not self._under_way(peer_id):
             return
         if url is not None and reach(url) < scope:

@@ -241,6 +241,18 @@ def test_offers_that_cross_are_followed_by_another_of_ours() -> None:
     assert scene.told(wire.SIGNAL)[-1] == {"type": "offer", "sdp": "once more"}
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_an_offer_that_was_lost_when_two_crossed_keeps_nobody_waiting(answers: bool) -> None:
+    scene = Scene(peer_id=HIGH)
+    scene.connect(None)
+    scene.say(wire.OFFER)
+    assert not scene.told(wire.ANSWER)  # the higher id answers
+    if answers:
+        scene.say(wire.ANSWER, Answer(None, True))
+    scene.world.run(NPM_SIGNAL_TIME + 0.1)
+    assert scene.told(wire.ANSWER) == ([] if answers else [Answer(None, True)])
+
+
 def test_a_link_that_the_program_wants_is_not_offered_to_who_is_about_to_connect() -> None:
     scene = Scene()
     scene.say(wire.OFFER)

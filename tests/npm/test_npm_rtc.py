@@ -81,7 +81,9 @@ def wait_linked(ours: NodePeer, theirs: NodePeer) -> None:
     """Wait until both count each other among their neighbours, by a data channel."""
     end = time.monotonic() + 2 * PATIENCE
     while ours.id not in theirs.peers() or theirs.id not in ours.peers():
-        assert time.monotonic() < end, (ours.told("counters"), ours.peers(), theirs.peers())
+        if time.monotonic() > end:
+            ours.do("counters")
+            raise AssertionError((ours.wait("counters"), ours.peers(), theirs.peers()))
         time.sleep(0.05)
     ours.do("path", id=theirs.id)
     assert ours.wait("path")["transport"] == "webrtc"
