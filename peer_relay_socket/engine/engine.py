@@ -100,6 +100,8 @@ class Engine:
         """Those whom we dial because they asked for it, at most MAX_JOINING."""
         self._told: dict[tuple[str, str], None] = {}
         """(bootstrap URL, reason) of failures already noted: as many as there are URLs and texts."""
+        self._shut_out: dict[str, None] = {}
+        """Bootstrap URLs whose last link ended during its handshake."""
         self.peer_id: PeerId = core.peer_id
 
     # --- outputs ---------------------------------------------------------------------------------------------
@@ -438,6 +440,8 @@ class Engine:
         self._resolver.link_up()
         self._direct.link_up(link)
         self._reachability.link_up(link)
+        if link.url is not None:
+            self._shut_out.pop(link.url, None)
         self._sessions.link_up()
         self._broadcasts.link_up()
         if self._npm is not None and len(self._links.by_id) == 1:
@@ -461,7 +465,13 @@ class Engine:
         # With a network key the dialler has done its part and waits; where another link stands, that was kept instead.
         waits = link.opening is not None and link.peer_id not in self._links.by_id
         if (link.handshake is not None or waits) and link.url is not None:
-            self._tell_once(link.url, "they closed it during the handshake; have both sides the same network key?")
+            why = "they closed it during the handshake"
+            if link.url in self._shut_out:  # once is how a node looks that is just ending
+                self._tell_once(link.url, why + "; have both sides the same network key?")
+            else:
+                self._core.note(_DEBUG, f"link to {link.url} failed: {why}")
+            if link.url in self._core.config.bootstrap:
+                self._shut_out[link.url] = None
         if link.url is not None:
             self._membership.dial_failed(link.url, link.peer_id)
 
