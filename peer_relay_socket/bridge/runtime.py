@@ -159,6 +159,7 @@ class Runtime:
     def _run(self) -> None:
         self.turn.take()  # and never given back when the loop has ended
         self.loop.set_exception_handler(_mishap)
+        self.loop.set_debug(False)  # python -X dev is about the program's loops, and would time ours on its stderr
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
