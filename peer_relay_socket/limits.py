@@ -289,6 +289,8 @@ START_TIME: Final = 5.0
 """Seconds that a peer which is told to serve may take to listen."""
 EXIT_TIME: Final = 5.0
 """Seconds that the end of a program may be held up to get out what sendto accepted (SO_LINGER's spirit)."""
+TASKS_TIME: Final = 0.5
+"""Seconds that the relay thread gives what it cancels at its end."""
 PARK_TIME: Final = 2.0
 """Seconds that a fork waits for the relay thread to come to rest: microseconds, unless it is importing something
 (aiortc: 0.5 s). Past it the child may find a lock of OpenSSL taken for ever."""

@@ -18,13 +18,14 @@ import os
 import selectors
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, ClassVar, Final, TypeVar
 
-from ..limits import EXIT_TIME, PARK_TIME, TURN_PATIENCE
+from ..limits import EXIT_TIME, PARK_TIME, TASKS_TIME, TURN_PATIENCE
 
 T = TypeVar("T")
 
@@ -116,6 +117,7 @@ class Runtime:
         self.pid = os.getpid()
         self.turn = Turn()
         self.loop: asyncio.AbstractEventLoop = asyncio.SelectorEventLoop(_Sleep(self.turn))
+        self._first_at_exit: list[Callable[[float], None]] = []
         self._at_exit: list[Callable[[float], None]] = []
         self._callbacks: SimpleQueue[Callable[[], object] | None] | None = None
         self._thread = threading.Thread(target=self._run, name="peer-relay", daemon=True)
@@ -162,6 +164,16 @@ class Runtime:
         self.loop.set_debug(False)  # python -X dev is about the program's loops, and would time ours on its stderr
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
+        self._end_tasks()
+
+    def _end_tasks(self) -> None:
+        """End what still runs (a dial that waits for a name), lest it end in a traceback when it is collected."""
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            with contextlib.suppress(RuntimeError):  # told to stop once more
+                self.loop.run_until_complete(asyncio.wait(tasks, timeout=TASKS_TIME))
 
     def call(self, callback: Callable[..., object], *args: object) -> None:
         """Run callback(*args) on the loop, soon. Any thread."""
@@ -182,7 +194,7 @@ class Runtime:
 
     def at_exit(self, callback: Callable[[float], None], *, first: bool = False) -> None:
         """Have callback(seconds it may take) called before the loop stops; in order, but for those that come first."""
-        self._at_exit.insert(0 if first else len(self._at_exit), callback)
+        (self._first_at_exit if first else self._at_exit).append(callback)
 
     def forget_exit(self, callback: Callable[[float], None]) -> None:
         """Undo `at_exit`."""
@@ -190,9 +202,14 @@ class Runtime:
             self._at_exit.remove(callback)
 
     def stop(self, timeout: float) -> None:
-        """Let peers leave in good order, then stop the loop and its thread. Idempotent."""
+        """Let peers leave in good order, within `timeout` seconds for all of them, then stop the loop and its thread.
+        Idempotent."""
+        end = time.monotonic() + timeout
+        while self._first_at_exit:
+            self._first_at_exit.pop(0)(max(0.0, end - time.monotonic()))
         while self._at_exit:
-            self._at_exit.pop(0)(timeout)
+            share = max(0.0, end - time.monotonic()) / len(self._at_exit)  # one that waits leaves time to the others
+            self._at_exit.pop(0)(share)
         if self._callbacks is not None:
             self._callbacks.put(None)
         if self._thread.is_alive():
@@ -366,8 +383,8 @@ def lock() -> threading.Lock:
 
 @atexit.register
 def stop_current() -> None:
-    """Stop this process's runtime, if it has one: what the end of a process needs. Waits EXIT_TIME at most for each
-    peer; any thread but the relay's."""
+    """Stop this process's runtime, if it has one: what the end of a process needs. Peers have EXIT_TIME in all; any
+    thread but the relay's."""
     runtime = Runtime._current
     if runtime is not None and runtime.pid == os.getpid():
         runtime.stop(EXIT_TIME)

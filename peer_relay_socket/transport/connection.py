@@ -127,7 +127,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._open and self._core.state is OPEN:  # not once their close frame was read, before it is acted on
             if self._overfull() or len(bundle) > limits.MAX_BUNDLE:
                 self.dropped += 1
-            elif self._transport is not None and not self._torn():
+            elif self._transport is not None and not self._transport.is_closing() and not self._torn():
                 self._transport.write(binary_frame(bundle, masked=self.outbound))
 
     @property
@@ -156,7 +156,7 @@ class Connection(asyncio.BufferedProtocol):
         except OSError:
             pass  # full, or gone; asyncio finds out which
         finally:
-            if not wrote or wrote[0] != len(frame):
+            if (not wrote or wrote[0] != len(frame)) and not transport.is_closing():
                 transport.write(frame[wrote[0] if wrote else 0 :])
             self._midway = False
 

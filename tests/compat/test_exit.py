@@ -138,3 +138,40 @@ def run(place: Path, program: str, relay: str, receiver: Socket) -> subprocess.C
     host, port = receiver.peer.address, str(receiver.getsockname()[1])
     command = [sys.executable, "-m", "peer_relay", "run", "--bootstrap", relay, "program.py", host, port]
     return subprocess.run(command, cwd=place, env=clean, capture_output=True, text=True, timeout=90, check=False)
+
+
+STUCK = """
+import asyncio, gc
+from peer_relay_socket.bridge.runtime import Runtime
+
+async def stuck():
+    await asyncio.sleep(1000)
+
+runtime = Runtime.current()
+runtime.submit(stuck())
+asyncio.run_coroutine_threadsafe(asyncio.sleep(0), runtime.loop).result(10)  # it has begun
+runtime.stop(5)
+gc.collect()
+"""
+
+
+def test_a_task_that_still_runs_at_the_end_leaves_no_word() -> None:
+    done = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+MANY = """
+import socket
+from peer_relay_socket import Socket
+
+with socket.create_server(("127.0.0.1", 0)) as silent:
+    url = "ws://127.0.0.1:%d" % silent.getsockname()[1]
+    sockets = [Socket(bootstrap=[url]) for _ in range(40)]
+    for each in sockets:
+        each.sendto(b"x", ("1" * 40, 1))
+"""
+
+
+@pytest.mark.slow
+def test_many_peers_that_wait_in_vain_hold_up_the_end_of_a_process_no_longer_than_one() -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", MANY], timeout=30, check=True)  # 5 s, not 5 s each
