@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import socket
+from abc import ABC, abstractmethod
 from typing import Final, cast
 from weakref import WeakKeyDictionary
 
@@ -45,7 +46,7 @@ def one_line(text: object) -> str:
     return "".join(c if c.isprintable() else "?" for c in str(text))[:200]
 
 
-class Connection(asyncio.BufferedProtocol):
+class Connection(asyncio.BufferedProtocol, ABC):
     """A `Link` over one TCP or TLS connection; the subclasses know how the opening handshake goes."""
 
     def __init__(self, handler: LinkHandler, core: Protocol, *, outbound: bool, url: str | None, tls: bool) -> None:
@@ -86,29 +87,29 @@ class Connection(asyncio.BufferedProtocol):
 
     # --- what the subclasses add -------------------------------------------------------------------------------
 
+    @abstractmethod
     def _arrived(self, raw: asyncio.Transport) -> bool:
         """The TCP connection is there. False refuses it."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _start_tls(self, raw: asyncio.Transport) -> asyncio.Transport | None:
         """Make TLS of `raw`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _begin(self) -> None:
         """Bytes can flow: say what this end says first."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _handshake(self, event: Request | Response) -> bool:
         """The other end's half of the opening handshake. True opens the link."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _handshake_stuck(self, head: bytearray) -> None:
         """A read ended without the other end's half; `head` is all that has come so far."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _settled(self, error: OSError | None) -> None:
         """The opening handshake came to its end; called once per connection."""
-        raise NotImplementedError
 
     # --- Link ----------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -31,7 +32,7 @@ from .rtc_implementation import (
 )
 
 
-class RtcConnection:
+class RtcConnection(ABC):
     """A connection that becomes a `Link` once it is open; what it carries is the subclass's. Loop thread only.
 
     The end that offers calls `offer`, has the text carried to the other end, and calls `accept` with what comes back;
@@ -85,19 +86,19 @@ class RtcConnection:
 
     # --- what a subclass adds ------------------------------------------------------------------------------------
 
+    @abstractmethod
     def _prepare(self, pc: PeerConnection) -> None:
         """Make the channels of a new connection, before it is described."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def backlog(self) -> int:
         """Bytes that were accepted and have not left."""
-        raise NotImplementedError
 
-    async def _part(self) -> None:
+    async def _part(self) -> None:  # noqa: B027  # a subclass may have nothing to do
         """The connection is about to be closed, and what had time to leave has left: say goodbye, end every task."""
 
-    def _release(self) -> None:
+    def _release(self) -> None:  # noqa: B027  # likewise
         """The connection is closed: let go of what belonged to it."""
 
     # --- opening -------------------------------------------------------------------------------------------------
@@ -121,7 +122,7 @@ class RtcConnection:
         except Exception as error:
             raise self._unusable(error) from None
 
-    async def candidate(self, text: str) -> None:
+    async def candidate(self, text: str) -> None:  # noqa: B027  # likewise
         """Take one candidate of the other end's, where they come one by one."""
 
     async def _describe(self, offer: str | None) -> str:
