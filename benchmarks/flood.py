@@ -140,6 +140,11 @@ def main() -> None:
     parser.add_argument("--sources", nargs="+", default=[], help="addresses of this machine that the floods come from")
     parser.add_argument("--kinds", nargs="+", choices=[*KINDS, "mixed"], default=[*KINDS, "mixed"])
     chosen = parser.parse_args()
+    for source in chosen.sources:
+        try:
+            socket.create_server((source, 0)).close()
+        except OSError as error:
+            parser.error(f"--sources: {source}: {error.strerror}")
     print(f"flood, {machine()}; {chosen.links} links, {chosen.rounds} rounds of {chosen.seconds} s, medians")
     measure(chosen.kinds, chosen.rounds, chosen.seconds, chosen.size, chosen.links, chosen.sources)
 
