@@ -18,6 +18,7 @@ import sys
 import sysconfig
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -102,7 +103,7 @@ class Program:
         return "\n".join([f"--- {self.name} ({state})", *self.lines[-SHOWN_LINES:]])
 
 
-class Network:
+class Network(ABC):
     """Programs that can reach each other: starts them, knows how their addresses are written, ends them all.
 
     form: "ip", "name" or "ip6": how one program is told where another is.
@@ -129,17 +130,17 @@ class Network:
         """The wildcard address a server binds."""
         return "::" if self.form == "ip6" else "0.0.0.0"
 
+    @abstractmethod
     def address(self, host: str) -> str:
         """Return how another program writes `host`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def port(self, wanted: int) -> int:
         """Return the port for a service whose own is `wanted`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def command(self) -> list[str]:
         """Return what precedes a Python program's own arguments."""
-        raise NotImplementedError
 
     def environment(self, host: str) -> dict[str, str]:
         """Return the environment of the program on `host`."""
