@@ -22,13 +22,13 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from ends import cpu_seconds, machine, pin, resident, start_node
+from ends import between, cpu_seconds, machine, pin, resident, start_node
 from neighbour import Neighbour
 
 SIZE, PACKED = 1200, 48
 STAMP = struct.Struct("d")
 TICK = 0.001
-RATES = (1_000.0, 4_000.0, 8_000.0, 12_000.0, 16_000.0)
+RATES = (1_000.0, 4_000.0, 8_000.0, 12_000.0, 14_000.0, 16_000.0)
 """Beyond, the two Python processes that send and receive, on the other core, are what is measured."""
 
 
@@ -195,13 +195,13 @@ def measure_idle(count: int, seconds: float) -> None:
         print(f" (opened in {opening:.1f} s)")
 
 
-def spread(delays: list[float]) -> str:
+def spread(delays: list[float]) -> tuple[float, float]:
     """Return the median and the 99th percentile of `delays` in milliseconds."""
     cuts = statistics.quantiles(delays, n=100, method="inclusive")
-    return f"p50 {cuts[49] * 1e3:.2f} ms, p99 {cuts[98] * 1e3:.2f} ms"
+    return cuts[49] * 1e3, cuts[98] * 1e3
 
 
-def measure_pairs(count: int, seconds: float) -> None:
+def measure_pairs(count: int, rounds: int, seconds: float) -> None:
     with contextlib.ExitStack() as stack:
         node = Node(stack)
         ear, ids = node.neighbours(sink, count, "stamps")
@@ -217,8 +217,11 @@ def measure_pairs(count: int, seconds: float) -> None:
             return share, asked(ear)[2]
 
         for rate in RATES:
-            share, delays = run(rate)
-            print(f"{count} pairs, {rate:,.0f} packets/s: {spread(delays)}, node busy {share:.0%} of its core")
+            found = [run(rate) for _ in range(rounds)]
+            busy = statistics.median(share for share, _ in found)
+            middles, tails = zip(*(spread(delays) for _, delays in found), strict=True)
+            print(f"{count} pairs, {rate:,.0f} packets/s, node busy {busy:.0%} of its core: ", end="")
+            print(f"p50 {between(list(middles))} ms, p99 {between(list(tails))} ms")
 
 
 def measure_deaf(rate: float, seconds: float) -> None:
@@ -240,12 +243,14 @@ def measure_deaf(rate: float, seconds: float) -> None:
             if what != "alone":
                 shouter.send(("pairs", deaf, 2000.0, seconds + 1.0))
             sent, delays = run()
-            print(f"one pair {what}: {len(delays) / sent:.1%} of {rate:,.0f}/s arrived, {spread(delays)}")
+            middle, tail = spread(delays)
+            share = len(delays) / sent
+            print(f"one pair {what}: {share:.1%} of {rate:,.0f}/s arrived, p50 {middle:.2f} ms, p99 {tail:.2f} ms")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="of the bulk")
+    parser.add_argument("--rounds", type=int, default=5, help="of the bulk and of each rate of the pairs")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     parser.add_argument("--links", type=int, default=5000, help="idle ones")
     parser.add_argument("--pairs", type=int, default=100)
@@ -255,7 +260,7 @@ def main() -> None:
     print(f"one relay node on one core, {machine()}\n")
     parts: dict[str, Callable[[], None]] = {
         "bulk": lambda: measure_bulk(chosen.rounds, chosen.seconds),
-        "pairs": lambda: measure_pairs(chosen.pairs, chosen.seconds),
+        "pairs": lambda: measure_pairs(chosen.pairs, chosen.rounds, chosen.seconds / 2),
         "deaf": lambda: measure_deaf(1000.0, chosen.seconds),
         "idle": lambda: measure_idle(chosen.links, 5 * chosen.seconds),
     }
