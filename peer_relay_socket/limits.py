@@ -304,6 +304,13 @@ TURN_PATIENCE: Final = 0.5
 """Seconds that the loop waits for a caller's thread that sends a lone datagram in its stead, or forks: 30 µs but for a
 signal handler amid it. Without it one that waits for the loop there would wait for ever, and all other sockets with it.
 Long beside the milliseconds that other threads may keep the interpreter."""
+LEAD_AFTER: Final = 3
+"""Reads in a row that found one small message each, before a thread that waits for a datagram reads links itself: many
+at once are better read by the loop, while the thread works."""
+LEAD_FAST: Final = 0.016
+LEAD_KEPT: Final = 0.003
+"""Seconds for 16 of its reads below which such a thread keeps the links from one wait to the next, and for how long it
+may stay away then before the loop reads again: no longer than a thread that computes keeps the interpreter anyway."""
 LONE_GAP: Final = 50e-6
 """Seconds after a datagram that was sent from the caller's own thread before the next is, unless something was heard
 meanwhile. Sending so takes some 30 µs, beside 2 µs where the loop packs many: without a gap a caller that sends as fast

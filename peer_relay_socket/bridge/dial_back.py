@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from ..codec.packet import LINK_HANDSHAKE, proof
 from ..engine.effects import DialBack
@@ -33,6 +34,10 @@ class _Errand:
         if link.ours and bundles[0][:1] == bytes((LINK_HANDSHAKE,)):
             link.send(proof(self._nonce))
         link.close()
+
+    def lone_received(self, link: Link, bundle: bytes, taken: Callable[[], object]) -> bool:
+        """What we came for takes the loop."""
+        return False
 
     def text_received(self, link: Link, text: str) -> None:
         """This is npm's wire."""

@@ -134,8 +134,11 @@ class Driver:
         self._engine = self._make_engine()
         self._engine.start(self._loop.time())
         self._pump()
+        self._posted = self._host.outbox.posted
+        self._deliver_to = self._host.ports.deliver
         self._host.outbox.ring = self._ring
         self._host.outbox.send_now = partial(self._runtime.turn.borrow, self._send_now)
+        self._host.outbox.lead = self._runtime.lead
         self.drain()
 
     def _make_engine(self) -> Engine:
@@ -184,7 +187,7 @@ class Driver:
         """Say goodbye, flush and close every link, stop serving. Takes at most `limit` seconds."""
         if self._closed:
             return
-        self._host.outbox.ring = self._host.outbox.send_now = None
+        self._host.outbox.ring = self._host.outbox.send_now = self._host.outbox.lead = None
         if self._engine is not None:
             self._engine.leave(self._loop.time())
             self._pump()
@@ -239,16 +242,16 @@ class Driver:
         """Send one datagram that is not in `flow` yet, if nothing posted waits and there is nothing else to do for it.
         In a caller's thread, which has borrowed the turn; a signal handler may raise into it at any point."""
         engine = self._engine
-        if engine is None or self._closed or flow.waiting or not self._host.outbox.idle():
+        if engine is None or self._closed or flow.waiting or self._posted:
             return False
-        lone = engine.lone(flow.destination, len(data), self._loop.time())
-        if lone is None:
+        ready = engine.lone.ready(flow.destination, len(data), time.monotonic())
+        if ready is None:
             return False
-        session, number = lone
+        session, number = ready
         link = self._links.get(number)
         if link is None or not link.prompt:
             return False
-        bundle = engine.send_lone(session, flow.form, flow.source_port, flow.port, data)
+        bundle = engine.lone.seal(session, flow.form, flow.source_port, flow.port, data)
         if bundle:
             link.send_now(bundle)
         return True
@@ -360,6 +363,33 @@ class Driver:
         if self._crowded:
             self._hold_back(link)
 
+    def lone_received(self, link: Link, bundle: bytes, taken: Callable[[], object]) -> bool:
+        """A link was read from, by whoever has the turn, and had one small message."""
+        number = self._numbers.get(link)
+        engine = self._engine
+        if number is None or engine is None or self._closed:
+            return False
+        heard = engine.lone.hear(number, bundle, time.monotonic())
+        if heard is None:
+            return False
+        if len(heard) == 2:
+            onward, data = heard
+            way = self._links.get(onward)
+            if way is None or not way.prompt:
+                return False
+            taken()
+            way.send_now(data)
+            return True
+        taken()
+        source, source_port, port, form, datagrams, doubtful = heard
+        crowded: list[Inbox] = []
+        if not self._deliver_to(source, source_port, port, form, datagrams, crowded, doubtful):
+            self._runtime.call(partial(self.request, "refuse", source, port, source_port))
+        elif crowded:
+            self._crowded += crowded
+            self._runtime.call(self._hold_back, link)
+        return True
+
     def _hold_back(self, link: Link) -> None:
         """Do not read `link` while those who read what came over it catch up; a reader that does not read is not
         waited for twice, and nobody is for longer than READER_PATIENCE."""
@@ -469,7 +499,7 @@ class Driver:
 
     def _deliver(self, effect: Deliver) -> None:
         source, source_port, port, form, datagrams, doubtful = effect
-        known = self._host.ports.deliver(source, source_port, port, form, datagrams, self._crowded, doubtful=doubtful)
+        known = self._deliver_to(source, source_port, port, form, datagrams, self._crowded, doubtful)
         if not known and port and self._engine is not None:
             self._engine.refuse(source, port, source_port, self._loop.time())
 

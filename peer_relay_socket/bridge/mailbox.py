@@ -17,15 +17,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from _thread import LockType as Bell
-from _thread import allocate_lock
+from _thread import LockType, allocate_lock
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import repeat
 from time import monotonic
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import janus
 
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     import _socket
 
     from .endpoint import Endpoint
+    from .turn import Lead
 
 Address: TypeAlias = "tuple[str | int, ...]"
 """A socket address as the standard library spells it: (host, port) or (host, port, flowinfo, scope)."""
@@ -57,6 +57,13 @@ def cost(datagrams: Iterable[bytes]) -> int:
     return total
 
 
+class Bell(Protocol):
+    """What a thread waits for."""
+
+    def release(self) -> object:
+        """Wake it. Any thread."""
+
+
 class Waiters:
     """Threads blocked until something changes; an edge is one janus item, or for the main thread a lock released.
 
@@ -68,44 +75,45 @@ class Waiters:
     `wake` and `wake_all` are called under the owner's guard, `wait` outside it. A wake-up may be stale: look again.
     """
 
-    __slots__ = ("_bells", "_inside", "_others", "_queue")
+    __slots__ = ("_inside", "_queue", "bells", "others")
 
     def __init__(self) -> None:
-        self._bells: list[Bell] = []
-        """What the main thread waits for: more than one while its signal handlers wait, too."""
-        self._others = 0  # threads that wait in the queue
+        self.bells: list[Bell] = []
+        """What the main thread, or who leads, waits for: more than one while signal handlers wait, too. Always the same
+        list, from which each is taken in one step."""
+        self.others = 0  # threads that wait in the queue
         self._queue: janus.Queue[None] | None = None
         self._inside: list[int] = []  # threads that may hold janus's lock, where the garbage collector may call us
 
     @property
     def waiting(self) -> int:
         """How many waits nobody has ended yet."""
-        return len(self._bells) + self._others
+        return len(self.bells) + self.others
 
-    def enter(self) -> Bell | janus.Queue[None]:
+    def enter(self) -> LockType | janus.Queue[None]:
         """Count the calling thread as waiting; an edge after this is not missed. Returns: what `wait` takes."""
         if _is_main():
             bell = allocate_lock()
             bell.acquire()
-            self._bells.append(bell)
+            self.bells.append(bell)
             return bell
-        self._others += 1
+        self.others += 1
         if self._queue is None:
             self._queue = janus.Queue()
         return self._queue
 
-    def leave(self, entered: Bell | janus.Queue[None]) -> None:
+    def leave(self, entered: LockType | janus.Queue[None]) -> None:
         """Undo `enter`."""
         if isinstance(entered, janus.Queue):
-            self._others -= 1
-        elif entered in self._bells:
-            self._bells.remove(entered)
+            self.others -= 1
+        elif entered in self.bells:
+            self.bells.remove(entered)
 
     def wake(self) -> None:
         """Let one waiting thread look again, and the main thread. Items never outnumber waiters."""
         self._ring()
         queue = self._queue
-        if queue is not None and self._others:
+        if queue is not None and self.others:
             self._cross(partial(self._put, queue))
 
     def wake_all(self) -> None:
@@ -116,12 +124,16 @@ class Waiters:
             self._cross(queue.close)
 
     def _ring(self) -> None:
-        bells, self._bells = self._bells, []  # one that an exception kept its owner from taking back goes here
-        for bell in bells:
+        bells = self.bells  # one that an exception kept its owner from taking back goes here
+        while bells:
+            try:
+                bell = bells.pop()
+            except IndexError:  # its owner was faster
+                return
             bell.release()
 
     def _put(self, queue: janus.Queue[None]) -> None:
-        if self._others > queue.sync_q.qsize():
+        if self.others > queue.sync_q.qsize():
             with contextlib.suppress(janus.SyncQueueShutDown):  # by now everybody was woken
                 queue.sync_q.put_nowait(None)
 
@@ -136,7 +148,7 @@ class Waiters:
         finally:
             self._inside.remove(me)
 
-    def wait(self, entered: Bell | janus.Queue[None], timeout: float | None) -> bool:
+    def wait(self, entered: LockType | janus.Queue[None], timeout: float | None) -> bool:
         """Wait for an edge, at most `timeout` seconds. Signal handlers run, and what they raise comes out of here.
 
         Returns: False when the time is up.
@@ -267,14 +279,16 @@ class Outbox:
     has answered yet; and `take` counts itself before it looks. So who finds the two equal is seen by a take to come.
     """
 
-    __slots__ = ("_posted", "_rung", "_takes", "ring", "send_now")
+    __slots__ = ("_rung", "_takes", "lead", "posted", "ring", "send_now")
 
     def __init__(self) -> None:
-        self._posted: deque[Flow] = deque()
+        self.posted: deque[Flow] = deque()
         self._takes = 0  # how often the loop has looked
         self._rung = -1  # what `_takes` was when somebody last rang
         self.send_now: Callable[[Flow, bytes], bool] | None = None
         """Sends one datagram from the calling thread, or returns False. The driver's, as `ring`."""
+        self.lead: Lead | None = None
+        """Where a thread that waits for a datagram reads links itself; None until there are any."""
         self.ring: Callable[[], None] | None = None
         """Wakes the loop; called when the outbox goes from empty to not empty, sometimes more often. It takes no lock.
         The driver sets it, then takes once (what was posted before is there), and sets it back to None before it closes
@@ -282,7 +296,7 @@ class Outbox:
 
     def post(self, flow: Flow) -> None:
         """Hand `flow`, which has datagrams waiting and was marked `queued`, to the loop. Any thread, never waits."""
-        self._posted.append(flow)
+        self.posted.append(flow)
         takes = self._takes
         if self._rung != takes:
             ring = self.ring
@@ -295,15 +309,15 @@ class Outbox:
         appended later posts its flow again. Loop thread only."""
         self._takes += 1
         flows: list[Flow] = []
-        for _ in range(len(self._posted)):
-            flow = self._posted.popleft()
+        for _ in range(len(self.posted)):
+            flow = self.posted.popleft()
             flow.queued = False
             flows.append(flow)
         return flows
 
     def idle(self) -> bool:
         """Return whether nothing is posted."""
-        return not self._posted
+        return not self.posted
 
 
 Mark: TypeAlias = "tuple[int, int] | tuple[int, int, str]"
@@ -365,7 +379,7 @@ class Inbox:
 
         Returns: False when nobody holds the socket any more.
         """
-        size = cost(datagrams)
+        size = len(datagrams[0]) + DATAGRAM_OVERHEAD if len(datagrams) == 1 else cost(datagrams)
         with self.lock:
             if self.closed:
                 return False
@@ -376,8 +390,9 @@ class Inbox:
             self._held += size
             self.came += len(datagrams)
             self.ready.extend(zip(datagrams, repeat(source)) if mark is None else _marked(datagrams, source, mark))
-            if self.readers.waiting:
-                self.readers.wake()
+            readers = self.readers
+            if readers.bells or readers.others:
+                readers.wake()
             return not self.observed or self.readiness.ring()
 
     def crowded(self) -> bool:
@@ -470,6 +485,22 @@ class Inbox:
                 self.readers.leave(entered)
                 if self.ready and self.readers.waiting:
                     self.readers.wake()  # the edge this thread consumed may have been for more than one datagram
+
+    def follow(self, bell: Bell) -> bool:
+        """Have `bell` rung when there is something; False if there is already. `unfollow` must follow.
+
+        Neither takes the lock: `put` looks for bells after it put, and this looks after it hung up the bell; the list
+        stays the same, and each bell is taken from it in one step.
+        """
+        self.readers.bells.append(bell)
+        return not (self.ready or self.attention)
+
+    def unfollow(self, bell: Bell) -> None:
+        """Undo `follow`. Idempotent."""
+        try:  # noqa: SIM105  # contextlib's takes as long as all the rest
+            self.readers.bells.remove(bell)
+        except ValueError:  # it was rung
+            pass
 
     def flush(self) -> None:
         """Forget what waits."""

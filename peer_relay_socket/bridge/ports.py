@@ -50,6 +50,8 @@ class PortTable:
         self._own_id = own_id
         self._lock = guard()
         self._bound: dict[int, list[Endpoint]] = {}
+        self._routes: dict[tuple[PeerId, int, int, int, type], tuple[Endpoint, Address]] = {}
+        """Where `deliver` found that a datagram goes, and how its source is spelled there; forgotten at any change."""
         self._sources: dict[tuple[PeerId, int, int, int, bool], Address] = {}
         self._dice = random.Random()
 
@@ -63,6 +65,7 @@ class PortTable:
         with self._lock:
             if endpoint.port:
                 raise failure(errno.EINVAL)
+            self._routes.clear()
             endpoint.local, endpoint.mapped = place, mapped
             only = endpoint.v6only
             chosen = place != WILDCARD or mapped
@@ -90,6 +93,7 @@ class PortTable:
                     raise failure(errno.EAGAIN) from None
 
     def _claim(self, endpoint: Endpoint, port: int) -> None:
+        self._routes.clear()
         if port == 0:
             port = self._ephemeral()
         elif any(_conflict(endpoint, other) and not other.close_if_abandoned() for other in self._at(port)):
@@ -111,6 +115,7 @@ class PortTable:
     def remove(self, endpoint: Endpoint) -> None:
         """Free the endpoint's port. Harmless if it has none."""
         with self._lock:
+            self._routes.clear()
             others = self._bound.get(endpoint.port, [])
             if endpoint in others:
                 others.remove(endpoint)
@@ -122,6 +127,7 @@ class PortTable:
         """Let `endpoint`, bound by now, send to and hear only (`place`, `port`), whose spelling is `peer`; `source` is
         the local address if there is none yet."""
         with self._lock:
+            self._routes.clear()
             endpoint.peer, endpoint.peer_place, endpoint.peer_port = peer, place, port
             if endpoint.local == WILDCARD:  # the first connect chooses; reconnecting keeps it, as Linux does
                 endpoint.local, endpoint.mapped = source, mapped
@@ -129,6 +135,7 @@ class PortTable:
     def disconnect(self, endpoint: Endpoint) -> None:
         """Undo `connect`; a port that bind() did not choose is freed, as Linux does."""
         with self._lock:
+            self._routes.clear()
             endpoint.peer = endpoint.peer_place = None
             endpoint.peer_port = 0
             if not endpoint.pinned:
@@ -146,8 +153,7 @@ class PortTable:
         form: int,
         datagrams: list[bytes],
         crowded: list[Inbox] | None = None,
-        *,
-        doubtful: bool = False,
+        doubtful: bool = False,  # by position, on the hot path
     ) -> bool:
         """Take in datagrams from the network, in order. `form` is how the sender spelled us: 4, 6, or 0 for whole ids.
 
@@ -159,16 +165,24 @@ class PortTable:
 
         Returns: False when no socket is bound to `port` (or all are connected elsewhere).
         """
-        with self._lock:
-            if port:
-                endpoint = self._find(OWN, port, form, source, source_port)
-            else:
-                endpoint, form = self._landing(source, source_port)
-            if endpoint is None:
-                return False
-            if doubtful and (endpoint.family == _AF_INET or (form == 4 and endpoint.family != AF_PEER)):
-                return True
-            address = self._spell(endpoint, source, source_port, form)
+        key = (source, source_port, port, form, source.__class__)
+        route = None if doubtful else self._routes.get(key)
+        if route is None:
+            with self._lock:
+                if port:
+                    endpoint = self._find(OWN, port, form, source, source_port)
+                else:
+                    endpoint, form = self._landing(source, source_port)
+                if endpoint is None:
+                    return False
+                if doubtful and (endpoint.family == _AF_INET or (form == 4 and endpoint.family != AF_PEER)):
+                    return True
+                route = endpoint, self._spell(endpoint, source, source_port, form)
+                if port and len(self._bound[port]) == 1:  # of several the options of each have a say, too
+                    if len(self._routes) >= SPELLED_SOURCES:
+                        self._routes.clear()
+                    self._routes[key] = route
+        endpoint, address = route
         inbox = endpoint.inbox
         held = inbox.put(address, datagrams)
         if held and crowded is not None and inbox.crowded():

@@ -15,7 +15,6 @@ import atexit
 import contextlib
 import logging
 import os
-import selectors
 import sys
 import threading
 import time
@@ -25,7 +24,8 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, ClassVar, Final, TypeVar
 
-from ..limits import EXIT_TIME, PARK_TIME, TASKS_TIME, TURN_PATIENCE
+from ..limits import EXIT_TIME, PARK_TIME, TASKS_TIME
+from .turn import Lead, Sleep, Turn
 
 T = TypeVar("T")
 
@@ -34,76 +34,6 @@ _LAST: Final = -100
 """multiprocessing runs finalizers of higher priority first; its own queues' are -5 and more."""
 
 log: Final = logging.getLogger("peer_relay")
-
-
-_AT_ONCE: Final = (False,)
-"""The argument that makes a lock's `acquire` not wait."""
-
-
-class Turn:
-    """Whose turn it is to touch what belongs to the loop: its thread's, but while that sleeps another's for a moment.
-
-    The loop's thread has the turn whenever it is not asleep in its selector, so nothing on the loop knows of this.
-
-    A signal handler or the garbage collector may interrupt who has borrowed it, and do anything there: even wait for
-    the loop. So the loop waits TURN_PATIENCE at most and then goes on: what was borrowed counts for nothing any more,
-    and the call that is still under way finds the loop's things changed beneath it.
-    """
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-
-    def take(self) -> None:
-        """The loop's thread is awake. Waits for whoever has borrowed the turn: microseconds, TURN_PATIENCE at most."""
-        if not self._lock.acquire(timeout=TURN_PATIENCE):
-            self._lock = threading.Lock()
-            self._lock.acquire()
-
-    def give(self) -> None:
-        """The loop's thread goes to sleep."""
-        self._lock.release()
-
-    def hold(self, timeout: float) -> Callable[[], None] | None:
-        """Keep the loop's thread, and whoever would borrow from it, where it holds no lock of anybody's, for at most
-        TURN_PATIENCE. Waits at most `timeout` seconds. Returns: what lets it go on; None when it was not to be had."""
-        lock = self._lock
-        return lock.release if lock.acquire(timeout=timeout) else None
-
-    def borrow(self, call: Callable[..., bool], *args: object) -> bool:
-        """Return call(*args), run in the calling thread as if on the loop, or False if the loop is awake. Never waits.
-
-        A signal handler may raise at any instruction in here, and the turn is given back; one that sends itself finds
-        it taken. `call` must leave the loop's things whole then, bear that the loop took its turn back amid it, and not
-        make the loop do something sooner than it means to wake.
-        """
-        lock = self._lock
-        got: list[bool] = []
-        try:
-            got.extend(map(lock.acquire, _AT_ONCE))  # in C as a whole: what was acquired is known below
-            return got[0] and call(*args)
-        finally:
-            if got and got[0]:
-                lock.release()
-
-
-class _Sleep(selectors.DefaultSelector):
-    """The loop's selector: it lends the turn while it sleeps."""
-
-    def __init__(self, turn: Turn) -> None:
-        super().__init__()
-        self._turn = turn
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """As the selector it is; one that does not sleep keeps the turn."""
-        if timeout is not None and timeout <= 0.0:
-            return super().select(timeout)
-        self._turn.give()
-        try:
-            return super().select(timeout)
-        finally:
-            self._turn.take()
 
 
 class Runtime:
@@ -116,7 +46,11 @@ class Runtime:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.turn = Turn()
-        self.loop: asyncio.AbstractEventLoop = asyncio.SelectorEventLoop(_Sleep(self.turn))
+        sleep = Sleep(self.turn)
+        self.loop: asyncio.AbstractEventLoop = asyncio.SelectorEventLoop(sleep)
+        sleep.serve(self.loop)
+        self.lead = None if sleep.readers is None else Lead(self.loop, self.turn, sleep, sleep.readers)
+        """Where a thread that waits for a datagram may take the loop's place; None where there is no epoll."""
         self._first_at_exit: list[Callable[[float], None]] = []
         self._at_exit: list[Callable[[float], None]] = []
         self._callbacks: SimpleQueue[Callable[[], object] | None] | None = None
@@ -227,12 +161,11 @@ def _let_go(loop: asyncio.AbstractEventLoop) -> None:
     """
     selector = getattr(loop, "_selector", None)
     transports = getattr(loop, "_transports", {})
-    if not isinstance(selector, selectors.BaseSelector):
+    if not isinstance(selector, Sleep):
         return
     fds = {key.fd for key in selector.get_map().values()}
+    fds.update(selector.fds())
     fds.update(fd for fd, transport in list(transports.items()) if not transport.is_closing())  # paused ones too
-    if isinstance(selector, selectors.EpollSelector):
-        fds.add(selector.fileno())
     bell = getattr(loop, "_csock", None)
     if bell is not None and bell.fileno() >= 0:
         fds.add(bell.fileno())

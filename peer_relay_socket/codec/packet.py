@@ -113,6 +113,8 @@ MAX_SCAN: Final = 3
 
 _FORMS: Final = frozenset((0, 4, 6))
 _HEADER: Final = Struct(">BBBxI20s20s")
+read_head: Final = _HEADER.unpack_from
+"""Returns kind, hop limit, flags, body length, to and from of the packet at the beginning of HEADER_BYTES or more."""
 _RUN: Final = Struct(">BIBHHH")
 _LONE: Final = Struct(">BIBHHHH")
 _RECORD: Final = Struct(">BI")
@@ -149,6 +151,9 @@ class Record(IntEnum):
     REFUSED = 5
     JOIN = 6
     SIGNAL = 7
+
+
+_DATAGRAMS: Final = int(Record.DATAGRAMS)
 
 
 class Signal(IntEnum):
@@ -284,6 +289,20 @@ def read_records(plaintext: bytes) -> Iterable[tuple[int, int, int]]:
         if offset > size:
             raise PacketError("record cut short")
         yield kind, start, offset
+
+
+def only_datagram(plaintext: bytes) -> tuple[int, int, int, bytes] | None:
+    """Return form, source port, port and the datagram if `plaintext` is one DATAGRAMS record of one datagram and
+    nothing else, and `read_datagrams` would not refuse it."""
+    size = len(plaintext) - _LONE.size
+    if size < 0:
+        return None
+    kind, content, form, source_port, port, count, length = _LONE.unpack_from(plaintext)
+    if kind != _DATAGRAMS or count != 1 or length != size or content != 9 + size or length > MAX_DATAGRAM:
+        return None
+    if form not in _FORMS or not source_port or not port:
+        return None
+    return form, source_port, port, plaintext[_LONE.size :]
 
 
 def read_datagrams(plaintext: bytes, start: int, end: int) -> Datagrams:

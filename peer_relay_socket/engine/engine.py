@@ -31,13 +31,13 @@ from .direct import Direct, Path
 from .effects import Deliver, Effect, Message, PeerUp, Settled, Unreachable, Writable
 from .link import LinkState
 from .links import Links
+from .lone import Lone
 from .membership import Membership
 from .npm_names import is_next_to
 from .reachability import Reachability
 from .resolver import Resolver
 from .routing import Router
-from .session import Session
-from .sessions import LONE_OVERHEAD, Sessions
+from .sessions import Sessions
 from .timers import Timer
 
 if TYPE_CHECKING:
@@ -92,6 +92,9 @@ class Engine:
 
             parts = (core, self._links, self._router, self._resolver, self._sessions, self._membership)
             self._npm = Npm(*parts, lambda: self._settle(None))
+        has_key = None if self._npm is None else self._npm.has_key
+        self.lone = Lone(core, self._links, self._router, self._resolver, self._sessions, self._direct, has_key)
+        """The short way for one packet, in and out."""
         self._broadcasts = Broadcasts(core, self._links)
         self._broadcasts.doubtful = self._sessions.holders.is_anothers
         self._unresolved: dict[Prefix, _Unresolved] = {}
@@ -545,30 +548,6 @@ class Engine:
             self._core.effects.append(Deliver(self.peer_id, source_port, port, form, list(datagrams)))
             return
         self._send_record(destination, wire.datagrams_record(form, source_port, port, datagrams))
-
-    def lone(self, destination: Destination, size: int, now: float) -> tuple[Session, int] | None:
-        """Return what `send_lone` needs and the link it goes by, if one datagram of `size` bytes may leave at once: its
-        peer's session stands, nothing waits before it, and all there is to do is to seal it."""
-        self._core.now = now
-        peer_id = self._whole(destination)
-        if peer_id is None or peer_id == self.peer_id or (self._npm is not None and not self._npm.has_key(peer_id)):
-            return None
-        session = self._sessions.lone(peer_id, size)
-        if session is None:
-            return None
-        link = self._router.usual_hop(peer_id, session.variant)
-        if link is None or not self._links.calm(link, size + LONE_OVERHEAD):
-            return None
-        return (session, link.number) if self._direct.counted(peer_id, size) else None
-
-    def send_lone(self, session: Session, form: int, source_port: int, port: int, datagram: bytes) -> bytes:
-        """Return the bundle that carries one datagram, for the link that `lone` said just now.
-
-        Unlike every other input this one may be left by an exception that comes from outside (a signal handler's),
-        and interrupted by other inputs, at any point: see `Sessions.seal_lone`. Returns b"" if there is none then.
-        """
-        session.solicited = True
-        return self._sessions.seal_lone(session, wire.datagrams_record(form, source_port, port, (datagram,)))
 
     def broadcast(
         self, group: str, relays: int, form: int, source_port: int, port: int, datagrams: Sequence[bytes], now: float

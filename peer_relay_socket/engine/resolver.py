@@ -78,7 +78,8 @@ class Resolver:
         self._core = core
         self._links = links
         self._router = router
-        self._pinned: dict[Prefix, PeerId] = {}
+        self.pinned: dict[Prefix, PeerId] = {}
+        """What short addresses mean. Others only look."""
         self._unknown: dict[Prefix, float] = {}
         self._questions: dict[Prefix, _Question] = {}
         self.npm: NpmPeers | None = None
@@ -87,23 +88,23 @@ class Resolver:
 
     def known(self, prefix: Prefix) -> PeerId | None:
         """Return the id that `prefix` is pinned to."""
-        return self._pinned.get(prefix)
+        return self.pinned.get(prefix)
 
     def pin(self, prefix: Prefix, peer_id: PeerId) -> None:
         """Remember what `prefix` means."""
-        if len(self._pinned) >= MAX_PINNED:
-            del self._pinned[next(iter(self._pinned))]
-        self._pinned[prefix] = peer_id
+        if len(self.pinned) >= MAX_PINNED:
+            del self.pinned[next(iter(self.pinned))]
+        self.pinned[prefix] = peer_id
 
     def unpin(self, peer_id: PeerId) -> None:
         """`peer_id` answers no more: its addresses may mean somebody else now."""
-        for prefix in [prefix for prefix, pinned in self._pinned.items() if pinned == peer_id]:
-            del self._pinned[prefix]
+        for prefix in [prefix for prefix, pinned in self.pinned.items() if pinned == peer_id]:
+            del self.pinned[prefix]
 
     def resolve(self, prefix: Prefix, callback: Answer, *, once: bool = False) -> None:
         """Find out who `prefix` is besides ourselves; `callback` is called once, perhaps at once."""
         core = self._core
-        known = self._pinned.get(prefix)
+        known = self.pinned.get(prefix)
         if known is not None:
             callback(known)
             return
@@ -185,16 +186,16 @@ class Resolver:
         bits = core.spelling.ipv4_bits
         shift = ID_BITS - bits
         prefix = Prefix(bits, (int.from_bytes(peer_id) >> shift << shift).to_bytes(ID_BYTES))
-        pinned = self._pinned.get(prefix)
+        pinned = self.pinned.get(prefix)
         if prefix.matches(core.peer_id):
             return True
         return pinned is not None and pinned != peer_id and self.npm is not None and self.npm.has_key(pinned)
 
     def unpin_others(self, peer_id: PeerId) -> None:
         """`peer_id` has a key: what its addresses meant without one counts no more."""
-        for prefix, pinned in list(self._pinned.items()):
+        for prefix, pinned in list(self.pinned.items()):
             if pinned != peer_id and prefix.matches(peer_id) and self.npm is not None and not self.npm.has_key(pinned):
-                del self._pinned[prefix]
+                del self.pinned[prefix]
 
     def matches(self, prefix: Prefix, asker: PeerId) -> list[PeerId]:
         """Return the neighbours, ourselves included, that `prefix` may mean to `asker`."""

@@ -85,7 +85,8 @@ class Router:
         """WebRTC links that are up, by peer."""
         self.linked = False
         """Whether there is any way out at all."""
-        self._cache: tuple[dict[PeerId, LinkState], ...] = tuple({} for _ in range(wire.VARIANTS + 1))
+        self.hops: tuple[dict[PeerId, LinkState], ...] = tuple({} for _ in range(wire.VARIANTS + 1))
+        """What `next_hop` decided, by variant; forgotten when anything changes. Others only look."""
         self._learned: dict[PeerId, LinkState] = {}
         self._discovered: dict[PeerId, LinkState] = {}
         self._behind: dict[PeerId, LinkState] = {}
@@ -107,7 +108,7 @@ class Router:
     def _relays_changed(self) -> None:
         self.relays = sorted((link for link in self._links.by_id.values() if link.serves), key=_value)
         self._values = [link.value for link in self.relays]
-        for cache in self._cache:
+        for cache in self.hops:
             cache.clear()
 
     def link_up(self, link: LinkState) -> None:
@@ -141,7 +142,7 @@ class Router:
         """Forget what was decided by a link to a peer that does not relay: it leads to that peer only."""
         if self._links.by_id.get(link.peer_id) in (link, None):
             self.direct.pop(link.peer_id, None)
-        for cache in self._cache:
+        for cache in self.hops:
             cache.pop(link.peer_id, None)
 
     def _forget_routes(self, link: LinkState) -> None:
@@ -155,7 +156,7 @@ class Router:
         if table.get(sender) is not link:
             table.pop(sender, None)
             self._remember(table, sender, link)
-            for cache in self._cache:
+            for cache in self.hops:
                 cache.pop(sender, None)
 
     @staticmethod
@@ -197,7 +198,7 @@ class Router:
 
     def next_hop(self, to: PeerId, variant: int) -> LinkState | None:
         """Return the link a packet to `to` leaves by (scan steps apart), or None."""
-        cache = self._cache[variant]
+        cache = self.hops[variant]
         link = cache.get(to)
         if link is not None:
             return link
@@ -211,10 +212,6 @@ class Router:
                 cache.clear()
             cache[to] = link
         return link
-
-    def usual_hop(self, to: PeerId, variant: int) -> LinkState | None:
-        """Return what `next_hop` returned last, if that still holds. Changes nothing."""
-        return self._cache[variant].get(to)
 
     def _scan_hop(self, to: PeerId, arrived: LinkState | None) -> LinkState | None:
         target = int.from_bytes(to)
@@ -257,7 +254,7 @@ class Router:
         flags = header.flags
         link = None
         if not flags & 0b1100:
-            link = self._cache[flags & 3].get(header.to) or self.next_hop(header.to, flags & 3)
+            link = self.hops[flags & 3].get(header.to) or self.next_hop(header.to, flags & 3)
             if link is arrived:  # a stale route points back: do as if it were not there
                 link = self._links.by_id.get(header.to) or self._learned.get(header.to)
         else:
@@ -279,6 +276,11 @@ class Router:
     def pass_on(self, link: LinkState, bundle: bytes, offset: int, header: Header) -> None:
         """Send a packet on over `link`, one hop older."""
         self._links.emit(link, _HOP[header.kind][header.hop_limit - 1], memoryview(bundle)[offset + 2 : header.end])
+
+    @staticmethod
+    def older(bundle: bytes, hop_limit: int) -> bytes:
+        """Return the only packet of `bundle`, a SEALED one that has `hop_limit`, one hop older."""
+        return _HOP[Kind.SEALED][hop_limit - 1] + bundle[2:]
 
     # --- npm's envelopes -------------------------------------------------------------------------------------
 
@@ -391,5 +393,5 @@ class Router:
             return
         self._discovered.pop(peer_id, None)
         self._remember(self._discovered, peer_id, link)
-        for cache in self._cache:
+        for cache in self.hops:
             cache.pop(peer_id, None)

@@ -32,13 +32,11 @@ from ..limits import (
     SESSION_IDLE,
     SESSION_PROBE,
     SESSION_REKEY,
-    SESSION_WINDOW,
 )
 from .effects import Deliver, Message, Refused, Unreachable, Writable
 from .handshakes import Handshakes
 from .holders import Holders
 from .pending import Pending
-from .seal import COUNTER_BYTES
 from .session import Keys, Session
 from .silence import Silence
 
@@ -53,10 +51,9 @@ _REDISCOVER: Final = 2.0
 """Seconds between floods for one peer."""
 _OLD_KEYS: Final = 2
 """Generations of keys that still receive besides the current one."""
-_ENVELOPE: Final = wire.HEADER_BYTES + 4 + 8 + 16 + 16
+ENVELOPE: Final = wire.HEADER_BYTES + 4 + 8 + 16 + 16
 """Bytes of a SEALED packet around its datagrams: header, index, counter, tag, a record's header."""
-LONE_OVERHEAD: Final = _ENVELOPE
-_OVERHEAD: Final = 64
+OVERHEAD: Final = 64
 """Bytes a packet costs beyond its records, for the window."""
 _EVICTION_SAMPLE: Final = 32
 """Sessions looked at to find one to forget when there are too many: bounded work, and nearly the longest idle."""
@@ -69,10 +66,10 @@ class Sessions:
         self._core = core
         self._router = router
         self._on_join = on_join
-        self._sessions: dict[PeerId, Session] = {}
-        """At most MAX_SESSIONS."""
-        self._keys: dict[bytes, tuple[Session, Keys]] = {}
-        """By our index."""
+        self.by_id: dict[PeerId, Session] = {}
+        """At most MAX_SESSIONS. Others only look."""
+        self.keys: dict[bytes, tuple[Session, Keys]] = {}
+        """Those in use, by our index. Others only look."""
         self.on_traffic: Callable[[PeerId, int], None] = lambda peer_id, size: None
         """Told of each packet of records that is about to leave, and its size."""
         self.on_signal: Callable[[PeerId, bytes], None] = lambda peer_id, content: None
@@ -89,7 +86,7 @@ class Sessions:
 
     def room(self, peer_id: PeerId) -> int:
         """Return how many bytes may be sent to `peer_id` now; not more than 0 means: a Writable effect will come."""
-        session = self._sessions.get(peer_id)
+        session = self.by_id.get(peer_id)
         if session is None:
             return PENDING_BYTES
         if session.keys is None or not self._router.linked:
@@ -98,7 +95,7 @@ class Sessions:
             link = self._router.next_hop(peer_id, session.variant)
             room = 0 if link is not None and link.full else session.room
             if link is not None and link.direct:  # a packet that is lost shall not take others' datagrams with it
-                room = min(room, link.unit - _ENVELOPE)
+                room = min(room, link.unit - ENVELOPE)
         if room <= 0:
             session.blocked = True
             self._blocked[peer_id] = session
@@ -121,20 +118,20 @@ class Sessions:
 
     def recheck(self) -> None:
         """Forget the sessions with peers that we do not talk to any more."""
-        for session in list(self._sessions.values()):
+        for session in list(self.by_id.values()):
             if not self.accepts(session.peer_id):
                 self._core.counters["session dropped: peer not accepted any more"] += 1
                 self.close(session)
 
     def solicit(self, peer_id: PeerId) -> None:
         """What was just sent to `peer_id` is the program's: it is no stranger."""
-        session = self._sessions.get(peer_id)
+        session = self.by_id.get(peer_id)
         if session is not None:
             session.solicited = True
 
     def send(self, peer_id: PeerId, record: bytes) -> None:
         """Send one record, or keep it until there are keys. `flush` must follow."""
-        session = self._sessions.get(peer_id)
+        session = self.by_id.get(peer_id)
         if session is None and not self.accepts(peer_id):
             self._core.counters["dropped: peer not accepted"] += 1
             self._core.effects.append(Unreachable(peer_id))
@@ -157,7 +154,7 @@ class Sessions:
 
     def _packet_target(self, peer_id: PeerId) -> int:
         link = self._router.direct.get(peer_id)
-        return PACKET_TARGET if link is None else link.unit - _ENVELOPE
+        return PACKET_TARGET if link is None else link.unit - ENVELOPE
 
     def flush(self) -> None:
         """Seal and route what was sent since the last time."""
@@ -177,7 +174,7 @@ class Sessions:
         if keys.sealing.worn:
             self.handshakes.begin(session)
         counter = keys.sealing.counter
-        size = session.plain_size + _OVERHEAD
+        size = session.plain_size + OVERHEAD
         self.on_traffic(session.peer_id, size)
         plain = session.plain[0] if len(session.plain) == 1 else b"".join(session.plain)
         session.plain, session.plain_size = [], 0
@@ -188,35 +185,6 @@ class Sessions:
         session.in_flight += size
         if session.silent_since is None:
             self._silence.expect(session)
-
-    def lone(self, peer_id: PeerId, size: int) -> Session | None:
-        """Return the session with `peer_id` if it is in such a state that one packet of `size` bytes may be sealed for
-        it by `seal_lone`: nothing waits before it, and there is no timer to set and nothing to begin."""
-        session = self._sessions.get(peer_id)
-        if session is None or session.keys is None:
-            return None
-        busy = session.plain or session.pending or session.attempt is not None or session.keys.sealing.worn
-        idle = session.silence is None or self._core.now - session.idle_since > SESSION_IDLE
-        return None if busy or idle or session.in_flight + size > SESSION_WINDOW else session
-
-    def seal_lone(self, session: Session, record: bytes) -> bytes:
-        """Return the packet of one record for a session that `lone` returned; b"" if it has lost its keys since. What
-        is raised into it at any point, or done amid it, costs this packet and nothing else: no number is used twice,
-        and what is in flight is put right when all of it is acknowledged or given up."""
-        keys, now = session.keys, self._core.now
-        if keys is None:
-            return b""
-        sealed = keys.sealing.seal(record)
-        counter, size = int.from_bytes(sealed[:COUNTER_BYTES]), len(record) + _OVERHEAD
-        data = wire.sealed(session.peer_id, self._core.peer_id, keys.remote, sealed, session.variant)
-        session.idle_since = now
-        if not session.flights:
-            session.acked_at = now
-        session.flights.append((counter, size))
-        session.in_flight += size
-        if session.silent_since is None:
-            session.silent_since = now
-        return data
 
     def route(self, session: Session, keys: Keys, plain: bytes) -> None:
         """Seal one packet and send it on its way."""
@@ -250,24 +218,24 @@ class Sessions:
 
     def get(self, peer_id: PeerId) -> Session | None:
         """Return the session with `peer_id`, if there is one."""
-        return self._sessions.get(peer_id)
+        return self.by_id.get(peer_id)
 
     def session(self, peer_id: PeerId) -> Session:
         """Return the session with `peer_id`, made if need be."""
-        session = self._sessions.get(peer_id)
+        session = self.by_id.get(peer_id)
         if session is None:
-            if len(self._sessions) >= MAX_SESSIONS:
+            if len(self.by_id) >= MAX_SESSIONS:
                 self._evict()
-            session = self._sessions[peer_id] = Session(peer_id, self._core.now)
+            session = self.by_id[peer_id] = Session(peer_id, self._core.now)
         return session
 
     def _evict(self) -> None:
         """Forget the longest idle of the next few; the others go to the end of the queue."""
-        sample = list(islice(self._sessions.values(), _EVICTION_SAMPLE))
+        sample = list(islice(self.by_id.values(), _EVICTION_SAMPLE))
         victim = min(sample, key=lambda session: session.idle_since)
         for session in sample:
             if session is not victim:
-                self._sessions[session.peer_id] = self._sessions.pop(session.peer_id)
+                self.by_id[session.peer_id] = self.by_id.pop(session.peer_id)
         self._core.counters["sessions forgotten: too many"] += 1
         self.close(victim)
 
@@ -285,13 +253,13 @@ class Sessions:
         session.keys = None
         session.older = []
         session.silent_since = None
-        if self._sessions.get(session.peer_id) is session:
-            del self._sessions[session.peer_id]
+        if self.by_id.get(session.peer_id) is session:
+            del self.by_id[session.peer_id]
         self.writable(session)
 
     def link_up(self) -> None:
         """There is a way that was not there: try at once what waits for one."""
-        for session in list(self._sessions.values()):
+        for session in list(self.by_id.values()):
             self.handshakes.hurry(session)
             if session.keys is not None and session.pending:
                 self.release(session)
@@ -300,17 +268,17 @@ class Sessions:
 
     def waits(self, peer_id: PeerId) -> bool:
         """Return whether something waits for `peer_id` to show its key for the first time."""
-        session = self._sessions.get(peer_id)
+        session = self.by_id.get(peer_id)
         return session is not None and session.keys is None and bool(session.pending)
 
     def waiting(self) -> list[PeerId]:
         """Return all peers of which `waits` is true."""
-        return [peer_id for peer_id in self._sessions if self.waits(peer_id)]
+        return [peer_id for peer_id in self.by_id if self.waits(peer_id)]
 
     def surrender(self, peer_id: PeerId) -> list[bytes]:
         """Return the records that wait for `peer_id`, and forget them. The handshake under way goes on, in case that
         there is a key after all, but nobody is told when it comes to nothing."""
-        session = self._sessions.get(peer_id)
+        session = self.by_id.get(peer_id)
         if session is None or session.keys is not None:
             return []
         records = [record for _, record in session.pending]
@@ -322,7 +290,7 @@ class Sessions:
     def no_route(self, peer_id: PeerId) -> None:
         """A relay says it knows no way to `peer_id`. Anybody can say so: it only makes us look harder, and not while
         we hear from there."""
-        session = self._sessions.get(peer_id)
+        session = self.by_id.get(peer_id)
         if session is not None and (session.keys is None or self._core.now >= session.heard_at + SESSION_PROBE):
             self.look_for(session)
 
@@ -335,7 +303,7 @@ class Sessions:
 
     def discovered(self, peer_id: PeerId) -> None:
         """A search found a way to `peer_id`: use it, unless the one in use works."""
-        session = self._sessions.get(peer_id)
+        session = self.by_id.get(peer_id)
         if session is None:
             return
         if session.attempt is not None:
@@ -349,15 +317,15 @@ class Sessions:
 
     def knows(self, index: bytes) -> bool:
         """Return whether `index` is one of ours in use."""
-        return index in self._keys
+        return index in self.keys
 
     def forget_keys(self, keys: Keys) -> None:
         """Receive no more under `keys`."""
-        self._keys.pop(keys.local, None)
+        self.keys.pop(keys.local, None)
 
     def await_keys(self, session: Session, keys: Keys) -> None:
         """Receive under `keys`; what we send stays under the old ones until the new ones were heard."""
-        self._keys[keys.local] = (session, keys)
+        self.keys[keys.local] = (session, keys)
 
     def install(self, session: Session, keys: Keys) -> None:
         """From now on, seal with `keys`."""
@@ -373,7 +341,7 @@ class Sessions:
         session.hopeless = False
         self._core.proved(session.peer_id)
         session.doubted = False
-        self._keys[keys.local] = (session, keys)
+        self.keys[keys.local] = (session, keys)
         session.forget_flights()
         session.silent_since = None
         session.strikes = 0
@@ -382,7 +350,7 @@ class Sessions:
 
     def reassure(self, peer_id: PeerId, index: bytes) -> None:
         """`peer_id` repeats the end of a handshake that we completed: our first sealed packet was lost."""
-        session, keys = self._keys.get(index, (None, None))
+        session, keys = self.keys.get(index, (None, None))
         if session is not None and keys is not None and session.peer_id == peer_id and self._router.allow_notice():
             self.acknowledge(session, keys)
 
@@ -395,7 +363,7 @@ class Sessions:
         """
         core = self._core
         index = bundle[header.body : header.body + 4]
-        known = self._keys.get(index)
+        known = self.keys.get(index)
         if known is None or known[0].peer_id != header.sender:
             core.counters["dropped: unknown session"] += 1
             if not self.handshakes.half_open(index) and self.accepts(header.sender) and self._router.allow_notice():
@@ -485,7 +453,7 @@ class Sessions:
 
     def _sweep(self) -> None:
         core = self._core
-        for session in list(self._sessions.values()):
+        for session in list(self.by_id.values()):
             if core.now - session.idle_since > SESSION_IDLE + SESSION_GRACE and session.attempt is None:
                 self.close(session)
             elif session.keys is not None and (

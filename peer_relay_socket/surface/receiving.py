@@ -32,6 +32,7 @@ _MSG_PEEK: Final = int(_socket.MSG_PEEK)
 _MSG_TRUNC: Final = int(_socket.MSG_TRUNC)
 _MSG_DONTWAIT: Final = int(_socket.MSG_DONTWAIT)
 _MSG_ERRQUEUE: Final = 0x2000
+_INT_MAX: Final = 0x7FFFFFFF
 MOST_BUFFERS: Final = 1024
 """UIO_MAXIOV: what sendmsg(2) and recvmsg(2) take at once."""
 _SO_RCVTIMEO: Final = (int(_socket.SOL_SOCKET), int(_socket.SO_RCVTIMEO))
@@ -46,6 +47,7 @@ def receive(sock: _socket.socket, endpoint: Endpoint, flags: int) -> tuple[bytes
     Raises: OSError: the pending error, EAGAIN, EBADF once another thread closed the socket. TimeoutError.
     """
     inbox = endpoint.inbox
+    lead = endpoint.host.outbox.lead
     started = None
     while True:
         if inbox.attention:
@@ -68,29 +70,31 @@ def receive(sock: _socket.socket, endpoint: Endpoint, flags: int) -> tuple[bytes
         # Unlike UDP: closing a socket wakes the threads that wait in it.
         if inbox.closed or _socket.socket.fileno(sock) < 0:
             raise failure(errno.EBADF)
-        timeout, late = _patience(sock, endpoint)
-        if timeout is None and inbox.shut:
+        timeout = sock.gettimeout()
+        patience = _patience(endpoint) if timeout is None else timeout
+        if patience is None and inbox.shut:
             return (b"", None)
-        if timeout == 0 or (flags & (_MSG_DONTWAIT | _MSG_ERRQUEUE) and sock.gettimeout() is None):
+        if patience == 0 or (flags & (_MSG_DONTWAIT | _MSG_ERRQUEUE) and timeout is None):
             raise failure(errno.EAGAIN)
         now = time.monotonic()
         started = now if started is None else started
-        left = None if timeout is None else started + timeout - now
+        left = None if patience is None else started + patience - now
         if left is not None and left <= 0:
-            raise late
-        inbox.wait(left)
+            raise failure(errno.EAGAIN) if timeout is None else TimeoutError("timed out")
+        if lead is None:
+            inbox.wait(left)
+        elif not lead.wait(inbox, left):
+            lead = None
 
 
-def _patience(sock: _socket.socket, endpoint: Endpoint) -> tuple[float | None, OSError]:
-    """Return how long a receive may wait, and what it raises then."""
-    timeout = sock.gettimeout()
-    if timeout is None:
-        remembered = endpoint.options.get(_SO_RCVTIMEO)
-        if isinstance(remembered, bytes):
-            seconds, micros = struct.unpack("@ll", remembered)
-            if seconds or micros:
-                return seconds + micros / 1e6, failure(errno.EAGAIN)
-    return timeout, TimeoutError("timed out")
+def _patience(endpoint: Endpoint) -> float | None:
+    """Return how long a receive of a socket that blocks may wait: SO_RCVTIMEO, if it is set."""
+    remembered = endpoint.options.get(_SO_RCVTIMEO)
+    if isinstance(remembered, bytes):
+        seconds, micros = struct.unpack("@ll", remembered)
+        if seconds or micros:
+            return float(seconds + micros / 1e6)
+    return None
 
 
 def cut(data: bytes, room: int, flags: int) -> bytes:
@@ -131,15 +135,18 @@ class ReceivingSocket(socket.socket):
         if endpoint is None:
             return _plain.recvfrom(self, bufsize, flags)
         inbox = endpoint.inbox
-        if flags == 0 and bufsize.__class__ is int and bufsize >= 0 and not inbox.attention:
-            try:
-                item = inbox.ready.popleft()
-            except IndexError:
-                pass
+        if flags == 0 and bufsize.__class__ is int and 0 <= bufsize <= _INT_MAX:
+            if inbox.ready and not inbox.attention:
+                try:
+                    item = inbox.ready.popleft()
+                except IndexError:  # another thread was faster
+                    item = receive(self, endpoint, 0)
+                else:
+                    if inbox.observed and not inbox.ready:
+                        inbox.settle(self)
             else:
-                if inbox.observed and not inbox.ready:
-                    inbox.settle(self)
-                return item if len(item[0]) <= bufsize else (item[0][:bufsize], item[1])
+                item = receive(self, endpoint, 0)
+            return item if len(item[0]) <= bufsize else (item[0][:bufsize], item[1])
         room, flags = numbers.size(bufsize), numbers.flags(flags)
         if room < 0:
             raise ValueError("negative buffersize in recvfrom")

@@ -1,7 +1,8 @@
 """One WebSocket connection on asyncio: websockets' sans-I/O core between a byte stream and a `LinkHandler`.
 
-Lives here: reading, writing, back-pressure and the two endings of a connection, the same for both directions. May not
-live here: how a connection comes about (inbound.py, outbound.py), what bundles mean, logging.
+Lives here: messages in and out, back-pressure and the two endings of a connection, the same for both directions. May
+not live here: how a connection comes about (inbound.py, outbound.py), how its bytes are read and written (stream.py),
+what bundles mean, logging.
 
 Law: nothing a peer sends raises out of here, and everything a peer can make grow is bounded by limits.py.
 """
@@ -11,11 +12,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import socket
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from collections.abc import Callable
 from typing import Final, cast
-from weakref import WeakKeyDictionary
 
 from websockets.exceptions import ProtocolError
 from websockets.frames import CloseCode, Frame, Opcode
@@ -26,6 +26,7 @@ from websockets.typing import Subprotocol
 from .. import limits
 from .frames import FrameReader, binary_frame
 from .link import LinkError, LinkHandler
+from .stream import Stream
 
 BINARY, TEXT, CONT = Opcode.BINARY, Opcode.TEXT, Opcode.CONT
 
@@ -36,28 +37,18 @@ SILENT = logging.Logger("websockets", level=logging.CRITICAL + 1)  # noqa: LOG00
 """For the core, which logs: nothing reaches a program's handlers. Only the driver logs."""
 
 
-_read_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
-"""What every link on a loop reads into: between `get_buffer` and `buffer_updated` no other link runs. Beside one per
-link (5,000 idle links x 256 KiB) or one allocation per read (asyncio.Protocol: 35-45 µs per 60 kB message, not 12)."""
-
-
 def one_line(text: object) -> str:
     """`text` fit for one line of a log: control characters replaced, cut to 200 characters."""
     return "".join(c if c.isprintable() else "?" for c in str(text))[:200]
 
 
-class Connection(asyncio.BufferedProtocol, ABC):
+class Connection(Stream):
     """A `Link` over one TCP or TLS connection; the subclasses know how the opening handshake goes."""
 
     def __init__(self, handler: LinkHandler, core: Protocol, *, outbound: bool, url: str | None, tls: bool) -> None:
+        super().__init__()
         self._handler = handler
         self._core = core
-        self._loop = asyncio.get_running_loop()
-        if self._loop not in _read_buffers:
-            _read_buffers[self._loop] = memoryview(bytearray(limits.LINK_READ_SIZE))
-        self._view = self._free = _read_buffers[self._loop]
-        self._raw: asyncio.Transport | None = None
-        self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._reader = FrameReader(masked=not outbound, max_size=limits.MAX_BUNDLE)
@@ -74,8 +65,6 @@ class Connection(asyncio.BufferedProtocol, ABC):
         self._odd_spare = limits.ODD_FRAMES_RATE
         self._odd_at = self._loop.time()
         self._reason = ""
-        self._fd = -1
-        self._midway = False  # in `send_now`; if it stays so, nobody knows how much of a frame is out
         self.outbound = outbound
         self.url = url
         self.tls = tls
@@ -113,16 +102,6 @@ class Connection(asyncio.BufferedProtocol, ABC):
 
     # --- Link ----------------------------------------------------------------------------------------------------
 
-    @property
-    def backlog(self) -> int:
-        """See `Link.backlog`. Under TLS it counts encrypted bytes too, so it may be some kilobytes over."""
-        if self._transport is None or self._raw is None:
-            return 0
-        size = self._transport.get_write_buffer_size()
-        if self._raw is not self._transport:
-            size += self._raw.get_write_buffer_size()
-        return size
-
     def send(self, bundle: bytes | bytearray | memoryview, /) -> None:
         """See `Link.send`."""
         if self._open and self._core.state is OPEN:  # not once their close frame was read, before it is acted on
@@ -134,32 +113,11 @@ class Connection(asyncio.BufferedProtocol, ABC):
     @property
     def prompt(self) -> bool:
         """See `Link.prompt`. TLS is not: asyncio encrypts."""
-        transport = self._transport
-        return (
-            self._open
-            and transport is not None
-            and transport is self._raw
-            and self._core.state is OPEN
-            and not self._midway
-            and not transport.get_write_buffer_size()
-        )
+        return self._open and self._writes_now
 
     def send_now(self, bundle: bytes, /) -> None:
         """See `Link.send_now`."""
-        transport = self._transport
-        if transport is None:  # it went meanwhile
-            return
-        frame = binary_frame(bundle, masked=self.outbound)
-        wrote: list[int] = []
-        self._midway = True
-        try:
-            wrote.extend(map(os.write, (self._fd,), (frame,)))  # in C as a whole: a handler cannot hide the count
-        except OSError:
-            pass  # full, or gone; asyncio finds out which
-        finally:
-            if (not wrote or wrote[0] != len(frame)) and not transport.is_closing():
-                transport.write(frame[wrote[0] if wrote else 0 :])
-            self._midway = False
+        self._write_now(binary_frame(bundle, masked=self.outbound))
 
     def _torn(self) -> bool:
         """Whether `send_now` was interrupted twice, and so a frame may be half out: then the connection ends."""
@@ -182,13 +140,13 @@ class Connection(asyncio.BufferedProtocol, ABC):
         """See `Link.pause_reading`."""
         if self._open and self._transport is not None:
             self._paused = True
-            self._transport.pause_reading()
+            self._stop_reading()
 
     def resume_reading(self) -> None:
         """See `Link.resume_reading`."""
         self._paused = False
         if self._open and self._transport is not None and self._held is None:
-            self._transport.resume_reading()
+            self._start_reading()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """See `Link.close`. Raises ValueError for a code that RFC 6455 lets no endpoint send."""
@@ -250,10 +208,6 @@ class Connection(asyncio.BufferedProtocol, ABC):
         if early:
             self._handshake_bytes(memoryview(early))
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Where asyncio reads into: less than there is where the last read held a crowd of messages."""
-        return self._free
-
     def buffer_updated(self, nbytes: int) -> None:
         """One read's worth of bytes."""
         if self._head is None:
@@ -291,7 +245,8 @@ class Connection(asyncio.BufferedProtocol, ABC):
             return
         self._gone = True
         self._core.receive_eof()
-        self._open = False
+        self._open = self._calm = False
+        self._end_reading()
         self._stop_timer()
         if self._held is not None:
             self._held.cancel()
@@ -299,7 +254,7 @@ class Connection(asyncio.BufferedProtocol, ABC):
         if not self._opened:
             self._settled(self._why_not_opened(exc))
             return
-        reason = one_line(self._reason or self._why_closed(exc))
+        reason = one_line(self._reason or self._why_closed(exc or self._lost))
         try:
             self._handler.link_closed(self, reason)
         except Exception as error:
@@ -307,11 +262,17 @@ class Connection(asyncio.BufferedProtocol, ABC):
 
     # --- inside --------------------------------------------------------------------------------------------------
 
+    def _alone(self, data: bytes, taken: Callable[[], object]) -> bool:
+        bundle = self._reader.lone(data)
+        return bundle is not None and self._handler.lone_received(self, bundle, taken)
+
     def _frame_bytes(self, data: memoryview) -> None:
         """Bytes of an open connection, or of one that says goodbye."""
         bundles, odd = self._reader.feed(data)
-        crowd = len(bundles) + len(odd) > limits.LINK_READ_CROWD
-        self._free = self._view[: limits.LINK_READ_SMALL] if crowd else self._view
+        messages = len(bundles) + len(odd)
+        self._free = self._view[: limits.LINK_READ_SMALL] if messages > limits.LINK_READ_CROWD else self._view
+        small = messages == 1 and len(data) <= limits.LINK_READ_SMALL
+        self._calm = small and self._open and self._reader.between
         if not odd:
             if bundles:
                 self._deliver(bundles)
@@ -340,13 +301,13 @@ class Connection(asyncio.BufferedProtocol, ABC):
         self._odd_spare = min(rate, self._odd_spare + (now - self._odd_at) * rate) - frames
         self._odd_at = now
         if self._odd_spare < 0 and self._held is None and self._transport is not None:
-            self._transport.pause_reading()
+            self._stop_reading()
             self._held = self._loop.call_later(-self._odd_spare / rate, self._let_go)
 
     def _let_go(self) -> None:
         self._held = None
         if self._open and self._transport is not None and not self._paused:
-            self._transport.resume_reading()
+            self._start_reading()
 
     def _odd_frame(self, frame: Frame, bundles: list[bytes]) -> list[bytes]:
         """Add what a frame completes to the `bundles` received before it; a text goes out with them."""
@@ -418,7 +379,7 @@ class Connection(asyncio.BufferedProtocol, ABC):
         self._open = self._opened = True
         self._head = None
         self._flush()
-        self._fd = self._transport.get_extra_info("socket").fileno()
+        self._take_over()
         self._transport.set_write_buffer_limits(limits.LINK_HIGH_WATER, limits.LINK_LOW_WATER)
         self._settled(None)
         try:
@@ -468,16 +429,17 @@ class Connection(asyncio.BufferedProtocol, ABC):
         if self._closing:
             return
         self._closing = True
-        self._open = False
+        self._open = self._calm = False
         self._reason = reason
         self._partial = None
         self._stop_timer()
         self._timer = self._loop.call_later(limits.LINK_CLOSE_TIMEOUT, self._drop)
         if self._transport is not None:
-            self._transport.resume_reading()
+            self._start_reading()
 
     def _drop(self) -> None:
         """Let go of the connection, whatever state it is in; connection_lost follows."""
+        self._calm = False
         if self._transport is not None:
             self._transport.abort()
         elif self._task is not None and not self._task.done():

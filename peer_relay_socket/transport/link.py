@@ -2,12 +2,14 @@
 
 Lives here: the two protocols between a link and its driver, and `LinkError`. May not live here: any transport.
 
-Law: everything happens on the loop's thread, and a link never calls its driver from inside one of its own methods;
-what a method causes (`link_writable`, `link_closed`) arrives in a later turn of the loop.
+Law: everything happens on the loop's thread, or, where it says so, on one that has the loop's turn. A link never calls
+its driver from inside one of its own methods; what a method causes (`link_writable`, `link_closed`) arrives in a later
+turn of the loop.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -105,6 +107,14 @@ class LinkHandler(Protocol):
 
     def bundles_received(self, link: Link, bundles: list[bytes]) -> None:
         """Every binary message that one read from the connection completed, in order; never empty."""
+
+    def lone_received(self, link: Link, bundle: bytes, taken: Callable[[], object]) -> bool:
+        """One small binary message was all there was to read. Called by whoever has the loop's turn, whom a signal
+        handler may interrupt with an exception: what was done until then must be whole.
+
+        Returns: True when it was taken, and nothing is left to do on the loop; then `taken` was called, before whatever
+        must not be done twice. False: `bundles_received` gets it, in a later turn of the loop.
+        """
 
     def text_received(self, link: Link, text: str) -> None:
         """One text message, in order with the bundles around it."""

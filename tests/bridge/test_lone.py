@@ -5,10 +5,8 @@ from __future__ import annotations
 import gc
 import random
 import signal
-import socket
 import threading
 import time
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -17,28 +15,6 @@ from peer_relay_socket.bridge.runtime import Turn
 from peer_relay_socket.surface.udp_socket import Socket
 
 LIMIT = 20.0
-
-
-def free_tcp_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture
-def ends() -> Iterator[tuple[Socket, Socket, tuple[str, int]]]:
-    """A socket, one of another peer that it has talked with over a direct link, and the address of that."""
-    port = free_tcp_port()
-    with Socket(port=port, wrtc=False) as answering, Socket(bootstrap=[f"ws://127.0.0.1:{port}"], wrtc=False) as asking:
-        answering.bind(("", 9000))
-        where = answering.peer.address, 9000
-        for end in (answering, asking):
-            end.settimeout(LIMIT)
-        for _ in range(3):
-            asking.sendto(b"hello", where)
-            _, source = answering.recvfrom(100)
-            answering.sendto(b"hello", source)
-            asking.recvfrom(100)
-        yield asking, answering, where
 
 
 def test_turn_is_lent_while_the_loop_sleeps_and_comes_back_whatever_is_raised() -> None:

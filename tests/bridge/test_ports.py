@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import errno
+import gc
 import socket
+import weakref
+from itertools import product
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from peer_relay_socket.address import AF_PEER, NpmId, Prefix, is_authenticated
+from peer_relay_socket.bridge import ports
 from peer_relay_socket.bridge.endpoint import OWN, WILDCARD, Endpoint, Membership
 from peer_relay_socket.bridge.host import Host
 from peer_relay_socket.bridge.ports import failure
@@ -34,6 +40,13 @@ class World:
         self.ends.append(end)
         return end
 
+    def close(self) -> None:
+        for end in self.ends:
+            end.close()
+        for fd in self.fds:
+            if fd >= 0:
+                socket.close(fd)
+
     def bound(self, place, port: int, family: int = socket.AF_INET, **flags: bool) -> Endpoint:
         end = self.open(family, **flags)
         self.ports.bind(end, place, port)
@@ -44,10 +57,7 @@ class World:
 def world():
     world = World()
     yield world
-    for end in world.ends:
-        end.close()
-    for fd in world.fds:
-        socket.close(fd)
+    world.close()
 
 
 def got(end: Endpoint) -> list:
@@ -243,3 +253,163 @@ def test_only_the_npm_peer_of_two_with_one_id_is_marked(world: World, family: in
     addresses = [address for _, address in got(heard)]
     assert addresses[0] == addresses[1] == addresses[2]
     assert [is_authenticated(address) for address in addresses] == [False, True, False]
+
+
+# --- what deliver remembers --------------------------------------------------------------------------------------
+
+NEAR = bytes(range(100, 120))
+PREFIX = Prefix(22, FAR[:2] + bytes([FAR[2] & 0xFC]) + bytes(17))
+families = st.sampled_from([socket.AF_INET, socket.AF_INET, socket.AF_INET6, AF_PEER])
+which = st.integers(0, 4)
+few_ports = st.sampled_from([1, 1, 2])
+places = st.sampled_from([WILDCARD, WILDCARD, WILDCARD, OWN, LOCALHOST])
+flags = st.sampled_from(["reuse_addr", "reuse_port", "v6only"])
+opened = st.tuples(st.just("open"), families, st.sets(flags), places, few_ports)
+changes = st.one_of(
+    st.tuples(st.just("bind"), which, places, few_ports, st.booleans()),
+    st.tuples(st.just("autobind"), which),
+    st.tuples(st.just("connect"), which, st.sampled_from([FAR, FAR, NEAR, PREFIX, LOCALHOST]), st.sampled_from([7, 8])),
+    st.tuples(st.just("disconnect"), which),
+    st.tuples(st.just("close"), which),
+    st.tuples(st.just("abandon"), which),
+    st.tuples(st.just("option"), which, flags, st.booleans()),
+)
+operations = st.lists(st.one_of(opened, changes, changes), min_size=5, max_size=15)
+DATAGRAMS = [
+    *product((FAR, NEAR, NODE), (7, 8), (1, 2, None), (4, 6, 0), (False,)),
+    *product((FAR,), (7, 8), (1, 2), (4, 6), (True,)),
+    *product((NODE,), (7, 8), (0,), (0,), (False,)),
+]
+"""Source, source port, port (None: an ephemeral one), form, whether the source is doubtful."""
+
+
+def perform(world: World, operation: tuple) -> object:
+    """Do one thing to a world. Returns: what is to be compared."""
+    name, *arguments = operation
+    if name == "open":
+        family, flags, place, port = arguments
+        world.open(family, **dict.fromkeys(flags, True))
+        return perform(world, ("bind", -1, place, port, False))
+    number, *arguments = arguments
+    there = [end for end in world.ends if not end.inbox.closed]
+    if not there:
+        return None
+    end = there[number % len(there)]
+    try:
+        if name == "bind":
+            place, port, mapped = arguments
+            world.ports.bind(end, place, port, mapped=mapped and end.family == socket.AF_INET6)
+        elif name == "autobind":
+            world.ports.autobind(end)
+        elif name == "connect":
+            place, port = arguments
+            world.ports.autobind(end)
+            world.ports.connect(end, ("peer", port), place, port, LOCALHOST if place == LOCALHOST else OWN, False)
+        elif name == "disconnect":
+            world.ports.disconnect(end)
+        elif name == "close":
+            end.close()
+        elif name == "option":
+            option, on = arguments
+            if option != "v6only" or not end.port:
+                setattr(end, option, on)
+        elif world.fds[world.ends.index(end)] >= 0:
+            socket.close(world.fds[world.ends.index(end)])
+            world.fds[world.ends.index(end)] = -1
+    except OSError as error:
+        return error.errno
+    return end.local, bool(end.port), end.mapped, end.v6only
+
+
+def deliver(world: World, datagram: tuple) -> object:
+    """Deliver one of DATAGRAMS. Returns: what became of it."""
+    source, source_port, port, form, doubtful = datagram
+    if port is None:
+        port = next((end.port for end in world.ends if end.port > 2), 3)
+    there = world.ports.deliver(source, source_port, port, form, [b"x"], doubtful=doubtful)
+    heard = [[(address, is_authenticated(address)) for _, address in end.inbox.ready] for end in world.ends]
+    for end in world.ends:
+        end.inbox.flush()
+    return there, heard
+
+
+@settings(max_examples=150, deadline=None)
+@given(operations)
+def test_deliver_finds_what_it_would_if_it_remembered_nothing(stream: list[tuple]) -> None:
+    remembering, forgetting = World(), World()
+    try:
+        for operation in stream:
+            assert perform(remembering, operation) == perform(forgetting, operation)
+            for datagram in DATAGRAMS:
+                forgetting.ports._routes.clear()
+                assert deliver(remembering, datagram) == deliver(forgetting, datagram)
+    finally:
+        for world in (remembering, forgetting):
+            world.close()
+
+
+CHANGES = {
+    "closed": lambda world, end: end.close(),
+    "connected elsewhere": lambda world, end: world.ports.connect(end, ("a", 7), NEAR, 7, OWN, False),
+    "connected": lambda world, end: world.ports.connect(end, ("a", 7), FAR, 7, OWN, False),
+    "joined by another": lambda world, end: world.bound(WILDCARD, 5, reuse_port=True),
+    "joined by a connected one": lambda world, end: world.ports.connect(
+        world.bound(WILDCARD, 5, reuse_port=True), ("a", 7), FAR, 7, OWN, False
+    ),
+    "abandoned": lambda world, end: socket.close(world.fds.pop()),
+}
+"""What may happen to the only socket of a port."""
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_deliver_remembers_is_forgotten_when_the_socket_is(world: World, change: str) -> None:
+    twin = World()
+    results = []
+    for each in (world, twin):
+        end = each.bound(WILDCARD, 5, reuse_port=True)
+        for source_port in range(7, 30):
+            each.ports.deliver(FAR, source_port, 5, 4, [b"before"])
+        got(end)
+        CHANGES[change](each, end)
+        if each is twin:
+            twin.ports._routes.clear()
+        there = [each.ports.deliver(FAR, source_port, 5, 4, [b"after"]) for source_port in range(7, 30)]
+        results.append((there, [got(other) for other in each.ends]))
+    twin.close()
+    assert results[0] == results[1]
+
+
+def test_options_of_sockets_that_share_a_port_are_asked_anew(world: World) -> None:
+    ends = [world.bound(WILDCARD, 5, reuse_port=True) for _ in range(2)]
+    for shared in (True, False):
+        ends[1].reuse_port = shared
+        for source_port in range(1, 100):
+            world.ports.deliver(FAR, source_port, 5, 4, [b"x"])
+        assert [bool(got(end)) for end in ends] == [shared, True]
+
+
+def test_a_closed_socket_is_not_kept(world: World) -> None:
+    end = weakref.ref(world.bound(WILDCARD, 5))
+    assert world.ports.deliver(FAR, 7, 5, 4, [b"x"])
+    world.ends.pop().close()
+    gc.collect()
+    assert end() is None
+
+
+def test_a_disconnected_socket_is_found_by_all_again(world: World) -> None:
+    end = world.bound(WILDCARD, 5)
+    world.ports.connect(end, ("a", 7), FAR, 7, OWN, False)
+    assert world.ports.deliver(FAR, 7, 5, 4, [b"x"])
+    assert got(end) == [(b"x", ("a", 7))]
+    world.ports.disconnect(end)
+    assert world.ports.deliver(FAR, 7, 5, 4, [b"x"])
+    assert got(end) == [(b"x", (world.host.spelling.ipv4(FAR), 7))]
+
+
+def test_deliver_remembers_no_more_than_its_limit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "SPELLED_SOURCES", 10)
+    end = world.bound(WILDCARD, 5)
+    for source_port in range(1, 100):
+        assert world.ports.deliver(FAR, source_port, 5, 4, [b"x"])
+        assert len(world.ports._routes) <= 10
+    assert [address[1] for _, address in got(end)] == list(range(1, 100))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from peer_relay_socket.codec import packet as wire
@@ -258,6 +258,79 @@ def test_any_sequence_of_records_comes_back(sequence: list[Any]) -> None:
         is_run = kind == Record.DATAGRAMS
         back.append(wire.read_datagrams(data, start, end) if is_run else (kind, data[start:end]))
     assert back == sequence
+
+
+def only_by_readers(data: bytes) -> tuple[int, int, int, bytes] | None:
+    """What the readers of everything make of what `only_datagram` is to read."""
+    try:
+        found = list(wire.read_records(data))
+        if [kind for kind, _, _ in found] != [Record.DATAGRAMS]:
+            return None
+        run = wire.read_datagrams(data, *found[0][1:])
+    except PacketError:
+        return None
+    return (*run[:3], run.datagrams[0]) if len(run.datagrams) == 1 else None
+
+
+lone_runs = st.builds(
+    lambda form, source_port, port, data: wire.datagrams_record(form, source_port, port, [data]),
+    st.sampled_from([0, 4, 6]),
+    ports,
+    ports,
+    st.one_of(st.binary(max_size=50), st.sampled_from([MAX_DATAGRAM - 1, MAX_DATAGRAM, MAX_DATAGRAM + 1]).map(bytes)),
+)
+
+
+@given(lone_runs)
+def test_a_datagram_alone_is_read_as_by_the_readers_of_everything(data: bytes) -> None:
+    alone = wire.only_datagram(data)
+    assert alone == only_by_readers(data)
+    assert (alone is None) is (len(data) == 14 + MAX_DATAGRAM + 1)
+
+
+@given(
+    st.one_of(
+        lone_runs,
+        lone_runs,
+        st.lists(st.one_of(lone_runs, runs.map(lambda run: wire.datagrams_record(*run)))).map(
+            lambda many: b"".join(many)
+        ),
+        st.binary(max_size=40),
+        st.just(b""),
+    ),
+    st.lists(st.tuples(st.integers(0, 20), st.sampled_from([0, 1, 2, 4, 5, 6, 9, 10, 128, 255])), max_size=3),
+    st.integers(-3, 20),
+)
+@example(wire.datagrams_record(4, 1, 2, [b"x"]), [(5, 5)], 0)  # no such form
+@example(wire.datagrams_record(4, 1, 2, [b"x"]), [(7, 0)], 0)  # no source port
+@example(wire.datagrams_record(4, 1, 2, [b"x"]), [(9, 0)], 0)  # no port
+@example(wire.datagrams_record(4, 1, 2, [bytes(9)]), [(11, 2)], 0)  # two, and lengths that might add up
+@example(wire.datagrams_record(4, 1, 2, [bytes(2), bytes(3)]), [(11, 1)], 0)
+@example(wire.datagrams_record(4, 1, 2, [bytes(9)]), [(13, 8)], 0)  # its length and the record's differ
+@example(wire.datagrams_record(4, 1, 2, [bytes(9)]), [(4, 17)], 0)
+@example(wire.datagrams_record(4, 1, 2, [bytes(9)]), [(0, 2)], 0)  # another record
+@example(wire.datagrams_record(4, 1, 2, [bytes(9)]), [], -1)
+@example(wire.datagrams_record(4, 1, 2, [bytes(9)]), [], 1)
+def test_altered_bytes_are_one_datagram_where_the_readers_of_everything_say_so(
+    data: bytes, changes: list[tuple[int, int]], cut: int
+) -> None:
+    altered = bytearray(data)
+    for position, value in changes:
+        if position < len(altered):
+            altered[position] = value
+    altered = altered[: max(0, len(altered) - cut)] if cut >= 0 else altered + bytes(-cut)
+    assert wire.only_datagram(bytes(altered)) == only_by_readers(bytes(altered))
+
+
+@given(st.binary(min_size=HEADER_BYTES, max_size=HEADER_BYTES + 40), st.integers(0, 40))
+def test_a_head_is_read_as_the_header_is(data: bytes, size: int) -> None:
+    """Without judging whether the body is there."""
+    data = data[:4] + size.to_bytes(4) + data[8:]
+    kind, hop_limit, flags, length, to, sender = wire.read_head(data)
+    assert length == size
+    if HEADER_BYTES + size <= len(data):
+        header = wire.read_header(data, 0)
+        assert header == (kind, hop_limit, flags, to, sender, HEADER_BYTES, HEADER_BYTES + length)
 
 
 @given(st.booleans(), networks, urls)

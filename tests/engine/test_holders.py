@@ -143,6 +143,6 @@ def test_an_address_is_free_again_when_its_holder_is_forgotten() -> None:
     twin.send(a, b"second")
     bench.advance(0.5)
     assert [deliver.doubtful for deliver in a.take(Deliver)] == [False, False]
-    for session in list(a.engine._sessions._sessions.values()):
+    for session in list(a.engine._sessions.by_id.values()):
         a.engine._sessions.close(session)
     assert not a.engine._sessions.holders._by_address

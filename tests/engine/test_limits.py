@@ -79,8 +79,8 @@ def test_sessions_are_bounded_and_the_longest_idle_goes(monkeypatch: pytest.Monk
         bench.advance(0.5)
     assert sorted(peer.heard()) == [b"hello"] * 8
     table = peer.engine._sessions
-    assert list(table._sessions) == [other.peer_id for other in others[3:]]
-    assert len(table._keys) == 5
+    assert list(table.by_id) == [other.peer_id for other in others[3:]]
+    assert len(table.keys) == 5
     assert peer.engine.counters["sessions forgotten: too many"] == 3
 
 
@@ -115,7 +115,7 @@ def test_pinned_and_unknown_addresses_are_bounded(monkeypatch: pytest.MonkeyPatc
     resolver = peer.engine._resolver
     for n in range(30):
         resolver.pin(Prefix(22, bytes((n,)) + bytes(19)), bytes((n,)) * 20)
-    assert len(resolver._pinned) == 10
+    assert len(resolver.pinned) == 10
     for n in range(30):
         peer.engine.send(Prefix(22, bytes((n, 0x40)) + bytes(18)), 4, 9, 5, [b"x"], bench.now)
     bench.advance(10.0)

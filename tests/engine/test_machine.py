@@ -117,13 +117,13 @@ class Overlay(RuleBasedStateMachine):
                     self.arrived[deliver.source, node.peer_id, data] += 1
             engine = node.engine
             sessions = engine._sessions
-            assert len(sessions._sessions) <= len(self.nodes)
-            assert len(sessions._keys) <= 4 * len(self.nodes)
-            assert all(len(session.older) <= 2 for session in sessions._sessions.values())
+            assert len(sessions.by_id) <= len(self.nodes)
+            assert len(sessions.keys) <= 4 * len(self.nodes)
+            assert all(len(session.older) <= 2 for session in sessions.by_id.values())
             assert set(engine._links.by_id.values()) <= set(engine._links.all.values())
             assert len(engine._links.by_id) < len(self.nodes)
             assert len(engine._core.timers._heap) < 10_000
-            for session in sessions._sessions.values():
+            for session in sessions.by_id.values():
                 assert session.in_flight == sum(size for _, size in session.flights)
                 assert session.keys is not None or session.attempt is not None or not session.pending
                 if session.flights:

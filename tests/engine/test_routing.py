@@ -98,7 +98,7 @@ def test_tables_stay_small_whatever_passes() -> None:
     assert len(router._learned) <= MAX_LEARNED_ROUTES
     assert len(router._discovered) <= MAX_LEARNED_ROUTES
     assert len(router._floods) <= MAX_FLOODS
-    assert all(len(cache) <= MAX_ROUTE_CACHE for cache in router._cache)
+    assert all(len(cache) <= MAX_ROUTE_CACHE for cache in router.hops)
     assert other.engine is not hub.engine
 
 

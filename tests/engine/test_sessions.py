@@ -25,7 +25,6 @@ from peer_relay_socket.limits import (
     SESSION_SILENCE,
     SESSION_WINDOW,
 )
-from tests.interruption import interrupted
 from tests.sim.bench import Bench, Node, kind_of, step_of
 
 
@@ -734,83 +733,3 @@ def test_an_answer_to_a_search_does_not_move_a_healthy_session() -> None:
     a.engine._sessions.discovered(b.peer_id)
     bench.flow()
     assert bench.sent(Kind.SEALED) == []
-
-
-# --- lone datagrams --------------------------------------------------------------------------------------------
-
-
-def send_lone(sender: Node, receiver: Node, data: bytes) -> bool:
-    """Send one datagram past the bundles, and carry it over. Returns: False when it has to go the common way."""
-    engine, now = sender.engine, sender.bench.now
-    lone = engine.lone(receiver.peer_id, len(data), now)
-    if lone is None:
-        return False
-    session, link = lone
-    bundle = engine.send_lone(session, 4, 9, 5, data)
-    cable = sender.cables[link]
-    receiver.engine.receive(cable.number(receiver), bundle, now)
-    receiver.bench.flow()
-    return True
-
-
-def test_lone_datagrams_arrive_like_others_and_are_acknowledged() -> None:
-    bench = Bench()
-    low, high = talking(bench)
-    low.send(high, b"a")  # sets the timers that a lone one does not
-    bench.flow()
-    for number in range(300):
-        assert send_lone(low, high, bytes((number % 256,)) * number)
-    low.send(high, b"z")
-    bench.flow()
-    assert high.heard() == [b"a", *(bytes((number % 256,)) * number for number in range(300)), b"z"]
-    assert low.engine.room(high.peer_id) < SESSION_WINDOW
-    bench.advance(2 * ACK_DELAY)
-    assert low.engine.room(high.peer_id) == SESSION_WINDOW
-
-
-@pytest.mark.parametrize("state", ["no session", "no timer", "something packed", "no room", "long idle", "link down"])
-def test_a_datagram_is_not_lone_where_there_is_more_to_do(state: str) -> None:
-    bench = Bench()
-    if state == "no session":
-        low, high = bench.pair()
-        assert low.engine.lone(high.peer_id, 10, bench.now) is None
-        return
-    low, high = talking(bench)
-    if state == "no timer":
-        bench.advance(2 * SESSION_SILENCE)
-        assert low.engine.lone(high.peer_id, 10, bench.now) is None
-        return
-    low.send(high, b"a")
-    bench.flow()
-    assert low.engine.lone(high.peer_id, 10, bench.now) is not None
-    if state == "something packed":
-        low.send(high, b"b")
-    elif state == "no room":
-        lose(bench, Kind.SEALED)
-        while low.engine.room(high.peer_id) > 0:
-            low.send(high, bytes(PACKET_TARGET))
-            bench.flow()
-    elif state == "long idle":
-        bench.now += SESSION_IDLE + 1
-    else:
-        next(iter(low.cables.values())).cut()
-    assert low.engine.lone(high.peer_id, 10, bench.now) is None
-
-
-@pytest.mark.parametrize("instruction", range(0, 400, 9))
-def test_what_a_signal_handler_raises_while_a_lone_datagram_is_sealed_costs_that_one_alone(instruction: int) -> None:
-    bench = Bench()
-    low, high = talking(bench)
-    low.send(high, b"a")
-    bench.flow()
-    with interrupted(instruction):
-        send_lone(low, high, b"perhaps")
-    bench.flow()
-    assert high.heard() in ([b"a"], [b"a", b"perhaps"])
-    for number in range(5):
-        low.send(high, bytes((number,)))
-        bench.flow()
-    assert high.heard() == [bytes((number,)) for number in range(5)]
-    bench.advance(2 * SESSION_SILENCE)
-    assert low.engine.room(high.peer_id) == SESSION_WINDOW
-    assert low.engine.counters == {}

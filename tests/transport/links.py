@@ -7,15 +7,33 @@ import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Coroutine
+from enum import Enum
 from typing import Any
 
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 
+from peer_relay_socket.bridge.turn import Sleep, Turn
+from peer_relay_socket.transport.readers import readers_of
 from peer_relay_socket.transport.websocket import Link, LinkHandler, Listener, dial, listen
 
 PATIENCE = 10.0
 """Seconds before a wait fails; on a passing run none comes near."""
+
+
+class Reading(Enum):
+    """How plain links are read in `run`."""
+
+    ASYNCIO = "asyncio"
+    """As any connection."""
+    READERS = "readers"
+    """By way of `Readers`, as bridge/runtime.py has it, by a handler that takes no lone message."""
+    LONE = "lone"
+    """The same, by one that takes them all."""
+
+
+reading = Reading.ASYNCIO
+"""What holds now; the fixture of that name changes it."""
 
 
 class Recorder(LinkHandler):
@@ -24,6 +42,8 @@ class Recorder(LinkHandler):
     def __init__(self) -> None:
         self.links: list[Link] = []
         self.batches: list[list[bytes]] = []
+        self.alone: list[bytes] = []
+        """Those of the bundles that were taken past the loop."""
         self.texts: list[str] = []
         self.writable: list[Link] = []
         self.closed: list[tuple[Link, str]] = []
@@ -44,6 +64,15 @@ class Recorder(LinkHandler):
     def bundles_received(self, link: Link, bundles: list[bytes]) -> None:
         self.batches.append(bundles)
         self._happened()
+
+    def lone_received(self, link: Link, bundle: bytes, taken: Callable[[], object]) -> bool:
+        if reading is not Reading.LONE:
+            return False
+        taken()
+        self.alone.append(bundle)
+        self.bundles_received(link, [bundle])
+        asyncio.get_running_loop().call_soon_threadsafe(self._happened)  # the loop sleeps: wake who waits
+        return True
 
     def text_received(self, link: Link, text: str) -> None:
         self.texts.append(text)
@@ -103,8 +132,22 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
         await asyncio.sleep(0)
         assert asyncio.all_tasks() == {asyncio.current_task()}, asyncio.all_tasks()
 
-    asyncio.run(watched())
+    with asyncio.Runner(loop_factory=_make_loop) as runner:
+        runner.run(watched())
+        readers = readers_of(runner.get_loop())
+        assert readers is None or readers.fds() == [readers.fd], "a link that is gone is still read"
     assert reported == [], reported
+
+
+def _make_loop() -> asyncio.AbstractEventLoop:
+    if reading is Reading.ASYNCIO:
+        return asyncio.new_event_loop()
+    turn = Turn()
+    turn.take()
+    sleep = Sleep(turn)
+    loop = asyncio.SelectorEventLoop(sleep)
+    sleep.serve(loop)
+    return loop
 
 
 class RawClient:

@@ -11,6 +11,8 @@ from websockets.datastructures import Headers
 from peer_relay_socket import limits
 from peer_relay_socket.transport.forwarded import Proxies
 
+pytestmark = pytest.mark.usefixtures("reading")
+
 TRUSTED = [ipaddress.ip_network(network) for network in ("127.0.0.1", "10.9.0.0/16", "fd00::/8")]
 XFF = "X-Forwarded-For"
 

@@ -132,6 +132,92 @@ def test_reader_gives_the_same_byte_by_byte(masked: bool) -> None:
     assert (got.messages, got.verdict()) == (expected.messages, expected.verdict())
 
 
+def with_length(size: int, form: int, announced: int, masked: bool) -> bytes:
+    """A binary frame of `size` bytes that announces its length in the form of 7 bits (0), 126 or 127."""
+    bit = 0x80 if masked else 0
+    head = {0: bytes((bit | announced & 127,)), 126: bytes((bit | 126,)) + (announced & 65_535).to_bytes(2)}
+    return b"\x82" + head.get(form, bytes((bit | 127,)) + announced.to_bytes(8)) + bytes(4 * masked) + bytes(size)
+
+
+edges = st.sampled_from([0, 1, 2, 3, 4, 5, 124, 125, 126, 127, 128, 65_534, 65_535, 65_536, MAX_SIZE, MAX_SIZE + 1])
+chunks = st.one_of(
+    st.builds(lambda data, masked: (binary_frame(data, masked=masked), masked), edges.map(bytes), st.booleans()),
+    st.builds(
+        lambda size, form, off, masked: (with_length(size, form, max(0, size + off), masked), masked),
+        edges,
+        st.sampled_from([0, 126, 127]),
+        st.sampled_from([0, 0, -1, 1]),
+        st.booleans(),
+    ),
+    st.tuples(streams.map(lambda frames: b"".join(frame.serialize(mask=False) for frame in frames)), st.booleans()),
+    st.tuples(streams.map(lambda frames: b"".join(frame.serialize(mask=True) for frame in frames)), st.booleans()),
+    st.tuples(st.binary(max_size=12), st.booleans()),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@example(chunk=(b"\x82\x7e\0\0", False), end=0, flips=[], before=[])  # nothing, and its length not in the shortest form
+@example(chunk=(b"\x82\xfe\0\0abcd", True), end=0, flips=[], before=[])
+@example(chunk=(b"\x82\x7f" + bytes(127), False), end=0, flips=[], before=[])  # 127 is no length
+@example(chunk=(b"\x82\xffabcd" + bytes(127), True), end=0, flips=[], before=[])
+@example(chunk=(b"\x82\x02abcdef", True), end=0, flips=[], before=[])  # not masked
+@example(chunk=(b"\x82\x82ab", False), end=0, flips=[], before=[])  # masked
+@given(
+    chunk=chunks,
+    end=st.integers(-2, 8),
+    flips=st.lists(st.tuples(st.integers(0, 14), st.integers(1, 255)), max_size=2),
+    before=st.lists(st.sampled_from([b"\x82\x80abcd", b"\x82\0", b"\x89\0", b"\x82\x81abcdx"]), max_size=2),
+)
+def test_what_is_alone_is_what_the_reader_would_give(
+    chunk: tuple[bytes, bool], end: int, flips: list[tuple[int, int]], before: list[bytes]
+) -> None:
+    data, masked = chunk
+    altered = bytearray(data[: len(data) - end] if end > 0 else data + bytes(-end))
+    for place, bits in flips:
+        if place < len(altered):
+            altered[place] ^= bits
+    data = bytes(altered)
+    reader = FrameReader(masked=masked, max_size=MAX_SIZE)
+    for piece in before:
+        reader.feed(memoryview(piece))
+    if not reader.between:
+        return
+    alone = reader.lone(data)
+    assert reader.between
+    given = reader.feed(memoryview(data))
+    if alone is not None:
+        assert given == ([alone], [])
+        assert type(alone) is bytes
+        assert reader.between
+    elif data and len(given[0]) == 1 and not given[1] and reader.between:
+        assert not 2 <= len(given[0][0]) < 65_536 or data[1] & 127 == 127, "it was alone"
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_what_is_alone_is_no_larger_than_a_message_may_be(masked: bool) -> None:
+    reader = FrameReader(masked=masked, max_size=300)
+    assert reader.lone(binary_frame(bytes(300), masked=masked)) == bytes(300)
+    assert reader.lone(binary_frame(bytes(301), masked=masked)) is None
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_reader_is_between_frames_only_where_a_plain_one_would_be_a_message(masked: bool) -> None:
+    reader = FrameReader(masked=masked, max_size=MAX_SIZE)
+    assert reader.between
+    fragments = [Frame(Opcode.BINARY, b"a", False), Frame(Opcode.CONT, b"b", False), Frame(Opcode.PING, b"c")]
+    stream = [serialized(frame, masked) for frame in (*fragments, Frame(Opcode.CONT, b"d"), Frame(Opcode.BINARY, b"e"))]
+    seen = []
+    for piece in stream:
+        for byte in piece:
+            reader.feed(memoryview(bytes((byte,))))
+            seen.append(reader.between)
+    last_two = sum(map(len, stream[-1:])) + 1
+    assert seen == [False] * (len(seen) - last_two) + [True] + [False] * (last_two - 2) + [True]
+    reader.feed(memoryview(b"\x83"))
+    reader.feed(memoryview(bytes(4)))
+    assert not reader.between, "what no frame begins with"
+
+
 def test_reader_holds_no_more_than_the_largest_frame_when_a_header_announces_more() -> None:
     reader = FrameReader(masked=False, max_size=MAX_SIZE)
     header = b"\x82\x7f" + (2**62).to_bytes(8)

@@ -18,6 +18,8 @@ from links import PATIENCE, RawClient, Recorder, anywhere, raw_client, run, serv
 from peer_relay_socket import limits
 from peer_relay_socket.transport.websocket import LinkError, dial, listen
 
+pytestmark = pytest.mark.usefixtures("reading")
+
 
 def one_answer(request: bytes, *, expect_links: int = 0, **options: Any) -> bytes:
     """What a listener answers to some bytes followed by the end of the stream."""

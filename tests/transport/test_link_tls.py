@@ -73,6 +73,10 @@ def test_link_echoes_under_tls(host: str, server_context: ssl.SSLContext, client
             await client.wait(lambda: len(client.bundles) == len(sent) * 3)
             assert client.bundles == sent * 3
             assert server.links[0].tls
+            for number in range(5):
+                link.send(bytes((number,)))
+                await client.wait(lambda number=number: client.bundles[-1] == bytes((number,)))
+            assert client.alone == server.alone == [], "only asyncio can read what is encrypted"
             link.close(1000, "done")
             await client.wait(lambda: bool(client.closed))
             await server.wait(lambda: bool(server.closed))
@@ -80,6 +84,9 @@ def test_link_echoes_under_tls(host: str, server_context: ssl.SSLContext, client
             assert client.reasons == ["closed here: 1000 done"]
 
     run(scenario())
+
+
+pytestmark = pytest.mark.usefixtures("reading")
 
 
 def test_full_link_under_tls_loses_nothing_and_flushes_at_close(

@@ -16,6 +16,8 @@ from websockets.utils import accept_key
 
 from peer_relay_socket.transport.websocket import LinkError, dial
 
+pytestmark = pytest.mark.usefixtures("reading")
+
 
 async def failure(url: str, *, wait: float = PATIENCE, **options: object) -> OSError:
     """The error that dialling ends in."""

@@ -16,6 +16,8 @@ from peer_relay_socket.transport.connection import Connection
 from peer_relay_socket.transport.websocket import SUBPROTOCOL, Link, dial
 from tests.interruption import interrupted
 
+pytestmark = pytest.mark.usefixtures("reading")
+
 SIZES = [0, 1, 2, 125, 126, 127, 200, 1200, 65_535, 65_536, 100_000, limits.MAX_BUNDLE - 1, limits.MAX_BUNDLE]
 
 

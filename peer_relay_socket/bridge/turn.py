@@ -1,0 +1,294 @@
+"""The loop's turn, and what other threads do with it while the loop's own sleeps: send a lone datagram, read one.
+
+Lives here: `Turn`, the loop's sleep, the lead. May not live here: what is sent or read.
+
+Law: the loop's thread has the turn whenever it is awake, so nothing on the loop knows of this; and whoever else has it
+gives it back before it waits for anything.
+
+A datagram that comes alone should not pass through two threads, which costs more than all else together: so of the
+threads that wait for datagrams one takes the *lead*, waits for the links itself, and the loop does not. What it finds
+is one small packet for it, as a rule. Whatever else there is, it leaves to the loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import selectors
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from ..limits import LEAD_AFTER, LEAD_FAST, LEAD_KEPT, TURN_PATIENCE
+from ..transport.readers import Readers, Source, equip
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from .mailbox import Inbox
+
+T = TypeVar("T")
+
+_AT_ONCE: Final = (False,)
+"""The argument that makes a lock's `acquire` not wait."""
+
+
+class Turn:
+    """Whose turn it is to touch what belongs to the loop: its thread's, but while that sleeps another's for a moment.
+
+    The loop's thread has the turn whenever it is not asleep in its selector, so nothing on the loop knows of this.
+
+    A signal handler or the garbage collector may interrupt who has borrowed it, and do anything there: even wait for
+    the loop. So the loop waits TURN_PATIENCE at most and then goes on: what was borrowed counts for nothing any more,
+    and the call that is still under way finds the loop's things changed beneath it.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def take(self) -> None:
+        """The loop's thread is awake. Waits for whoever has borrowed the turn: microseconds, TURN_PATIENCE at most."""
+        if not self._lock.acquire(timeout=TURN_PATIENCE):
+            self._lock = threading.Lock()
+            self._lock.acquire()
+
+    def give(self) -> None:
+        """The loop's thread goes to sleep."""
+        self._lock.release()
+
+    def hold(self, timeout: float) -> Callable[[], None] | None:
+        """Keep the loop's thread, and whoever would borrow from it, where it holds no lock of anybody's, for at most
+        TURN_PATIENCE. Waits at most `timeout` seconds. Returns: what lets it go on; None when it was not to be had."""
+        lock = self._lock
+        return lock.release if lock.acquire(timeout=timeout) else None
+
+    def borrow(self, call: Callable[..., bool], *args: object) -> bool:
+        """Return call(*args), run in the calling thread as if on the loop, or False if the loop is awake. Never waits.
+
+        A signal handler may raise at any instruction in here, and the turn is given back; one that sends itself finds
+        it taken. `call` must leave the loop's things whole then, bear that the loop took its turn back amid it, and not
+        make the loop do something sooner than it means to wake.
+        """
+        lock = self._lock
+        got: list[bool] = []
+        try:
+            got.extend(map(lock.acquire, _AT_ONCE))  # in C as a whole: what was acquired is known below
+            return got[0] and call(*args)
+        finally:
+            if got and got[0]:
+                lock.release()
+
+
+class Sleep(selectors.DefaultSelector):
+    """The loop's selector. It lends the turn while it sleeps, and has lone messages taken without waking anybody.
+
+    Where there is epoll, it waits for two poll sets: asyncio's, and that of the links, but for the latter not while
+    somebody else does.
+    """
+
+    def __init__(self, turn: Turn) -> None:
+        super().__init__()
+        self._turn = turn
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.readers = Readers() if hasattr(select, "epoll") else None
+        if self.readers is not None:
+            both = self._both = select.epoll()
+            both.register(self.fileno(), select.EPOLLIN)
+            both.register(self.readers.fd, select.EPOLLIN)
+            self.leave_links = partial(both.modify, self.readers.fd, 0)
+            """Do not wait for links. Any thread; one step, as its opposite."""
+            self.attend_links = partial(both.modify, self.readers.fd, select.EPOLLIN)
+
+    def serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Be the selector of `loop`, and read its links."""
+        self._loop = loop
+        if self.readers is not None:
+            equip(loop, self.readers)
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """As the selector it is; one that does not sleep keeps the turn."""
+        readers = self.readers
+        sleeps = timeout is None or timeout > 0.0
+        if readers is None:
+            return self._lending(super().select, timeout) if sleeps else super().select(timeout)
+        if sleeps:
+            end = None if timeout is None else time.monotonic() + timeout
+            while True:
+                found = self._lending(self._both.poll, timeout)
+                if len(found) != 1 or found[0][0] != readers.fd or not self._look(readers):
+                    break
+                if end is not None:
+                    timeout = end - time.monotonic()
+                    if timeout <= 0.0:
+                        return []
+            if len(found) < 2:  # nothing, or what asyncio waits for, or what `_look` left to it
+                return super().select(0)
+        self._look(readers)
+        return super().select(0)
+
+    def _lending(self, wait: Callable[[float | None], list[T]], timeout: float | None) -> list[T]:
+        self._turn.give()
+        try:
+            return wait(timeout)
+        finally:
+            self._turn.take()
+
+    def _look(self, readers: Readers) -> bool:
+        """Have lone messages taken. Returns: False when something is left to do on the loop."""
+        loop, done = self._loop, True
+        assert loop is not None
+        for source in readers.wait(0):
+            try:
+                taken = source.read_lone()
+            except Exception as error:  # who runs the loop bears none
+                loop.call_exception_handler({"message": "reading a link failed", "exception": error})
+                taken = False
+            if taken:
+                readers.lone += 1
+            else:
+                readers.lone, done = 0, False
+                loop.call_soon(source.read)
+        return done
+
+    def fds(self) -> list[int]:
+        """Return what this holds open beside what is registered."""
+        fds = [] if self.readers is None else [self._both.fileno(), *self.readers.fds()]
+        return [self.fileno(), *fds] if isinstance(self, getattr(selectors, "EpollSelector", ())) else fds
+
+
+class Lead:
+    """The place of the thread that waits for links instead of the loop, while it waits for a datagram.
+
+    Where datagrams follow each other fast, the place is kept from one wait to the next, lest the loop wake up for what
+    comes in between: at most LEAD_KEPT seconds, after which the loop looks whether anybody came back.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, turn: Turn, sleep: Sleep, readers: Readers) -> None:
+        self._loop = loop
+        self._turn = turn
+        self._leave_links = sleep.leave_links
+        self.attend_links = sleep.attend_links
+        self.readers = readers
+        self._seat = threading.Lock()
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._waiting = False
+        self._kept = False
+        self.reads = 0
+        """How often somebody read here."""
+        self._fast_since = 0.0
+        self._amid: Source | None = None
+        """What is being read; if it stays so, the reading was interrupted."""
+        readers.add(self._bell, self)
+        self.release: Callable[[], object] = partial(os.eventfd_write, self._bell, 1)
+        """Ends the wait of who leads: the bell that an inbox rings. Any thread; one step."""
+
+    @property
+    def taken(self) -> bool:
+        """Whether a thread is waiting here."""
+        return self._waiting
+
+    def wait(self, inbox: Inbox, timeout: float | None) -> bool:
+        """Wait for `inbox` as `Inbox.wait` does, reading links meanwhile. Signal handlers run, and what they raise
+        comes out of here.
+
+        Returns: False when the place is taken, or what comes is not for it: then the loop reads, and `Inbox.wait` it
+            is.
+        """
+        if self.readers.lone < LEAD_AFTER:
+            return False
+        got: list[bool] = []
+        try:
+            got.extend(map(self._seat.acquire, _AT_ONCE))
+            return got[0] and self._wait(inbox, timeout)
+        finally:
+            if got and got[0]:
+                if self._waiting:  # the end of `_wait` was interrupted, too
+                    self._waiting = self._kept = False
+                    self.attend_links()
+                self._seat.release()
+
+    def _wait(self, inbox: Inbox, timeout: float | None) -> bool:
+        self._waiting = follows = True
+        try:
+            if not self._kept:
+                self._leave_links()
+            if not inbox.follow(self):
+                return True
+            found = self.readers.wait(timeout)
+            inbox.unfollow(self)
+            follows = False
+            return not found or self._turn.borrow(self._read, found) or self._give_up()
+        finally:
+            self._waiting = False
+            if not self._kept:  # looked at after `_waiting` was changed, and in `_look_after` the other way round
+                self.attend_links()  # in C as a whole, and nothing comes between
+            if follows:
+                inbox.unfollow(self)
+            if self._amid is not None:
+                self._leave(self._amid)
+
+    def _give_up(self) -> bool:
+        self._kept = False
+        return False
+
+    def _read(self, found: list[Source]) -> bool:
+        done = True
+        for source in found:
+            if source is self:
+                self._silence()
+                continue
+            self._amid = source
+            if source.read_lone():
+                self.readers.lone += 1
+                self._amid = None
+            else:
+                self.readers.lone, done = 0, False
+                self._leave(source)
+        self.reads += 1
+        if not self.reads & 15 and not self._kept:
+            now = time.monotonic()
+            if now < self._fast_since + LEAD_FAST:
+                self._loop.call_soon_threadsafe(self._keep)
+            self._fast_since = now
+        return done
+
+    def _silence(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._bell)
+
+    def read_lone(self) -> bool:
+        """The loop heard the bell. If that was for somebody who waits, it should not have been listening: then this and
+        what happens in `_wait` may come in any order, and links are read in the end by one of both."""
+        if self._waiting:
+            self._leave_links()
+        if not self._waiting:
+            self._silence()
+            self.attend_links()
+        return True
+
+    def read(self) -> None:
+        """Never due: `read_lone` does it."""
+
+    def _leave(self, source: Source) -> None:
+        """Leave it to the loop."""
+        self._amid = None
+        self._loop.call_soon_threadsafe(source.read)
+
+    def _keep(self) -> None:
+        if not self._kept:
+            self._kept = True
+            self._leave_links()
+            self._loop.call_later(LEAD_KEPT, self._look_after, self.reads)
+
+    def _look_after(self, reads: int) -> None:
+        if self._kept and self.reads > reads:
+            self._loop.call_later(LEAD_KEPT, self._look_after, self.reads)
+            return
+        self._kept = False
+        if not self._waiting:
+            self.attend_links()

@@ -1,0 +1,159 @@
+"""The short way for one packet: out, in, or on to the next link, where nothing else is to be done for it.
+
+Lives here: telling whether that is so, and doing it. May not live here: the way of all others, which does what is not
+done here (sessions.py, routing.py, links.py).
+
+Law: unlike every other input of the engine these may be left by an exception that comes from outside, and interrupted
+by other inputs, at any point: who calls them may have borrowed the loop's turn, amid a program with signal handlers. So
+each either changes nothing or costs one packet: no number is used twice, no packet opens twice, and sums that come
+out wrong are put right by what follows. None of them sets a timer or leaves an effect.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from ..address import Destination, PeerId, Prefix
+from ..codec import packet as wire
+from ..codec.packet import HEADER_BYTES, Kind, read_head
+from ..limits import ACK_EVERY, SESSION_IDLE, SESSION_WINDOW
+from .seal import COUNTER_BYTES
+from .sessions import ENVELOPE, OVERHEAD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .core import Core
+    from .direct import Direct
+    from .link import LinkState
+    from .links import Links
+    from .resolver import Resolver
+    from .routing import Router
+    from .session import Session
+    from .sessions import Sessions
+
+_SEALED: Final = int(Kind.SEALED)
+_CONTENT: Final = HEADER_BYTES + 4
+"""Where a SEALED packet's counter and ciphertext begin, after the receiver's index."""
+Heard: TypeAlias = tuple[PeerId, int, int, int, list[bytes], bool]
+"""Source, its port, ours, the form, the datagram, and whether the source's IPv4 address is doubtful."""
+_UNKNOWN: Final = (None, None)
+
+
+class Lone:
+    """What is alone in being sent or heard."""
+
+    def __init__(
+        self,
+        core: Core,
+        links: Links,
+        router: Router,
+        resolver: Resolver,
+        sessions: Sessions,
+        direct: Direct,
+        has_key: Callable[[PeerId], bool] | None,
+    ) -> None:
+        """Args: has_key: whether a peer is known to speak our wire; None where all do."""
+        self._core = core
+        self._links = links
+        self._router = router
+        self._pinned = resolver.pinned
+        self._sessions = sessions.by_id
+        self._keys = sessions.keys
+        self._direct = direct
+        self._has_key = has_key
+
+    # --- out -------------------------------------------------------------------------------------------------
+
+    def ready(self, destination: Destination, size: int, now: float) -> tuple[Session, int] | None:
+        """Return what `seal` needs and the link it goes by, if one datagram of `size` bytes may leave at once: its
+        peer's session stands, nothing waits before it, there is no timer to set and nothing to begin."""
+        self._core.now = now
+        peer_id = self._pinned.get(destination) if isinstance(destination, Prefix) else destination
+        session = self._sessions.get(peer_id) if peer_id is not None else None
+        keys = None if session is None else session.keys
+        if peer_id is None or session is None or keys is None or session.silence is None:
+            return None
+        if session.plain or session.pending or session.attempt is not None or keys.sealing.worn:
+            return None
+        if now - session.idle_since > SESSION_IDLE or session.in_flight + size > SESSION_WINDOW:
+            return None
+        link = self._router.hops[session.variant].get(peer_id)
+        if link is None or not self._links.calm(link, size + ENVELOPE):
+            return None
+        if self._has_key is not None and not self._has_key(peer_id):
+            return None
+        return (session, link.number) if self._direct.counted(peer_id, size) else None
+
+    def seal(self, session: Session, form: int, source_port: int, port: int, datagram: bytes) -> bytes:
+        """Return the bundle that carries one datagram, for the link that `ready` said just now; b"" if the session lost
+        its keys since."""
+        core, keys = self._core, session.keys
+        if keys is None:
+            return b""
+        session.solicited = True
+        record = wire.datagrams_record(form, source_port, port, (datagram,))
+        sealed = keys.sealing.seal(record)
+        counter, size = int.from_bytes(sealed[:COUNTER_BYTES]), len(record) + OVERHEAD
+        data = wire.sealed(session.peer_id, core.peer_id, keys.remote, sealed, session.variant)
+        session.idle_since = core.now
+        if not session.flights:
+            session.acked_at = core.now
+        session.flights.append((counter, size))
+        session.in_flight += size
+        if session.silent_since is None:
+            session.silent_since = core.now
+        return data
+
+    # --- in, and on ------------------------------------------------------------------------------------------
+
+    def hear(self, number: int, bundle: bytes, now: float) -> Heard | tuple[int, bytes] | None:
+        """Take a bundle that link `number` brought, if it is one sealed packet that needs nothing else.
+
+        Returns: what to deliver, as in a Deliver effect; or a link, and what to send by it; or None, with nothing done.
+        """
+        link = self._links.all.get(number)
+        size = len(bundle)
+        if link is None or not link.up or link.spare_bytes < size or link.spare_packets < 2.0 or size < HEADER_BYTES:
+            return None
+        kind, hop_limit, flags, length, to, sender = read_head(bundle)
+        if kind != _SEALED or HEADER_BYTES + length != size or not (link.serves or sender == link.peer_id):
+            return None
+        if to != self._core.peer_id:
+            return self._pass_on(link, bundle, hop_limit, flags, to, now)
+        session, keys = self._keys.get(bundle[HEADER_BYTES:_CONTENT], _UNKNOWN)
+        if session is None or keys is None or keys is not session.keys or session.peer_id != sender:
+            return None
+        if session.heard_under is not keys or session.attempt is not None or session.doubted:
+            return None
+        if session.ack_timer is None or session.unacked + length >= ACK_EVERY:
+            return None
+        opening = keys.opening
+        newest = opening.newest
+        plain = opening.peek(bundle[_CONTENT:])
+        run = None if plain is None else wire.only_datagram(plain)
+        if run is None or opening.newest != newest:  # somebody came between; from here to the next line nobody can,
+            return None  # for want of a call: only there does CPython let handlers and other threads in
+        opening.newest = counter = newest + 1
+        keys.highest = counter + 1
+        session.strikes = 0
+        session.idle_since = session.heard_at = link.received_at = now
+        session.silent_since = now if session.flights else None
+        session.unacked += length
+        link.spare_bytes -= 0.25 * size
+        link.spare_packets -= 2.0
+        form, source_port, port, datagram = run
+        return sender, source_port, port, form, [datagram], session.doubtful
+
+    def _pass_on(
+        self, link: LinkState, bundle: bytes, hop_limit: int, flags: int, to: PeerId, now: float
+    ) -> tuple[int, bytes] | None:
+        if flags >= wire.VARIANTS or hop_limit <= 1 or not self._core.config.serves:
+            return None
+        onward = self._router.hops[flags].get(to)
+        if onward is None or onward is link or not self._links.calm(onward, len(bundle)):
+            return None
+        link.received_at = now
+        link.spare_bytes -= len(bundle)
+        link.spare_packets -= 2.0
+        return onward.number, self._router.older(bundle, hop_limit)

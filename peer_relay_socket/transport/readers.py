@@ -1,0 +1,88 @@
+"""The poll set of plain TCP links, apart from the loop's own: whoever has the loop's turn may read them.
+
+Lives here: which links are read, waiting for any of them. May not live here: reading (connection.py), who waits
+(bridge/turn.py).
+
+Law: only who has the loop's turn adds, removes or reads; anybody may wait. Level-triggered, so whoever waits next finds
+what was left.
+"""
+
+from __future__ import annotations
+
+import select
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+class Source(Protocol):
+    """What is read."""
+
+    def read_lone(self) -> bool:
+        """Take what has come if it is one small message that needs nothing of the loop. False: `read` is due."""
+
+    def read(self) -> None:
+        """Take what has come, whatever it is. On the loop's thread."""
+
+
+class Readers:
+    """Links to be read, by file descriptor."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._sources: dict[int, Source] = {}
+        self.fd = self._epoll.fileno()
+        """Readable when a link is."""
+        self.lone = 0
+        """How many reads in a row found one small message each."""
+
+    def add(self, fd: int, source: Source) -> None:
+        """Read `source` when `fd` is readable. Harmless if that is so already."""
+        if fd not in self._sources:
+            self._sources[fd] = source
+            self._epoll.register(fd, select.EPOLLIN)
+
+    def remove(self, fd: int) -> None:
+        """Read `fd` no more. Harmless if it is not read. To be called before it is closed."""
+        if self._sources.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def wait(self, timeout: float | None) -> list[Source]:
+        """Wait until something is to be read, at most `timeout` seconds. Any thread; signal handlers run.
+
+        Returns: what is to be read: without a doubt only to who has the turn.
+        """
+        found = self._epoll.poll(timeout)
+        find = self._sources.get
+        if len(found) == 1:
+            source = find(found[0][0])
+            return [] if source is None else [source]
+        return [source for source in [find(fd) for fd, _ in found] if source is not None]
+
+    def reads(self, fd: int) -> bool:
+        """Return whether `fd` is read."""
+        return fd in self._sources
+
+    def fds(self) -> list[int]:
+        """Return the poll set's own and what is in it."""
+        return [self.fd, *self._sources]
+
+    def close(self) -> None:
+        """Wait no more."""
+        self._sources.clear()
+        self._epoll.close()
+
+
+_of: WeakKeyDictionary[asyncio.AbstractEventLoop, Readers] = WeakKeyDictionary()
+
+
+def equip(loop: asyncio.AbstractEventLoop, readers: Readers) -> None:
+    """Have the plain links of `loop` read by way of `readers`, which whoever runs the loop waits for."""
+    _of[loop] = readers
+
+
+def readers_of(loop: asyncio.AbstractEventLoop) -> Readers | None:
+    """Return the loop's readers; None where links are read as asyncio does."""
+    return _of.get(loop)

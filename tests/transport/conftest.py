@@ -1,0 +1,16 @@
+"""The ways in which links are read, for modules whose every scenario must hold in all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import links
+import pytest
+
+
+@pytest.fixture(scope="module", params=list(links.Reading), ids=lambda way: way.value)
+def reading(request: pytest.FixtureRequest) -> Iterator[links.Reading]:
+    """Have `links.run` read links in one way after the other."""
+    before, links.reading = links.reading, request.param
+    yield request.param
+    links.reading = before
