@@ -178,6 +178,8 @@ class Lead:
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._waiting = False
         self._kept = False
+        self._looks = False
+        """Whether `_look_after` will run."""
         self.reads = 0
         """How often somebody read here."""
         self._fast_since = 0.0
@@ -253,7 +255,7 @@ class Lead:
         if not self.reads & 15 and not self._kept:
             now = time.monotonic()
             if now < self._fast_since + LEAD_FAST:
-                self._loop.call_soon_threadsafe(self._keep)
+                self._soon(self._keep)
             self._fast_since = now
         return done
 
@@ -277,18 +279,27 @@ class Lead:
     def _leave(self, source: Source) -> None:
         """Leave it to the loop."""
         self._amid = None
-        self._loop.call_soon_threadsafe(source.read)
+        self._soon(source.read)
+
+    def _soon(self, call: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+            self._loop.call_soon_threadsafe(call)
 
     def _keep(self) -> None:
         if not self._kept:
             self._kept = True
             self._leave_links()
-            self._loop.call_later(LEAD_KEPT, self._look_after, self.reads)
+            if not self._looks:
+                self._look_later()
+
+    def _look_later(self) -> None:
+        self._looks = True
+        self._loop.call_later(LEAD_KEPT, self._look_after, self.reads)
 
     def _look_after(self, reads: int) -> None:
         if self._kept and self.reads > reads:
-            self._loop.call_later(LEAD_KEPT, self._look_after, self.reads)
+            self._look_later()
             return
-        self._kept = False
+        self._looks = self._kept = False
         if not self._waiting:
             self.attend_links()

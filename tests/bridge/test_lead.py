@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import gc
@@ -240,6 +241,18 @@ def test_the_loop_leaves_the_bell_to_who_waits_for_it(ends: Ends, lead: Lead) ->
 
     for waiting in (True, False, True):
         assert runtime.submit(rung(waiting)).result(LIMIT) is waiting
+
+
+def test_one_look_after_who_leads_is_due_however_often_the_place_is_kept(lead: Lead) -> None:
+    async def keep() -> int:
+        for _ in range(20):
+            lead._keep()
+            lead._give_up()
+        lead.attend_links()
+        scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+        return sum(handle._callback == lead._look_after for handle in scheduled if not handle.cancelled())
+
+    assert Runtime.current().submit(keep()).result(LIMIT) == 1
 
 
 def test_what_was_interrupted_amid_reading_is_read_by_the_loop(ends: Ends, lead: Lead) -> None:
