@@ -23,6 +23,7 @@ from ..errors import PeerClosedError
 from ..limits import EXIT_TIME, FLOWS_PER_SOCKET, RECEIVE_BUFFER, SOCKET_BUFFER
 from .mailbox import Address, Flow, Inbox, Waiters, cost
 from .readiness import Readiness, pair
+from .runtime import patiently
 
 if TYPE_CHECKING:
     from .fork import Channel
@@ -220,7 +221,7 @@ class Endpoint:
             _by_inode.pop(self._inode, None)
         self.host.ports.remove(self)
         if self.on_close is not None:
-            self.on_close()
+            patiently(self.on_close)
 
     # --- fork --------------------------------------------------------------------------------------------------
 

@@ -188,6 +188,7 @@ def _call_back(queue: SimpleQueue[Callable[[], object] | None]) -> None:
 
 
 _errands: SimpleQueue[Callable[[], object]] | None = None
+_errand_thread = 0
 
 
 def aside(call: Callable[[], object]) -> None:
@@ -208,17 +209,32 @@ def aside(call: Callable[[], object]) -> None:
 
 
 def _run_errands(errands: SimpleQueue[Callable[[], object]]) -> None:
+    global _errand_thread
+    _errand_thread = _thread.get_ident()
     while True:
-        call = errands.get()  # no limit, as in _call_back
-        try:
-            call()
-        except Exception:
-            log.exception("what was put aside raised")
+        _call_quietly(errands.get())  # no limit, as in _call_back
 
 
 def _forget_errands() -> None:
     global _errands
     _errands = None
+
+
+def patiently(call: Callable[[], object]) -> None:
+    """Make `call`, which may wait for the loop, where that may be waited for: here, unless the garbage collector, say,
+    came to it on the relay thread or on that of errands. Any thread."""
+    if not (on_relay_thread() or _thread.get_ident() == _errand_thread):
+        call()
+        return
+    with contextlib.suppress(RuntimeError):  # the interpreter is ending, which sees to all that is left
+        _thread.start_new_thread(_call_quietly, (call,))
+
+
+def _call_quietly(call: Callable[[], object]) -> None:
+    try:
+        call()
+    except Exception:
+        log.exception("what was put aside raised")
 
 
 def read_aloud(take: Callable[[], Callable[[], object] | None], ahead: int) -> None:
