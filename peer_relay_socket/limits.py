@@ -304,6 +304,9 @@ TURN_PATIENCE: Final = 0.5
 """Seconds that the loop waits for a caller's thread that sends a lone datagram in its stead, or forks: 30 µs but for a
 signal handler amid it. Without it one that waits for the loop there would wait for ever, and all other sockets with it.
 Long beside the milliseconds that other threads may keep the interpreter."""
+LONE_CROWD: Final = 4
+"""Messages in one read up to which each is taken by itself in the next: where a reader waits for the interpreter,
+several come together; where there are more, taking them together costs less."""
 LEAD_AFTER: Final = 3
 """Reads in a row that found one small message each, before a thread that waits for a datagram reads links itself: many
 at once are better read by the loop, while the thread works."""

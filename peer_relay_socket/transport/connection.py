@@ -14,7 +14,7 @@ import contextlib
 import logging
 import socket
 from abc import abstractmethod
-from collections.abc import Callable
+from functools import partial
 from typing import Final, cast
 
 from websockets.exceptions import ProtocolError
@@ -262,16 +262,25 @@ class Connection(Stream):
 
     # --- inside --------------------------------------------------------------------------------------------------
 
-    def _alone(self, data: bytes, taken: Callable[[], object]) -> bool:
-        bundle = self._reader.lone(data)
-        return bundle is not None and self._handler.lone_received(self, bundle, taken)
+    def _take_lone(self, unread: list[bytes]) -> bool:
+        waiting = unread[:1]  # none if the loop has taken its turn back, and what was read with it
+        data = waiting[0] if waiting else b""
+        while (found := self._reader.first(data)) is not None:
+            bundle, end = found
+            if end == len(data):
+                return self._handler.lone_received(self, bundle, unread.clear)
+            rest = data[end:]
+            if not self._handler.lone_received(self, bundle, partial(_shorten, unread, data, rest)):
+                return False
+            data = rest
+        return False
 
     def _frame_bytes(self, data: memoryview) -> None:
         """Bytes of an open connection, or of one that says goodbye."""
         bundles, odd = self._reader.feed(data)
         messages = len(bundles) + len(odd)
         self._free = self._view[: limits.LINK_READ_SMALL] if messages > limits.LINK_READ_CROWD else self._view
-        small = messages == 1 and len(data) <= limits.LINK_READ_SMALL
+        small = not odd and 0 < messages <= limits.LONE_CROWD and len(data) <= limits.LINK_READ_SMALL
         self._calm = small and self._open and self._reader.between
         if not odd:
             if bundles:
@@ -475,6 +484,12 @@ class Connection(Stream):
         if isinstance(exc, OSError):
             return exc
         return LinkError("the connection ended before the WebSocket handshake was done")
+
+
+def _shorten(unread: list[bytes], whole: bytes, rest: bytes) -> None:
+    """Leave `rest` of `whole`, unless somebody took that meanwhile."""
+    if unread and unread[0] is whole:
+        unread[0] = rest
 
 
 def unmapped(host: str) -> str:

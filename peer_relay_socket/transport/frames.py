@@ -67,24 +67,26 @@ class FrameReader:
         """Whether the next byte begins a frame, and a plain one would be a message."""
         return self._rest is None and not self._raw and not self._fragmented
 
-    def lone(self, data: bytes) -> bytes | None:
-        """Return the payload of `data` if it is one plain frame of less than 64 KiB and nothing else. Changes nothing.
+    def first(self, data: bytes) -> tuple[bytes, int] | None:
+        """Return the payload of the frame that `data` begins with, and its end there, if it is whole, plain and of less
+        than 64 KiB. Changes nothing.
 
         To be called `between` frames only. `feed` would return the same; where there is no such frame, it knows more.
         """
-        mask_size = self._mask_size
-        size = len(data) - mask_size - 2
-        if size < 2 or data[0] != _PLAIN:
+        mask_size, size = self._mask_size, len(data)
+        if size < 4 or data[0] != _PLAIN:
             return None
-        length = data[1] ^ self._mask_bit
+        length, body = data[1] ^ self._mask_bit, 2 + mask_size
         if length == 126:
-            size -= 2
             length = data[2] << 8 | data[3]
+            body += 2
         elif length > 125:
             return None
-        if length != size or not size or size > self._max_size:  # nothing may have its length in the long form, too
+        end = body + length
+        if end > size or length > self._max_size:
             return None
-        return apply_mask(data[-size:], data[-size - 4 : -size]) if mask_size else data[-size:]
+        payload = data[body:end]
+        return (apply_mask(payload, data[body - 4 : body]) if mask_size else payload), end
 
     def feed(self, data: memoryview) -> tuple[list[bytes], list[tuple[int, bytes]]]:
         """Take one read's worth of bytes.

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -39,7 +38,7 @@ class Stream(asyncio.BufferedProtocol, ABC):
         self._fd = -1  # of a connection that can be read and written past asyncio
         self._readers: Readers | None = None  # where it is read; None: asyncio reads it
         self._unread: list[bytes] = []  # what `read_lone` read and could not take: one read
-        self._calm = False  # open, and the last read was one small message
+        self._calm = False  # open, and the last read was a few small messages
         self._lost: OSError | None = None  # what reading ended with
         self._midway = False  # in `_write_now`; if it stays so, nobody knows how much of a frame is out
 
@@ -48,9 +47,9 @@ class Stream(asyncio.BufferedProtocol, ABC):
         """Take bytes of an open connection, or of one that says goodbye; say whether it is `_calm`."""
 
     @abstractmethod
-    def _alone(self, data: bytes, taken: Callable[[], object]) -> bool:
-        """Take `data`, all that a calm connection had, if it is one message for which that will do. Calls `taken` when
-        it is clear that it is; else returns False."""
+    def _take_lone(self, unread: list[bytes]) -> bool:
+        """Take the messages of `unread`, which holds all that a calm connection had, if that will do for them; take
+        each out of it before what must not be done twice. False: the rest is still in there."""
 
     @abstractmethod
     def _report(self, error: Exception) -> None:
@@ -151,8 +150,7 @@ class Stream(asyncio.BufferedProtocol, ABC):
         except OSError as error:
             self._lost = error  # the kernel says it once
             return False
-        data = unread[:1]  # none if the loop has taken its turn back, and this with it
-        return bool(data) and self._alone(data[0], unread.clear)
+        return self._take_lone(unread)
 
     def read(self) -> None:
         """See `Source.read`."""

@@ -117,7 +117,30 @@ def test_small_messages_are_taken_past_the_loop_and_others_are_not() -> None:
                 sent.append(bytes((size % 251,)) * size)
                 raw.write(message(sent[-1]))
                 await server.wait(lambda: server.log == sent)
-            assert [len(bundle) for bundle in server.alone] == [2, 125, 126, 1200, small, 5, 9]
+            assert [len(bundle) for bundle in server.alone] == [2, 125, 126, 1200, small, 5, 1, 9]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("refused", [None, 0, 1, 2])
+def test_a_few_small_messages_in_one_read_are_taken_one_by_one(refused: int | None) -> None:
+    async def scenario() -> None:
+        asked: list[None] = []
+
+        def takes() -> bool:
+            asked.append(None)
+            return len(asked) - 1 != refused
+
+        server = Fussy(takes)
+        async with calm(server) as (raw, link):
+            asked.clear()
+            put(raw, message(b"one") + message(b"two") + message(b"three"))
+            readable(link)
+            assert link.read_lone() is (refused is None)
+            assert server.alone == [b"one", b"two", b"three"][:refused]
+            if refused is not None:
+                link.read()
+            assert server.log == [b"one", b"two", b"three"]
 
     run(scenario())
 
