@@ -388,4 +388,6 @@ def test_a_process_ends_while_a_thread_leads() -> None:
     ended = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, check=False
     )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "done\n", "")
+    # One peer may notice that the other is gone, and say so, before it goes itself.
+    said = [line for line in ended.stderr.splitlines() if not line.startswith("! cannot reach")]
+    assert (ended.returncode, ended.stdout, said) == (0, "done\n", [])
