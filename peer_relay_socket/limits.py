@@ -308,8 +308,8 @@ LONE_CROWD: Final = 4
 """Messages in one read up to which each is taken by itself in the next: where a reader waits for the interpreter,
 several come together; where there are more, taking them together costs less."""
 LEAD_AFTER: Final = 3
-"""Reads in a row that found one small message each, before a thread that waits for a datagram reads links itself: many
-at once are better read by the loop, while the thread works."""
+"""Reads in a row that found a few small messages each, before a thread that waits for a datagram reads links itself:
+many at once are better read by the loop, while the thread works."""
 LEAD_FAST: Final = 0.016
 LEAD_KEPT: Final = 0.003
 """Seconds for 16 of its reads below which such a thread keeps the links from one wait to the next, and for how long it

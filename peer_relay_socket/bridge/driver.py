@@ -364,7 +364,7 @@ class Driver:
             self._hold_back(link)
 
     def lone_received(self, link: Link, bundle: bytes, taken: Callable[[], object]) -> bool:
-        """A link was read from, by whoever has the turn, and had one small message."""
+        """A link was read from, by whoever has the turn, and had a few small messages, of which this is one."""
         number = self._numbers.get(link)
         engine = self._engine
         if number is None or engine is None or self._closed:

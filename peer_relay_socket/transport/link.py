@@ -109,8 +109,8 @@ class LinkHandler(Protocol):
         """Every binary message that one read from the connection completed, in order; never empty."""
 
     def lone_received(self, link: Link, bundle: bytes, taken: Callable[[], object]) -> bool:
-        """One small binary message was all there was to read. Called by whoever has the loop's turn, whom a signal
-        handler may interrupt with an exception: what was done until then must be whole.
+        """A small binary message, one of the few that were all there was to read. Called by whoever has the loop's
+        turn, whom a signal handler may interrupt with an exception: what was done until then must be whole.
 
         Returns: True when it was taken, and nothing is left to do on the loop; then `taken` was called, before whatever
         must not be done twice. False: `bundles_received` gets it, in a later turn of the loop.

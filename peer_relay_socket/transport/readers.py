@@ -1,6 +1,6 @@
 """The poll set of plain TCP links, apart from the loop's own: whoever has the loop's turn may read them.
 
-Lives here: which links are read, waiting for any of them. May not live here: reading (connection.py), who waits
+Lives here: which links are read, waiting for any of them. May not live here: reading (stream.py), who waits
 (bridge/turn.py).
 
 Law: only who has the loop's turn adds, removes or reads; anybody may wait. Level-triggered, so whoever waits next finds
@@ -21,7 +21,7 @@ class Source(Protocol):
     """What is read."""
 
     def read_lone(self) -> bool:
-        """Take what has come if it is one small message that needs nothing of the loop. False: `read` is due."""
+        """Take what has come if it is a few small messages that need nothing of the loop. False: `read` is due."""
 
     def read(self) -> None:
         """Take what has come, whatever it is. On the loop's thread."""
@@ -36,7 +36,7 @@ class Readers:
         self.fd = self._epoll.fileno()
         """Readable when a link is."""
         self.lone = 0
-        """How many reads in a row found one small message each."""
+        """How many reads in a row found only what `read_lone` takes."""
 
     def add(self, fd: int, source: Source) -> None:
         """Read `source` when `fd` is readable. Harmless if that is so already."""

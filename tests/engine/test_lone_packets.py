@@ -29,20 +29,10 @@ from peer_relay_socket.limits import (
     SESSION_WINDOW,
 )
 from tests.interruption import interrupted
-from tests.sim.bench import Bench, Node, kind_of
+from tests.sim.bench import Bench, Node, kind_of, talking
 
 FIRST_CONTENT = HEADER_BYTES + 4 + 8
 """Where a SEALED packet's ciphertext begins."""
-
-
-def talking(bench: Bench) -> tuple[Node, Node]:
-    """Two nodes with a session and nothing owed."""
-    low, high = bench.pair()
-    low.send(high, b"first")
-    bench.advance(1.0)
-    assert high.heard() == [b"first"]
-    bench.seen.clear()
-    return low, high
 
 
 def session_of(node: Node, other: Node) -> Session:

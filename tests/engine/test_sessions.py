@@ -25,17 +25,7 @@ from peer_relay_socket.limits import (
     SESSION_SILENCE,
     SESSION_WINDOW,
 )
-from tests.sim.bench import Bench, Node, kind_of, step_of
-
-
-def talking(bench: Bench) -> tuple[Node, Node]:
-    """Two nodes with a session and nothing owed."""
-    low, high = bench.pair()
-    low.send(high, b"first")
-    bench.advance(1.0)
-    assert high.heard() == [b"first"]
-    bench.seen.clear()
-    return low, high
+from tests.sim.bench import Bench, Node, kind_of, step_of, talking
 
 
 def lose(bench: Bench, *kinds: int, sender: Node | None = None) -> None:

@@ -210,3 +210,13 @@ class Bench:
     def sent(self, kind: Kind, sender: Node | None = None) -> list[bytes]:
         """Return the packets of `kind` that entered a cable so far (those of `sender`)."""
         return [data for node, _, data in self.seen if data[0] == kind and sender in (None, node)]
+
+
+def talking(bench: Bench) -> tuple[Node, Node]:
+    """Two nodes with a session and nothing owed."""
+    low, high = bench.pair()
+    low.send(high, b"first")
+    bench.advance(1.0)
+    assert high.heard() == [b"first"]
+    bench.seen.clear()
+    return low, high
