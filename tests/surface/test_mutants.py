@@ -33,8 +33,8 @@ MUTANTS = {  # what is wrong: (file, right, wrong)
     "bind ignores the port": ("bridge/ports.py", "        if port == 0:\n", "        if True:\n"),
     "zero-length datagrams dropped": (
         "bridge/mailbox.py",
-        "        size = cost(datagrams)\n",
-        "        datagrams = [data for data in datagrams if data]\n        size = cost(datagrams)\n",
+        "            if self._held + size > self.bound:\n",
+        "            datagrams = list(filter(None, datagrams))\n            if self._held + size > self.bound:\n",
     ),
     "dup not shared": ("bridge/endpoint.py", "return _by_inode.get((status.st_dev, status.st_ino))", "return None"),
     "truncation not told": ("surface/receiving.py", "told | _MSG_TRUNC", "told"),
