@@ -67,6 +67,8 @@ class Driver:
 
     def __init__(self, host: Host, runtime: Runtime) -> None:
         self._host = host
+        self._posted = host.outbox.posted
+        self._deliver_to = host.ports.deliver
         self._runtime = runtime
         self._loop = runtime.loop
         self._links: dict[int, Link] = {}
@@ -134,8 +136,6 @@ class Driver:
         self._engine = self._make_engine()
         self._engine.start(self._loop.time())
         self._pump()
-        self._posted = self._host.outbox.posted
-        self._deliver_to = self._host.ports.deliver
         self._host.outbox.ring = self._ring
         self._host.outbox.send_now = partial(self._runtime.turn.borrow, self._send_now)
         self._host.outbox.lead = self._runtime.lead

@@ -157,8 +157,7 @@ class Sleep(selectors.DefaultSelector):
 
     def fds(self) -> list[int]:
         """Return what this holds open beside what is registered."""
-        fds = [] if self.readers is None else [self._both.fileno(), *self.readers.fds()]
-        return [self.fileno(), *fds] if isinstance(self, getattr(selectors, "EpollSelector", ())) else fds
+        return [] if self.readers is None else [self.fileno(), self._both.fileno(), *self.readers.fds()]
 
 
 class Lead:

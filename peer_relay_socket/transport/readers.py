@@ -69,11 +69,6 @@ class Readers:
         """Return the poll set's own and what is in it."""
         return [self.fd, *self._sources]
 
-    def close(self) -> None:
-        """Wait no more."""
-        self._sources.clear()
-        self._epoll.close()
-
 
 _of: WeakKeyDictionary[asyncio.AbstractEventLoop, Readers] = WeakKeyDictionary()
 

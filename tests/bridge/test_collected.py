@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from peer_relay_socket.bridge import runtime
 from peer_relay_socket.bridge.runtime import Runtime
 from peer_relay_socket.surface.udp_socket import Socket
+from tests.patience import until
 
 SOON = 4.0
 """Seconds: less than EXIT_TIME, for which a peer that is destroyed may wait for the loop."""
@@ -36,7 +36,4 @@ def test_a_socket_that_is_collected_holds_nothing_up(somewhere: Callable[[Callab
     kept = [Socket(port=0, host="127.0.0.1", wrtc=False)]
     host = kept[0].peer._host
     somewhere(kept.clear)
-    deadline = time.monotonic() + SOON
-    while not host.closed:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: host.closed, SOON)

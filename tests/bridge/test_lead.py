@@ -28,6 +28,7 @@ from peer_relay_socket.bridge.turn import Lead
 from peer_relay_socket.limits import LEAD_AFTER, LEAD_KEPT
 from peer_relay_socket.surface.peer import Peer
 from peer_relay_socket.surface.udp_socket import Socket
+from tests.patience import until
 
 LIMIT = 20.0
 pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="where there is no epoll, the loop reads")
@@ -82,13 +83,6 @@ def on(peer: Peer) -> Socket:
     return Socket(fileno=fd)
 
 
-def eventually(true: object) -> None:
-    deadline = time.monotonic() + LIMIT
-    while not true():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 def test_who_waits_reads_the_link(ends: Ends, lead: Lead) -> None:
     asking, answering, where = ends
     before = lead.reads
@@ -108,7 +102,7 @@ def test_the_loop_reads_again_when_who_led_stays_away(ends: Ends) -> None:
             answering.recvfrom(100)
         came = answering._endpoint.inbox.came  # type: ignore[union-attr]
         asking.sendto(b"unread", where)
-        eventually(lambda: answering._endpoint.inbox.came == came + 1)  # type: ignore[union-attr]  # noqa: B023
+        until(lambda: answering._endpoint.inbox.came == came + 1)  # type: ignore[union-attr]  # noqa: B023
         assert answering.recvfrom(100)[0] == b"unread"
 
 
@@ -291,11 +285,11 @@ async def in_loop(call: Callable[[], object]) -> None:
     call()
 
 
-def test_who_waits_for_long_costs_nothing(ends: Ends) -> None:
+def test_who_waits_for_long_costs_nothing(ends: Ends, lead: Lead) -> None:
     asking, answering, where = ends
     with echoing(answering):
         ask(asking, where, 300)  # fast: the place is kept
-        time.sleep(0.3)
+        until(lambda: not lead._kept)
         before = resource.getrusage(resource.RUSAGE_SELF)
         time.sleep(0.5)
         after = resource.getrusage(resource.RUSAGE_SELF)

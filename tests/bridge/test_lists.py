@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,16 +13,9 @@ from pathlib import Path
 import pytest
 
 from peer_relay_socket.surface.udp_socket import Socket
+from tests.patience import until
 
 LIMIT = 30.0
-
-
-def until(what: Callable[[], object], limit: float = LIMIT) -> None:
-    """Wait until `what` holds."""
-    end = time.monotonic() + limit
-    while not what():
-        assert time.monotonic() < end, what
-        time.sleep(0.02)
 
 
 def hears(sender: Socket, receiver: Socket, text: bytes) -> Callable[[], bool]:
