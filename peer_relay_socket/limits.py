@@ -188,7 +188,7 @@ are looked at for whom to tell (10 ms at 8,000). A peer that finds out whether i
 
 # --- routing ---------------------------------------------------------------------------------------------------
 MAX_ROUTE_CACHE: Final = 16_384
-"""Next hops remembered per variant: 16,384 x ~100 bytes; emptied when links change."""
+"""Next hops remembered per alternate: 16,384 x ~100 bytes; emptied when links change."""
 MAX_LEARNED_ROUTES: Final = 4_096
 """Routes learned from control traffic; the oldest goes. Without it a flood of made-up senders fills memory."""
 MAX_FLOODS: Final = 1_024
@@ -257,7 +257,7 @@ ACK_DELAY: Final = 0.25
 SESSION_SILENCE: Final = 1.5
 """Seconds of sending with nothing heard (acknowledgements are due every 0.25) before another path is tried."""
 SESSION_PROBE: Final = 0.5
-SESSION_STRIKES: Final = 4
+SESSION_MISSED_PROBES: Final = 4
 """Silent probes, SESSION_PROBE apart, before the session is taken for dead and a new handshake is tried."""
 SESSION_IDLE: Final = 600.0
 """Seconds without traffic after which a session's keys are forgotten."""
@@ -300,21 +300,21 @@ HOPELESS_TIME: Final = 1.0
 """The same while no link is up and every bootstrap URL has already failed."""
 DIAL_TIME: Final = 10.0
 """Seconds for name resolution, TCP, TLS and the WebSocket handshake together."""
-TURN_PATIENCE: Final = 0.5
+LOOP_LOCK_PATIENCE: Final = 0.5
 """Seconds that the loop waits for a caller's thread that sends a lone datagram in its stead, or forks: 30 µs but for a
 signal handler amid it. Without it one that waits for the loop there would wait for ever, and all other sockets with it.
 Long beside the milliseconds that other threads may keep the interpreter."""
-LONE_CROWD: Final = 4
+FAST_PATH_CROWD: Final = 4
 """Messages in one read up to which each is taken by itself in the next: where a reader waits for the interpreter,
 several come together; where there are more, taking them together costs less."""
-LEAD_AFTER: Final = 3
+LEADER_AFTER: Final = 3
 """Reads in a row that found a few small messages each, before a thread that waits for a datagram reads links itself:
 many at once are better read by the loop, while the thread works."""
-LEAD_FAST: Final = 0.016
-LEAD_KEPT: Final = 0.003
+LEADER_FAST: Final = 0.016
+LEADER_KEPT: Final = 0.003
 """Seconds for 16 of its reads below which such a thread keeps the links from one wait to the next, and for how long it
 may stay away then before the loop reads again: no longer than a thread that computes keeps the interpreter anyway."""
-LONE_GAP: Final = 50e-6
+FAST_PATH_GAP: Final = 50e-6
 """Seconds after a datagram that was sent from the caller's own thread before the next is, unless something was heard
 meanwhile. Sending so takes some 30 µs, beside 2 µs where the loop packs many: without a gap a caller that sends as fast
 as it can would never let any wait."""
@@ -337,14 +337,14 @@ HAND_BACK_BURST: Final = 64
 HAND_BACK_POLL: Final = 0.005
 """Seconds between looks whether a socket's send budget takes more of what children send through it."""
 
-RIVAL_COUNT: Final = 3
+KEY_CONFLICT_COUNT: Final = 3
 """Times in a row that a relay gives up our link for a newer one with our key, before that is another process's. Fewer
 happen by themselves: two dials that cross, a relay that had not noticed that the old link was dead."""
-RIVAL_WAIT: Final = 60.0
-RIVAL_MEMORY: Final = 180.0
+KEY_CONFLICT_WAIT: Final = 60.0
+KEY_CONFLICT_MEMORY: Final = 180.0
 """Seconds that we stay away from such a relay at most, and after which without another time it is forgotten. Without it
 two processes with one key throw each other off five times a second."""
-RIVAL_URLS: Final = 64
+KEY_CONFLICT_URLS: Final = 64
 """Relays of which this is remembered; the first of them is forgotten."""
 
 # --- links -----------------------------------------------------------------------------------------------------
@@ -467,7 +467,7 @@ RTC_PROBE: Final = 0.15
 RTC_PROBES_LARGE: Final = 6
 """Probes after which a link whose large frames are not answered makes do with small ones."""
 RTC_TICK: Final = 0.4
-RTC_STRIKES: Final = 5
+RTC_MISSED_PROBES: Final = 5
 """Ticks without a byte heard, each with a ping, after which a path is dead: 2.0 to 2.4 s, so that traffic is on a relay
 again within 3 s. Ticks are counted, not seconds: a loop that was held up itself does not blame the path."""
 RTC_RTT_TICKS: Final = 12

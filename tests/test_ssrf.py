@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from peer_relay_socket.address import PeerId
-from peer_relay_socket.bridge.dialling import Dialling
+from peer_relay_socket.bridge.dialler import Dialler
 from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.packet import Contact, LinkOp, Record, Signal
 from peer_relay_socket.config import PeerConfig
@@ -81,7 +81,7 @@ def connects(dials: list[Dial], names: dict[str, list[list[str]]]) -> list[str]:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, Loop)
         over = asyncio.Event()
-        dialling = Dialling(Recorder(), PeerConfig(), lambda _url: over.set(), lambda: None)
+        dialling = Dialler(Recorder(), PeerConfig(), lambda _url: over.set(), lambda: None)
         for each in dials:
             over.clear()
             dialling.start(each)

@@ -35,7 +35,7 @@ class _Errand:
             link.send(proof(self._nonce))
         link.close()
 
-    def lone_received(self, link: Link, bundle: bytes, taken: Callable[[], object]) -> bool:
+    def fast_received(self, link: Link, bundle: bytes, taken: Callable[[], object]) -> bool:
         """What we came for takes the loop."""
         return False
 

@@ -50,8 +50,8 @@ from ..engine.effects import (
 from ..engine.engine import Engine
 from ..limits import DRAIN_BURST, HOPELESS_TIME, LIST_POLL, NPM_NEARER, PACKET_TARGET, READER_PATIENCE, READER_POLL
 from ..transport.link import Link
-from .dialling import EMBEDDED_URL, Dialling
-from .direct import DirectLinks
+from .dialler import EMBEDDED_URL, Dialler
+from .rtc_attempts import RtcAttempts
 
 if TYPE_CHECKING:
     from ..identity import Identity
@@ -83,8 +83,8 @@ class Driver:
         """Links that are not read, and until when."""
         self._crowded: list[Inbox] = []
         """Inboxes that what was just delivered filled by more than half."""
-        self._direct = DirectLinks(self, host.config)
-        self._dialling = Dialling(self, host.config, self._dial_failed, self._embedded)
+        self._direct = RtcAttempts(self, host.config)
+        self._dialling = Dialler(self, host.config, self._dial_failed, self._embedded)
         self._renewals = 0
         self._renewing: asyncio.Task[None] | None = None
         self._closed = False
@@ -137,7 +137,7 @@ class Driver:
         self._engine.start(self._loop.time())
         self._pump()
         self._host.outbox.ring = self._ring
-        self._host.outbox.send_now = partial(self._runtime.turn.borrow, self._send_now)
+        self._host.outbox.send_now = partial(self._runtime.loop_lock.run_as_loop, self._send_now)
         self._host.outbox.lead = self._runtime.lead
         self.drain()
 
@@ -244,14 +244,14 @@ class Driver:
         engine = self._engine
         if engine is None or self._closed or flow.waiting or self._posted:
             return False
-        ready = engine.lone.ready(flow.destination, len(data), time.monotonic())
+        ready = engine.fast_path.ready(flow.destination, len(data), time.monotonic())
         if ready is None:
             return False
         session, number = ready
         link = self._links.get(number)
         if link is None or not link.prompt:
             return False
-        bundle = engine.lone.seal(session, flow.form, flow.source_port, flow.port, data)
+        bundle = engine.fast_path.seal(session, flow.form, flow.source_port, flow.port, data)
         if bundle:
             link.send_now(bundle)
         return True
@@ -363,13 +363,13 @@ class Driver:
         if self._crowded:
             self._hold_back(link)
 
-    def lone_received(self, link: Link, bundle: bytes, taken: Callable[[], object]) -> bool:
+    def fast_received(self, link: Link, bundle: bytes, taken: Callable[[], object]) -> bool:
         """A link was read from, by whoever has the turn, and had a few small messages, of which this is one."""
         number = self._numbers.get(link)
         engine = self._engine
         if number is None or engine is None or self._closed:
             return False
-        heard = engine.lone.hear(number, bundle, time.monotonic())
+        heard = engine.fast_path.hear(number, bundle, time.monotonic())
         if heard is None:
             return False
         if len(heard) == 2:
@@ -381,9 +381,9 @@ class Driver:
             way.send_now(data)
             return True
         taken()
-        source, source_port, port, form, datagrams, doubtful = heard
+        source, source_port, port, form, datagrams, address_conflict = heard
         crowded: list[Inbox] = []
-        if not self._deliver_to(source, source_port, port, form, datagrams, crowded, doubtful):
+        if not self._deliver_to(source, source_port, port, form, datagrams, crowded, address_conflict):
             self._runtime.call(partial(self.request, "refuse", source, port, source_port))
         elif crowded:
             self._crowded += crowded
@@ -498,8 +498,8 @@ class Driver:
                 engine.link_full(number, True, self._loop.time())
 
     def _deliver(self, effect: Deliver) -> None:
-        source, source_port, port, form, datagrams, doubtful = effect
-        known = self._deliver_to(source, source_port, port, form, datagrams, self._crowded, doubtful)
+        source, source_port, port, form, datagrams, address_conflict = effect
+        known = self._deliver_to(source, source_port, port, form, datagrams, self._crowded, address_conflict)
         if not known and port and self._engine is not None:
             self._engine.refuse(source, port, source_port, self._loop.time())
 

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import janus
 
 from ..address import Destination
-from ..limits import DATAGRAM_OVERHEAD, LONE_GAP
+from ..limits import DATAGRAM_OVERHEAD, FAST_PATH_GAP
 from .readiness import Readiness
 from .runtime import aside
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import _socket
 
     from .endpoint import Endpoint
-    from .turn import Lead
+    from .inline_io import Leader
 
 Address: TypeAlias = "tuple[str | int, ...]"
 """A socket address as the standard library spells it: (host, port) or (host, port, flowinfo, scope)."""
@@ -203,15 +203,15 @@ class Flow:
     def hurry(self, data: bytes) -> bool:
         """Send `data`, before which nothing waits here, from the calling thread and at once if it is a lone datagram.
 
-        Lone is what comes when the loop last found no more than one, and when something was heard, or LONE_GAP seconds
-        have gone, since the last that hurried: of a burst the first hurries and the rest is packed, and neither a
-        question nor its answer waits until a loop has woken up. Any thread; never waits.
+        A datagram is lone when the loop last found no more than one here, and something was heard or FAST_PATH_GAP
+        seconds have gone since the last one. The first of a burst leaves at once and the rest is packed; neither a
+        question nor its answer waits for the loop to wake. Any thread; never waits.
 
         Returns: False when it must go by the loop.
         """
         endpoint = self.endpoint
         now, heard = monotonic(), endpoint.inbox.came
-        if self.burst or (heard == self._heard and now < self._hurried_at + LONE_GAP):
+        if self.burst or (heard == self._heard and now < self._hurried_at + FAST_PATH_GAP):
             return False
         self._hurried_at, self._heard = now, heard
         send_now = endpoint.host.outbox.send_now
@@ -287,7 +287,7 @@ class Outbox:
         self._rung = -1  # what `_takes` was when somebody last rang
         self.send_now: Callable[[Flow, bytes], bool] | None = None
         """Sends one datagram from the calling thread, or returns False. The driver's, as `ring`."""
-        self.lead: Lead | None = None
+        self.lead: Leader | None = None
         """Where a thread that waits for a datagram reads links itself; None until there are any."""
         self.ring: Callable[[], None] | None = None
         """Wakes the loop; called when the outbox goes from empty to not empty, sometimes more often. It takes no lock.

@@ -153,20 +153,20 @@ class PortTable:
         form: int,
         datagrams: list[bytes],
         crowded: list[Inbox] | None = None,
-        doubtful: bool = False,  # by position, on the hot path
+        address_conflict: bool = False,  # by position, on the hot path
     ) -> bool:
         """Take in datagrams from the network, in order. `form` is how the sender spelled us: 4, 6, or 0 for whole ids.
 
         `port` is 0 where the wire does not say it (npm peers). Then they are for the only socket that hears the
         network; of several, for the one connected to their source; else for the one with the lowest port.
 
-        Args: crowded: where to note the inbox they went to, if it wants what comes held back for a moment. doubtful:
-            the source's IPv4 address is another's: who would see it under that sees nothing.
+        Args: crowded: where to note the inbox they went to, if it wants what comes held back for a moment.
+            address_conflict: the source shares its IPv4 address with another peer; no socket sees it there.
 
         Returns: False when no socket is bound to `port` (or all are connected elsewhere).
         """
         key = (source, source_port, port, form, source.__class__)
-        route = None if doubtful else self._routes.get(key)
+        route = None if address_conflict else self._routes.get(key)
         if route is None:
             with self._lock:
                 if port:
@@ -175,7 +175,7 @@ class PortTable:
                     endpoint, form = self._landing(source, source_port)
                 if endpoint is None:
                     return False
-                if doubtful and (endpoint.family == _AF_INET or (form == 4 and endpoint.family != AF_PEER)):
+                if address_conflict and (endpoint.family == _AF_INET or (form == 4 and endpoint.family != AF_PEER)):
                     return True
                 route = endpoint, self._spell(endpoint, source, source_port, form)
                 if port and len(self._bound[port]) == 1:  # of several the options of each have a say, too

@@ -25,7 +25,7 @@ from queue import SimpleQueue
 from typing import Any, ClassVar, Final, TypeVar
 
 from ..limits import EXIT_TIME, PARK_TIME, TASKS_TIME
-from .turn import Lead, Sleep, Turn
+from .inline_io import Leader, LendingSelector, LoopLock
 
 T = TypeVar("T")
 
@@ -45,11 +45,11 @@ class Runtime:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.turn = Turn()
-        sleep = Sleep(self.turn)
+        self.loop_lock = LoopLock()
+        sleep = LendingSelector(self.loop_lock)
         self.loop: asyncio.AbstractEventLoop = asyncio.SelectorEventLoop(sleep)
         sleep.serve(self.loop)
-        self.lead = None if sleep.readers is None else Lead(self.loop, self.turn, sleep, sleep.readers)
+        self.lead = None if sleep.readers is None else Leader(self.loop, self.loop_lock, sleep, sleep.readers)
         """Where a thread that waits for a datagram may take the loop's place; None where there is no epoll."""
         self._first_at_exit: list[Callable[[float], None]] = []
         self._at_exit: list[Callable[[float], None]] = []
@@ -75,7 +75,7 @@ class Runtime:
         at that moment would stay locked in the child for ever. Waits PARK_TIME at most; any thread."""
         runtime = cls._current
         if runtime is not None and runtime.pid == os.getpid() and runtime._thread.is_alive() and not on_relay_thread():
-            cls._forking.held = runtime.turn.hold(PARK_TIME)
+            cls._forking.held = runtime.loop_lock.hold(PARK_TIME)
 
     @classmethod
     def after_fork(cls) -> None:
@@ -93,7 +93,7 @@ class Runtime:
             _let_go(runtime.loop)
 
     def _run(self) -> None:
-        self.turn.take()  # and never given back when the loop has ended
+        self.loop_lock.take()  # and never given back when the loop has ended
         self.loop.set_exception_handler(_mishap)
         self.loop.set_debug(False)  # python -X dev is about the program's loops, and would time ours on its stderr
         asyncio.set_event_loop(self.loop)
@@ -161,7 +161,7 @@ def _let_go(loop: asyncio.AbstractEventLoop) -> None:
     """
     selector = getattr(loop, "_selector", None)
     transports = getattr(loop, "_transports", {})
-    if not isinstance(selector, Sleep):
+    if not isinstance(selector, LendingSelector):
         return
     fds = {key.fd for key in selector.get_map().values()}
     fds.update(selector.fds())

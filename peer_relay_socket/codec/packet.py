@@ -20,7 +20,7 @@ Every integer is big-endian. A *bundle* (one WebSocket message after the link ha
     +---------------------------------------------------------------+
     |                       body (body length) ...                  |
 
-    flags   bits 0-1  variant: 0 takes the best next hop, v > 0 the v-th best that is still closer (disjoint retry)
+    flags   bits 0-1  alternate: 0 takes the best next hop, v > 0 the v-th best that is still closer (disjoint retry)
             bits 2-3  scan: how often the packet stepped past the closest relay in search of the peer's other relays
 
 A relay reads these 48 bytes and nothing else, and rewrites only hop limit and flags.
@@ -108,7 +108,7 @@ LINK_HANDSHAKE: Final = 0xF2
 DIALLED_BACK: Final = 0xF3
 """First byte of the proof of somebody who was asked to dial back."""
 BROADCAST_DOMAIN: Final = b"peer-relay.2 broadcast"
-VARIANTS: Final = 3
+ALTERNATES: Final = 3
 MAX_SCAN: Final = 3
 
 _FORMS: Final = frozenset((0, 4, 6))
@@ -222,9 +222,9 @@ def packet(kind: Kind, to: PeerId, sender: PeerId, body: bytes, *, flags: int = 
     return _HEADER.pack(kind, hop_limit, flags, len(body), to, sender) + body
 
 
-def sealed(to: PeerId, sender: PeerId, index: bytes, content: bytes, variant: int) -> bytes:
+def sealed(to: PeerId, sender: PeerId, index: bytes, content: bytes, alternate: int) -> bytes:
     """Return a SEALED packet: `content` is counter and ciphertext, `index` the receiver's."""
-    return b"".join((_HEADER.pack(Kind.SEALED, HOP_LIMIT, variant, 4 + len(content), to, sender), index, content))
+    return b"".join((_HEADER.pack(Kind.SEALED, HOP_LIMIT, alternate, 4 + len(content), to, sender), index, content))
 
 
 def read_header(bundle: bytes, offset: int) -> Header:

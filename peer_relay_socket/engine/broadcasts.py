@@ -71,7 +71,7 @@ class Broadcasts:
         self._links = links
         psk = core.config.psk
         self._seal = None if psk is None else AESGCM(hmac.digest(psk, wire.BROADCAST_DOMAIN, hashlib.sha256))
-        self.doubtful: Callable[[PeerId], bool] = lambda _source: False
+        self.address_conflict: Callable[[PeerId], bool] = lambda _source: False
         """Says whether the IPv4 address of a source is somebody else's."""
         self._stamp = 0
         self._own = _Rate(1.0, core.now)
@@ -198,7 +198,7 @@ class Broadcasts:
                 core.counters["dropped: did not open"] += 1
                 return
         cast = wire.read_cast(data)
-        if cast.form == 4 and self.doubtful(source):
+        if cast.form == 4 and self.address_conflict(source):
             core.counters["refused: broadcast from another's IPv4 address"] += 1
             return
         core.effects.append(DeliverCast(source, cast.source_port, cast.port, cast.form, cast.group, cast.datagram))

@@ -16,7 +16,7 @@ from ..address import PeerId
 from ..codec.packet import Contact
 from ..limits import LOST_TIME, MAX_CANDIDATES, REDIAL_FIRST, REDIAL_LOCAL_MAX, REDIAL_MAX
 from ..scope import Scope, reach
-from .nearness import slot_of
+from .xor import slot_of
 
 if TYPE_CHECKING:
     from .core import Core

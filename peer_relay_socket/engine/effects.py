@@ -26,7 +26,7 @@ class Deliver(NamedTuple):
     port: int
     form: int
     datagrams: list[bytes]
-    doubtful: bool = False
+    address_conflict: bool = False
     """Whether the IPv4 spelling of `source` is that of another peer: sockets that use it must not hear this."""
 
 

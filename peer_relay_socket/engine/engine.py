@@ -29,11 +29,11 @@ from .broadcasts import Broadcasts
 from .core import Chance, Core, EngineConfig
 from .direct import Direct, Path
 from .effects import Deliver, Effect, Message, PeerUp, Settled, Unreachable, Writable
+from .fast_path import FastPath
 from .link import LinkState
 from .links import Links
-from .lone import Lone
 from .membership import Membership
-from .npm_names import is_next_to
+from .npm.names import is_next_to
 from .reachability import Reachability
 from .resolver import Resolver
 from .routing import Router
@@ -41,7 +41,7 @@ from .sessions import Sessions
 from .timers import Timer
 
 if TYPE_CHECKING:
-    from .npm import Npm
+    from .npm.gateway import Npm
 
 _DEBUG, _INFO, _WARNING = 10, 20, 30
 CONTROL_PRICE: Final[dict[int, float]] = {Kind.HANDSHAKE: 2.5, Kind.RESOLVE: 2.5, Kind.FIND: 2.5, Kind.DISCOVER: 50.0}
@@ -78,8 +78,8 @@ class Engine:
         self._router = Router(core, self._links)
         self._resolver = Resolver(core, self._links, self._router)
         self._sessions = Sessions(core, self._router, self._join_heard)
-        self._resolver.claims = self._sessions.holders.claims
-        self._sessions.holders.pinned = self._resolver.known
+        self._resolver.claims = self._sessions.address_claims.claims
+        self._sessions.address_claims.pinned = self._resolver.known
         self._membership = Membership(core, self._links, self._router)
         self._reachability = Reachability(core, self._links, self._serves_changed)
         self._direct = Direct(core, self._links, self._router, self._sessions, self._membership)
@@ -88,15 +88,16 @@ class Engine:
         self._npm: Npm | None = None
         if config.npm_peers and config.may_link is None and config.may_talk is None:
             # With a list of who is allowed, an id that anybody can claim is no one's.
-            from .npm import Npm  # only here: 4 ms, and few need it
+            from .npm.gateway import Npm  # only here: 4 ms, and few need it
 
             parts = (core, self._links, self._router, self._resolver, self._sessions, self._membership)
             self._npm = Npm(*parts, lambda: self._settle(None))
         has_key = None if self._npm is None else self._npm.has_key
-        self.lone = Lone(core, self._links, self._router, self._resolver, self._sessions, self._direct, has_key)
+        fast_parts = (core, self._links, self._router, self._resolver, self._sessions, self._direct)
+        self.fast_path = FastPath(*fast_parts, has_key)
         """The short way for one packet, in and out."""
         self._broadcasts = Broadcasts(core, self._links)
-        self._broadcasts.doubtful = self._sessions.holders.is_anothers
+        self._broadcasts.address_conflict = self._sessions.address_claims.is_anothers
         self._unresolved: dict[Prefix, _Unresolved] = {}
         self._settled = False
         self._joining: dict[PeerId, None] = {}
@@ -385,7 +386,7 @@ class Engine:
             self._router.learn(header.sender, link)
         try:
             if kind == Kind.FIND:
-                self._membership.hearsay.find_heard(bundle, offset, header, link)
+                self._membership.gossip.find_heard(bundle, offset, header, link)
             elif kind == Kind.RESOLVE:
                 self._resolver.resolve_heard(bundle, offset, header, link)
             elif kind == Kind.DISCOVER:
@@ -430,7 +431,7 @@ class Engine:
         elif kind == Kind.RESOLVED:
             self._resolver.resolved_heard(body)
         elif kind == Kind.FOUND:
-            self._membership.hearsay.found_heard(body, link)
+            self._membership.gossip.found_heard(body, link)
         else:
             self._core.counters["dropped: unknown kind"] += 1
 
@@ -490,7 +491,7 @@ class Engine:
     def link_told(self, link: LinkState, operation: int, operand: bytes) -> None:
         """A neighbour told something."""
         if operation == LinkOp.NEIGHBOURS:
-            self._membership.hearsay.neighbours_heard(link, operand)
+            self._membership.gossip.neighbours_heard(link, operand)
         elif operation == LinkOp.DIAL_BACK:
             self._reachability.asked(link, operand)
         elif operation == LinkOp.DIALLING:

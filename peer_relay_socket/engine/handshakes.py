@@ -116,7 +116,7 @@ class Handshakes:
         if attempt.tries >= HANDSHAKE_TRIES:
             self._give_up(session, attempt)
             return
-        if self._repeat(session, attempt, (attempt.base + attempt.tries) % wire.VARIANTS):
+        if self._repeat(session, attempt, (attempt.base + attempt.tries) % wire.ALTERNATES):
             attempt.tries += 1
         elif session.keys is None:
             if not session.pending or session.pending[0][0] <= core.now:
@@ -136,17 +136,17 @@ class Handshakes:
         wait = HANDSHAKE_RETRY * min(4, 1 << max(0, attempt.tries - 1)) * (0.75 + 0.5 * core.random.random())
         attempt.timer = core.timers.at(core.now + wait, self._try, session, attempt)
 
-    def _repeat(self, session: Session, attempt: Attempt, variant: int) -> bool:
+    def _repeat(self, session: Session, attempt: Attempt, alternate: int) -> bool:
         attempt.said_at = self._core.now
-        return self._say(session.peer_id, attempt.last, variant)
+        return self._say(session.peer_id, attempt.last, alternate)
 
-    def _say(self, peer_id: PeerId, body: bytes, variant: int) -> bool:
-        data = wire.packet(Kind.HANDSHAKE, peer_id, self._core.peer_id, body, flags=variant)
-        return self._router.send(data, peer_id, variant)
+    def _say(self, peer_id: PeerId, body: bytes, alternate: int) -> bool:
+        data = wire.packet(Kind.HANDSHAKE, peer_id, self._core.peer_id, body, flags=alternate)
+        return self._router.send(data, peer_id, alternate)
 
-    def _reply(self, peer_id: PeerId, body: bytes, arrived: LinkState, variant: int) -> None:
-        """Answer by the way that the question came, on the same variant: the others may swallow it."""
-        data = wire.packet(Kind.HANDSHAKE, peer_id, self._core.peer_id, body, flags=variant)
+    def _reply(self, peer_id: PeerId, body: bytes, arrived: LinkState, alternate: int) -> None:
+        """Answer by the way that the question came, on the same alternate: the others may swallow it."""
+        data = wire.packet(Kind.HANDSHAKE, peer_id, self._core.peer_id, body, flags=alternate)
         self._router.send_by(arrived, data, peer_id)
 
     def hurry(self, session: Session) -> None:
@@ -157,14 +157,14 @@ class Handshakes:
             self._try(session, attempt)
 
     def found(self, session: Session) -> None:
-        """A search found a way, variant 0's: try it at once. Anybody on the way of the search can say so, hence the
+        """A search found a way, alternate 0's: try it at once. Anybody on the way of the search can say so, hence the
         bound on what that adds to the attempt's life."""
         attempt = session.attempt
         if attempt is None or attempt.revived >= _REVIVALS:
             return
         attempt.revived += 1
         attempt.tries = min(attempt.tries, HANDSHAKE_TRIES - 2)
-        attempt.base = -attempt.tries % wire.VARIANTS
+        attempt.base = -attempt.tries % wire.ALTERNATES
         self._try(session, attempt)
 
     def _give_up(self, session: Session, attempt: Attempt) -> None:
@@ -215,7 +215,7 @@ class Handshakes:
             core.counters["ignored: no session, again"] += 1
             return
         session.hinted_at = core.now
-        session.doubted = True
+        session.keys_suspect = True
         attempt = session.attempt
         if attempt is not None and attempt.handshake.complete:  # with somebody who is no more
             self._end(session, attempt)
@@ -232,17 +232,17 @@ class Handshakes:
         step, remote, local, message = wire.split(body, 1, _INDEX_BYTES, _INDEX_BYTES)
         if len(message) > _MAX_MESSAGE:
             raise HandshakeError("handshake message too long")
-        variant = header.flags % 4 % wire.VARIANTS
+        alternate = header.flags % 4 % wire.ALTERNATES
         if step == b"\x01":
-            self._asked(sender, remote, message, arrived, variant)
+            self._asked(sender, remote, message, arrived, alternate)
         elif step == b"\x02":
-            self._answer_heard(sender, local, message, arrived, variant)
+            self._answer_heard(sender, local, message, arrived, alternate)
         elif step == b"\x03":
-            self._completed(sender, local, message, arrived, variant)
+            self._completed(sender, local, message, arrived, alternate)
         else:
             raise HandshakeError("no such handshake step")
 
-    def _asked(self, sender: PeerId, remote: bytes, message: bytes, arrived: LinkState, variant: int) -> None:
+    def _asked(self, sender: PeerId, remote: bytes, message: bytes, arrived: LinkState, alternate: int) -> None:
         core = self._core
         session = self._sessions.get(sender)
         ours = session.attempt if session is not None else None
@@ -250,7 +250,7 @@ class Handshakes:
             # Both began: the lower id answers, and we are the higher. Our message may have been lost: repeat it.
             if core.now >= ours.said_at + _INSIST:
                 ours.said_at = core.now
-                self._reply(sender, ours.last, arrived, variant)
+                self._reply(sender, ours.last, arrived, alternate)
             return
         if not self._sessions.accepts(sender):
             core.counters["refused: peer not accepted"] += 1
@@ -258,7 +258,7 @@ class Handshakes:
         half = self._half_open.get(self._answered.get((sender, remote), b""))
         if half is not None and half.question == message:
             half.repeated = True
-            self._reply(sender, half.answer, arrived, variant)
+            self._reply(sender, half.answer, arrived, alternate)
             return
         if not self._rate.take(core.now):
             core.counters["refused: too many handshakes"] += 1
@@ -280,7 +280,7 @@ class Handshakes:
         half.answer = b"\x02" + local + remote + handshake.write(local)
         self._half_open[local] = half
         self._answered[sender, remote] = local
-        self._reply(sender, half.answer, arrived, variant)
+        self._reply(sender, half.answer, arrived, alternate)
 
     def expire(self) -> None:
         """Forget half-open handshakes whose time is over, and the oldest to make place for one more."""
@@ -297,7 +297,7 @@ class Handshakes:
         if self._answered.get((half.peer_id, half.remote)) == local:
             del self._answered[half.peer_id, half.remote]
 
-    def _answer_heard(self, sender: PeerId, local: bytes, message: bytes, arrived: LinkState, variant: int) -> None:
+    def _answer_heard(self, sender: PeerId, local: bytes, message: bytes, arrived: LinkState, alternate: int) -> None:
         session = self._sessions.get(sender)
         attempt = session.attempt if session is not None else None
         if session is None or attempt is None or attempt.local != local or attempt.handshake.complete:
@@ -308,7 +308,7 @@ class Handshakes:
             raise HandshakeError("the answer carries no index")
         attempt.last = b"\x03" + attempt.local + remote + handshake.write()
         keys = self._keys(attempt.local, remote, handshake)
-        if session.keys is None or session.doubted:
+        if session.keys is None or session.keys_suspect:
             self._sessions.install(session, keys)
         else:
             attempt.keys = keys
@@ -317,14 +317,14 @@ class Handshakes:
             self._router.adopt(sender, arrived)
         else:
             session.rtt = self._core.now - attempt.said_at
-        # The answer is on the variant of the question: one to go on with, where others may swallow what they are given.
-        session.variant = attempt.base = variant
+        # The answer is on the alternate of the question: one to go on with, as others may swallow packets.
+        session.alternate = attempt.base = alternate
         # The third message is repeated until something sealed is heard under these keys.
         attempt.tries = 0
         self._try(session, attempt)
         self._sessions.release(session)
 
-    def _completed(self, sender: PeerId, local: bytes, message: bytes, arrived: LinkState, variant: int) -> None:
+    def _completed(self, sender: PeerId, local: bytes, message: bytes, arrived: LinkState, alternate: int) -> None:
         half = self._half_open.get(local)
         if half is None or half.peer_id != sender:
             self._sessions.reassure(sender, local)
@@ -342,8 +342,8 @@ class Handshakes:
             self._end(session, attempt)
         keys = self._keys(local, half.remote, half.handshake)
         self._sessions.install(session, keys)
-        session.variant = 0
-        if variant or half.repeated:
+        session.alternate = 0
+        if alternate or half.repeated:
             self._router.adopt(sender, arrived)
         else:
             session.rtt = self._core.now - (half.expires - LINK_HANDSHAKE_TIME)

@@ -37,8 +37,8 @@ from ..limits import (
 from ..scope import Scope
 from .candidates import Candidate, Candidates
 from .effects import Dial
-from .hearsay import Hearsay
-from .nearness import slot_of
+from .gossip import Gossip
+from .xor import slot_of
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -63,7 +63,7 @@ class Membership:
         self._links = links
         self._router = router
         self._candidates = Candidates(core, links)
-        self.hearsay = Hearsay(core, links, router, self._candidates, self.review)
+        self.gossip = Gossip(core, links, router, self._candidates, self.review)
         self._blocked: dict[PeerId, float] = {}
         self._sought: dict[PeerId, None] = {}
         """Wanted for a while, and not by the program; at most as many as Direct has pairs."""
@@ -97,9 +97,9 @@ class Membership:
             candidate.not_before = 0.0
             candidate.lost_at = None
             link.kept = link.kept or candidate.kept
-        self.hearsay.introduce(link)
+        self.gossip.introduce(link)
         if len(self._links.by_id) == 1:
-            self.hearsay.ask_neighbours(self._refresh_wait == REFRESH_FIRST)
+            self.gossip.ask_neighbours(self._refresh_wait == REFRESH_FIRST)
         if link.serves and link in self._router.nearest(self._core.number, CLOSEST_LINKS):
             self._hurry()
         self.review()
@@ -108,7 +108,7 @@ class Membership:
         """A neighbour relays now, or no more, or is to be dialled elsewhere."""
         if link.serves and link.urls:
             self._candidates.consider(Contact(link.peer_id, link.urls), link.scope)
-            self.hearsay.introduce(link)
+            self.gossip.introduce(link)
         else:
             candidate = self._candidates.get(link.peer_id)
             if candidate is not None and not candidate.kept:
@@ -194,7 +194,7 @@ class Membership:
         if candidate.urls:
             self.review()
             return True
-        self.hearsay.find(peer_id)
+        self.gossip.find(peer_id)
         return False
 
     def seek(self, peer_id: PeerId) -> bool:
@@ -250,7 +250,7 @@ class Membership:
         core = self._core
         self._looked_at = core.now
         if self._links.by_id:
-            self.hearsay.ask_neighbours(self._refresh_wait == REFRESH_FIRST)
+            self.gossip.ask_neighbours(self._refresh_wait == REFRESH_FIRST)
             if core.config.serves:
                 self._ask_for_slots()
         self._refresh_wait = min(REFRESH_MAX, 2 * self._refresh_wait)
@@ -266,7 +266,7 @@ class Membership:
             if until <= now:
                 wait = min(SLOT_PATIENCE_MAX, max(SLOT_PATIENCE, 2 * waited))
                 self._slots_asked[slot] = now + wait, wait
-                self.hearsay.find(self._in_slot(slot))
+                self.gossip.find(self._in_slot(slot))
 
     def _slots(self) -> range:
         """Return the slots above the one our nearest neighbour is in, which may all have somebody."""

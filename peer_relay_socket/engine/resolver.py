@@ -147,9 +147,9 @@ class Resolver:
         for link in self._links.by_id.values():
             if prefix.matches(link.peer_id):
                 question.found[link.peer_id] = None
-        variant = question.tries % wire.VARIANTS
+        alternate = question.tries % wire.ALTERNATES
         body = question.token + bytes((prefix.bits,))
-        data = wire.packet(Kind.RESOLVE, prefix.value, core.peer_id, body, flags=variant)
+        data = wire.packet(Kind.RESOLVE, prefix.value, core.peer_id, body, flags=alternate)
         if question.tries >= FLOOD_TRY:
             self._router.discover(prefix.value, prefix.bits)
         if self._router.is_nearest(int.from_bytes(prefix.value)):
@@ -157,7 +157,7 @@ class Resolver:
             if prefix not in self._questions:
                 return
         else:
-            self._router.send(data, prefix.value, variant)
+            self._router.send(data, prefix.value, alternate)
         wait = RESOLVE_RETRY * (1 << question.tries)
         question.tries += 1
         question.timer = core.timers.at(core.now + wait, self._ask, prefix, question)

@@ -9,8 +9,8 @@ bounded by `FLOOD_RATE`).
 Order of choice for a packet to X::
 
     the link to X, if there is one
-    a discovered route (DISCOVER found it), variant 0 only
-    the relay nearest to X by XOR, if nearer than we are; variant v takes the v-th nearest instead (disjoint retry)
+    a discovered route (DISCOVER found it), alternate 0 only
+    the relay nearest to X by XOR, if nearer than we are; alternate v takes the v-th nearest instead (disjoint retry)
     a route learned from control packets that came from X
     past the nearest relay: the next ones outward, at most MAX_SCAN of them (X may not yet know that we are nearer)
     nothing: NO_ROUTE to the sender
@@ -39,8 +39,8 @@ from ..limits import (
     MAX_ROUTE_CACHE,
     MIN_PREFIX_BITS,
 )
-from .nearness import by_distance, nearest
 from .timers import TokenBucket
+from .xor import by_distance, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,8 +85,8 @@ class Router:
         """WebRTC links that are up, by peer."""
         self.linked = False
         """Whether there is any way out at all."""
-        self.hops: tuple[dict[PeerId, LinkState], ...] = tuple({} for _ in range(wire.VARIANTS + 1))
-        """What `next_hop` decided, by variant; forgotten when anything changes. Others only look."""
+        self.hops: tuple[dict[PeerId, LinkState], ...] = tuple({} for _ in range(wire.ALTERNATES + 1))
+        """What `next_hop` decided, by alternate; forgotten when anything changes. Others only look."""
         self._learned: dict[PeerId, LinkState] = {}
         self._discovered: dict[PeerId, LinkState] = {}
         self._behind: dict[PeerId, LinkState] = {}
@@ -184,29 +184,29 @@ class Router:
         first = self.nearest(target, 1)
         return not first or self._core.number ^ target <= first[0].value ^ target
 
-    def greedy(self, target: int, variant: int) -> LinkState | None:
-        """Return the linked relay nearest to `target` if nearer than we, or the one `variant` places behind it."""
+    def greedy(self, target: int, alternate: int) -> LinkState | None:
+        """Return the linked relay nearest to `target` if nearer than we, or the one `alternate` places behind it."""
         core = self._core
         best = None
         # Who does not relay is no step on anybody's way: to it any relay is nearer than itself.
         limit = core.number ^ target if core.config.serves else 1 << ID_BITS
-        for link in self.nearest(target, variant + 1):
+        for link in self.nearest(target, alternate + 1):
             if link.value ^ target >= limit:
                 break
             best = link
         return best
 
-    def next_hop(self, to: PeerId, variant: int) -> LinkState | None:
+    def next_hop(self, to: PeerId, alternate: int) -> LinkState | None:
         """Return the link a packet to `to` leaves by (scan steps apart), or None."""
-        cache = self.hops[variant]
+        cache = self.hops[alternate]
         link = cache.get(to)
         if link is not None:
             return link
         link = self._links.by_id.get(to)
-        if link is None and not variant:
+        if link is None and not alternate:
             link = self._discovered.get(to)
         if link is None:
-            link = self.greedy(int.from_bytes(to), variant) or self._learned.get(to)
+            link = self.greedy(int.from_bytes(to), alternate) or self._learned.get(to)
         if link is not None:
             if len(cache) >= MAX_ROUTE_CACHE:
                 cache.clear()
@@ -223,15 +223,15 @@ class Router:
 
     # --- sending and forwarding ------------------------------------------------------------------------------
 
-    def send(self, data: bytes, to: PeerId, variant: int) -> bool:
-        """Send a packet of our own (made with `variant` as its flags); False when there is no way."""
-        link = self.next_hop(to, variant)
+    def send(self, data: bytes, to: PeerId, alternate: int) -> bool:
+        """Send a packet of our own (made with `alternate` as its flags); False when there is no way."""
+        link = self.next_hop(to, alternate)
         if link is None:
             link = self._scan_hop(to, None)
             if link is None:
                 self._core.counters["no route: own packet"] += 1
                 return False
-            data = data[:2] + bytes((variant | 1 << 2,)) + data[3:]
+            data = data[:2] + bytes((alternate | 1 << 2,)) + data[3:]
         self._links.emit(link, data)
         return True
 
@@ -388,7 +388,7 @@ class Router:
         return None
 
     def adopt(self, peer_id: PeerId, link: LinkState) -> None:
-        """`link` is a way to `peer_id` that was seen to work: prefer it in variant 0."""
+        """`link` is a way to `peer_id` that was seen to work: prefer it in alternate 0."""
         if peer_id == self._core.peer_id or peer_id in self._links.by_id:
             return
         self._discovered.pop(peer_id, None)

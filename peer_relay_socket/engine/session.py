@@ -66,10 +66,10 @@ class Session:
     __slots__ = (
         "ack_timer",
         "acked_at",
+        "address_conflict",
+        "alternate",
         "attempt",
         "blocked",
-        "doubted",
-        "doubtful",
         "flights",
         "heard_at",
         "heard_under",
@@ -78,6 +78,9 @@ class Session:
         "idle_since",
         "in_flight",
         "keys",
+        "keys_suspect",
+        "liveness_timer",
+        "missed_probes",
         "older",
         "peer_id",
         "pending",
@@ -87,12 +90,9 @@ class Session:
         "plain_size",
         "refound",
         "rtt",
-        "silence",
         "silent_since",
         "solicited",
-        "strikes",
         "unacked",
-        "variant",
     )
 
     def __init__(self, peer_id: PeerId, now: float) -> None:
@@ -103,9 +103,9 @@ class Session:
         """What may still arrive sealed."""
         self.heard_under: Keys | None = None
         """The generation whose packets we owe an acknowledgement."""
-        self.doubted = False
+        self.keys_suspect = False
         """Whether there is reason to think that the other side lost `keys`."""
-        self.doubtful = False
+        self.address_conflict = False
         """Whether its IPv4 address is that of somebody else whom we knew before."""
         self.attempt: Attempt | None = None
         self.pending: deque[tuple[float, bytes]] = deque()
@@ -127,13 +127,13 @@ class Session:
         self.unacked = 0
         """Bytes received since we last said how far we are."""
         self.ack_timer: Timer | None = None
-        self.silence: Timer | None = None
+        self.liveness_timer: Timer | None = None
         self.silent_since: float | None = None
         """Since when we expect to hear something and do not; None while nothing is due."""
         self.solicited = False
         """Whether the program of this host ever sent something there, so that it is no stranger."""
-        self.strikes = 0
-        self.variant = 0
+        self.missed_probes = 0
+        self.alternate = 0
         """Which of the disjoint ways we use."""
         self.refound = 0.0
         """When we last flooded a search for this peer."""

@@ -1,15 +1,15 @@
 """Sessions: sealed traffic between two endpoints, whatever relays lie between.
 
 Lives here: packing, sealing, opening, flow control. May not live here: handshakes (handshakes.py), what waits for them
-(pending.py), noticing that a path went silent (silence.py), routes (routing), who a short address is (resolver), ports
+(pending.py), noticing that a path went silent (liveness.py), routes (routing), who a short address is (resolver), ports
 (the driver knows them).
 
 Law: nothing leaves for another endpoint unsealed but handshake messages, and nothing is believed that does not open.
 
 Flow control: at most SESSION_WINDOW bytes are in flight; the receiver says how far it is every ACK_EVERY bytes or
 ACK_DELAY seconds. The same acknowledgements show that the path lives: SESSION_SILENCE seconds of sending without
-hearing anything move the session to the next disjoint way, and, after SESSION_STRIKES, to a new handshake. What is not
-acknowledged SESSION_SILENCE seconds after the last progress is lost, and no longer in flight. Nothing is ever sent
+hearing anything move the session to the next disjoint way, and, after SESSION_MISSED_PROBES, to a new handshake. What
+is not acknowledged SESSION_SILENCE seconds after the last progress is lost, and no longer in flight. Nothing is sent
 twice: datagrams keep UDP's manners.
 """
 
@@ -33,12 +33,12 @@ from ..limits import (
     SESSION_PROBE,
     SESSION_REKEY,
 )
+from .address_claims import AddressClaims
 from .effects import Deliver, Message, Refused, Unreachable, Writable
 from .handshakes import Handshakes
-from .holders import Holders
+from .liveness import Liveness
 from .pending import Pending
 from .session import Keys, Session
-from .silence import Silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,8 +78,8 @@ class Sessions:
         """Those of whom somebody was told that there is no room."""
         self._pending = Pending(core, self.writable)
         self.handshakes = Handshakes(core, router, self)
-        self.holders = Holders(core)
-        self._silence = Silence(core, self)
+        self.address_claims = AddressClaims(core)
+        self._silence = Liveness(core, self)
         core.timers.at(core.now + SESSION_IDLE / 4, self._sweep)
 
     # --- sending ---------------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ class Sessions:
         if session.keys is None or not self._router.linked:
             room = PENDING_BYTES - session.pending_size
         else:
-            link = self._router.next_hop(peer_id, session.variant)
+            link = self._router.next_hop(peer_id, session.alternate)
             room = 0 if link is not None and link.full else session.room
             if link is not None and link.direct:  # a packet that is lost shall not take others' datagrams with it
                 room = min(room, link.unit - ENVELOPE)
@@ -195,10 +195,10 @@ class Sessions:
         except SealError:  # new keys were asked for long ago and the other side never answered
             core.counters["dropped: keys worn out"] += 1
             return
-        variant = session.variant
-        data = wire.sealed(session.peer_id, core.peer_id, keys.remote, sealed, variant)
-        if not self._router.send(data, session.peer_id, variant):
-            session.variant = 0  # a way that a search finds is variant 0's
+        alternate = session.alternate
+        data = wire.sealed(session.peer_id, core.peer_id, keys.remote, sealed, alternate)
+        if not self._router.send(data, session.peer_id, alternate):
+            session.alternate = 0  # a way that a search finds is alternate 0's
             self.look_for(session)
 
     def release(self, session: Session) -> None:
@@ -241,11 +241,11 @@ class Sessions:
 
     def close(self, session: Session) -> None:
         """Forget a session and its keys."""
-        for timer in (session.ack_timer, session.silence):
+        for timer in (session.ack_timer, session.liveness_timer):
             if timer is not None:
                 timer.cancel()
         self.handshakes.closed(session)
-        self.holders.release(session.peer_id)
+        self.address_claims.release(session.peer_id)
         self._pending.drop(session)
         for keys in [session.keys, *session.older]:
             if keys is not None:
@@ -307,10 +307,10 @@ class Sessions:
         if session is None:
             return
         if session.attempt is not None:
-            session.variant = 0
+            session.alternate = 0
             self.handshakes.found(session)
-        elif session.strikes and session.keys is not None:
-            session.variant = 0
+        elif session.missed_probes and session.keys is not None:
+            session.alternate = 0
             self.route(session, session.keys, wire.record(Record.PING))
 
     # --- keys --------------------------------------------------------------------------------------------------
@@ -332,7 +332,7 @@ class Sessions:
         if session.plain:
             self._seal(session)
         if session.keys is None:
-            session.doubtful = self.holders.claim(session.peer_id)
+            session.address_conflict = self.address_claims.claim(session.peer_id)
         else:
             session.older.append(session.keys)
         while len(session.older) > _OLD_KEYS:
@@ -340,11 +340,11 @@ class Sessions:
         session.keys = keys
         session.hopeless = False
         self._core.proved(session.peer_id)
-        session.doubted = False
+        session.keys_suspect = False
         self.keys[keys.local] = (session, keys)
         session.forget_flights()
         session.silent_since = None
-        session.strikes = 0
+        session.missed_probes = 0
         session.unacked = 0
         session.idle_since = self._core.now
 
@@ -378,12 +378,12 @@ class Sessions:
             if kind == Record.DATAGRAMS:
                 run = wire.read_datagrams(plain, start, end)
                 run_from = (header.sender, run.source_port, run.port, run.form, run.datagrams)
-                core.effects.append(Deliver(*run_from, session.doubtful))
+                core.effects.append(Deliver(*run_from, session.address_conflict))
                 elicits = True
             elif kind == Record.ACK:
                 self._ack_heard(session, keys, plain[start:end])
             elif kind == Record.PING:
-                session.variant = 0  # they lost a way; this one came through
+                session.alternate = 0  # they lost a way; this one came through
                 self._router.adopt(header.sender, arrived)
                 self.acknowledge(session, keys)
             else:
@@ -396,11 +396,11 @@ class Sessions:
         """Note that packet `counter` of `keys` opened: they live."""
         now = self._core.now
         session.idle_since = session.heard_at = now
-        session.strikes = 0
+        session.missed_probes = 0
         if session.attempt is not None:
             self.handshakes.confirmed(session, keys)
         if keys is session.keys:
-            session.doubted = False
+            session.keys_suspect = False
         session.silent_since = now if session.flights else None
         if counter >= keys.highest:
             keys.highest = counter + 1

@@ -262,15 +262,15 @@ class Connection(Stream):
 
     # --- inside --------------------------------------------------------------------------------------------------
 
-    def _take_lone(self, unread: list[bytes]) -> bool:
+    def _take_fast(self, unread: list[bytes]) -> bool:
         waiting = unread[:1]  # none if the loop has taken its turn back, and what was read with it
         data = waiting[0] if waiting else b""
         while (found := self._reader.first(data)) is not None:
             bundle, end = found
             if end == len(data):
-                return self._handler.lone_received(self, bundle, unread.clear)
+                return self._handler.fast_received(self, bundle, unread.clear)
             rest = data[end:]
-            if not self._handler.lone_received(self, bundle, partial(_shorten, unread, data, rest)):
+            if not self._handler.fast_received(self, bundle, partial(_shorten, unread, data, rest)):
                 return False
             data = rest
         return False
@@ -280,7 +280,7 @@ class Connection(Stream):
         bundles, odd = self._reader.feed(data)
         messages = len(bundles) + len(odd)
         self._free = self._view[: limits.LINK_READ_SMALL] if messages > limits.LINK_READ_CROWD else self._view
-        small = not odd and 0 < messages <= limits.LONE_CROWD and len(data) <= limits.LINK_READ_SMALL
+        small = not odd and 0 < messages <= limits.FAST_PATH_CROWD and len(data) <= limits.LINK_READ_SMALL
         self._calm = small and self._open and self._reader.between
         if not odd:
             if bundles:

@@ -108,7 +108,7 @@ class LinkHandler(Protocol):
     def bundles_received(self, link: Link, bundles: list[bytes]) -> None:
         """Every binary message that one read from the connection completed, in order; never empty."""
 
-    def lone_received(self, link: Link, bundle: bytes, taken: Callable[[], object]) -> bool:
+    def fast_received(self, link: Link, bundle: bytes, taken: Callable[[], object]) -> bool:
         """A small binary message, one of the few that were all there was to read. Called by whoever has the loop's
         turn, whom a signal handler may interrupt with an exception: what was done until then must be whole.
 

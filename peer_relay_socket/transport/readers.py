@@ -1,7 +1,7 @@
 """The poll set of plain TCP links, apart from the loop's own: whoever has the loop's turn may read them.
 
 Lives here: which links are read, waiting for any of them. May not live here: reading (stream.py), who waits
-(bridge/turn.py).
+(bridge/inline_io.py).
 
 Law: only who has the loop's turn adds, removes or reads; anybody may wait. Level-triggered, so whoever waits next finds
 what was left.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Source(Protocol):
     """What is read."""
 
-    def read_lone(self) -> bool:
+    def read_fast(self) -> bool:
         """Take what has come if it is a few small messages that need nothing of the loop. False: `read` is due."""
 
     def read(self) -> None:
@@ -35,8 +35,8 @@ class Readers:
         self._sources: dict[int, Source] = {}
         self.fd = self._epoll.fileno()
         """Readable when a link is."""
-        self.lone = 0
-        """How many reads in a row found only what `read_lone` takes."""
+        self.fast_reads = 0
+        """How many reads in a row found only what `read_fast` takes."""
 
     def add(self, fd: int, source: Source) -> None:
         """Read `source` when `fd` is readable. Harmless if that is so already."""

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from .. import limits
 from .readers import Readers, readers_of
 
-_LONE_READ: Final = (limits.LINK_READ_SMALL,)
+_FAST_READ: Final = (limits.LINK_READ_SMALL,)
 
 _read_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
 """What every link on a loop reads into: between `get_buffer` and `buffer_updated` no other link runs. Beside one per
@@ -37,7 +37,7 @@ class Stream(asyncio.BufferedProtocol, ABC):
         self._transport: asyncio.Transport | None = None  # above TLS, if there is any
         self._fd = -1  # of a connection that can be read and written past asyncio
         self._readers: Readers | None = None  # where it is read; None: asyncio reads it
-        self._unread: list[bytes] = []  # what `read_lone` read and could not take: one read
+        self._unread: list[bytes] = []  # what `read_fast` read and could not take: one read
         self._calm = False  # open, and the last read was a few small messages
         self._lost: OSError | None = None  # what reading ended with
         self._midway = False  # in `_write_now`; if it stays so, nobody knows how much of a frame is out
@@ -47,7 +47,7 @@ class Stream(asyncio.BufferedProtocol, ABC):
         """Take bytes of an open connection, or of one that says goodbye; say whether it is `_calm`."""
 
     @abstractmethod
-    def _take_lone(self, unread: list[bytes]) -> bool:
+    def _take_fast(self, unread: list[bytes]) -> bool:
         """Take the messages of `unread`, which holds all that a calm connection had, if that will do for them; take
         each out of it before what must not be done twice. False: the rest is still in there."""
 
@@ -138,19 +138,19 @@ class Stream(asyncio.BufferedProtocol, ABC):
             self._readers.remove(self._fd)
         self._fd = -1  # the number may soon be another's
 
-    def read_lone(self) -> bool:
-        """See `Source.read_lone`. What a signal handler raises comes out of it, and costs one message at most."""
+    def read_fast(self) -> bool:
+        """See `Source.read_fast`. What a signal handler raises comes out of it, and costs one message at most."""
         unread = self._unread
         if not self._calm or unread:
             return False
         try:
-            unread.extend(map(os.read, (self._fd,), _LONE_READ))  # in C as a whole: what was read is not lost
+            unread.extend(map(os.read, (self._fd,), _FAST_READ))  # in C as a whole: what was read is not lost
         except BlockingIOError:
             return True
         except OSError as error:
             self._lost = error  # the kernel says it once
             return False
-        return self._take_lone(unread)
+        return self._take_fast(unread)
 
     def read(self) -> None:
         """See `Source.read`."""

@@ -5,7 +5,7 @@ how a connection begins and ends (rtc_connection.py), the bytes of frames (rtc_f
 
 Law: what must arrive (the link handshake, LINK packets) takes a reliable, ordered data channel; everything else goes as
 frames that the path may lose, in DTLS records beside SCTP where both ends can, else over an unreliable data channel. A
-link that is open has carried a frame of the size it uses, and one that hears nothing for RTC_STRIKES ticks is dead.
+link that is open has carried a frame of the size it uses, one that hears nothing for RTC_MISSED_PROBES ticks is dead.
 
 Why beside SCTP (400 datagrams/s of 1200 bytes between two hosts of tests/lab/test_impairment.py; median one way, lost;
 plain UDP at the same time): 25 ms of delay with 10 ms of jitter: 26.5 ms, 0 % (26.1 ms, 0 %); over the unreliable
@@ -80,7 +80,7 @@ class RtcLink(RtcConnection):
         self._probes = 0
         self._small_passes = False
         self._heard = False
-        self._strikes = 0
+        self._missed_probes = 0
         self._ticks = 0
 
     @property
@@ -149,14 +149,14 @@ class RtcLink(RtcConnection):
     def _tick(self) -> None:
         if self._heard:
             self._heard = False
-            self._strikes = 0
+            self._missed_probes = 0
             self._ticks += 1
             if self._ticks % limits.RTC_RTT_TICKS == 0:
                 self._ping()
         else:
-            self._strikes += 1
-            if self._strikes >= limits.RTC_STRIKES:
-                self._end(f"nothing heard for {limits.RTC_STRIKES * limits.RTC_TICK:.0f} s")
+            self._missed_probes += 1
+            if self._missed_probes >= limits.RTC_MISSED_PROBES:
+                self._end(f"nothing heard for {limits.RTC_MISSED_PROBES * limits.RTC_TICK:.0f} s")
                 return
             self._ping()
         self._timer = self._loop.call_later(limits.RTC_TICK, self._tick)

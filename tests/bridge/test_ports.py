@@ -124,7 +124,7 @@ def test_deliver_keeps_who_shares_anothers_ipv4_address_from_sockets_that_would_
     six = world.bound(WILDCARD, 2, socket.AF_INET6)
     peer = world.bound(WILDCARD, 3, AF_PEER)
     for port, form in [(1, 4), (1, 0), (2, 6), (2, 4), (3, 4), (3, 6)]:
-        assert world.ports.deliver(FAR, 9, port, form, [b"x"], doubtful=True)  # and nobody is told that nobody is there
+        assert world.ports.deliver(FAR, 9, port, form, [b"x"], address_conflict=True)
     assert got(four) == []
     assert [source[0] for _, source in got(six)] == [world.host.spelling.ipv6(FAR)]
     assert [source[0] for _, source in got(peer)] == [FAR.hex()] * 2
@@ -280,7 +280,7 @@ DATAGRAMS = [
     *product((FAR,), (7, 8), (1, 2), (4, 6), (True,)),
     *product((NODE,), (7, 8), (0,), (0,), (False,)),
 ]
-"""Source, source port, port (None: an ephemeral one), form, whether the source is doubtful."""
+"""Source, source port, port (None: an ephemeral one), form, whether the source is address_conflict."""
 
 
 def perform(world: World, operation: tuple) -> object:
@@ -323,10 +323,10 @@ def perform(world: World, operation: tuple) -> object:
 
 def deliver(world: World, datagram: tuple) -> object:
     """Deliver one of DATAGRAMS. Returns: what became of it."""
-    source, source_port, port, form, doubtful = datagram
+    source, source_port, port, form, address_conflict = datagram
     if port is None:
         port = next((end.port for end in world.ends if end.port > 2), 3)
-    there = world.ports.deliver(source, source_port, port, form, [b"x"], doubtful=doubtful)
+    there = world.ports.deliver(source, source_port, port, form, [b"x"], address_conflict=address_conflict)
     heard = [[(address, is_authenticated(address)) for _, address in end.inbox.ready] for end in world.ends]
     for end in world.ends:
         end.inbox.flush()

@@ -272,7 +272,7 @@ def only_by_readers(data: bytes) -> tuple[int, int, int, bytes] | None:
     return (*run[:3], run.datagrams[0]) if len(run.datagrams) == 1 else None
 
 
-lone_runs = st.builds(
+fast_runs = st.builds(
     lambda form, source_port, port, data: wire.datagrams_record(form, source_port, port, [data]),
     st.sampled_from([0, 4, 6]),
     ports,
@@ -281,7 +281,7 @@ lone_runs = st.builds(
 )
 
 
-@given(lone_runs)
+@given(fast_runs)
 def test_a_datagram_alone_is_read_as_by_the_readers_of_everything(data: bytes) -> None:
     alone = wire.only_datagram(data)
     assert alone == only_by_readers(data)
@@ -290,9 +290,9 @@ def test_a_datagram_alone_is_read_as_by_the_readers_of_everything(data: bytes) -
 
 @given(
     st.one_of(
-        lone_runs,
-        lone_runs,
-        st.lists(st.one_of(lone_runs, runs.map(lambda run: wire.datagrams_record(*run)))).map(
+        fast_runs,
+        fast_runs,
+        st.lists(st.one_of(fast_runs, runs.map(lambda run: wire.datagrams_record(*run)))).map(
             lambda many: b"".join(many)
         ),
         st.binary(max_size=40),

@@ -127,8 +127,8 @@ class Overlay(RuleBasedStateMachine):
                 assert session.in_flight == sum(size for _, size in session.flights)
                 assert session.keys is not None or session.attempt is not None or not session.pending
                 if session.flights:
-                    assert session.silence is not None
-                    assert session.silence.pending
+                    assert session.liveness_timer is not None
+                    assert session.liveness_timer.pending
                 if session.blocked:
                     assert session.peer_id in sessions._blocked
         assert self.arrived <= self.sent

@@ -7,7 +7,7 @@ Law: the same seed gives the same run. Nothing here reads a clock, a hash order 
 
 How it fails: a crashed host's neighbours see a reset at once, as when a process dies. A host that *vanishes*, and every
 connection that a partition crosses, says nothing ever again: the other end must find out (the case of a machine that
-lost power, or of TCP whose retransmissions have backed off). Dialling into silence is repeated as SYNs are.
+lost power, or of TCP whose retransmissions have backed off). Dialler into silence is repeated as SYNs are.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from peer_relay_socket.address import PeerId
 from peer_relay_socket.engine.authentication import Handshake
-from peer_relay_socket.engine.nearness import nearest
+from peer_relay_socket.engine.xor import nearest
 from peer_relay_socket.limits import CLOSEST_LINKS
 from tests.sim.measure import Meter, Outcome, Probes
 from tests.sim.network import Host, Network

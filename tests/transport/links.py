@@ -13,7 +13,7 @@ from typing import Any
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 
-from peer_relay_socket.bridge.turn import Sleep, Turn
+from peer_relay_socket.bridge.inline_io import LendingSelector, LoopLock
 from peer_relay_socket.transport.readers import readers_of
 from peer_relay_socket.transport.websocket import Link, LinkHandler, Listener, dial, listen
 
@@ -28,7 +28,7 @@ class Reading(Enum):
     """As any connection."""
     READERS = "readers"
     """By way of `Readers`, as bridge/runtime.py has it, by a handler that takes no lone message."""
-    LONE = "lone"
+    FAST = "lone"
     """The same, by one that takes them all."""
 
 
@@ -65,8 +65,8 @@ class Recorder(LinkHandler):
         self.batches.append(bundles)
         self._happened()
 
-    def lone_received(self, link: Link, bundle: bytes, taken: Callable[[], object]) -> bool:
-        if reading is not Reading.LONE:
+    def fast_received(self, link: Link, bundle: bytes, taken: Callable[[], object]) -> bool:
+        if reading is not Reading.FAST:
             return False
         taken()
         self.alone.append(bundle)
@@ -142,9 +142,9 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
 def _make_loop() -> asyncio.AbstractEventLoop:
     if reading is Reading.ASYNCIO:
         return asyncio.new_event_loop()
-    turn = Turn()
-    turn.take()
-    sleep = Sleep(turn)
+    loop_lock = LoopLock()
+    loop_lock.take()
+    sleep = LendingSelector(loop_lock)
     loop = asyncio.SelectorEventLoop(sleep)
     sleep.serve(loop)
     return loop

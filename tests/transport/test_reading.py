@@ -44,7 +44,7 @@ class Fussy(Recorder):
         self.log += bundles
         super().bundles_received(link, bundles)
 
-    def lone_received(self, link: Link, bundle: bytes, taken: Callable[[], object]) -> bool:
+    def fast_received(self, link: Link, bundle: bytes, taken: Callable[[], object]) -> bool:
         assert not self.paused
         if not self.takes():
             return False
@@ -103,7 +103,7 @@ def left_unread(server: Fussy, raw: RawClient, link: Connection, data: bytes) ->
     put(raw, data)
     readable(link)
     server.takes = lambda: False
-    assert not link.read_lone()
+    assert not link.read_fast()
     server.takes = lambda: True
 
 
@@ -136,7 +136,7 @@ def test_a_few_small_messages_in_one_read_are_taken_one_by_one(refused: int | No
             asked.clear()
             put(raw, message(b"one") + message(b"two") + message(b"three"))
             readable(link)
-            assert link.read_lone() is (refused is None)
+            assert link.read_fast() is (refused is None)
             assert server.alone == [b"one", b"two", b"three"][:refused]
             if refused is not None:
                 link.read()
@@ -153,7 +153,7 @@ _TWO = message(b"two")
 _INNER = message(b"inner")
 _OUTER = b"\x82" + bytes((0x80 | (2 + len(_INNER)),)) + bytes(4) + b"is" + _INNER
 """A message, masked with zeros, that another seems to follow where it is cut."""
-NOT_LONE: dict[str, tuple[list[bytes], list[bytes | str]]] = {
+NOT_FAST: dict[str, tuple[list[bytes], list[bytes | str]]] = {
     "ping": ([odd(Opcode.PING, b"?")], []),
     "text": ([odd(Opcode.TEXT, b"text")], ["text"]),
     "fragments": ([odd(Opcode.BINARY, b"frag", fin=False), odd(Opcode.CONT, b"ment")], [b"fragment"]),
@@ -166,9 +166,9 @@ NOT_LONE: dict[str, tuple[list[bytes], list[bytes | str]]] = {
 """Reads, and what is delivered of them."""
 
 
-@pytest.mark.parametrize("kind", NOT_LONE)
+@pytest.mark.parametrize("kind", NOT_FAST)
 def test_what_is_no_lone_message_is_read_on_the_loop(kind: str) -> None:
-    pieces, expected = NOT_LONE[kind]
+    pieces, expected = NOT_FAST[kind]
 
     async def scenario() -> None:
         server = Fussy()
@@ -225,7 +225,7 @@ def test_nothing_is_delivered_while_paused_though_it_was_read_before() -> None:
             put(raw, message(b"not read"))
             asyncio.get_running_loop().call_soon(link.read)  # as who could not take it arranged
             await turns()
-            assert not link.read_lone()
+            assert not link.read_fast()
             assert server.log == []
             server.paused = False
             link.resume_reading()
@@ -244,7 +244,7 @@ def test_a_link_that_is_paused_is_not_read_at_all() -> None:
             link.pause_reading()
             put(raw, message(b"xx"))
             readable(link)
-            assert not link.read_lone()
+            assert not link.read_fast()
             link.read()
             assert link._unread == []
             readable(link)
@@ -293,7 +293,7 @@ def test_what_comes_after_an_ending_is_not_delivered(ending: str) -> None:
             readable(link)
             getattr(link, ending)()
             for _ in range(3):
-                assert not link.read_lone()
+                assert not link.read_fast()
                 await turns()
                 if not server.closed:
                     put(raw, message(b"yy"))
@@ -321,7 +321,7 @@ def test_a_link_that_is_closing_reads_no_more_once_both_said_goodbye() -> None:
             readable(link)
             assert link._readers is not None
             assert not link._readers.reads(link._fd)
-            assert not link.read_lone()
+            assert not link.read_fast()
             readable(link)
 
     run(scenario())
@@ -335,14 +335,14 @@ def test_what_was_read_and_not_taken_is_not_delivered_after_an_ending(ending: st
             left_unread(server, raw, link, message(b"xx"))
             asyncio.get_running_loop().call_soon(link.read)
             getattr(link, ending)()
-            assert not link.read_lone()
+            assert not link.read_fast()
             put(raw, message(b"yy"))
             if ending == "close":
                 (goodbye,) = await raw.read_frames(1)
                 raw.frame(Opcode.CLOSE, goodbye.data)
             await server.wait(lambda: bool(server.closed))
             assert server.log == []
-            assert not link.read_lone()
+            assert not link.read_fast()
             link.read()
             assert server.reasons == ["closed here: 1000" if ending == "close" else "aborted here"]
 
@@ -379,7 +379,7 @@ def test_the_end_of_a_calm_link_is_told_as_of_any_other(who: str, ending: str, u
                 raw.sock.shutdown(socket.SHUT_WR)
             if who == "somebody":
                 readable(link)
-                assert not link.read_lone()
+                assert not link.read_fast()
             if unread or who == "somebody":
                 asyncio.get_running_loop().call_soon(link.read)
             await server.wait(lambda: bool(server.closed))
@@ -401,11 +401,11 @@ def test_a_read_of_nothing_changes_nothing() -> None:
     async def scenario() -> None:
         server = Fussy()
         async with calm(server) as (raw, link):
-            assert link.read_lone()
+            assert link.read_fast()
             link.read()
             put(raw, message(b"xx"))
             readable(link)
-            assert link.read_lone()
+            assert link.read_fast()
             assert server.log == server.alone == [b"xx"]
 
     run(scenario())
@@ -438,7 +438,7 @@ def test_a_link_that_is_held_for_its_odd_frames_is_not_read_by_anybody(monkeypat
             await raw.read_frames(25)
             put(raw, message(b"xx"))
             readable(link)
-            assert not link.read_lone()
+            assert not link.read_fast()
             link.read()
             link.resume_reading()
             link.read()
@@ -477,7 +477,7 @@ def test_what_a_signal_handler_raises_while_a_message_is_read_costs_that_one_at_
                 readable(link)
                 done = False
                 with interrupted(instruction):
-                    assert link.read_lone()
+                    assert link.read_fast()
                     done = True
                 if not done:
                     asyncio.get_running_loop().call_soon(link.read)
@@ -511,7 +511,7 @@ def test_a_message_that_the_loop_takes_amid_another_reading_is_delivered_in_orde
                         link.read()
 
                 with interrupted(instruction, act):
-                    if not link.read_lone():
+                    if not link.read_fast():
                         asyncio.get_running_loop().call_soon(link.read)
                 put(raw, message(b"%d" % instruction))
                 await server.wait(lambda last=b"%d" % instruction: server.log[-1:] == [last])
@@ -580,7 +580,7 @@ def test_whatever_comes_whoever_reads_and_whenever_it_is_paused_is_delivered_onc
                     else:
                         server.paused = True
                         link.pause_reading()
-                if dice.random() < 0.4 and not link.read_lone():
+                if dice.random() < 0.4 and not link.read_fast():
                     asyncio.get_running_loop().call_soon(link.read)
                 if dice.random() < 0.5:
                     await turns(dice.randint(1, 3))
@@ -596,7 +596,7 @@ def test_whatever_comes_whoever_reads_and_whenever_it_is_paused_is_delivered_onc
 
 
 class Silent:
-    def read_lone(self) -> bool:
+    def read_fast(self) -> bool:
         return True
 
     def read(self) -> None:

@@ -1,4 +1,4 @@
-"""Lone datagrams leave from the thread that sends them; bursts go by the loop; neither overtakes the other."""
+"""FastPath datagrams leave from the thread that sends them; bursts go by the loop; neither overtakes the other."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from functools import partial
 
 import pytest
 
-from peer_relay_socket.bridge.runtime import Turn
+from peer_relay_socket.bridge.runtime import LoopLock
 from peer_relay_socket.surface.udp_socket import Socket
 
 LIMIT = 20.0
 
 
 def test_turn_is_lent_while_the_loop_sleeps_and_comes_back_whatever_is_raised() -> None:
-    turn = Turn()
-    turn.take()
-    assert not turn.borrow(lambda: True)
-    turn.give()
-    assert turn.borrow(lambda: True)
-    assert not turn.borrow(lambda: turn.borrow(lambda: True))
+    loop_lock = LoopLock()
+    loop_lock.take()
+    assert not loop_lock.run_as_loop(lambda: True)
+    loop_lock.give()
+    assert loop_lock.run_as_loop(lambda: True)
+    assert not loop_lock.run_as_loop(lambda: loop_lock.run_as_loop(lambda: True))
     with pytest.raises(ZeroDivisionError):
-        turn.borrow(lambda: 1 // 0 == 0)
-    assert turn.borrow(lambda: True)
+        loop_lock.run_as_loop(lambda: 1 // 0 == 0)
+    assert loop_lock.run_as_loop(lambda: True)
 
 
 def test_loop_goes_on_without_a_borrower_that_is_held_up() -> None:
-    turn = Turn()
-    turn.take()
+    loop_lock = LoopLock()
+    loop_lock.take()
     awake = threading.Event()
 
     def wake() -> None:
-        turn.take()
+        loop_lock.take()
         awake.set()
 
     loop = threading.Thread(target=wake)
-    turn.give()
+    loop_lock.give()
 
     def held_up() -> bool:
         loop.start()
         return awake.wait(LIMIT)
 
-    assert turn.borrow(held_up)
-    assert not turn.borrow(lambda: True), "it is the loop's"
-    turn.give()
-    assert turn.borrow(lambda: True)
+    assert loop_lock.run_as_loop(held_up)
+    assert not loop_lock.run_as_loop(lambda: True), "it is the loop's"
+    loop_lock.give()
+    assert loop_lock.run_as_loop(lambda: True)
     loop.join(LIMIT)
 
 
@@ -58,7 +58,7 @@ def test_what_interrupts_a_lone_datagram_may_wait_for_the_loop(ends: tuple[Socke
     waited: list[object] = []
     send_now = outbox.send_now
     assert send_now is not None
-    driver_send = send_now.args[0]  # type: ignore[attr-defined]  # a partial of Turn.borrow
+    driver_send = send_now.args[0]  # type: ignore[attr-defined]  # a partial of LoopLock.run_as_loop
 
     def interrupted(*arguments: object) -> bool:
         """As if a signal handler, or the garbage collector, came first."""
@@ -69,7 +69,7 @@ def test_what_interrupts_a_lone_datagram_may_wait_for_the_loop(ends: tuple[Socke
             waited.append(asking.peer.path(answering.peer.id))
         return bool(driver_send(*arguments))
 
-    outbox.send_now = partial(asking.peer._host._runtime.turn.borrow, interrupted)  # type: ignore[union-attr]
+    outbox.send_now = partial(asking.peer._host._runtime.loop_lock.run_as_loop, interrupted)  # type: ignore[union-attr]
     deadline = time.monotonic() + LIMIT
     while not waited and time.monotonic() < deadline:
         asking.sendto(b"interrupted", where)

@@ -1,6 +1,6 @@
 """The loop's turn, and what other threads do with it while the loop's own sleeps: send a lone datagram, read one.
 
-Lives here: `Turn`, the loop's sleep, the lead. May not live here: what is sent or read.
+Lives here: `LoopLock`, the loop's sleep, the lead. May not live here: what is sent or read.
 
 Law: the loop's thread has the turn whenever it is awake, so nothing on the loop knows of this; and whoever else has it
 gives it back before it waits for anything.
@@ -22,7 +22,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from ..limits import LEAD_AFTER, LEAD_FAST, LEAD_KEPT, TURN_PATIENCE
+from ..limits import LEADER_AFTER, LEADER_FAST, LEADER_KEPT, LOOP_LOCK_PATIENCE
 from ..transport.readers import Readers, Source, equip
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ _AT_ONCE: Final = (False,)
 """The argument that makes a lock's `acquire` not wait."""
 
 
-class Turn:
+class LoopLock:
     """Whose turn it is to touch what belongs to the loop: its thread's, but while that sleeps another's for a moment.
 
     The loop's thread has the turn whenever it is not asleep in its selector, so nothing on the loop knows of this.
 
     A signal handler or the garbage collector may interrupt who has borrowed it, and do anything there: even wait for
-    the loop. So the loop waits TURN_PATIENCE at most and then goes on: what was borrowed counts for nothing any more,
-    and the call that is still under way finds the loop's things changed beneath it.
+    the loop. So the loop waits LOOP_LOCK_PATIENCE at most and then goes on: what was borrowed counts for nothing any
+    more, and the call that is still under way finds the loop's things changed beneath it.
     """
 
     __slots__ = ("_lock",)
@@ -52,8 +52,8 @@ class Turn:
         self._lock = threading.Lock()
 
     def take(self) -> None:
-        """The loop's thread is awake. Waits for whoever has borrowed the turn: microseconds, TURN_PATIENCE at most."""
-        if not self._lock.acquire(timeout=TURN_PATIENCE):
+        """The loop is awake. Waits for the thread that runs as the loop: microseconds, at most LOOP_LOCK_PATIENCE."""
+        if not self._lock.acquire(timeout=LOOP_LOCK_PATIENCE):
             self._lock = threading.Lock()
             self._lock.acquire()
 
@@ -62,12 +62,14 @@ class Turn:
         self._lock.release()
 
     def hold(self, timeout: float) -> Callable[[], None] | None:
-        """Keep the loop's thread, and whoever would borrow from it, where it holds no lock of anybody's, for at most
-        TURN_PATIENCE. Waits at most `timeout` seconds. Returns: what lets it go on; None when it was not to be had."""
+        """Keep the loop asleep, so that it holds no lock, for LOOP_LOCK_PATIENCE at most. Waits at most `timeout`.
+
+        Returns: what lets it go on; None when the lock was not to be had.
+        """
         lock = self._lock
         return lock.release if lock.acquire(timeout=timeout) else None
 
-    def borrow(self, call: Callable[..., bool], *args: object) -> bool:
+    def run_as_loop(self, call: Callable[..., bool], *args: object) -> bool:
         """Return call(*args), run in the calling thread as if on the loop, or False if the loop is awake. Never waits.
 
         A signal handler may raise at any instruction in here, and the turn is given back; one that sends itself finds
@@ -84,16 +86,16 @@ class Turn:
                 lock.release()
 
 
-class Sleep(selectors.DefaultSelector):
+class LendingSelector(selectors.DefaultSelector):
     """The loop's selector. It lends the turn while it sleeps, and has lone messages taken without waking anybody.
 
     Where there is epoll, it waits for two poll sets: asyncio's, and that of the links, but for the latter not while
     somebody else does.
     """
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self, loop_lock: LoopLock) -> None:
         super().__init__()
-        self._turn = turn
+        self._loop_lock = loop_lock
         self._loop: asyncio.AbstractEventLoop | None = None
         self.readers = Readers() if hasattr(select, "epoll") else None
         if self.readers is not None:
@@ -132,11 +134,11 @@ class Sleep(selectors.DefaultSelector):
         return super().select(0)
 
     def _lending(self, wait: Callable[[float | None], list[T]], timeout: float | None) -> list[T]:
-        self._turn.give()
+        self._loop_lock.give()
         try:
             return wait(timeout)
         finally:
-            self._turn.take()
+            self._loop_lock.take()
 
     def _look(self, readers: Readers) -> bool:
         """Have lone messages taken. Returns: False when something is left to do on the loop."""
@@ -144,14 +146,14 @@ class Sleep(selectors.DefaultSelector):
         assert loop is not None
         for source in readers.wait(0):
             try:
-                taken = source.read_lone()
+                taken = source.read_fast()
             except Exception as error:  # who runs the loop bears none
                 loop.call_exception_handler({"message": "reading a link failed", "exception": error})
                 taken = False
             if taken:
-                readers.lone += 1
+                readers.fast_reads += 1
             else:
-                readers.lone, done = 0, False
+                readers.fast_reads, done = 0, False
                 loop.call_soon(source.read)
         return done
 
@@ -160,16 +162,18 @@ class Sleep(selectors.DefaultSelector):
         return [] if self.readers is None else [self.fileno(), self._both.fileno(), *self.readers.fds()]
 
 
-class Lead:
+class Leader:
     """The place of the thread that waits for links instead of the loop, while it waits for a datagram.
 
     Where datagrams follow each other fast, the place is kept from one wait to the next, lest the loop wake up for what
-    comes in between: at most LEAD_KEPT seconds, after which the loop looks whether anybody came back.
+    comes in between: at most LEADER_KEPT seconds, after which the loop looks whether anybody came back.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, turn: Turn, sleep: Sleep, readers: Readers) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, loop_lock: LoopLock, sleep: LendingSelector, readers: Readers
+    ) -> None:
         self._loop = loop
-        self._turn = turn
+        self._loop_lock = loop_lock
         self._leave_links = sleep.leave_links
         self.attend_links = sleep.attend_links
         self.readers = readers
@@ -200,7 +204,7 @@ class Lead:
         Returns: False when the place is taken, or what comes is not for it: then the loop reads, and `Inbox.wait` it
             is.
         """
-        if self.readers.lone < LEAD_AFTER:
+        if self.readers.fast_reads < LEADER_AFTER:
             return False
         got: list[bool] = []
         try:
@@ -223,7 +227,7 @@ class Lead:
             found = self.readers.wait(timeout)
             inbox.unfollow(self)
             follows = False
-            return not found or self._turn.borrow(self._read, found) or self._give_up()
+            return not found or self._loop_lock.run_as_loop(self._read, found) or self._give_up()
         finally:
             self._waiting = False
             if not self._kept:  # looked at after `_waiting` was changed, and in `_look_after` the other way round
@@ -244,16 +248,16 @@ class Lead:
                 self._silence()
                 continue
             self._amid = source
-            if source.read_lone():
-                self.readers.lone += 1
+            if source.read_fast():
+                self.readers.fast_reads += 1
                 self._amid = None
             else:
-                self.readers.lone, done = 0, False
+                self.readers.fast_reads, done = 0, False
                 self._leave(source)
         self.reads += 1
         if not self.reads & 15 and not self._kept:
             now = time.monotonic()
-            if now < self._fast_since + LEAD_FAST:
+            if now < self._fast_since + LEADER_FAST:
                 self._soon(self._keep)
             self._fast_since = now
         return done
@@ -262,7 +266,7 @@ class Lead:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._bell)
 
-    def read_lone(self) -> bool:
+    def read_fast(self) -> bool:
         """The loop heard the bell. If that was for somebody who waits, it should not have been listening: then this and
         what happens in `_wait` may come in any order, and links are read in the end by one of both."""
         if self._waiting:
@@ -273,7 +277,7 @@ class Lead:
         return True
 
     def read(self) -> None:
-        """Never due: `read_lone` does it."""
+        """Never due: `read_fast` does it."""
 
     def _leave(self, source: Source) -> None:
         """Leave it to the loop."""
@@ -293,7 +297,7 @@ class Lead:
 
     def _look_later(self) -> None:
         self._looks = True
-        self._loop.call_later(LEAD_KEPT, self._look_after, self.reads)
+        self._loop.call_later(LEADER_KEPT, self._look_after, self.reads)
 
     def _look_after(self, reads: int) -> None:
         if self._kept and self.reads > reads:

@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from ..address import NpmId, PeerId, Prefix
-from ..codec import npm as wire
-from ..codec import packet
-from ..codec.npm import Datagram, Envelope
-from ..codec.packet import Record
-from ..errors import HandshakeError, PacketError
-from ..limits import (
+from ...address import NpmId, PeerId, Prefix
+from ...codec import npm as wire
+from ...codec import packet
+from ...codec.npm import Datagram, Envelope
+from ...codec.packet import Record
+from ...errors import HandshakeError, PacketError
+from ...limits import (
     NPM_ANSWER,
     NPM_ASK_RATE,
     NPM_CANDIDATES,
@@ -28,24 +28,24 @@ from ..limits import (
     NPM_WAY_TIME,
     PACKET_TARGET,
 )
-from ..scope import Scope
-from .direct import Path
-from .effects import Deliver, Message, NoRoom, Writable
-from .npm_links import WEBRTC, NpmLink, NpmLinks
-from .npm_names import NpmNames
-from .npm_neighbours import NpmNeighbours
-from .npm_trust import NpmTrust
-from .npm_ways import NpmWays
-from .timers import TokenBucket
+from ...scope import Scope
+from ..direct import Path
+from ..effects import Deliver, Message, NoRoom, Writable
+from ..timers import TokenBucket
+from .links import WEBRTC, NpmLink, NpmLinks
+from .names import NpmNames
+from .neighbours import NpmNeighbours
+from .routes import NpmWays
+from .trust import NpmTrust
 
 if TYPE_CHECKING:
-    from .core import Core
-    from .link import LinkState
-    from .links import Links
-    from .membership import Membership
-    from .resolver import Resolver
-    from .routing import Router
-    from .sessions import Sessions
+    from ..core import Core
+    from ..link import LinkState
+    from ..links import Links
+    from ..membership import Membership
+    from ..resolver import Resolver
+    from ..routing import Router
+    from ..sessions import Sessions
 
 
 class Npm:

@@ -4,8 +4,8 @@ Lives here: when something should have been heard, the probes, the change of way
 (sessions.py), ways (routing.py).
 
 Law: SESSION_SILENCE seconds of sending without hearing anything move a session to the next disjoint way,
-SESSION_STRIKES more probes, SESSION_PROBE apart, to a new handshake. Packets that are not acknowledged SESSION_SILENCE
-after the last progress are lost, and no longer in flight.
+SESSION_MISSED_PROBES more probes, SESSION_PROBE apart, to a new handshake. Packets that are not acknowledged
+SESSION_SILENCE after the last progress are lost, and no longer in flight.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..codec import packet as wire
 from ..codec.packet import Record
-from ..limits import SESSION_PROBE, SESSION_SILENCE, SESSION_STRIKES
+from ..limits import SESSION_MISSED_PROBES, SESSION_PROBE, SESSION_SILENCE
 
 if TYPE_CHECKING:
     from .core import Core
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .sessions import Sessions
 
 
-class Silence:
+class Liveness:
     """Watches over all sessions of one peer that sent something."""
 
     def __init__(self, core: Core, sessions: Sessions) -> None:
@@ -33,18 +33,18 @@ class Silence:
         """From now on we expect to hear something."""
         now = self._core.now
         session.silent_since = now
-        if session.silence is None:
-            session.silence = self._core.timers.at(now + SESSION_SILENCE, self._check, session)
+        if session.liveness_timer is None:
+            session.liveness_timer = self._core.timers.at(now + SESSION_SILENCE, self._check, session)
 
     def _check(self, session: Session) -> None:
         core, sessions = self._core, self._sessions
-        session.silence = None
+        session.liveness_timer = None
         if session.silent_since is None or session.keys is None:
             return
-        due = session.silent_since + SESSION_SILENCE + session.strikes * SESSION_PROBE
+        due = session.silent_since + SESSION_SILENCE + session.missed_probes * SESSION_PROBE
         lost = session.acked_at + SESSION_SILENCE if session.flights else due
         if core.now < min(due, lost):
-            session.silence = core.timers.at(min(due, lost), self._check, session)
+            session.liveness_timer = core.timers.at(min(due, lost), self._check, session)
             return
         session.forget_flights()
         sessions.writable(session)
@@ -52,17 +52,17 @@ class Silence:
             core.counters["gave up packets in flight"] += 1
             session.silent_since = core.now
             wait = SESSION_SILENCE
-        elif session.strikes >= SESSION_STRIKES:
+        elif session.missed_probes >= SESSION_MISSED_PROBES:
             session.silent_since = None
-            session.strikes = 0
-            session.doubted = True
+            session.missed_probes = 0
+            session.keys_suspect = True
             sessions.handshakes.begin(session)
             return
         else:
-            session.strikes += 1
-            session.variant = (session.variant + 1) % wire.VARIANTS
-            if session.strikes > 1:
+            session.missed_probes += 1
+            session.alternate = (session.alternate + 1) % wire.ALTERNATES
+            if session.missed_probes > 1:
                 sessions.look_for(session)
             wait = SESSION_PROBE
         sessions.route(session, session.keys, wire.record(Record.PING))
-        session.silence = core.timers.at(core.now + wait, self._check, session)
+        session.liveness_timer = core.timers.at(core.now + wait, self._check, session)

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..address import ID_BYTES, PeerId
-from ..limits import NPM_CANDIDATES
+from ...address import ID_BYTES, PeerId
+from ...limits import NPM_CANDIDATES
 
 if TYPE_CHECKING:
-    from .core import Core
+    from ..core import Core
 
 _NEXT: Final = 1
 

@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 from peer_relay_socket import Peer
-from peer_relay_socket.bridge.rivals import Rivals
-from peer_relay_socket.limits import RIVAL_MEMORY, RIVAL_URLS, RIVAL_WAIT
+from peer_relay_socket.bridge.key_conflicts import KeyConflicts
+from peer_relay_socket.limits import KEY_CONFLICT_MEMORY, KEY_CONFLICT_URLS, KEY_CONFLICT_WAIT
 
 
 def test_once_or_twice_is_nothing() -> None:
-    rivals = Rivals()
+    rivals = KeyConflicts()
     assert [rivals.superseded("ws://a", 1.0), rivals.superseded("ws://a", 2.0)] == [False, False]
     assert rivals.wait("ws://a", 2.0) == 0.0
     assert rivals.superseded("ws://b", 3.0) is False  # each URL by itself
 
 
 def test_again_and_again_waits_ever_longer() -> None:
-    rivals = Rivals()
+    rivals = KeyConflicts()
     waits = []
     now = 0.0
     for _ in range(12):
@@ -31,29 +31,29 @@ def test_again_and_again_waits_ever_longer() -> None:
     assert waits[:2] == [0.0, 0.0]
     for wait, longest in zip(waits[2:], [1, 2, 4, 8, 16, 32, 60, 60, 60, 60], strict=True):
         assert longest / 2 <= wait <= longest
-    assert RIVAL_WAIT == 60.0
+    assert KEY_CONFLICT_WAIT == 60.0
     assert rivals.wait("ws://b", now) == 0.0
 
 
 def test_it_is_said_at_the_third_time_and_ever_less_often() -> None:
-    rivals = Rivals()
+    rivals = KeyConflicts()
     said = [second for second in range(2000) if rivals.superseded("ws://a", float(second))]
     assert said == [2, 122, 362, 842, 1802]
 
 
 def test_a_rival_that_is_gone_is_forgotten() -> None:
-    rivals = Rivals()
+    rivals = KeyConflicts()
     for second in range(10):
         rivals.superseded("ws://a", float(second))
-    later = 9.0 + RIVAL_MEMORY + 1.0
+    later = 9.0 + KEY_CONFLICT_MEMORY + 1.0
     assert rivals.wait("ws://a", later) == 0.0
     rivals.superseded("ws://a", later)
     assert rivals.wait("ws://a", later) == 0.0
 
 
 def test_only_so_many_urls_are_remembered() -> None:
-    rivals = Rivals()
-    for i in range(RIVAL_URLS + 1):
+    rivals = KeyConflicts()
+    for i in range(KEY_CONFLICT_URLS + 1):
         for _ in range(3):
             rivals.superseded(f"ws://{i}", 0.0)
     assert rivals.wait("ws://0", 0.0) == 0.0

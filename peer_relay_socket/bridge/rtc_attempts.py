@@ -30,7 +30,7 @@ class Owner(LinkHandler, Protocol):
         """Call the engine's input `name`."""
 
 
-class DirectLinks:
+class RtcAttempts:
     """The WebRTC connections of one peer, from attempt to end. Loop thread only."""
 
     def __init__(self, owner: Owner, config: PeerConfig) -> None:

@@ -1,6 +1,6 @@
 """The short way of one packet, out, in and onward: it does what the common way would, or nothing.
 
-(bridge/test_lone.py is about the threads that take it.)
+(bridge/test_fast_path.py is about the threads that take it.)
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ def session_of(node: Node, other: Node) -> Session:
     return session
 
 
-def sealed(sender: Node, receiver: Node, plain: bytes, *, variant: int = 0) -> bytes:
+def sealed(sender: Node, receiver: Node, plain: bytes, *, alternate: int = 0) -> bytes:
     """A packet of `sender`'s with any records."""
     keys = session_of(sender, receiver).keys
     assert keys is not None
-    return wire.sealed(receiver.peer_id, sender.peer_id, keys.remote, keys.sealing.seal(plain), variant)
+    return wire.sealed(receiver.peer_id, sender.peer_id, keys.remote, keys.sealing.seal(plain), alternate)
 
 
-def datagram(sender: Node, receiver: Node, data: bytes, *, variant: int = 0) -> bytes:
+def datagram(sender: Node, receiver: Node, data: bytes, *, alternate: int = 0) -> bytes:
     """A packet of `sender`'s with one datagram."""
-    return sealed(sender, receiver, wire.datagrams_record(4, 9, 5, [data]), variant=variant)
+    return sealed(sender, receiver, wire.datagrams_record(4, 9, 5, [data]), alternate=alternate)
 
 
 def number_of(node: Node, far: Node) -> int:
@@ -84,7 +84,7 @@ def receive(node: Node, number: int, bundle: bytes) -> Came:
 
 def hear(node: Node, number: int, bundle: bytes) -> Came | None:
     """The short way; None where it is not for it."""
-    heard = node.engine.lone.hear(number, bundle, node.bench.now)
+    heard = node.engine.fast_path.hear(number, bundle, node.bench.now)
     if heard is None:
         return None
     assert taken(node.engine) == ([], []), "the short way leaves nothing to be done"
@@ -101,8 +101,9 @@ def state(node: Node) -> object:
     sessions = [
         (
             session.peer_id,
-            (session.unacked, session.ack_timer is None, session.doubted, session.attempt is None, session.variant),
-            (session.heard_at, session.idle_since, session.silent_since, session.acked_at, session.strikes),
+            (session.unacked, session.ack_timer is None, session.keys_suspect, session.attempt is None),
+            (session.alternate,),
+            (session.heard_at, session.idle_since, session.silent_since, session.acked_at, session.missed_probes),
             (session.in_flight, list(session.flights), session.heard_under is session.keys),
             [
                 (keys.highest, keys.opening.newest, keys.opening.missing, keys.sealing.counter)
@@ -119,14 +120,14 @@ def state(node: Node) -> object:
 # --- out -------------------------------------------------------------------------------------------------------
 
 
-def send_lone(sender: Node, receiver: Node, data: bytes) -> bool:
+def send_fast(sender: Node, receiver: Node, data: bytes) -> bool:
     """Send one datagram past the bundles, and carry it over. Returns: False when it has to go the common way."""
     engine, now = sender.engine, sender.bench.now
-    lone = engine.lone.ready(receiver.peer_id, len(data), now)
+    lone = engine.fast_path.ready(receiver.peer_id, len(data), now)
     if lone is None:
         return False
     session, link = lone
-    bundle = engine.lone.seal(session, 4, 9, 5, data)
+    bundle = engine.fast_path.seal(session, 4, 9, 5, data)
     cable = sender.cables[link]
     receiver.engine.receive(cable.number(receiver), bundle, now)
     receiver.bench.flow()
@@ -139,7 +140,7 @@ def test_lone_datagrams_arrive_like_others_and_are_acknowledged() -> None:
     low.send(high, b"a")  # sets the timers that a lone one does not
     bench.flow()
     for number in range(300):
-        assert send_lone(low, high, bytes((number % 256,)) * number)
+        assert send_fast(low, high, bytes((number % 256,)) * number)
     low.send(high, b"z")
     bench.flow()
     assert high.heard() == [b"a", *(bytes((number % 256,)) * number for number in range(300)), b"z"]
@@ -153,16 +154,16 @@ def test_a_datagram_is_not_lone_where_there_is_more_to_do(state: str) -> None:
     bench = Bench()
     if state == "no session":
         low, high = bench.pair()
-        assert low.engine.lone.ready(high.peer_id, 10, bench.now) is None
+        assert low.engine.fast_path.ready(high.peer_id, 10, bench.now) is None
         return
     low, high = talking(bench)
     if state == "no timer":
         bench.advance(2 * SESSION_SILENCE)
-        assert low.engine.lone.ready(high.peer_id, 10, bench.now) is None
+        assert low.engine.fast_path.ready(high.peer_id, 10, bench.now) is None
         return
     low.send(high, b"a")
     bench.flow()
-    assert low.engine.lone.ready(high.peer_id, 10, bench.now) is not None
+    assert low.engine.fast_path.ready(high.peer_id, 10, bench.now) is not None
     if state == "something packed":
         low.send(high, b"b")
     elif state == "no room":
@@ -174,7 +175,7 @@ def test_a_datagram_is_not_lone_where_there_is_more_to_do(state: str) -> None:
         bench.now += SESSION_IDLE + 1
     else:
         next(iter(low.cables.values())).cut()
-    assert low.engine.lone.ready(high.peer_id, 10, bench.now) is None
+    assert low.engine.fast_path.ready(high.peer_id, 10, bench.now) is None
 
 
 @pytest.mark.parametrize("instruction", range(0, 400, 9))
@@ -184,7 +185,7 @@ def test_what_a_signal_handler_raises_while_a_lone_datagram_is_sealed_costs_that
     low.send(high, b"a")
     bench.flow()
     with interrupted(instruction):
-        send_lone(low, high, b"perhaps")
+        send_fast(low, high, b"perhaps")
     bench.flow()
     assert high.heard() in ([b"a"], [b"a", b"perhaps"])
     for number in range(5):
@@ -217,9 +218,9 @@ def test_a_datagram_is_heard_as_it_was_sent_and_once(lone: bool, size: int) -> N
     for count in range(5):
         data = bytes((count,)) * size
         if lone:
-            ready = low.engine.lone.ready(high.peer_id, size, bench.now)
+            ready = low.engine.fast_path.ready(high.peer_id, size, bench.now)
             assert ready is not None
-            bundle = low.engine.lone.seal(ready[0], 6, 11, 7, data)
+            bundle = low.engine.fast_path.seal(ready[0], 6, 11, 7, data)
         else:
             low.engine.send(high.peer_id, 6, 11, 7, [data], bench.now)
             ((_, bundle),) = taken(low.engine).bundles
@@ -238,12 +239,12 @@ def test_what_is_heard_counts_for_acknowledgements_and_the_link() -> None:
     session, link = session_of(high, low), link_of(high, low)
     high.send(low, b"not acknowledged")
     taken(high.engine)
-    session.strikes = 2
+    session.missed_probes = 2
     spare, packets, unacked = link.spare_bytes, link.spare_packets, session.unacked
     bench.now += 0.1
     bundle = datagram(low, high, b"x" * 100)
     assert hear(high, number, bundle)
-    assert (session.strikes, session.silent_since) == (0, bench.now)
+    assert (session.missed_probes, session.silent_since) == (0, bench.now)
     session.forget_flights()
     assert hear(high, number, datagram(low, high, b"x"))
     assert session.silent_since is None
@@ -261,7 +262,7 @@ def test_what_is_heard_counts_for_acknowledgements_and_the_link() -> None:
 def test_a_stranger_under_a_known_address_is_heard_as_doubtful() -> None:
     bench = Bench()
     low, high, number = listening(bench)
-    session_of(high, low).doubtful = True
+    session_of(high, low).address_conflict = True
     came = hear(high, number, datagram(low, high, b"x"))
     assert came == ([], [Deliver(low.peer_id, 9, 5, 4, [b"x"], True)])
 
@@ -288,7 +289,7 @@ MORE_TO_DO: dict[str, Callable[[Node, Node], object]] = {
     "no timer for the acknowledgement": lambda high, _low: high.bench.advance(2 * ACK_DELAY),
     "acknowledgement due": lambda high, low: setattr(session_of(high, low), "unacked", ACK_EVERY - 43),
     "handshake under way": lambda high, low: high.engine._sessions.handshakes.begin(session_of(high, low)),
-    "keys doubted": lambda high, low: setattr(session_of(high, low), "doubted", True),
+    "keys keys_suspect": lambda high, low: setattr(session_of(high, low), "keys_suspect", True),
     "nothing heard under these keys": lambda high, low: setattr(session_of(high, low), "heard_under", None),
     "something missing before it": lambda high, low: receive(high, number_of(high, low), _second(low, high)),
     "session forgotten": lambda high, low: high.engine._sessions.close(session_of(high, low)),
@@ -407,9 +408,9 @@ def test_a_relay_passes_on_what_it_hears_as_the_common_way_would() -> None:
     by_short, by_common = Bench(), Bench()
     (hub, left, right), (twin, *_) = star(by_short), star(by_common)
     for size in (0, 1, 1200, 15_000):
-        for variant in (0, 1, 2):
-            bundle = datagram(left, right, bytes(size), variant=variant)
-            receive(hub, number_of(hub, left), bundle)  # the first of its variant finds the way
+        for alternate in (0, 1, 2):
+            bundle = datagram(left, right, bytes(size), alternate=alternate)
+            receive(hub, number_of(hub, left), bundle)  # the first of its alternate finds the way
             receive(twin, number_of(hub, left), bundle)
             came = hear(hub, number_of(hub, left), bundle)
             assert came == receive(twin, number_of(hub, left), bundle)
@@ -431,7 +432,7 @@ def altered(position: int, value: int) -> Callable[[bytes], bytes]:
         *(altered(2, flags) for flags in (3, 4, 8, 12, 16, 0x80)),
         altered(10, 0x55),
     ],
-    ids=["no hops", "one hop", "variant 3", "scan 1", "scan 2", "scan 3", "flag 16", "flag 128", "to nobody known"],
+    ids=["no hops", "one hop", "alternate 3", "scan 1", "scan 2", "scan 3", "flag 16", "flag 128", "to nobody known"],
 )
 def test_packets_that_need_a_decision_are_not_passed_on_the_short_way(alter: Callable[[bytes], bytes]) -> None:
     bench = Bench()
@@ -469,7 +470,7 @@ def test_packets_are_not_passed_on_the_short_way_where_there_is_more_to_do(why: 
     assert hear(hub, number_of(hub, left), datagram(left, right, b"x"))
     NO_WAY_ON[why](hub, left, right)
     before = state(hub)
-    assert hub.engine.lone.hear(number_of(hub, left), datagram(left, right, b"x"), bench.now) is None
+    assert hub.engine.fast_path.hear(number_of(hub, left), datagram(left, right, b"x"), bench.now) is None
     assert state(hub) == before
 
 
@@ -725,7 +726,7 @@ def test_no_packet_opens_twice_when_the_loop_takes_one_amid_another(way: str) ->
             lambda: amid.append(take(high, number, first if "same" in way else second)),
             after_calls=True,
         ):
-            heard = high.engine.lone.hear(number, first, bench.now)
+            heard = high.engine.fast_path.hear(number, first, bench.now)
         came = [data for each in amid if each for effect in each.effects for data in effect.datagrams]
         came += Deliver(*heard).datagrams if heard is not None and len(heard) == 6 else []
         for bundle in (first, second) * 2:

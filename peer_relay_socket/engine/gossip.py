@@ -1,4 +1,4 @@
-"""Hearsay: what peers tell each other about dialable peers.
+"""Gossip: what peers tell each other about dialable peers.
 
 Lives here: NEIGHBOURS, FIND and FOUND, and who is told what. May not live here: what is made of it (membership).
 
@@ -33,7 +33,7 @@ _INTRODUCERS: Final = 2
 sent was such news, told eight times. Each peer finds out by looking around, too."""
 
 
-class Hearsay:
+class Gossip:
     """Asks, answers and introduces."""
 
     def __init__(

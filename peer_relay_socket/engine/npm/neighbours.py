@@ -17,18 +17,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..address import PeerId
-from ..codec import npm as wire
-from ..codec.npm import Answer
-from ..limits import NPM_CANDIDATES, NPM_LINKS, NPM_OFFER_AGAIN, NPM_OFFER_TIME, NPM_SIGNAL_TIME
-from ..scope import Scope, reach
-from .effects import Dial
-from .npm_rtc import NpmRtc
+from ...address import PeerId
+from ...codec import npm as wire
+from ...codec.npm import Answer
+from ...limits import NPM_CANDIDATES, NPM_LINKS, NPM_OFFER_AGAIN, NPM_OFFER_TIME, NPM_SIGNAL_TIME
+from ...scope import Scope, reach
+from ..effects import Dial
+from .rtc import NpmRtc
 
 if TYPE_CHECKING:
-    from .core import Core
-    from .npm_links import NpmLinks
-    from .npm_names import NpmNames
+    from ..core import Core
+    from .links import NpmLinks
+    from .names import NpmNames
 
 
 class Say(Protocol):

@@ -18,13 +18,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..address import PeerId
-from ..codec import npm as wire
-from ..codec import packet
-from ..codec.npm import Envelope
-from ..codec.packet import Kind
-from ..errors import PacketError
-from ..limits import (
+from ...address import PeerId
+from ...codec import npm as wire
+from ...codec import packet
+from ...codec.npm import Envelope
+from ...codec.packet import Kind
+from ...errors import PacketError
+from ...limits import (
     MAX_RESOLVING,
     NPM_HOPS,
     NPM_NONCES,
@@ -35,10 +35,10 @@ from ..limits import (
 )
 
 if TYPE_CHECKING:
-    from .core import Core
-    from .links import Links
-    from .npm_links import NpmLink, NpmLinks
-    from .routing import Router
+    from ..core import Core
+    from ..links import Links
+    from ..routing import Router
+    from .links import NpmLink, NpmLinks
 
 _FAN_OUT: Final = 2
 """npm's `concurrency`."""

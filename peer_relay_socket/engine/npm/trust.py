@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..address import PeerId
-from ..limits import NPM_GRACE, NPM_KEYED, NPM_WAYS
+from ...address import PeerId
+from ...limits import NPM_GRACE, NPM_KEYED, NPM_WAYS
 
 if TYPE_CHECKING:
-    from .core import Core
-    from .npm_names import NpmNames
-    from .timers import Timer
+    from ..core import Core
+    from ..timers import Timer
+    from .names import NpmNames
 
 
 class NpmTrust:

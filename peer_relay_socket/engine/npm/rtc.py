@@ -18,8 +18,8 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from ..address import PeerId
-from ..limits import (
+from ...address import PeerId
+from ...limits import (
     DIRECT_OFFER_RATE,
     MAX_DIRECT_ATTEMPTS,
     NPM_CANDIDATES,
@@ -28,13 +28,13 @@ from ..limits import (
     NPM_OFFER_TIME,
     RTC_CANDIDATES,
 )
-from ..scope import Scope
-from .effects import Abandon, Accept, AddCandidate, Describe
-from .timers import TokenBucket
+from ...scope import Scope
+from ..effects import Abandon, Accept, AddCandidate, Describe
+from ..timers import TokenBucket
 
 if TYPE_CHECKING:
-    from .core import Core
-    from .timers import Timer
+    from ..core import Core
+    from ..timers import Timer
 
 
 class _Stage(IntEnum):

@@ -23,9 +23,9 @@ from typing import TypeAlias
 import pytest
 
 from peer_relay_socket.bridge.endpoint import open_endpoint
+from peer_relay_socket.bridge.inline_io import Leader
 from peer_relay_socket.bridge.runtime import Runtime
-from peer_relay_socket.bridge.turn import Lead
-from peer_relay_socket.limits import LEAD_AFTER, LEAD_KEPT
+from peer_relay_socket.limits import LEADER_AFTER, LEADER_KEPT
 from peer_relay_socket.surface.peer import Peer
 from peer_relay_socket.surface.udp_socket import Socket
 from tests.patience import until
@@ -36,7 +36,7 @@ Ends: TypeAlias = tuple[Socket, Socket, tuple[str, int]]
 
 
 @pytest.fixture
-def lead() -> Lead:
+def lead() -> Leader:
     lead = Runtime.current().lead
     assert lead is not None
     return lead
@@ -83,7 +83,7 @@ def on(peer: Peer) -> Socket:
     return Socket(fileno=fd)
 
 
-def test_who_waits_reads_the_link(ends: Ends, lead: Lead) -> None:
+def test_who_waits_reads_the_link(ends: Ends, lead: Leader) -> None:
     asking, answering, where = ends
     before = lead.reads
     for number in range(300):
@@ -132,7 +132,7 @@ def test_threads_that_wait_for_different_sockets_all_hear() -> None:
                 sock.settimeout(LIMIT)
                 for _ in range(60):
                     ask(sock, (answering.id.hex(), port), dice.choice((1, 1, 5, 20)))
-                    time.sleep(dice.choice((0.0, 0.0, 2 * LEAD_KEPT)))
+                    time.sleep(dice.choice((0.0, 0.0, 2 * LEADER_KEPT)))
             done.append(port)
 
         done: list[int] = []
@@ -164,7 +164,7 @@ def test_bulk_and_questions_on_one_link_arrive_in_order(ends: Ends) -> None:
     assert [(int.from_bytes(data[:4]), len(data) - 4) for data in heard] == list(enumerate(sizes))
 
 
-def lead_and_wait(asking: Socket, sock: Socket, lead: Lead) -> tuple[threading.Thread, list[object]]:
+def lead_and_wait(asking: Socket, sock: Socket, lead: Leader) -> tuple[threading.Thread, list[object]]:
     """Have a thread wait in `sock.recvfrom` that leads; return what it got beside b"x", or was told."""
     got: list[object] = []
 
@@ -187,7 +187,7 @@ def lead_and_wait(asking: Socket, sock: Socket, lead: Lead) -> tuple[threading.T
 
 
 @pytest.mark.parametrize("end", ["close", "shutdown", "timeout", "datagram", "own datagram", "error"])
-def test_what_ends_the_wait_of_who_leads(ends: Ends, lead: Lead, end: str) -> None:
+def test_what_ends_the_wait_of_who_leads(ends: Ends, lead: Leader, end: str) -> None:
     asking, answering, where = ends
     if end == "shutdown":
         answering.connect((asking.peer.address, asking.getsockname()[1]))
@@ -216,14 +216,14 @@ def test_what_ends_the_wait_of_who_leads(ends: Ends, lead: Lead, end: str) -> No
     assert not lead.taken
 
 
-def test_the_loop_leaves_the_bell_to_who_waits_for_it(ends: Ends, lead: Lead) -> None:
+def test_the_loop_leaves_the_bell_to_who_waits_for_it(ends: Ends, lead: Leader) -> None:
     runtime = Runtime.current()
 
     async def rung(waiting: bool) -> bool:
         """Have the loop hear the bell; return whether it rings on."""
         lead._waiting = waiting
         lead.release()
-        lead.read_lone()
+        lead.read_fast()
         lead._waiting = False
         try:
             os.eventfd_read(lead._bell)
@@ -237,7 +237,7 @@ def test_the_loop_leaves_the_bell_to_who_waits_for_it(ends: Ends, lead: Lead) ->
         assert runtime.submit(rung(waiting)).result(LIMIT) is waiting
 
 
-def test_one_look_after_who_leads_is_due_however_often_the_place_is_kept(lead: Lead) -> None:
+def test_one_look_after_who_leads_is_due_however_often_the_place_is_kept(lead: Leader) -> None:
     async def keep() -> int:
         for _ in range(20):
             lead._keep()
@@ -249,7 +249,7 @@ def test_one_look_after_who_leads_is_due_however_often_the_place_is_kept(lead: L
     assert Runtime.current().submit(keep()).result(LIMIT) == 1
 
 
-def test_what_was_interrupted_amid_reading_is_read_by_the_loop(ends: Ends, lead: Lead) -> None:
+def test_what_was_interrupted_amid_reading_is_read_by_the_loop(ends: Ends, lead: Leader) -> None:
     asking, _, _ = ends
     ours, theirs = os.pipe()
     readers = lead.readers
@@ -258,7 +258,7 @@ def test_what_was_interrupted_amid_reading_is_read_by_the_loop(ends: Ends, lead:
         def __init__(self) -> None:
             self.seen = threading.Event()
 
-        def read_lone(self) -> bool:
+        def read_fast(self) -> bool:
             os.read(ours, 1)
             raise InterruptError
 
@@ -267,7 +267,7 @@ def test_what_was_interrupted_amid_reading_is_read_by_the_loop(ends: Ends, lead:
 
     link = Link()
     asking.settimeout(LIMIT)
-    readers.lone = LEAD_AFTER
+    readers.fast_reads = LEADER_AFTER
     runtime = Runtime.current()
     runtime.submit(in_loop(lambda: readers.add(ours, link))).result(LIMIT)
     timer = threading.Timer(0.05, os.write, (theirs, b"!"))
@@ -285,7 +285,7 @@ async def in_loop(call: Callable[[], object]) -> None:
     call()
 
 
-def test_who_waits_for_long_costs_nothing(ends: Ends, lead: Lead) -> None:
+def test_who_waits_for_long_costs_nothing(ends: Ends, lead: Leader) -> None:
     asking, answering, where = ends
     with echoing(answering):
         ask(asking, where, 300)  # fast: the place is kept
@@ -293,7 +293,7 @@ def test_who_waits_for_long_costs_nothing(ends: Ends, lead: Lead) -> None:
         before = resource.getrusage(resource.RUSAGE_SELF)
         time.sleep(0.5)
         after = resource.getrusage(resource.RUSAGE_SELF)
-        assert after.ru_nvcsw - before.ru_nvcsw < 40  # what ticks every LEAD_KEPT switches 160 times and more
+        assert after.ru_nvcsw - before.ru_nvcsw < 40  # what ticks every LEADER_KEPT switches 160 times and more
 
 
 def test_handlers_that_raise_while_links_are_read_cost_single_datagrams(ends: Ends) -> None:

@@ -22,7 +22,7 @@ from ..scope import Scope, reach
 from ..transport.forwarded import Proxies
 from ..transport.websocket import Listener, dial, listen
 from .dial_back import dial_back
-from .rivals import Rivals
+from .key_conflicts import KeyConflicts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -34,7 +34,7 @@ log: Final = logging.getLogger("peer_relay")
 EMBEDDED_URL: Final = f"ws://127.0.0.1:{EMBEDDED_PORT}"
 
 
-class Dialling:
+class Dialler:
     """The dials and the listener of one peer. Loop thread only, but for `__init__`.
 
     Args:
@@ -55,7 +55,7 @@ class Dialling:
         self._failed = failed
         self._embedded = embedded
         self._dials: set[asyncio.Task[None]] = set()
-        self._rivals = Rivals()
+        self._rivals = KeyConflicts()
         self._unanswered: set[str] = set()
         """URLs whose failure was already logged."""
         self._listener: Listener | None = None

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ..address import NpmId, PeerId
-from ..codec import npm as wire
-from ..codec.npm import Envelope
-from ..errors import HandshakeError, PacketError
-from ..limits import (
+from ...address import NpmId, PeerId
+from ...codec import npm as wire
+from ...codec.npm import Envelope
+from ...errors import HandshakeError, PacketError
+from ...limits import (
     LINK_DEAD,
     LINK_HANDSHAKE_TIME,
     LINK_PING_IDLE,
@@ -27,12 +27,12 @@ from ..limits import (
     NPM_RTC_TEXT,
     NPM_SILENT,
 )
-from ..scope import Scope
-from .effects import CloseLink, PeerDown, PeerUp, Throttle
+from ...scope import Scope
+from ..effects import CloseLink, PeerDown, PeerUp, Throttle
 
 if TYPE_CHECKING:
-    from .core import Core
-    from .timers import Timer
+    from ..core import Core
+    from ..timers import Timer
 
 
 WEBRTC: Final = "webrtc"

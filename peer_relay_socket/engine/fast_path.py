@@ -36,11 +36,11 @@ _SEALED: Final = int(Kind.SEALED)
 _CONTENT: Final = HEADER_BYTES + 4
 """Where a SEALED packet's counter and ciphertext begin, after the receiver's index."""
 Heard: TypeAlias = tuple[PeerId, int, int, int, list[bytes], bool]
-"""Source, its port, ours, the form, the datagram, and whether the source's IPv4 address is doubtful."""
+"""Source, its port, ours, the form, the datagram, and whether the source's IPv4 address is address_conflict."""
 _UNKNOWN: Final = (None, None)
 
 
-class Lone:
+class FastPath:
     """What is alone in being sent or heard."""
 
     def __init__(
@@ -72,13 +72,13 @@ class Lone:
         peer_id = self._pinned.get(destination) if isinstance(destination, Prefix) else destination
         session = self._sessions.get(peer_id) if peer_id is not None else None
         keys = None if session is None else session.keys
-        if peer_id is None or session is None or keys is None or session.silence is None:
+        if peer_id is None or session is None or keys is None or session.liveness_timer is None:
             return None
         if session.plain or session.pending or session.attempt is not None or keys.sealing.worn:
             return None
         if now - session.idle_since > SESSION_IDLE or session.in_flight + size > SESSION_WINDOW:
             return None
-        link = self._router.hops[session.variant].get(peer_id)
+        link = self._router.hops[session.alternate].get(peer_id)
         if link is None or not self._links.calm(link, size + ENVELOPE):
             return None
         if self._has_key is not None and not self._has_key(peer_id):
@@ -95,7 +95,7 @@ class Lone:
         record = wire.datagrams_record(form, source_port, port, (datagram,))
         sealed = keys.sealing.seal(record)
         counter, size = int.from_bytes(sealed[:COUNTER_BYTES]), len(record) + OVERHEAD
-        data = wire.sealed(session.peer_id, core.peer_id, keys.remote, sealed, session.variant)
+        data = wire.sealed(session.peer_id, core.peer_id, keys.remote, sealed, session.alternate)
         session.idle_since = core.now
         if not session.flights:
             session.acked_at = core.now
@@ -124,7 +124,7 @@ class Lone:
         session, keys = self._keys.get(bundle[HEADER_BYTES:_CONTENT], _UNKNOWN)
         if session is None or keys is None or keys is not session.keys or session.peer_id != sender:
             return None
-        if session.heard_under is not keys or session.attempt is not None or session.doubted:
+        if session.heard_under is not keys or session.attempt is not None or session.keys_suspect:
             return None
         if session.ack_timer is None or session.unacked + length >= ACK_EVERY:
             return None
@@ -136,19 +136,19 @@ class Lone:
             return None  # for want of a call: only there does CPython let handlers and other threads in
         opening.newest = counter = newest + 1
         keys.highest = counter + 1
-        session.strikes = 0
+        session.missed_probes = 0
         session.idle_since = session.heard_at = link.received_at = now
         session.silent_since = now if session.flights else None
         session.unacked += length
         link.spare_bytes -= 0.25 * size
         link.spare_packets -= 2.0
         form, source_port, port, datagram = run
-        return sender, source_port, port, form, [datagram], session.doubtful
+        return sender, source_port, port, form, [datagram], session.address_conflict
 
     def _pass_on(
         self, link: LinkState, bundle: bytes, hop_limit: int, flags: int, to: PeerId, now: float
     ) -> tuple[int, bytes] | None:
-        if flags >= wire.VARIANTS or hop_limit <= 1 or not self._core.config.serves:
+        if flags >= wire.ALTERNATES or hop_limit <= 1 or not self._core.config.serves:
             return None
         onward = self._router.hops[flags].get(to)
         if onward is None or onward is link or not self._links.calm(onward, len(bundle)):

@@ -67,11 +67,11 @@ def test_a_twin_does_not_take_over_an_address_that_the_network_named() -> None:
     twin.send(a, b"I am b")
     bench.advance(1.0)
     (delivered,) = [effect for effect in a.take(Deliver) if effect.source == twin.peer_id]
-    assert delivered.doubtful
+    assert delivered.address_conflict
     b.send(a, b"and I am b")
     bench.advance(1.0)
     (delivered,) = [effect for effect in a.take(Deliver) if effect.source == b.peer_id]
-    assert not delivered.doubtful
+    assert not delivered.address_conflict
     (warning,) = [note.text for note in a.take(Note) if "whom we know" in note.text]
     assert twin.peer_id.hex() in warning
     assert b.peer_id.hex() in warning
@@ -111,8 +111,8 @@ def test_of_two_that_come_by_themselves_the_first_keeps_the_address() -> None:
         bench.advance(0.5)
         first.send(a, b"third")
         bench.advance(0.5)
-        doubtful = {deliver.source: deliver.doubtful for deliver in a.take(Deliver)}
-        assert doubtful == {first.peer_id: False, second.peer_id: True}
+        address_conflict = {deliver.source: deliver.address_conflict for deliver in a.take(Deliver)}
+        assert address_conflict == {first.peer_id: False, second.peer_id: True}
     by_address(a, b, b"whose?")
     bench.advance(5.0)
     assert twin.heard() == b.heard() == []
@@ -142,7 +142,7 @@ def test_an_address_is_free_again_when_its_holder_is_forgotten() -> None:
     a.engine._sessions.close(a.engine._sessions.session(b.peer_id))
     twin.send(a, b"second")
     bench.advance(0.5)
-    assert [deliver.doubtful for deliver in a.take(Deliver)] == [False, False]
+    assert [deliver.address_conflict for deliver in a.take(Deliver)] == [False, False]
     for session in list(a.engine._sessions.by_id.values()):
         a.engine._sessions.close(session)
-    assert not a.engine._sessions.holders._by_address
+    assert not a.engine._sessions.address_claims._by_address

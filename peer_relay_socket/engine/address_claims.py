@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _WARNING: Final = 30
 
 
-class Holders:
+class AddressClaims:
     """The peers that we have sessions with, by IPv4 address."""
 
     def __init__(self, core: Core) -> None:

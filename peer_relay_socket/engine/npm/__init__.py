@@ -1,0 +1,1 @@
+"""The legacy network of npm peer-relay: a gateway beside the overlay, its links, its routes and its trust rules."""
