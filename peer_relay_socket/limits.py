@@ -520,3 +520,9 @@ MAX_DIRECT_ATTEMPTS: Final = 16
 """WebRTC connections being made at once, both ways: about 0.5 MB and some sockets each."""
 MAX_DIRECT_PAIRS: Final = 4096
 """Peers whose traffic is counted and whose failures are remembered: 0.4 kB each; the longest known goes."""
+
+# --- gateways: programs without a Python socket ----------------------------------------------------------------
+GATEWAY_SEND_BUDGET: Final = 8 * 1024 * 1024
+GATEWAY_FLOW_DATAGRAMS: Final = 1024
+"""What waits to be sent, from all programs behind one gateway together, and datagrams of it to one port of one peer:
+a peer that cannot be reached, or reads slowly, keeps nothing from the others. What is beyond is dropped and counted."""

@@ -18,7 +18,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,7 +68,7 @@ class Driver:
     def __init__(self, host: Host, runtime: Runtime) -> None:
         self._host = host
         self._posted = host.outbox.posted
-        self._deliver_to = host.ports.deliver
+        self._deliver_to = host.receiver.deliver
         self._runtime = runtime
         self._loop = runtime.loop
         self._links: dict[int, Link] = {}
@@ -137,7 +137,7 @@ class Driver:
         self._engine.start(self._loop.time())
         self._pump()
         self._host.outbox.ring = self._ring
-        self._host.outbox.send_now = partial(self._runtime.loop_lock.run_as_loop, self._send_now)
+        self._host.outbox.send_now = partial(self._runtime.loop_lock.run_as_loop, self.send_now)
         self._host.outbox.lead = self._runtime.lead
         self.drain()
 
@@ -238,7 +238,7 @@ class Driver:
     def _ring(self) -> None:
         self._runtime.call(self.drain)
 
-    def _send_now(self, flow: Flow, data: bytes) -> bool:
+    def send_now(self, flow: Flow, data: bytes) -> bool:
         """Send one datagram that is not in `flow` yet, if nothing posted waits and there is nothing else to do for it.
         In a caller's thread, which has borrowed the turn; a signal handler may raise into it at any point."""
         engine = self._engine
@@ -263,6 +263,13 @@ class Driver:
         for flow in self._host.outbox.take():
             self._feed(flow)
         self._pump()
+
+    def feed(self, flows: Iterable[Flow]) -> None:
+        """Take what waits in `flows`."""
+        if not self._closed and self._engine is not None:
+            for flow in flows:
+                self._feed(flow)
+            self._pump()
 
     def _feed(self, flow: Flow) -> None:
         """Give the engine what waits in `flow`, as far as there is room."""
@@ -504,7 +511,7 @@ class Driver:
             self._engine.refuse(source, port, source_port, self._loop.time())
 
     def _deliver_cast(self, effect: DeliverCast) -> None:
-        self._host.ports.deliver_group(*effect)
+        self._host.receiver.deliver_group(*effect)
 
     def _writable(self, effect: Writable) -> None:
         flows = self._blocked.pop(effect.destination, None)
@@ -515,10 +522,10 @@ class Driver:
             self._feed(flow)
 
     def _refused(self, effect: Refused) -> None:
-        self._host.ports.unreachable(effect.source, effect.port, effect.source_port, errno.ECONNREFUSED)
+        self._host.receiver.unreachable(effect.source, effect.port, effect.source_port, errno.ECONNREFUSED)
 
     def _unreachable(self, effect: Unreachable) -> None:
-        self._host.ports.unreachable_peer(effect.destination, errno.EHOSTUNREACH)
+        self._host.receiver.unreachable_peer(effect.destination, errno.EHOSTUNREACH)
 
     def _peer_up(self, effect: PeerUp) -> None:
         self._host.peer_up(effect.peer_id)

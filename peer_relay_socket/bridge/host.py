@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..engine.direct import Path
     from ..identity import Identity
     from .driver import Driver
+    from .host_interface import Receiver
 
 log: Final = logging.getLogger("peer_relay")
 
@@ -78,8 +79,11 @@ class Host:
     Traffic between its own sockets (loopback) never needs the network, so nothing starts before `start`.
     """
 
-    def __init__(self, config: PeerConfig) -> None:
-        """Raises: IdentityError when the key file cannot be read or made; ConfigError for a list that is none."""
+    def __init__(self, config: PeerConfig, receiver: Receiver | None = None) -> None:
+        """Args: receiver: where all that comes from the network goes; None = to the port table, for sockets.
+
+        Raises: IdentityError when the key file cannot be read or made; ConfigError for a list that is none.
+        """
         self.config = config
         self.admission = Admission(config)
         self.spelling = Spelling(config.ipv4_network)
@@ -89,6 +93,7 @@ class Host:
         self.foreign_drops = 0
         """Datagrams that sockets sent to addresses outside the overlay."""
         self.ports = PortTable(self.spelling, lambda: self.identity.peer_id)
+        self.receiver: Receiver = self.ports if receiver is None else receiver
         self.settled = event()
         """Set once our short addresses are known to be ours alone."""
         self.linked = event()
@@ -109,12 +114,25 @@ class Host:
         self._guard = lock()
         self.outbox = Outbox()
         self.ports = PortTable(self.spelling, lambda: self.identity.peer_id)
+        self.receiver = self.ports
         self.peers = ()
 
     @property
     def started(self) -> bool:
         """Whether `start` has been called and need not wait."""
         return self._driver is not None
+
+    @property
+    def driver(self) -> Driver:
+        """This host on the loop, once started. Relay thread only."""
+        assert self._driver is not None
+        return self._driver
+
+    @property
+    def runtime(self) -> Runtime:
+        """The relay thread, once started."""
+        assert self._runtime is not None
+        return self._runtime
 
     @property
     def ours(self) -> bool:
@@ -270,9 +288,9 @@ class Host:
             counters["dropped: no peer's address"] = self.foreign_drops
         return counters
 
-    def count(self, reason: str) -> None:
+    def count(self, reason: str, times: int = 1) -> None:
         """Count something that was dropped. Any thread."""
-        self._counts[reason] += 1
+        self._counts[reason] += times
 
     # --- events ----------------------------------------------------------------------------------------------
 
@@ -316,6 +334,7 @@ class Host:
         self.identity = identity or _fresh(self.spelling)
         self.peers = ()
         self.linked.clear()
+        self.receiver.identity_changed()
 
     def drop_foreign(self, host: str, datagrams: int) -> None:
         """Count `datagrams` that a socket sent to `host`, an IP address that is no peer's. Any thread."""

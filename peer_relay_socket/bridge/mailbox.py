@@ -36,7 +36,7 @@ from .runtime import aside
 if TYPE_CHECKING:
     import _socket
 
-    from .endpoint import Endpoint
+    from .host import Host
     from .inline_io import Leader
 
 Address: TypeAlias = "tuple[str | int, ...]"
@@ -172,6 +172,29 @@ def _is_main() -> bool:
     return threading.get_ident() == threading.main_thread().ident
 
 
+class Came(Protocol):
+    """How much an owner of flows has heard."""
+
+    @property
+    def came(self) -> int:
+        """Datagrams ever taken in."""
+
+
+class FlowOwner(Protocol):
+    """What sends by flows: an endpoint, or a host without sockets."""
+
+    host: Host
+    pending: int
+    """What waits in its flows, in `cost` units."""
+
+    @property
+    def inbox(self) -> Came:
+        """Where answers come."""
+
+    def sent(self, size: int) -> None:
+        """The loop took `size` (in `cost` units) out of a flow."""
+
+
 class Flow:
     """One caller-side stream of datagrams to one place; an endpoint keeps one per address it sends to.
 
@@ -184,7 +207,7 @@ class Flow:
         *("source_port", "waiting"),
     )
 
-    def __init__(self, endpoint: Endpoint, destination: Destination, source_port: int, port: int, form: int) -> None:
+    def __init__(self, endpoint: FlowOwner, destination: Destination, source_port: int, port: int, form: int) -> None:
         self.endpoint = endpoint
         self.destination = destination
         self.source_port = source_port

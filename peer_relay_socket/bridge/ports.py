@@ -285,6 +285,9 @@ class PortTable:
         for endpoint in told:
             endpoint.inbox.fail(error)
 
+    def identity_changed(self) -> None:
+        """Nothing is kept here that our own id went into, but for spellings under that id."""
+
     def _landing(self, source: PeerId, source_port: int) -> tuple[Endpoint | None, int]:
         """Return the endpoint for datagrams whose sender names no port, and the form in which it hears them."""
         best: tuple[bool, int, Endpoint, int] | None = None
