@@ -40,6 +40,12 @@ class Prefix(NamedTuple):
     bits: int
     value: bytes
 
+    @classmethod
+    def of(cls, peer_id: PeerId, bits: int) -> Prefix:
+        """Return the leading `bits` of `peer_id`."""
+        shift = ID_BITS - bits
+        return cls(bits, (int.from_bytes(peer_id) >> shift << shift).to_bytes(ID_BYTES))
+
     def matches(self, peer_id: PeerId) -> bool:
         """Return whether `peer_id` begins with these bits."""
         shift = ID_BITS - self.bits
@@ -181,8 +187,3 @@ def parse_id(text: str) -> PeerId | None:
         return bytes.fromhex(digits)
     except ValueError:
         return None
-
-
-def distance(a: PeerId, b: PeerId) -> int:
-    """Return the XOR metric between two ids (Maymounkov & Mazières 2002, §2.1)."""
-    return int.from_bytes(a) ^ int.from_bytes(b)

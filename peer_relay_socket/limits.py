@@ -1,12 +1,20 @@
 """Every number that bounds something. Lives here: the value with its unit, why it is that, what an attacker does
-without it, its price, and who may override it. May not live here: code.
+without it, its price, and who may override it; `make_room`, which keeps a table within its number. May not live here:
+any other code.
 
 Seconds are floats, sizes are bytes. Everything a peer can make grow names its limit from this file where it is made.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+
+
+def make_room(table: dict[Any, Any], most: int) -> None:
+    """Forget the oldest entries of `table` until it has room for one more and holds at most `most` with it."""
+    while len(table) >= most:
+        del table[next(iter(table))]
+
 
 # --- datagrams -------------------------------------------------------------------------------------------------
 MAX_DATAGRAM: Final = 65_507

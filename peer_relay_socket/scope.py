@@ -1,7 +1,7 @@
 """How far an address reaches: what a stranger's word may make this machine talk to.
 
-Lives here: the scope of IP literals and of URLs. May not live here: names and what they resolve to (transport/outbound
-asks about every address), whom to dial (engine).
+Lives here: the scope of IP literals and of URLs, which host or prefix an address counts for. May not live here: names
+and what they resolve to (transport/outbound asks about every address), whom to dial (engine).
 
 Law: in doubt, nearer. An address learned from somebody is used only if it reaches at least as far as the way by which
 it was learned, so that nobody on the Internet sends us into our own network, nobody in our network to this machine, and
@@ -80,6 +80,33 @@ class Scope(IntEnum):
         if ip.sixtofour is not None or ip.teredo is not None:  # versions of Python disagree about these
             return cls.GLOBAL
         return cls.GLOBAL if ip.is_global else cls.PRIVATE
+
+
+def host_group(host: str) -> str:
+    """Return what counts as one host: an IPv4 address, or an IPv6 /64, which one machine has all to itself.
+
+    Text that is no IP literal stands for itself: "" is the host that a proxy hides.
+    """
+    groups = _groups(host)
+    return groups[0] if groups else host
+
+
+def prefix_groups(host: str) -> tuple[str, ...]:
+    """Return the prefixes that one site or customer holds, narrowest first: IPv4 /24; IPv6 /56 and /48 (RFC 6177)."""
+    return _groups(host)[1:]
+
+
+def _groups(host: str) -> tuple[str, ...]:
+    try:
+        ip = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return ()
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    if mapped is not None or isinstance(ip, ipaddress.IPv4Address):
+        address = int(mapped or ip)
+        return (str(mapped or ip), f"{ipaddress.IPv4Address(address & ~0xFF)}/24")
+    address = int(ip)
+    return tuple(f"{ipaddress.IPv6Address(address >> 128 - bits << 128 - bits)}/{bits}" for bits in (64, 56, 48))
 
 
 def _inside(ip: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:

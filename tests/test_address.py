@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peer_relay_socket.address import ID_BITS, Prefix, Special, Spelling, distance, parse_id
+from peer_relay_socket.address import ID_BITS, Prefix, Special, Spelling, parse_id
 from peer_relay_socket.errors import ConfigError
 
 ID = bytes(range(0x11, 0x11 + 20))
@@ -122,10 +122,10 @@ def test_parse_never_raises(text: str) -> None:
 
 @given(ids, ids, st.integers(1, 160))
 def test_a_prefix_matches_exactly_the_ids_that_begin_with_it(one: bytes, other: bytes, bits: int) -> None:
-    cut = int.from_bytes(one) >> ID_BITS - bits << ID_BITS - bits
-    prefix = Prefix(bits, cut.to_bytes(20))
+    prefix = Prefix.of(one, bits)
     assert prefix.matches(one)
-    assert prefix.matches(other) == (distance(one, other) < 1 << ID_BITS - bits)
+    assert int.from_bytes(prefix.value) & (1 << ID_BITS - bits) - 1 == 0
+    assert prefix.matches(other) == (int.from_bytes(one) ^ int.from_bytes(other) < 1 << ID_BITS - bits)
 
 
 def test_two_ids_with_the_same_short_address_are_one_prefix_and_two_peers() -> None:
@@ -144,8 +144,3 @@ def test_a_network_too_small_for_peers_is_refused() -> None:
     Spelling(ipaddress.IPv4Network("10.0.0.0/24"))
     with pytest.raises(ConfigError, match="ipv4_network"):
         Spelling(ipaddress.IPv4Network("10.0.0.0/25"))
-
-
-def test_distance_is_the_xor_metric() -> None:
-    assert distance(ID, ID) == 0
-    assert distance(bytes(20), bytes(19) + b"\x05") == distance(bytes(19) + b"\x05", bytes(20)) == 5

@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from ..limits import KEY_CONFLICT_COUNT, KEY_CONFLICT_MEMORY, KEY_CONFLICT_URLS, KEY_CONFLICT_WAIT
+from ..limits import KEY_CONFLICT_COUNT, KEY_CONFLICT_MEMORY, KEY_CONFLICT_URLS, KEY_CONFLICT_WAIT, make_room
 
 
 @dataclass(slots=True)
@@ -37,8 +37,7 @@ class KeyConflicts:
         """
         place = self._places.get(url)
         if place is None or now - place.last > KEY_CONFLICT_MEMORY:
-            while len(self._places) >= KEY_CONFLICT_URLS:
-                del self._places[next(iter(self._places))]
+            make_room(self._places, KEY_CONFLICT_URLS)
             place = self._places[url] = _Place()
         place.times += 1
         place.last = now

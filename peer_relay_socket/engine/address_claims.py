@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from ..address import ID_BITS, ID_BYTES, PeerId, Prefix
+from ..address import PeerId, Prefix
 
 if TYPE_CHECKING:
     from .core import Core
@@ -33,8 +33,7 @@ class AddressClaims:
 
     def prefix(self, peer_id: PeerId) -> Prefix:
         """Return the IPv4 address of `peer_id` as what is resolved."""
-        shift = ID_BITS - self._bits
-        return Prefix(self._bits, (int.from_bytes(peer_id) >> shift << shift).to_bytes(ID_BYTES))
+        return Prefix.of(peer_id, self._bits)
 
     def claim(self, peer_id: PeerId) -> bool:
         """`peer_id` proved its key; return whether its address is somebody else's."""

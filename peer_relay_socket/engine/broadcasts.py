@@ -36,8 +36,8 @@ from ..limits import (
     BROADCAST_WINDOW,
     MAX_BROADCASTERS,
 )
+from ..rate import TokenBucket, TrafficBucket
 from .effects import DeliverCast
-from .timers import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,17 +50,9 @@ _NO_NONCE: Final = bytes(12)
 _EVERYBODY: Final = bytes(ID_BYTES)
 
 
-class _Rate:
-    """What somebody may broadcast."""
-
-    __slots__ = ("_bytes", "_packets")
-
-    def __init__(self, factor: float, now: float) -> None:
-        self._packets = TokenBucket(BROADCAST_RATE * factor, now)
-        self._bytes = TokenBucket(BROADCAST_BYTES * factor, now)
-
-    def take(self, size: int, now: float) -> bool:
-        return self._packets.take(now) and self._bytes.take(now, size)
+def _allowance(factor: float, now: float) -> TrafficBucket:
+    """Return what one peer may broadcast."""
+    return TrafficBucket(BROADCAST_RATE * factor, BROADCAST_BYTES * factor, now)
 
 
 class Broadcasts:
@@ -74,9 +66,9 @@ class Broadcasts:
         self.address_conflict: Callable[[PeerId], bool] = lambda _source: False
         """Says whether the IPv4 address of a source is somebody else's."""
         self._stamp = 0
-        self._own = _Rate(1.0, core.now)
+        self._own = _allowance(1.0, core.now)
         self._copies = TokenBucket(BROADCAST_COPIES, core.now)
-        self._rates: dict[int, _Rate] = {}
+        self._rates: dict[int, TrafficBucket] = {}
         """By link."""
         self._seen: dict[PeerId, list[int]] = {}
         """Stamps of the last broadcasts of each origin, ascending; who was heard longest ago first. At most
@@ -100,7 +92,7 @@ class Broadcasts:
         if core.config.may_talk is not None:
             relays = 0  # whom relays would pass it on to, no list was asked about
         packet = self._packet(cast, relays)
-        if not self._own.take(len(packet), core.now):
+        if not self._own.take(core.now, len(packet)):
             core.counters["dropped: too much is broadcast"] += 1
         elif self._links.by_id:
             self._emit(packet)
@@ -169,8 +161,8 @@ class Broadcasts:
             return
         rate = self._rates.get(arrived.number)
         if rate is None:
-            rate = self._rates[arrived.number] = _Rate(BROADCAST_RELAY_FACTOR if arrived.serves else 1.0, core.now)
-        if not rate.take(header.end - offset, core.now):
+            rate = self._rates[arrived.number] = _allowance(BROADCAST_RELAY_FACTOR if arrived.serves else 1.0, core.now)
+        if not rate.take(core.now, header.end - offset):
             core.counters["dropped: too much is broadcast"] += 1
             return
         genuine = peer_id_of(heard.public_key) == header.sender

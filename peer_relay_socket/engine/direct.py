@@ -44,9 +44,9 @@ from ..limits import (
     MAX_DIRECT_ATTEMPTS,
     MAX_DIRECT_PAIRS,
 )
+from ..rate import TokenBucket
 from ..scope import Scope
 from .effects import Abandon, Accept, Describe
-from .timers import TokenBucket
 
 if TYPE_CHECKING:
     from .core import Core

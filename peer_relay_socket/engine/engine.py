@@ -352,9 +352,10 @@ class Engine:
             else:
                 self._control(link, bundle, offset, header)
             offset = header.end
-        link.spare_bytes -= size - 0.75 * own
-        link.spare_packets -= packets
-        if link.spare_bytes < 0.0 or link.spare_packets < 0.0:
+        traffic = link.traffic
+        traffic.bytes.level -= size - 0.75 * own
+        traffic.packets.level -= packets
+        if traffic.bytes.level < 0.0 or traffic.packets.level < 0.0:
             self._links.overdrawn(link)
 
     def _sealed(self, bundle: bytes, header: Header, link: LinkState) -> None:
@@ -505,9 +506,7 @@ class Engine:
 
     def _ask_for_own_address(self, answer: Callable[[PeerId | None], None]) -> None:
         core = self._core
-        own = Prefix(core.spelling.ipv4_bits, core.peer_id)
-        masked = core.spelling.parse(core.spelling.ipv4(core.peer_id))
-        self._resolver.resolve(masked if isinstance(masked, Prefix) else own, answer, once=True)
+        self._resolver.resolve(Prefix.of(core.peer_id, core.spelling.ipv4_bits), answer, once=True)
 
     def _own_address_answered(self, other: PeerId | None) -> None:
         self._settle(other)

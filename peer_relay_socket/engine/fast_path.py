@@ -114,7 +114,10 @@ class FastPath:
         """
         link = self._links.all.get(number)
         size = len(bundle)
-        if link is None or not link.up or link.spare_bytes < size or link.spare_packets < 2.0 or size < HEADER_BYTES:
+        if link is None or not link.up or size < HEADER_BYTES:
+            return None
+        traffic = link.traffic
+        if traffic.bytes.level < size or traffic.packets.level < 2.0:
             return None
         kind, hop_limit, flags, length, to, sender = read_head(bundle)
         if kind != _SEALED or HEADER_BYTES + length != size or not (link.serves or sender == link.peer_id):
@@ -140,8 +143,8 @@ class FastPath:
         session.idle_since = session.heard_at = link.received_at = now
         session.silent_since = now if session.flights else None
         session.unacked += length
-        link.spare_bytes -= 0.25 * size
-        link.spare_packets -= 2.0
+        traffic.bytes.level -= 0.25 * size
+        traffic.packets.level -= 2.0
         form, source_port, port, datagram = run
         return sender, source_port, port, form, [datagram], session.address_conflict
 
@@ -154,6 +157,6 @@ class FastPath:
         if onward is None or onward is link or not self._links.calm(onward, len(bundle)):
             return None
         link.received_at = now
-        link.spare_bytes -= len(bundle)
-        link.spare_packets -= 2.0
+        link.traffic.bytes.level -= len(bundle)
+        link.traffic.packets.level -= 2.0
         return onward.number, self._router.older(bundle, hop_limit)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from ..address import ID_BITS, PeerId
 from ..codec import packet as wire
 from ..codec.packet import Contact, Header, Kind, LinkOp
-from ..limits import CLOSEST_LINKS, CONTACTS_PER_ANSWER, HOP_LIMIT
+from ..limits import CLOSEST_LINKS, CONTACTS_PER_ANSWER, HOP_LIMIT, make_room
 from ..scope import Scope, reach
 
 if TYPE_CHECKING:
@@ -164,8 +164,7 @@ class Gossip:
     def _question(self, target: PeerId) -> bytes:
         """Return the token of a new FIND."""
         token = self._core.token()
-        while len(self._asked) >= 64:
-            del self._asked[next(iter(self._asked))]
+        make_room(self._asked, 64)
         self._asked[token] = target
         return token
 

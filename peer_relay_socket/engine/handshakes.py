@@ -28,11 +28,11 @@ from ..limits import (
     NO_SESSION_PATIENCE,
     PENDING_TIME,
 )
+from ..rate import TokenBucket
 from .authentication import session_prologue
 from .effects import Unreachable
 from .seal import OpeningKey, SealingKey
 from .session import Attempt, Keys, Session
-from .timers import TokenBucket
 
 if TYPE_CHECKING:
     from .authentication import Handshake

@@ -8,14 +8,13 @@ Law: nothing here decides anything; a fresh record is that of a stranger.
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..address import PeerId
 from ..limits import BUNDLE_TARGET, CONTROL_PER_LEAF, HELLO_RATE, LOOPBACK_FACTOR
-from ..scope import Scope
-from .timers import TokenBucket
+from ..rate import TokenBucket, TrafficBucket
+from ..scope import Scope, host_group
 
 if TYPE_CHECKING:
     from .authentication import Handshake
@@ -46,18 +45,15 @@ class LinkState:
         "packed",
         "peer_id",
         "pinged",
-        "rates",
         "received_at",
         "remote_host",
         "scope",
         "sealing",
         "serves",
-        "spare_bytes",
-        "spare_packets",
-        "spared_at",
         "throttled",
         "timer",
         "told",
+        "traffic",
         "unit",
         "up",
         "url",
@@ -75,14 +71,11 @@ class LinkState:
         self.remote_host = remote_host
         self.scope = Scope.GLOBAL if scope is None else scope
         self.opened_at = self.received_at = now
-        self.host = _host_of(remote_host, self.scope)
-        """Whom this link counts against; "" for nobody."""
+        self.host = host_of(remote_host, self.scope)
+        """The host that this link counts against; "" for none."""
         factor = LOOPBACK_FACTOR if self.scope is Scope.LOOPBACK else 1.0
-        self.rates = (core.config.link_packets * factor, core.config.link_bytes * factor)
-        """Packets and bytes per second that we read from it."""
-        self.spare_packets, self.spare_bytes = self.rates
-        self.spared_at = now
-        """What it may still send before anybody looks at the clock, and when that was settled."""
+        self.traffic = TrafficBucket(core.config.link_packets * factor, core.config.link_bytes * factor, now)
+        """What we read from it. Charged without a look at the clock; `Links.overdrawn` settles what went below zero."""
         self.control = TokenBucket(CONTROL_PER_LEAF * factor, now)
         """Packets that make us think; beyond, they are dropped."""
         self.hellos = TokenBucket(HELLO_RATE, now)
@@ -130,17 +123,11 @@ class LinkState:
         return "webrtc" if self.direct else "websocket"
 
 
-def _host_of(remote_host: str, scope: Scope) -> str:
-    """Return what one owner's addresses have in common: an IPv4 address, or an IPv6 /64. Our own machine is nobody."""
+def host_of(remote_host: str, scope: Scope) -> str:
+    """Return the host that a link counts against; "" for this machine, which no limit per host concerns."""
     if scope is Scope.LOOPBACK:
         return ""
-    try:
-        ip = ipaddress.ip_address(remote_host.partition("%")[0])
-    except ValueError:
-        return remote_host
-    if ip.version == 6 and ip.ipv4_mapped is None:
-        return ip.packed[:8].hex()
-    return str(ip)
+    return host_group(remote_host)
 
 
 def seen_at(url: str, remote_host: str) -> str | None:

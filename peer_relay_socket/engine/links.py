@@ -42,12 +42,12 @@ from ..limits import (
     MAX_LINKS,
     MAX_LINKS_PER_HOST,
 )
+from ..rate import TokenBucket
 from ..scope import Scope
 from .authentication import LINK_PROLOGUE
 from .effects import SUPERSEDED, CloseLink, PeerDown, PeerUp, Throttle
 from .link import LinkState, seen_at
 from .seal import OpeningKey, SealingKey
-from .timers import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -326,11 +326,7 @@ class Links:
 
     def _settle(self, link: LinkState) -> None:
         core = self._core
-        elapsed, link.spared_at = min(1.0, core.now - link.spared_at), core.now
-        packets, size = link.rates
-        link.spare_packets = min(packets, link.spare_packets + elapsed * packets)
-        link.spare_bytes = min(size, link.spare_bytes + elapsed * size)
-        wait = -min(link.spare_packets / packets, link.spare_bytes / size)
+        wait = link.traffic.settle(core.now)
         if wait <= 0.0:
             return
         core.counters["link throttled"] += 1
@@ -338,7 +334,7 @@ class Links:
         link.received_at = core.now + wait  # we shall not hear it so long, and that is our doing
         if link.up and not link.throttled:
             link.throttled = True
-            self.tell(link, LinkOp.LIMITS, wire.link_limits(packets, size))
+            self.tell(link, LinkOp.LIMITS, wire.link_limits(link.traffic.packets.rate, link.traffic.bytes.rate))
 
     def _unanswered(self, link: LinkState, since: float) -> None:
         """We sent something at `since`: if nothing came meanwhile, ask for a sign of life, and then give up."""

@@ -33,6 +33,7 @@ from ..limits import (
     SLOT_BITS,
     SLOT_PATIENCE,
     SLOT_PATIENCE_MAX,
+    make_room,
 )
 from ..scope import Scope
 from .candidates import Candidate, Candidates
@@ -223,9 +224,8 @@ class Membership:
 
     def refuse(self, peer_id: PeerId) -> None:
         """Drop the link to `peer_id` and do not make a new one by ourselves for a while."""
+        make_room(self._blocked, MAX_CANDIDATES)
         self._blocked[peer_id] = self._core.now + _BLOCK
-        while len(self._blocked) > MAX_CANDIDATES:
-            del self._blocked[next(iter(self._blocked))]
         candidate = self._candidates.get(peer_id)
         if candidate is not None:
             self._candidates.forget(candidate)

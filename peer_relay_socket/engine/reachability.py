@@ -45,10 +45,11 @@ from ..limits import (
     REACH_AGAIN,
     REACH_RETRY_FIRST,
     REACH_RETRY_MAX,
+    make_room,
 )
+from ..rate import TokenBucket
 from ..scope import Scope, reach
 from .effects import DialBack
-from .timers import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -355,7 +356,6 @@ class Reachability:
         if now < self._dialled.get(host, -DIAL_BACK_PATIENCE) + DIAL_BACK_PATIENCE or not self._rate.take(now):
             return False
         self._dialled.pop(host, None)
-        while len(self._dialled) >= DIAL_BACK_HOSTS:
-            del self._dialled[next(iter(self._dialled))]
+        make_room(self._dialled, DIAL_BACK_HOSTS)
         self._dialled[host] = now
         return True

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ..address import ID_BITS, ID_BYTES, PeerId, Prefix
+from ..address import ID_BITS, PeerId, Prefix
 from ..codec import packet as wire
 from ..codec.packet import Header, Kind
 from ..limits import (
@@ -22,6 +22,7 @@ from ..limits import (
     RESOLVE_RETRY,
     RESOLVE_TRIES,
     UNKNOWN_ADDRESS_TIME,
+    make_room,
 )
 from .timers import Timer
 
@@ -92,8 +93,7 @@ class Resolver:
 
     def pin(self, prefix: Prefix, peer_id: PeerId) -> None:
         """Remember what `prefix` means."""
-        if len(self.pinned) >= MAX_PINNED:
-            del self.pinned[next(iter(self.pinned))]
+        make_room(self.pinned, MAX_PINNED)
         self.pinned[prefix] = peer_id
 
     def unpin(self, peer_id: PeerId) -> None:
@@ -183,9 +183,7 @@ class Resolver:
     def is_anothers(self, peer_id: PeerId) -> bool:
         """Return whether the IPv4 spelling of `peer_id`, an npm peer, is that of somebody with a key, or ours."""
         core = self._core
-        bits = core.spelling.ipv4_bits
-        shift = ID_BITS - bits
-        prefix = Prefix(bits, (int.from_bytes(peer_id) >> shift << shift).to_bytes(ID_BYTES))
+        prefix = Prefix.of(peer_id, core.spelling.ipv4_bits)
         pinned = self.pinned.get(prefix)
         if prefix.matches(core.peer_id):
             return True

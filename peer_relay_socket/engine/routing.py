@@ -38,8 +38,9 @@ from ..limits import (
     MAX_LEARNED_ROUTES,
     MAX_ROUTE_CACHE,
     MIN_PREFIX_BITS,
+    make_room,
 )
-from .timers import TokenBucket
+from ..rate import TokenBucket
 from .xor import by_distance, nearest
 
 if TYPE_CHECKING:
@@ -161,8 +162,7 @@ class Router:
 
     @staticmethod
     def _remember(table: dict[PeerId, LinkState], peer_id: PeerId, link: LinkState) -> None:
-        if len(table) >= MAX_LEARNED_ROUTES:
-            del table[next(iter(table))]
+        make_room(table, MAX_LEARNED_ROUTES)
         table[peer_id] = link
 
     # --- next hops -------------------------------------------------------------------------------------------
@@ -331,8 +331,7 @@ class Router:
     def _note_flood(self, key: tuple[PeerId, bytes], link: LinkState | None) -> bool:
         if key in self._floods:
             return False
-        if len(self._floods) >= MAX_FLOODS:
-            del self._floods[next(iter(self._floods))]
+        make_room(self._floods, MAX_FLOODS)
         self._floods[key] = link
         return True
 

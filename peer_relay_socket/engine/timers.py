@@ -69,23 +69,3 @@ class Timers:
             due.append(heappop(heap)[2])
         for timer in due:
             timer.run()
-
-
-class TokenBucket:
-    """`rate` events per second, at most a second's worth at once."""
-
-    __slots__ = ("_level", "_since", "rate")
-
-    def __init__(self, rate: float, now: float) -> None:
-        self.rate = rate
-        self._level = rate
-        self._since = now
-
-    def take(self, now: float, cost: float = 1.0) -> bool:
-        """Return whether one more event, which counts for `cost`, is within the rate."""
-        self._level = min(self.rate, self._level + (now - self._since) * self.rate)
-        self._since = now
-        if self._level < cost:
-            return False
-        self._level -= cost
-        return True

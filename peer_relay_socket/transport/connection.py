@@ -24,6 +24,7 @@ from websockets.protocol import OPEN, SEND_EOF, Protocol
 from websockets.typing import Subprotocol
 
 from .. import limits
+from ..rate import TokenBucket
 from .frames import FrameReader, binary_frame
 from .link import LinkError, LinkHandler
 from .stream import Stream
@@ -62,8 +63,7 @@ class Connection(Stream):
         self._gone = False
         self._held: asyncio.TimerHandle | None = None  # while it is not read because of odd frames
         self._paused = False  # by the handler
-        self._odd_spare = limits.ODD_FRAMES_RATE
-        self._odd_at = self._loop.time()
+        self._odd_frames = TokenBucket(limits.ODD_FRAMES_RATE, self._loop.time())
         self._reason = ""
         self.outbound = outbound
         self.url = url
@@ -305,13 +305,10 @@ class Connection(Stream):
 
     def _count_odd(self, frames: int) -> None:
         """Do not read for a while where ODD_FRAMES_RATE is passed."""
-        now = self._loop.time()
-        rate = limits.ODD_FRAMES_RATE
-        self._odd_spare = min(rate, self._odd_spare + (now - self._odd_at) * rate) - frames
-        self._odd_at = now
-        if self._odd_spare < 0 and self._held is None and self._transport is not None:
+        wait = self._odd_frames.charge(self._loop.time(), frames)
+        if wait > 0.0 and self._held is None and self._transport is not None:
             self._stop_reading()
-            self._held = self._loop.call_later(-self._odd_spare / rate, self._let_go)
+            self._held = self._loop.call_later(wait, self._let_go)
 
     def _let_go(self) -> None:
         self._held = None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import os
 import re
 import socket
@@ -23,7 +22,8 @@ from websockets.server import ServerProtocol
 from websockets.typing import Origin, Subprotocol
 
 from .. import limits
-from ..scope import Scope
+from ..rate import TokenBucket
+from ..scope import Scope, host_group
 from .connection import SILENT, SUBPROTOCOL, Connection, one_line, unmapped
 from .forwarded import Proxies
 from .link import LinkHandler
@@ -54,12 +54,12 @@ class _Inbound(Connection):
         )
         super().__init__(listener.handler, core, outbound=False, url=None, tls=listener.ssl is not None)
         self._listener = listener
-        self._network = ""
+        self._group = ""
 
     def _arrived(self, raw: asyncio.Transport) -> bool:
         listener = self._listener
-        self._network = _network(self.remote_host)
-        refusal = listener.enter(self, self._network)
+        self._group = host_group(self.remote_host)
+        refusal = listener.enter(self, self._group)
         if refusal is None:
             self._timer = self._loop.call_later(listener.open_timeout, self._drop)
             return True
@@ -111,27 +111,7 @@ class _Inbound(Connection):
             self._end("request too large")
 
     def _settled(self, error: OSError | None) -> None:
-        self._listener.leave(self, self._network)
-
-
-class Pace:
-    """So many events a second, a burst at once; tells how long to wait instead of saying no."""
-
-    __slots__ = ("_at", "_burst", "_level", "_rate")
-
-    def __init__(self, rate: float, burst: float) -> None:
-        self._rate, self._burst, self._level, self._at = rate, burst, burst, 0.0
-
-    def level(self, now: float) -> float:
-        """Return how many events may happen now."""
-        self._level = min(self._burst, self._level + (now - self._at) * self._rate)
-        self._at = now
-        return self._level
-
-    def take(self, now: float, cost: float = 1.0) -> float:
-        """Count an event; return the seconds after which the next one is due."""
-        self._level = self.level(now) - cost
-        return max(0.0, -self._level / self._rate)
+        self._listener.leave(self, self._group)
 
 
 class Listener:
@@ -159,11 +139,11 @@ class Listener:
         self._half_open_max = half_open_max
         self._half_open_per_host = half_open_per_host
         self._half_open: dict[Connection, None] = {}  # at most half_open_max
-        self._per_network: dict[str, int] = {}  # no more entries than _half_open
+        self._per_host: dict[str, int] = {}  # no more entries than _half_open
         self._tasks: set[asyncio.Task[None]] = set()
         self._sockets: list[socket.socket] = []
-        self._pace = Pace(limits.ACCEPT_RATE, limits.ACCEPT_RATE)
-        self._paces: dict[str, Pace] = {}  # by network, at most ACCEPT_HOSTS
+        self._rate = TokenBucket(limits.ACCEPT_RATE, 0.0)
+        self._rates: dict[str, TokenBucket] = {}  # by host, at most ACCEPT_HOSTS
 
     def serve(self, sockets: list[socket.socket]) -> None:
         """Start accepting on `sockets`."""
@@ -190,12 +170,12 @@ class Listener:
         else:
             if self._is_crowded(address[0]):
                 client.close()
-                wait = self._pace.take(loop.time(), limits.ACCEPT_REFUSED_COST)
+                wait = self._rate.charge(loop.time(), limits.ACCEPT_REFUSED_COST)
             else:
                 task = loop.create_task(self._welcome(client))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
-                wait = self._pace.take(loop.time())
+                wait = self._rate.charge(loop.time())
         if wait > 0.0:
             loop.remove_reader(sock)
             loop.call_later(wait, self._attend, sock)
@@ -203,19 +183,15 @@ class Listener:
     def _is_crowded(self, host: str) -> bool:
         """Count a connection; return whether its host has made too many of late."""
         host = unmapped(host)
-        network = _network(host)
         if Scope.of(host) is Scope.LOOPBACK or self.proxies.trusts(host):
             return False
-        pace = self._paces.get(network)
-        if pace is None:
-            while len(self._paces) >= limits.ACCEPT_HOSTS:
-                del self._paces[next(iter(self._paces))]
-            pace = self._paces[network] = Pace(limits.ACCEPT_PER_HOST, limits.ACCEPT_PER_HOST_AT_ONCE)
         now = asyncio.get_running_loop().time()
-        if pace.level(now) < 1.0:
-            return True
-        pace.take(now)
-        return False
+        group = host_group(host)
+        rate = self._rates.get(group)
+        if rate is None:
+            limits.make_room(self._rates, limits.ACCEPT_HOSTS)
+            rate = self._rates[group] = TokenBucket(limits.ACCEPT_PER_HOST, now, burst=limits.ACCEPT_PER_HOST_AT_ONCE)
+        return not rate.take(now)
 
     async def _welcome(self, client: socket.socket) -> None:
         client.setblocking(False)
@@ -224,9 +200,9 @@ class Listener:
         except OSError:  # gone already
             client.close()
 
-    def enter(self, link: Connection, network: str) -> str | None:
+    def enter(self, link: Connection, group: str) -> str | None:
         """Count a connection that begins its handshake. A text refuses it; an empty one is not told to the client."""
-        count = self._per_network.get(network, 0)
+        count = self._per_host.get(group, 0)
         crowded = count >= self._half_open_per_host and not self.proxies.trusts(link.remote_host)
         if crowded or len(self._half_open) >= self._half_open_max:
             return ""
@@ -238,17 +214,17 @@ class Listener:
             return ""
         if refusal is None:
             self._half_open[link] = None
-            self._per_network[network] = count + 1
+            self._per_host[group] = count + 1
         return refusal
 
-    def leave(self, link: Connection, network: str) -> None:
+    def leave(self, link: Connection, group: str) -> None:
         """The handshake of a connection came to an end, good or bad."""
         if link not in self._half_open:
             return
         del self._half_open[link]
-        self._per_network[network] -= 1
-        if not self._per_network[network]:
-            del self._per_network[network]
+        self._per_host[group] -= 1
+        if not self._per_host[group]:
+            del self._per_host[group]
 
     async def close(self) -> None:
         """Stop accepting and drop what has not finished its handshake. Open links stay: they are the handler's."""
@@ -339,12 +315,6 @@ def _refusal(text: str) -> bytes:
     body = one_line(text).encode() + b"\n"
     head = f"HTTP/1.1 503 {one_line(text)}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode("ascii", "replace") + body
-
-
-def _network(host: str) -> str:
-    """What counts as one stranger: an IPv4 address, an IPv6 /64."""
-    address = ipaddress.ip_address(host.partition("%")[0])
-    return host if address.version == 4 else str(int(address) >> 64)
 
 
 def _close_listening() -> None:

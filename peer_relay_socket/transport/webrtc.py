@@ -141,9 +141,8 @@ class RtcLink(RtcConnection):
 
     def _ping(self, size: int = 0) -> None:
         self._stamp = self._stamp + 1 & 0xFFFFFFFF
+        limits.make_room(self._pings, 16)
         self._pings[self._stamp] = self._loop.time()
-        while len(self._pings) > 16:
-            del self._pings[next(iter(self._pings))]
         self._put(ping(self._stamp, size))
 
     def _tick(self) -> None:

@@ -28,6 +28,7 @@ from peer_relay_socket.limits import (
     SESSION_SILENCE,
     SESSION_WINDOW,
 )
+from peer_relay_socket.rate import TrafficBucket
 from tests.interruption import interrupted
 from tests.sim.bench import Bench, Node, kind_of, talking
 
@@ -95,7 +96,15 @@ def state(node: Node) -> object:
     """All that an engine knows of its links and sessions and that what it hears may change."""
     engine = node.engine
     links = [
-        (link.number, link.received_at, link.spare_bytes, link.spare_packets, link.up, link.out, link.watch is None)
+        (
+            link.number,
+            link.received_at,
+            link.traffic.bytes.level,
+            link.traffic.packets.level,
+            link.up,
+            link.out,
+            link.watch is None,
+        )
         for link in engine._links.all.values()
     ]
     sessions = [
@@ -240,7 +249,7 @@ def test_what_is_heard_counts_for_acknowledgements_and_the_link() -> None:
     high.send(low, b"not acknowledged")
     taken(high.engine)
     session.missed_probes = 2
-    spare, packets, unacked = link.spare_bytes, link.spare_packets, session.unacked
+    spare, packets, unacked = link.traffic.bytes.level, link.traffic.packets.level, session.unacked
     bench.now += 0.1
     bundle = datagram(low, high, b"x" * 100)
     assert hear(high, number, bundle)
@@ -249,10 +258,10 @@ def test_what_is_heard_counts_for_acknowledgements_and_the_link() -> None:
     assert hear(high, number, datagram(low, high, b"x"))
     assert session.silent_since is None
     assert receive(high, number, bundle) == ([], [])
-    link.spare_bytes, link.spare_packets, session.unacked = spare, packets, unacked
+    link.traffic.bytes.level, link.traffic.packets.level, session.unacked = spare, packets, unacked
     bundle = datagram(low, high, b"x" * 100)
     assert hear(high, number, bundle)
-    assert (link.spare_bytes, link.spare_packets) == (spare - len(bundle) / 4, packets - 2)
+    assert (link.traffic.bytes.level, link.traffic.packets.level) == (spare - len(bundle) / 4, packets - 2)
     assert session.unacked == unacked + len(bundle) - HEADER_BYTES
     assert link.received_at == session.heard_at == session.idle_since == bench.now
     assert session.keys is not None
@@ -284,8 +293,8 @@ def unlinked(node: Node, far: Node) -> None:
 MORE_TO_DO: dict[str, Callable[[Node, Node], object]] = {
     "link down": unlinked,
     "link not up": lambda high, low: setattr(link_of(high, low), "up", False),
-    "no bytes to spare": lambda high, low: setattr(link_of(high, low), "spare_bytes", 10.0),
-    "no packets to spare": lambda high, low: setattr(link_of(high, low), "spare_packets", 1.5),
+    "no bytes to spare": lambda high, low: setattr(link_of(high, low).traffic.bytes, "level", 10.0),
+    "no packets to spare": lambda high, low: setattr(link_of(high, low).traffic.packets, "level", 1.5),
     "no timer for the acknowledgement": lambda high, _low: high.bench.advance(2 * ACK_DELAY),
     "acknowledgement due": lambda high, low: setattr(session_of(high, low), "unacked", ACK_EVERY - 43),
     "handshake under way": lambda high, low: high.engine._sessions.handshakes.begin(session_of(high, low)),
@@ -452,8 +461,8 @@ NO_WAY_ON: dict[str, Callable[[Node, Node, Node], object]] = {
     "nobody watches it": lambda hub, _left, _right: _wait(hub, LINK_ANSWER),
     "unit too small": lambda hub, _left, right: setattr(link_of(hub, right), "unit", 60),
     "way not decided": lambda hub, _left, _right: hub.engine._router.links_changed(),
-    "no bytes to spare": lambda hub, left, _right: setattr(link_of(hub, left), "spare_bytes", 10.0),
-    "no packets to spare": lambda hub, left, _right: setattr(link_of(hub, left), "spare_packets", 1.5),
+    "no bytes to spare": lambda hub, left, _right: setattr(link_of(hub, left).traffic.bytes, "level", 10.0),
+    "no packets to spare": lambda hub, left, _right: setattr(link_of(hub, left).traffic.packets, "level", 1.5),
 }
 
 
@@ -583,8 +592,7 @@ class Twins:
     def _star(seed: int, serves: bool, rates: tuple[float, float]) -> tuple[Node, Node, Node]:
         nodes = star(Bench(seed), serves=serves)
         for link in nodes[0].engine._links.all.values():
-            link.rates = rates
-            link.spare_packets, link.spare_bytes = rates
+            link.traffic = TrafficBucket(*rates, 0.0)
         return nodes
 
     def come(self, via: int, bundle: bytes) -> None:

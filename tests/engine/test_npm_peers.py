@@ -15,7 +15,7 @@ from peer_relay_socket.engine.effects import CloseLink, Deliver, Dial, Effect, M
 from peer_relay_socket.engine.engine import Engine
 from peer_relay_socket.errors import PacketError
 from peer_relay_socket.identity import Identity
-from peer_relay_socket.limits import LINK_PING_IDLE, NPM_GRACE, NPM_HOPS, NPM_LINKS, NPM_SILENT
+from peer_relay_socket.limits import LINK_PING_IDLE, MAX_LINKS_PER_HOST, NPM_GRACE, NPM_HOPS, NPM_LINKS, NPM_SILENT
 
 LOW, HIGH, FAR = b"\x00" * 20, b"\xff" * 20, b"\x77" * 20
 
@@ -184,6 +184,19 @@ def test_a_link_that_begins_with_no_id_is_dropped(world: World, first: str) -> N
     node = world.node(engine, FAR, greet=False)
     node.raw(first)
     assert [effect.link for effect in world.of(engine, CloseLink)] == [node.number]
+
+
+@pytest.mark.parametrize(
+    ("host", "stand"),
+    [("2a00:1:2:3::{:x}", MAX_LINKS_PER_HOST), ("8.8.8.8", MAX_LINKS_PER_HOST), ("", 400), ("127.0.0.1", 400)],
+    ids=["one IPv6 /64", "one IPv4 address", "hidden by a proxy", "this machine"],
+)
+def test_links_of_one_host_are_bounded_as_native_ones_are(world: World, host: str, stand: int) -> None:
+    engine = world.engine()
+    for number in range(400):
+        engine.link_opened(number, url=None, remote_host=host.format(number), now=world.now, ours=False)
+    refused = [effect for effect in engine.take_effects() if isinstance(effect, CloseLink)]
+    assert 400 - len(refused) == stand
 
 
 def test_a_full_node_is_left_again(world: World) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peer_relay_socket.engine.timers import Timers, TokenBucket
+from peer_relay_socket.engine.timers import Timers
 
 
 def test_timers_run_in_order_of_time_then_of_setting() -> None:
@@ -76,28 +75,3 @@ def test_timers_agree_with_a_sorted_list(plan: list[tuple[float, bool]], now: fl
     kept = [(when, number) for number, (when, cancelled) in enumerate(plan) if not cancelled]
     assert ran == [number for when, number in sorted(kept) if when <= now]
     assert timers.next() == min((when for when, _ in kept if when > now), default=None)
-
-
-def test_bucket_gives_a_seconds_worth_and_then_its_rate() -> None:
-    bucket = TokenBucket(10.0, 0.0)
-    assert sum(bucket.take(0.0) for _ in range(50)) == 10
-    assert sum(bucket.take(0.5) for _ in range(50)) == 5
-    assert sum(bucket.take(100.0) for _ in range(50)) == 10
-
-
-def test_bucket_counts_what_an_event_costs() -> None:
-    bucket = TokenBucket(10.0, 0.0)
-    assert bucket.take(0.0, 8.0)
-    assert not bucket.take(0.0, 3.0)
-    assert bucket.take(0.0, 2.0)
-    assert bucket.take(0.3, 3.0)
-
-
-@given(st.lists(st.floats(0, 0.5), min_size=1, max_size=200))
-def test_bucket_never_gives_more_than_its_rate_and_one_burst(pauses: list[float]) -> None:
-    bucket, now, taken = TokenBucket(20.0, 0.0), 0.0, 0
-    for pause in pauses:
-        now += pause
-        taken += sum(bucket.take(now) for _ in range(30))
-    assert taken <= 20.0 + 20.0 * now + 1e-6
-    assert taken == pytest.approx(taken)

@@ -221,7 +221,7 @@ def test_a_host_that_connects_too_often_is_turned_away_and_others_are_not(monkey
             assert [answer[:12] for answer in answers[:5]] == [b"HTTP/1.1 101"] * 5
             assert answers[5:7] == [b"", b""]
             assert [answer[:12] for answer in answers[7:]] == [b"HTTP/1.1 101"] * 3
-            assert len(listener._paces) == 2
+            assert len(listener._rates) == 2
 
     run(scenario())
 

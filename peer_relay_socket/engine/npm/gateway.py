@@ -27,11 +27,12 @@ from ...limits import (
     NPM_SEEK_TIME,
     NPM_WAY_TIME,
     PACKET_TARGET,
+    make_room,
 )
+from ...rate import TokenBucket
 from ...scope import Scope
 from ..direct import Path
 from ..effects import Deliver, Message, NoRoom, Writable
-from ..timers import TokenBucket
 from .links import WEBRTC, NpmLink, NpmLinks
 from .names import NpmNames
 from .neighbours import NpmNeighbours
@@ -367,8 +368,7 @@ class Npm:
             self.neighbours.wish(peer_id)
             return
         self._wanted.pop(peer_id, None)
-        if len(self._wanted) >= NPM_CANDIDATES:
-            del self._wanted[next(iter(self._wanted))]
+        make_room(self._wanted, NPM_CANDIDATES)
         self._wanted[peer_id] = None
         self._look_again(peer_id, NPM_SEEK_TIME / 4)
 

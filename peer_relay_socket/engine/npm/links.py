@@ -27,8 +27,10 @@ from ...limits import (
     NPM_RTC_TEXT,
     NPM_SILENT,
 )
+from ...rate import TrafficBucket
 from ...scope import Scope
 from ..effects import CloseLink, PeerDown, PeerUp, Throttle
+from ..link import host_of
 
 if TYPE_CHECKING:
     from ..core import Core
@@ -43,8 +45,8 @@ class NpmLink:
     """One connection to an npm peer."""
 
     __slots__ = (
-        *("carrier", "expected", "full", "largest", "number", "opened_at", "peer_id", "rates", "received_at"),
-        *("remote_host", "rtc", "scope", "spare_bytes", "spare_texts", "spared_at", "timer", "up", "url", "value"),
+        *("carrier", "expected", "full", "largest", "number", "opened_at", "peer_id", "received_at"),
+        *("host", "remote_host", "rtc", "scope", "timer", "traffic", "up", "url", "value"),
     )
 
     def __init__(
@@ -56,6 +58,8 @@ class NpmLink:
         self.url = url
         """What we dialled; None when they dialled us."""
         self.scope = Scope.GLOBAL if scope is None else scope
+        self.host = host_of(remote_host, self.scope)
+        """The host that this link counts against; "" for none."""
         self.expected = expected
         """Who told us to dial here."""
         self.peer_id: PeerId = b""
@@ -70,10 +74,8 @@ class NpmLink:
         """Characters of one text."""
         self.opened_at = self.received_at = core.now
         factor = LOOPBACK_FACTOR if self.scope is Scope.LOOPBACK else 1.0
-        self.rates = (core.config.link_packets * factor, core.config.link_bytes * factor)
-        """Texts and bytes per second that we read from it."""
-        self.spare_texts, self.spare_bytes = self.rates
-        self.spared_at = core.now
+        self.traffic = TrafficBucket(core.config.link_packets * factor, core.config.link_bytes * factor, core.now)
+        """Texts and bytes that we read from it."""
         self.timer: Timer | None = None
 
 
@@ -151,8 +153,7 @@ class NpmLinks:
         others = [each for each in self.all.values() if each.url is None]
         if link.url is None and sum(not each.up for each in others) > MAX_HALF_OPEN_LINKS:
             return "too many handshakes"
-        crowd = sum(each.remote_host == link.remote_host for each in others)
-        if link.scope is not Scope.LOOPBACK and crowd > MAX_LINKS_PER_HOST:
+        if link.host and sum(each.host == link.host for each in others) > MAX_LINKS_PER_HOST:
             return "too many links from one host"
         return ""
 
@@ -201,9 +202,10 @@ class NpmLinks:
         """
         core = self._core
         link.received_at = core.now
-        link.spare_texts -= 1
-        link.spare_bytes -= len(text)
-        if link.spare_texts < 0.0 or link.spare_bytes < 0.0:
+        traffic = link.traffic
+        traffic.packets.level -= 1.0
+        traffic.bytes.level -= len(text)
+        if traffic.packets.level < 0.0 or traffic.bytes.level < 0.0:
             self._overdrawn(link)
         if not link.peer_id:
             self._greet(link, text)
@@ -216,11 +218,7 @@ class NpmLinks:
     def _overdrawn(self, link: NpmLink) -> None:
         """As `Links.overdrawn`: do not read for a while who sends more than its share."""
         core = self._core
-        elapsed, link.spared_at = min(1.0, core.now - link.spared_at), core.now
-        texts, size = link.rates
-        link.spare_texts = min(texts, link.spare_texts + elapsed * texts)
-        link.spare_bytes = min(size, link.spare_bytes + elapsed * size)
-        wait = -min(link.spare_texts / texts, link.spare_bytes / size)
+        wait = link.traffic.settle(core.now)
         if wait > 0.0:
             core.counters["link throttled"] += 1
             core.effects.append(Throttle(link.number, wait))

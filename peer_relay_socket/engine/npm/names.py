@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ...address import ID_BYTES, PeerId
-from ...limits import NPM_CANDIDATES
+from ...limits import NPM_CANDIDATES, make_room
 
 if TYPE_CHECKING:
     from ..core import Core
@@ -51,8 +51,7 @@ class NpmNames:
     def channel_lost(self, peer_id: PeerId) -> None:
         """A WebRTC link to `peer_id`, which was up, is gone."""
         self._deaf.pop(peer_id, None)
-        if len(self._deaf) >= NPM_CANDIDATES:
-            del self._deaf[next(iter(self._deaf))]
+        make_room(self._deaf, NPM_CANDIDATES)
         self._deaf[peer_id] = None
 
     def mended(self, peer_id: PeerId) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ...address import PeerId
 from ...codec import npm as wire
 from ...codec.npm import Answer
-from ...limits import NPM_CANDIDATES, NPM_LINKS, NPM_OFFER_AGAIN, NPM_OFFER_TIME, NPM_SIGNAL_TIME
+from ...limits import NPM_CANDIDATES, NPM_LINKS, NPM_OFFER_AGAIN, NPM_OFFER_TIME, NPM_SIGNAL_TIME, make_room
 from ...scope import Scope, reach
 from ..effects import Dial
 from .rtc import NpmRtc
@@ -77,8 +77,7 @@ class NpmNeighbours:
         """`peer_id` was heard of."""
         if peer_id in self._links.by_id or peer_id in self.candidates or not self._may_lack_a_key(peer_id):
             return
-        if len(self.candidates) >= NPM_CANDIDATES:
-            del self.candidates[next(iter(self.candidates))]
+        make_room(self.candidates, NPM_CANDIDATES)
         self.candidates[peer_id] = None
 
     def _populate(self) -> None:
@@ -124,8 +123,7 @@ class NpmNeighbours:
 
     def wish(self, peer_id: PeerId) -> None:
         """The program wants this link: offer it, unless they are about to connect."""
-        if len(self._wished) >= NPM_CANDIDATES:
-            del self._wished[next(iter(self._wished))]
+        make_room(self._wished, NPM_CANDIDATES)
         self._wished[peer_id] = None
         if not self._under_way(peer_id):
             self.offer(peer_id)
@@ -139,8 +137,7 @@ class NpmNeighbours:
     def _not_before(self, peer_id: PeerId) -> None:
         """Do not offer `peer_id` a link by ourselves for a while."""
         self._asked.pop(peer_id, None)
-        if len(self._asked) >= NPM_CANDIDATES:
-            del self._asked[next(iter(self._asked))]
+        make_room(self._asked, NPM_CANDIDATES)
         self._asked[peer_id] = self._core.now + NPM_OFFER_AGAIN
 
     # --- the handshake ---------------------------------------------------------------------------------------
@@ -148,8 +145,7 @@ class NpmNeighbours:
     def offer(self, peer_id: PeerId) -> None:
         """Offer a link."""
         self._offers.pop(peer_id, None)
-        if len(self._offers) >= NPM_CANDIDATES:
-            del self._offers[next(iter(self._offers))]
+        make_room(self._offers, NPM_CANDIDATES)
         self._offers[peer_id] = self._core.now + NPM_OFFER_TIME
         self._not_before(peer_id)
         self._say(peer_id, wire.OFFER, None)
@@ -212,8 +208,7 @@ class NpmNeighbours:
             url = None
         self._urls.pop(peer_id, None)
         if url is not None:
-            if len(self._urls) >= NPM_CANDIDATES:
-                del self._urls[next(iter(self._urls))]
+            make_room(self._urls, NPM_CANDIDATES)
             self._urls[peer_id] = Dial(url, scope)
         if answer.wrtc and self._prefers_rtc(peer_id, url, scope):
             self.rtc.offer(peer_id, self._confidence(peer_id, scope))

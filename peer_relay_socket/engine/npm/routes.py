@@ -32,6 +32,7 @@ from ...limits import (
     NPM_SEEK_TIME,
     NPM_WAY_TIME,
     NPM_WAYS,
+    make_room,
 )
 
 if TYPE_CHECKING:
@@ -77,8 +78,7 @@ class NpmWays:
         key = (envelope.sender, envelope.nonce)
         if key in self._nonces:
             return False
-        if len(self._nonces) >= NPM_NONCES:
-            del self._nonces[next(iter(self._nonces))]
+        make_room(self._nonces, NPM_NONCES)
         self._nonces[key] = None
         return True
 
@@ -86,8 +86,7 @@ class NpmWays:
         """`sender`, no neighbour, was heard by `link`."""
         if self.learned.get(sender) is not link:
             self.learned.pop(sender, None)
-            if len(self.learned) >= NPM_WAYS:
-                del self.learned[next(iter(self.learned))]
+            make_room(self.learned, NPM_WAYS)
             self.learned[sender] = link
 
     def link_down(self, link: NpmLink) -> None:
@@ -98,8 +97,7 @@ class NpmWays:
     def found(self, peer_id: PeerId) -> None:
         """The overlay has a way to `peer_id`: send what waits for it."""
         self._found.pop(peer_id, None)
-        if len(self._found) >= NPM_WAYS:
-            del self._found[next(iter(self._found))]
+        make_room(self._found, NPM_WAYS)
         self._found[peer_id] = self._core.now
         search = self._searches.pop(peer_id, None)
         if search is not None:

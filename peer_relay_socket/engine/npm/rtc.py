@@ -27,10 +27,11 @@ from ...limits import (
     NPM_OFFER_AGAIN,
     NPM_OFFER_TIME,
     RTC_CANDIDATES,
+    make_room,
 )
+from ...rate import TokenBucket
 from ...scope import Scope
 from ..effects import Abandon, Accept, AddCandidate, Describe
-from ..timers import TokenBucket
 
 if TYPE_CHECKING:
     from ..core import Core
@@ -192,8 +193,7 @@ class NpmRtc:
         self.forget(peer_id)
         core.counters["WebRTC with npm peers failed"] += 1
         core.note(10, f"no WebRTC link to npm peer {peer_id.hex()[:8]}: {reason}")
-        if len(self._not_before) >= NPM_CANDIDATES:
-            del self._not_before[next(iter(self._not_before))]
+        make_room(self._not_before, NPM_CANDIDATES)
         self._not_before[peer_id] = core.now + NPM_OFFER_AGAIN
         self._on_failed(peer_id)
 

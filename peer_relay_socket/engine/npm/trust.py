@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ...address import PeerId
-from ...limits import NPM_GRACE, NPM_KEYED, NPM_WAYS
+from ...limits import NPM_GRACE, NPM_KEYED, NPM_WAYS, make_room
 
 if TYPE_CHECKING:
     from ..core import Core
@@ -67,7 +67,6 @@ class NpmTrust:
         """`peer_id` has shown no key: what waits for it goes by npm's wire."""
         self._grace.pop(peer_id, None)
         if self.may_lack_a_key(peer_id):
-            if len(self.keyless) >= NPM_WAYS:
-                del self.keyless[next(iter(self.keyless))]
+            make_room(self.keyless, NPM_WAYS)
             self.keyless[peer_id] = None
             self._on_fell_back(peer_id)
