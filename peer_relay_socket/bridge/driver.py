@@ -15,9 +15,7 @@ import contextlib
 import errno
 import json
 import logging
-import os
 import random
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -49,6 +47,7 @@ from ..engine.effects import (
 )
 from ..engine.engine import Engine
 from ..limits import DRAIN_BURST, HOPELESS_TIME, LIST_POLL, NPM_NEARER, PACKET_TARGET, READER_PATIENCE, READER_POLL
+from ..originals import os, time
 from ..transport.link import Link
 from .dialler import EMBEDDED_URL, Dialler
 from .rtc_attempts import RtcAttempts

@@ -12,7 +12,6 @@ import _socket
 import contextlib
 import errno
 import itertools
-import os
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from ..address import Destination
 from ..errors import PeerClosedError
 from ..limits import EXIT_TIME, FLOWS_PER_SOCKET, RECEIVE_BUFFER, SOCKET_BUFFER
+from ..originals import os
 from .mailbox import Address, Flow, Inbox, Waiters, cost
 from .readiness import Readiness, pair
 from .runtime import patiently

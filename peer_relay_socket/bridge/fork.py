@@ -13,15 +13,14 @@ import _socket
 import contextlib
 import errno
 import marshal
-import os
 import select
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ..address import Prefix
 from ..errors import PeerClosedError
 from ..limits import HAND_BACK_BURST, HAND_BACK_MESSAGE, HAND_BACK_POLL, HAND_BACK_TIME
+from ..originals import os, time
 from .endpoint import Endpoint, Group, HandBack, Local, Nowhere, endpoint_by_serial, open_endpoints
 from .groups import spread
 from .mailbox import Flow

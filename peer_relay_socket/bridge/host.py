@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from os.path import samefile
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
@@ -23,6 +23,7 @@ from ..admission import Admission
 from ..config import PeerConfig
 from ..errors import PeerClosedError
 from ..limits import EXIT_TIME, MAX_MESSAGE, START_TIME
+from ..originals import os
 from . import fork
 from .mailbox import Outbox
 from .ports import PortTable
@@ -68,7 +69,7 @@ def _own_key(key_file: str | None) -> str | None:
 
 def _same_file(one: str | None, other: str) -> bool:
     try:
-        return one is not None and os.path.samefile(one, other)
+        return one is not None and samefile(one, other)
     except OSError:
         return one == other
 

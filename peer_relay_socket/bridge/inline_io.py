@@ -13,16 +13,15 @@ is one small packet for it, as a rule. Whatever else there is, it leaves to the 
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import selectors
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..limits import LEADER_AFTER, LEADER_FAST, LEADER_KEPT, LOOP_LOCK_PATIENCE
+from ..originals import os, time
 from ..transport.readers import Readers, Source, equip
 
 if TYPE_CHECKING:

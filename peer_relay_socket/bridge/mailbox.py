@@ -23,13 +23,13 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import repeat
-from time import monotonic
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import janus
 
 from ..address import Destination
 from ..limits import DATAGRAM_OVERHEAD, FAST_PATH_GAP
+from ..originals import time
 from .readiness import Readiness
 from .runtime import aside
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from .host import Host
     from .inline_io import Leader
+
+setattr(janus, "monotonic", time.monotonic)  # noqa: B010 - its timeouts are ours, whatever a program makes of `time`
 
 Address: TypeAlias = "tuple[str | int, ...]"
 """A socket address as the standard library spells it: (host, port) or (host, port, flowinfo, scope)."""
@@ -233,7 +235,7 @@ class Flow:
         Returns: False when it must go by the loop.
         """
         endpoint = self.endpoint
-        now, heard = monotonic(), endpoint.inbox.came
+        now, heard = time.monotonic(), endpoint.inbox.came
         if self.burst or (heard == self._heard and now < self._hurried_at + FAST_PATH_GAP):
             return False
         self._hurried_at, self._heard = now, heard

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import _socket
 import contextlib
-import os
 from collections.abc import Callable
 from typing import Final
+
+from ..originals import os
 
 _BELL: Final = b"!"
 _PLUG: Final = bytes(2048)

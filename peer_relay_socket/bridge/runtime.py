@@ -14,17 +14,17 @@ import asyncio
 import atexit
 import contextlib
 import logging
-import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from functools import partial
+from os import devnull
 from queue import SimpleQueue
 from typing import Any, ClassVar, Final, TypeVar
 
 from ..limits import EXIT_TIME, PARK_TIME, TASKS_TIME
+from ..originals import os, time
 from .inline_io import Leader, LendingSelector, LoopLock
 
 T = TypeVar("T")
@@ -34,6 +34,14 @@ _LAST: Final = -100
 """multiprocessing runs finalizers of higher priority first; its own queues' are -5 and more."""
 
 log: Final = logging.getLogger("peer_relay")
+
+
+class RelayLoop(asyncio.SelectorEventLoop):
+    """asyncio's loop on a clock that programs cannot set."""
+
+    def time(self) -> float:
+        """Return the monotonic time in seconds."""
+        return time.monotonic()
 
 
 class Runtime:
@@ -47,7 +55,7 @@ class Runtime:
         self.pid = os.getpid()
         self.loop_lock = LoopLock()
         sleep = LendingSelector(self.loop_lock)
-        self.loop: asyncio.AbstractEventLoop = asyncio.SelectorEventLoop(sleep)
+        self.loop: asyncio.AbstractEventLoop = RelayLoop(sleep)
         sleep.serve(self.loop)
         self.lead = None if sleep.readers is None else Leader(self.loop, self.loop_lock, sleep, sleep.readers)
         """Where a thread that waits for a datagram may take the loop's place; None where there is no epoll."""
@@ -170,7 +178,7 @@ def _let_go(loop: asyncio.AbstractEventLoop) -> None:
     if bell is not None and bell.fileno() >= 0:
         fds.add(bell.fileno())
     with contextlib.suppress(OSError):
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        null = os.open(devnull, os.O_RDWR | os.O_CLOEXEC)
         for fd in fds:
             os.dup2(null, fd, inheritable=False)
         os.close(null)

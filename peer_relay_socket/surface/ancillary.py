@@ -12,7 +12,6 @@ import _socket
 import errno
 import ipaddress
 import struct
-import time
 from collections.abc import Container, Iterable
 from operator import index
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -21,6 +20,7 @@ from ..address import AF_PEER
 from ..bridge.endpoint import OWN, WILDCARD
 from ..bridge.mailbox import Marked
 from ..bridge.ports import failure
+from ..originals import time
 from .options import SEGMENT
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ import _socket
 import errno
 import socket
 import struct
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from ..bridge.ports import failure
+from ..originals import time
 from . import ancillary, numbers
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import _socket
 import errno
-import time
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, overload
 
 from ..address import Special
@@ -20,6 +19,7 @@ from ..bridge.groups import spread
 from ..bridge.mailbox import Flow
 from ..bridge.ports import failure, speaks
 from ..limits import DATAGRAM_OVERHEAD, MAX_DATAGRAM, MAX_LOOPBACK6
+from ..originals import time
 from . import ancillary, numbers
 from .addresses import Target, read
 from .options import CORK, HOPS, HOPS6, LOOP, LOOP6, SEGMENT

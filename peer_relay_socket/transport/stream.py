@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from abc import ABC, abstractmethod
 from typing import Final
 from weakref import WeakKeyDictionary
 
 from .. import limits
+from ..originals import os
 from .readers import Readers, readers_of
 
 _FAST_READ: Final = (limits.LINK_READ_SMALL,)
