@@ -40,7 +40,7 @@ class WireError(Exception):
 
 
 class PacketError(WireError):
-    """A bundle or packet that cannot be parsed."""
+    """A bundle or packet that cannot be parsed; an IP packet that cannot, in a gateway."""
 
 
 class HandshakeError(WireError):

@@ -534,3 +534,13 @@ GATEWAY_SEND_BUDGET: Final = 8 * 1024 * 1024
 GATEWAY_FLOW_DATAGRAMS: Final = 1024
 """What waits to be sent, from all programs behind one gateway together, and datagrams of it to one port of one peer:
 a peer that cannot be reached, or reads slowly, keeps nothing from the others. What is beyond is dropped and counted."""
+FRAGMENTED_PACKETS: Final = 64
+FRAGMENT_BYTES: Final = 4 * 1024 * 1024
+FRAGMENT_TIME: Final = 5.0
+"""IP packets of which some fragments came from a program in its namespace, their bytes, and the seconds that the rest
+may take: the namespace's own kernel makes them, in one go. The oldest packet goes first. Without a bound a program
+fills our memory by first fragments alone."""
+GSO_SEGMENTS: Final = 128
+"""Datagrams that one read from a TUN device gives (a program's UDP_SEGMENT): Linux's UDP_MAX_SEGMENTS since 6.9."""
+IPV6_EXTENSIONS: Final = 8
+"""Extension headers of one packet that are passed over to find its payload."""

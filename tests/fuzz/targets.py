@@ -20,6 +20,7 @@ from peer_relay_socket.engine.core import EngineConfig
 from peer_relay_socket.engine.effects import Deliver, Describe, Message, PeerUp
 from peer_relay_socket.engine.engine import Engine
 from peer_relay_socket.errors import HandshakeError, PacketError
+from peer_relay_socket.gateway import packets
 from peer_relay_socket.identity import Identity
 from tests.sim.bench import Bench, Node
 
@@ -203,10 +204,43 @@ def npm_engine(data: bytes) -> None:
                 npm.read_id(told)
 
 
+def ip_packets(data: bytes) -> None:
+    """Frames as a TUN device gives them: PacketError, or a meaning; what they become stays within its bounds.
+
+    data: frames: length (2) || that many bytes.
+    """
+    reassembly = packets.Reassembly()
+    offset, now = 0, 0.0
+    while offset + 2 <= len(data):
+        length = int.from_bytes(data[offset : offset + 2])
+        frame = data[offset + 2 : offset + 2 + length].ljust(packets.VIRTIO, b"\0")
+        offset += 2 + length
+        now += 0.5
+        plain = packets.udp_key(frame)
+        if plain is not None:
+            assert len(plain[0]) in (12, 36)
+            assert b"".join(packets.segments(frame, frame[plain[1] :])) in (frame[plain[1] :], b"")
+        with contextlib.suppress(PacketError):
+            packet: packets.Packet | None = packets.read_packet(frame[packets.VIRTIO :])
+            if packet is not None and packet.fragment is not None:
+                packet = reassembly.add(packet, now)
+            if packet is None:
+                continue
+            packets.read_refusal(packet)
+            answer = packets.tcp_reset(packet)
+            if answer is not None:
+                back = packets.read_packet(answer[packets.VIRTIO :])
+                assert (back.source, back.destination) == (packet.destination, packet.source)
+                assert packets.tcp_reset(back) is None  # or two resets would answer one another for ever
+            assert len(packet.payload) <= 65_535
+            packets.read_udp(packet.payload)
+
+
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "codec": codec,
     "handshake": handshake,
     "engine": engine,
     "npm_codec": npm_codec,
     "npm_engine": npm_engine,
+    "ip_packets": ip_packets,
 }
