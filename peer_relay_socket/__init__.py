@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .address import AF_PEER as AF_PEER
     from .address import is_authenticated as is_authenticated
+    from .config import Settings as Settings
+    from .config import SocketSettings as SocketSettings
     from .engine.direct import Path as Path
     from .errors import ConfigError as ConfigError
     from .errors import IdentityError as IdentityError
@@ -27,7 +29,9 @@ _HOMES = {
     "Peer": ".surface.peer",
     "PeerClosedError": ".errors",
     "PeerRelayError": ".errors",
+    "Settings": ".config",
     "Socket": ".surface.udp_socket",
+    "SocketSettings": ".config",
     "is_authenticated": ".address",
 }
 
@@ -39,7 +43,9 @@ __all__ = [
     "Peer",
     "PeerClosedError",
     "PeerRelayError",
+    "Settings",
     "Socket",
+    "SocketSettings",
     "is_authenticated",
 ]
 

@@ -1,5 +1,9 @@
-"""Settings: keyword > environment > default. Lives here: what each setting means and how its text is read.
-May not live here: anything that acts on one.
+"""Settings: a keyword wins over its environment variable, which wins over the default.
+
+Lives here: the one table of settings (`PeerConfig`: keyword, variable, parser, meaning), the types of the keywords
+(`Settings`). May not live here: anything that acts on a setting.
+
+To add a setting, add a field to `PeerConfig`, its keyword to `Settings`, and its row to the table in README.md.
 """
 
 from __future__ import annotations
@@ -7,9 +11,9 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sized
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Final, Literal, TypeAlias, TypedDict, Unpack, cast
 from urllib.parse import unquote, urlsplit
 
 from .address import DEFAULT_IPV4_NETWORK
@@ -21,10 +25,44 @@ EMBEDDED_PORT: Final = 7317
 
 Members: TypeAlias = str | Callable[[bytes], bool] | None
 """Which peers: a file with one id a line, or a function of an id (20 bytes); None = not said."""
+MembersSetting: TypeAlias = "str | os.PathLike[str] | Callable[[bytes], bool] | None"
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_PREFIX: Final = "PEER_RELAY_"
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
-_FALSE: Final = frozenset({"", "0", "false", "no", "off"})
+_FALSE: Final = frozenset({"0", "false", "no", "off"})
+
+
+class Settings(TypedDict, total=False):
+    """The keywords of `Peer`, and of `Socket` and `dgram.Socket` for a peer of their own. `PeerConfig` has meanings."""
+
+    port: int | None
+    host: str | None
+    bootstrap: str | Iterable[str]
+    identity: str | os.PathLike[str] | None
+    network_key: str | None
+    allow_links: MembersSetting
+    deny_links: MembersSetting
+    allow_datagrams: MembersSetting
+    deny_datagrams: MembersSetting
+    ipv4_network: str | ipaddress.IPv4Network | None
+    broadcast_hops: int | None
+    npm_peers: bool | None
+    origins: str | Iterable[str]
+    trusted_proxies: str | Iterable[str]
+    wrtc: bool | Callable[..., Any] | None
+    ice_servers: Iterable[str] | None
+    public_url: str | None
+    tls_cert: str | os.PathLike[str] | None
+    tls_key: str | os.PathLike[str] | None
+
+
+class SocketSettings(Settings, total=False):
+    """The keywords of `Socket`."""
+
+    direct: Literal["drop", "error"]
+    """What happens to datagrams for addresses outside the overlay: dropped and counted, or refused (ENETUNREACH)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,166 +75,92 @@ class IceServer:
     credential: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PeerConfig:
-    """One peer's settings, checked."""
-
-    port: int | None = None
-    """TCP port to serve links on; 0 = any free one; None = do not serve."""
-    host: str = ""
-    """Interface to serve on; "" = all."""
-    bootstrap: tuple[str, ...] = ()
-    """ws:// or wss:// URLs of peers to join through, redialled for ever."""
-    identity: str | None = None
-    """Key file; None = a fresh identity."""
-    network_key: str | None = None
-    """Shared secret that keeps strangers out."""
-    allow_links: Members = None
-    """Only these may be linked to us; a file of ids, or a function that is asked."""
-    deny_links: Members = None
-    """These may not."""
-    allow_datagrams: Members = None
-    """Only with these are datagrams and messages exchanged."""
-    deny_datagrams: Members = None
-    """Not with these."""
-    ipv4_network: ipaddress.IPv4Network = DEFAULT_IPV4_NETWORK
-    broadcast_hops: int = BROADCAST_HOPS
-    """Relays that broadcasts pass, ours and those that we pass on; 0 = they stay in the process."""
-    npm_peers: bool = False
-    """Speak with peers of npm peer-relay, which prove nothing."""
-    origins: tuple[str, ...] = ()
-    """Web pages that may link to us, by origin ("https://example.org"): any page can make a browser dial us."""
-    trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
-    """Reverse proxies whose X-Forwarded-For is believed."""
-    wrtc: bool | Callable[..., Any] = True
-    ice_servers: tuple[IceServer, ...] = ()
-    """STUN and TURN servers that WebRTC links may ask; aiortc uses the first of each."""
-    public_url: str | None = None
-    """URL under which others can dial this peer; None = find out whether they can where it listens."""
-    tls_cert: str | None = None
-    """PEM file with the certificate chain to serve wss:// with; None = serve ws://."""
-    tls_key: str | None = None
-    """PEM file with its key; None = it is in `tls_cert` too."""
-    log: int | None = None
-    """Log to stderr from this level on; None = leave logging to the program."""
-    embedded: bool = False
-    """Nothing was configured: find, or serve, the node on loopback."""
+# --- parsers: a keyword's value, or a variable's text, to a checked value; ValueError says what is wrong with it -----
 
 
-def peer_config(
-    *,
-    port: int | None = None,
-    host: str | None = None,
-    bootstrap: str | Iterable[str] = (),
-    wrtc: bool | Callable[..., Any] | None = None,
-    identity: str | os.PathLike[str] | None = None,
-    broadcast_hops: int | None = None,
-    npm_peers: bool | None = None,
-    origins: str | Iterable[str] = (),
-    trusted_proxies: str | Iterable[str] = (),
-    network_key: str | None = None,
-    allow_links: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
-    deny_links: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
-    allow_datagrams: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
-    deny_datagrams: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
-    ipv4_network: str | ipaddress.IPv4Network | None = None,
-    ice_servers: Iterable[str] | None = None,
-    public_url: str | None = None,
-    tls_cert: str | os.PathLike[str] | None = None,
-    tls_key: str | os.PathLike[str] | None = None,
-    environ: Mapping[str, str] | None = None,
-) -> PeerConfig:
-    """Return the settings of a peer: a keyword wins over its PEER_RELAY_* variable, which wins over the default.
-
-    Raises: ConfigError with one line that names the setting.
-    """
-    env = os.environ if environ is None else environ
-    if tls_key is not None and tls_cert is None:
-        raise ConfigError("tls_key: of no use without tls_cert")
-    if port is None and env.get("PEER_RELAY_PORT"):
-        port = _port(env["PEER_RELAY_PORT"], "PEER_RELAY_PORT")
-    elif port is not None:
-        port = _port(port, "port")
-    urls: Iterable[str] = (bootstrap,) if isinstance(bootstrap, str) else tuple(bootstrap)
-    setting = "bootstrap"
-    if not urls:
-        setting = "PEER_RELAY_BOOTSTRAP"
-        urls = [url for url in env.get(setting, "").split(",") if url.strip()]
-    checked = tuple(check_url(url.strip(), setting) for url in urls)
-    if npm_peers is None:
-        npm_peers = _flag(env.get("PEER_RELAY_NPM_PEERS", ""), "PEER_RELAY_NPM_PEERS")
-    if wrtc is None:
-        wrtc = _flag(env.get("PEER_RELAY_WRTC", "1"), "PEER_RELAY_WRTC")
-    if ice_servers is None:
-        ice_servers = [url for url in env.get("PEER_RELAY_ICE_SERVERS", "").split(",") if url.strip()]
-    network_key = network_key or env.get("PEER_RELAY_NETWORK_KEY") or None
-    if npm_peers and network_key is not None:
-        raise ConfigError(
-            "npm_peers: npm peers know no network key, which is to keep strangers out: set one of the two"
-        )
-    lists = {
-        "allow_links": _members(allow_links, "allow_links", env),
-        "deny_links": _members(deny_links, "deny_links", env),
-        "allow_datagrams": _members(allow_datagrams, "allow_datagrams", env),
-        "deny_datagrams": _members(deny_datagrams, "deny_datagrams", env),
-    }
-    named = next((setting for setting, members in lists.items() if members is not None), None)
-    if npm_peers and named is not None:
-        raise ConfigError(f"npm_peers: npm peers prove no id that {named} could name: set one of the two")
-    return PeerConfig(
-        **lists,
-        port=port,
-        host=host or "",
-        bootstrap=checked,
-        identity=os.fspath(identity) if identity is not None else env.get("PEER_RELAY_IDENTITY") or None,
-        network_key=network_key,
-        ipv4_network=(
-            _network(ipv4_network, "ipv4_network")
-            if ipv4_network
-            else _network(env.get("PEER_RELAY_IPV4_NETWORK") or DEFAULT_IPV4_NETWORK, "PEER_RELAY_IPV4_NETWORK")
-        ),
-        broadcast_hops=_hops(broadcast_hops, env),
-        npm_peers=npm_peers,
-        origins=_origins(origins, env),
-        trusted_proxies=_proxies(trusted_proxies, env),
-        wrtc=wrtc,
-        ice_servers=tuple(ice_server(url.strip()) for url in ice_servers),
-        public_url=_public_url(public_url, env),
-        tls_cert=None if tls_cert is None else os.fspath(tls_cert),
-        tls_key=None if tls_key is None else os.fspath(tls_key),
-        log=_level(env.get("PEER_RELAY_LOG", "")),
-        embedded=port is None and not checked,
-    )
+def _text(value: str) -> str:
+    return value
 
 
-def _public_url(url: str | None, env: Mapping[str, str]) -> str | None:
-    if url:
-        return check_url(url, "public_url")
-    url = env.get("PEER_RELAY_PUBLIC_URL", "").strip()
-    return check_url(url, "PEER_RELAY_PUBLIC_URL") if url else None
+def _path(value: str | os.PathLike[str]) -> str:
+    return os.fspath(value)
 
 
-def check_url(url: str, setting: str) -> str:
-    """Return `url`, less a bare "/" at its end, if it is a ws:// or wss:// URL with a host, else raise ConfigError."""
+def _flag(value: bool | str) -> bool:
+    if isinstance(value, str):
+        lowered = value.strip().lower()
+        if lowered not in _TRUE | _FALSE:
+            raise ValueError(f"{value!r} is neither on (1, true, yes) nor off (0, false, no)")
+        return lowered in _TRUE
+    return value
+
+
+def _wrtc(value: bool | str | Callable[..., Any]) -> bool | Callable[..., Any]:
+    return value if callable(value) else _flag(value)
+
+
+def _port(value: int | str) -> int:
+    return _number(value, 65535, "a port")
+
+
+def _hops(value: int | str) -> int:
+    return _number(value, BROADCAST_HOPS_MOST, "a number of relays")
+
+
+def _number(value: int | str, most: int, what: str) -> int:
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = -1
+    if not 0 <= number <= most:
+        raise ValueError(f"{value!r} is not {what} (0-{most})")
+    return number
+
+
+def _level(value: str) -> int:
+    name = value.strip().lower()
+    if name not in _LEVELS:
+        raise ValueError(f"{value!r} is none of {', '.join(_LEVELS)}")
+    return _LEVELS[name]
+
+
+def _members(value: str | os.PathLike[str] | Callable[[bytes], bool]) -> Members:
+    return value if callable(value) else os.fspath(value)
+
+
+def _ipv4_network(value: str | ipaddress.IPv4Network) -> ipaddress.IPv4Network:
+    network = ipaddress.IPv4Network(value)
+    if network.prefixlen > 24:
+        raise ValueError(f"{network} leaves fewer than 8 bits for peers")
+    return network
+
+
+def _url(value: str) -> str:
+    """Return `value`, less a bare "/" at its end, if it is a ws:// or wss:// URL with a host."""
+    url = value.strip()
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
     if not usable:
-        raise ConfigError(f"{setting}: {url!r} is not a ws:// or wss:// URL")
+        raise ValueError(f"{url!r} is not a ws:// or wss:// URL")
     if len(url) > MAX_URL or not all("!" <= character <= "~" for character in url):
-        raise ConfigError(f"{setting}: {url!r} is longer than {MAX_URL} characters, or some of them are not ASCII")
+        raise ValueError(f"{url!r} is longer than {MAX_URL} characters, or some of them are not ASCII")
     return url[:-1] if parts.path == "/" and url.endswith("/") else url
 
 
-def ice_server(text: str) -> IceServer:
-    """Return what `stun:HOST[:PORT]` or `turn[s]:[USER:PASSWORD@]HOST[:PORT][?transport=udp|tcp]` names; user and
-    password are percent-encoded.
+def _origin(value: str) -> str:
+    parts = urlsplit(value)
+    if not parts.scheme or not parts.netloc or value != f"{parts.scheme}://{parts.netloc}":
+        raise ValueError(f"{value!r} is not an origin as browsers spell it, such as https://example.org")
+    return value
 
-    Raises: ConfigError, which never shows the password.
-    """
-    scheme, _, rest = text.partition(":")
+
+def _ice_server(value: str) -> IceServer:
+    """Return what `stun:HOST[:PORT]` or `turn[s]:[USER:PASSWORD@]HOST[:PORT][?transport=udp|tcp]` names; user and
+    password are percent-encoded. An error never shows the password."""
+    scheme, _, rest = value.strip().partition(":")
     login, at, place = rest.rpartition("@")
     user, colon, password = login.partition(":")
     match = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^\s\[\]:?/@]+)(?::(\d{1,5}))?(?:\?transport=(udp|tcp))?", place)
@@ -209,93 +173,197 @@ def ice_server(text: str) -> IceServer:
         usable = False
     if not usable:
         shown = f"{scheme}:{place}"
-        raise ConfigError(f"ice_servers: {shown!r} is not stun:HOST[:PORT] or turn:USER:PASSWORD@HOST[:PORT]")
+        raise ValueError(f"{shown!r} is not stun:HOST[:PORT] or turn:USER:PASSWORD@HOST[:PORT]")
     return IceServer(f"{scheme}:{place}", unquote(user) if at else None, unquote(password) if at else None)
 
 
-def _port(value: int | str, setting: str) -> int:
-    try:
-        port = int(value)
-    except (TypeError, ValueError):
-        port = -1
-    if not 0 <= port <= 65535:
-        raise ConfigError(f"{setting}: {value!r} is not a port (0-65535)")
-    return port
+# --- the table -------------------------------------------------------------------------------------------------------
 
 
-def _members(
-    members: str | os.PathLike[str] | Callable[[bytes], bool] | None, setting: str, env: Mapping[str, str]
-) -> Members:
-    if members is None:
-        return env.get("PEER_RELAY_" + setting.upper()) or None
-    return members if callable(members) else os.fspath(members)
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table: how a keyword and its variable are read, and what they mean."""
+
+    parse: Callable[[Any], Any]
+    meaning: str
+    listed: bool = False
+    """Several values: an iterable as a keyword, separated by commas in the variable."""
+    empty_counts: bool = False
+    """An empty list is a setting too, and wins over the variable."""
+    unset: object = None
+    """The keyword's value that says nothing, as None does."""
+    has_keyword: bool = True
+    has_variable: bool = True
+
+    def is_given(self, value: object) -> bool:
+        """Return whether a keyword's value says anything."""
+        if self.listed and not self.empty_counts and isinstance(value, Sized) and not isinstance(value, str):
+            return len(value) > 0
+        return value is not None and value is not self.unset
+
+    def read(self, keyword: str, value: Any, environ: Mapping[str, str]) -> Any:
+        """Return the checked value; None where neither the keyword nor the variable says anything.
+
+        Raises: ConfigError with one line that names the keyword or the variable.
+        """
+        name = keyword
+        if self.listed and value is not None:
+            value = (value,) if isinstance(value, str) else tuple(value) or (() if self.empty_counts else None)
+        if value is None or value == "":
+            name = _PREFIX + keyword.upper()
+            text = environ.get(name, "").strip() if self.has_variable else ""
+            if not text:
+                return None
+            value = [part.strip() for part in text.split(",") if part.strip()] if self.listed else text
+        try:
+            return tuple(self.parse(part) for part in value) if self.listed else self.parse(value)
+        except ValueError as error:
+            raise ConfigError(f"{name}: {error}") from None
 
 
-def _proxies(
-    proxies: str | Iterable[str], env: Mapping[str, str]
-) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-    setting = "trusted_proxies"
-    named = (proxies,) if isinstance(proxies, str) else tuple(proxies)
-    if not named:
-        setting = "PEER_RELAY_TRUSTED_PROXIES"
-        named = tuple(proxy.strip() for proxy in env.get(setting, "").split(",") if proxy.strip())
-    try:
-        return tuple(ipaddress.ip_network(proxy) for proxy in named)
-    except ValueError as error:
-        raise ConfigError(f"{setting}: {error}") from None
+def _row(parse: Callable[[Any], Any], meaning: str, **more: Any) -> dict[str, Setting]:
+    return {"setting": Setting(parse, meaning, **more)}
 
 
-def _hops(value: int | None, env: Mapping[str, str]) -> int:
-    setting = "broadcast_hops"
-    text: int | str | None = value
-    if text is None:
-        setting = "PEER_RELAY_BROADCAST_HOPS"
-        text = env.get(setting) or BROADCAST_HOPS
-    try:
-        hops = int(text)
-    except (TypeError, ValueError):
-        hops = -1
-    if not 0 <= hops <= BROADCAST_HOPS_MOST:
-        raise ConfigError(f"{setting}: {text!r} is not a number of relays (0-{BROADCAST_HOPS_MOST})")
-    return hops
+@dataclass(frozen=True, slots=True)
+class PeerConfig:
+    """One peer's settings, checked. Each field's name is the keyword, and in capitals, after PEER_RELAY_, the
+    variable."""
+
+    bootstrap: tuple[str, ...] = field(
+        default=(),
+        metadata=_row(_url, "ws:// or wss:// URLs, comma-separated, to join through; tried for ever", listed=True),
+    )
+    port: int | None = field(
+        default=None,
+        metadata=_row(
+            _port, "serve links on this TCP port (0 = any free one), and relay for others; not served by default"
+        ),
+    )
+    host: str = field(default="", metadata=_row(_text, "interface to serve on; all by default", has_variable=False))
+    public_url: str | None = field(
+        default=None, metadata=_row(_url, "where others can dial this peer; without it it finds out whether they can")
+    )
+    identity: str | None = field(
+        default=None, metadata=_row(_path, "key file, made if absent, mode 0600; a fresh identity by default")
+    )
+    network_key: str | None = field(
+        default=None,
+        metadata=_row(
+            _text,
+            "secret that peers must share to link and to talk; use a random one: guesses cannot be tested by listening "
+            "or connecting, but by an attacker whom a member dials",
+        ),
+    )
+    allow_links: Members = field(default=None, metadata=_row(_members, "link to these peers only"))
+    deny_links: Members = field(default=None, metadata=_row(_members, "link to none of these"))
+    allow_datagrams: Members = field(
+        default=None, metadata=_row(_members, "exchange datagrams and messages with these only")
+    )
+    deny_datagrams: Members = field(default=None, metadata=_row(_members, "with none of these"))
+    ipv4_network: ipaddress.IPv4Network = field(
+        default=DEFAULT_IPV4_NETWORK,
+        metadata=_row(_ipv4_network, "where IPv4 spellings lie; must be equal across a network"),
+    )
+    wrtc: bool | Callable[..., Any] = field(
+        default=True,
+        metadata=_row(
+            _wrtc,
+            "`0`: no direct paths over WebRTC; as a keyword also another implementation "
+            "(`transport/rtc_implementation.py` says what it needs)",
+        ),
+    )
+    ice_servers: tuple[IceServer, ...] = field(
+        default=(),
+        metadata=_row(
+            _ice_server,
+            "`stun:HOST[:PORT]`, `turn:USER:PASSWORD@HOST[:PORT][?transport=tcp]`, comma-separated; none by default",
+            listed=True,
+            empty_counts=True,
+        ),
+    )
+    broadcast_hops: int = field(
+        default=BROADCAST_HOPS,
+        metadata=_row(_hops, f"relays that a broadcast may pass, 0 to {BROADCAST_HOPS_MOST}; 1 by default"),
+    )
+    npm_peers: bool = field(
+        default=False,
+        metadata=_row(_flag, "speak with peers of npm `peer-relay`, who prove nothing; off by default", unset=False),
+    )
+    origins: tuple[str, ...] = field(
+        default=(),
+        metadata=_row(
+            _origin,
+            "web pages that may link to this peer, such as `https://example.org`, comma-separated; none by default",
+            listed=True,
+        ),
+    )
+    trusted_proxies: tuple[Network, ...] = field(
+        default=(),
+        metadata=_row(
+            ipaddress.ip_network,
+            "reverse proxies (addresses or networks) whose `X-Forwarded-For` is believed; none by default",
+            listed=True,
+        ),
+    )
+    tls_cert: str | None = field(
+        default=None, metadata=_row(_path, "PEM file: serve wss:// with this certificate", has_variable=False)
+    )
+    tls_key: str | None = field(
+        default=None, metadata=_row(_path, "PEM file: its key, if `tls_cert` has none", has_variable=False)
+    )
+    log: int | None = field(
+        default=None, metadata=_row(_level, "`debug`, `info`, `warning` or `error`: log to stderr", has_keyword=False)
+    )
+    embedded: bool = False
+    """Nothing says how to join a network: find, or serve, the node on loopback."""
 
 
-def _origins(origins: str | Iterable[str], env: Mapping[str, str]) -> tuple[str, ...]:
-    setting = "origins"
-    named = (origins,) if isinstance(origins, str) else tuple(origins)
-    if not named:
-        setting = "PEER_RELAY_ORIGINS"
-        named = tuple(origin.strip() for origin in env.get(setting, "").split(",") if origin.strip())
-    for origin in named:
-        parts = urlsplit(origin)
-        if not parts.scheme or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}":
-            raise ConfigError(
-                f"{setting}: {origin!r} is not an origin as browsers spell it, such as https://example.org"
-            )
-    return named
+SETTINGS: Final[Mapping[str, Setting]] = {
+    row.name: row.metadata["setting"] for row in fields(PeerConfig) if row.metadata
+}
 
 
-def _flag(text: str, setting: str) -> bool:
-    lowered = text.strip().lower()
-    if lowered in _TRUE:
-        return True
-    if lowered in _FALSE:
-        return False
-    raise ConfigError(f"{setting}: {text!r} is neither on (1, true, yes) nor off (0, false, no)")
+def peer_config(*, environ: Mapping[str, str] | None = None, **keywords: Unpack[Settings]) -> PeerConfig:
+    """Return the settings of a peer.
+
+    Args: environ: where variables are looked up; None = the process's.
+    Raises: ConfigError with one line that names the setting. TypeError for a keyword that there is not.
+    """
+    check_keywords(keywords)
+    given: Mapping[str, Any] = keywords
+    where = os.environ if environ is None else environ
+    read = {name: setting.read(name, given.get(name), where) for name, setting in SETTINGS.items()}
+    config = PeerConfig(**{name: value for name, value in read.items() if value is not None})
+    config = replace(config, embedded=config.port is None and not config.bootstrap)
+    _check_together(config)
+    return config
 
 
-def _level(text: str) -> int | None:
-    name = text.strip().lower()
-    if name and name not in _LEVELS:
-        raise ConfigError(f"PEER_RELAY_LOG: {text!r} is none of {', '.join(_LEVELS)}")
-    return _LEVELS.get(name)
+def check_keywords(keywords: Settings) -> None:
+    """Raise TypeError for a keyword that there is not, as a function that names its keywords does."""
+    for keyword in keywords:
+        if keyword not in SETTINGS or not SETTINGS[keyword].has_keyword:
+            known = ", ".join(name for name, setting in SETTINGS.items() if setting.has_keyword)
+            raise TypeError(f"got an unexpected keyword argument {keyword!r}; the settings are {known}")
 
 
-def _network(value: str | ipaddress.IPv4Network, setting: str) -> ipaddress.IPv4Network:
-    try:
-        network = ipaddress.IPv4Network(value)
-    except ValueError as error:
-        raise ConfigError(f"{setting}: {error}") from None
-    if network.prefixlen > 24:
-        raise ConfigError(f"{setting}: {network} leaves fewer than 8 bits for peers")
-    return network
+def given_settings(keywords: Settings) -> Settings:
+    """Return those keywords whose values say anything. Raises: TypeError as `check_keywords`."""
+    check_keywords(keywords)
+    kept = {keyword: value for keyword, value in keywords.items() if SETTINGS[keyword].is_given(value)}
+    return cast(Settings, kept)
+
+
+def _check_together(config: PeerConfig) -> None:
+    if config.tls_key is not None and config.tls_cert is None:
+        raise ConfigError("tls_key: of no use without tls_cert")
+    if not config.npm_peers:
+        return
+    if config.network_key is not None:
+        raise ConfigError(
+            "npm_peers: npm peers know no network key, which is to keep strangers out: set one of the two"
+        )
+    for name in ("allow_links", "deny_links", "allow_datagrams", "deny_datagrams"):
+        if getattr(config, name) is not None:
+            raise ConfigError(f"npm_peers: npm peers prove no id that {name} could name: set one of the two")

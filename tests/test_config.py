@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import peer_relay
 import pytest
+from peer_relay import dgram
 
+from peer_relay_socket import Peer, Socket
 from peer_relay_socket.address import DEFAULT_IPV4_NETWORK
-from peer_relay_socket.config import PeerConfig, peer_config
+from peer_relay_socket.config import SETTINGS, PeerConfig, Settings, SocketSettings, given_settings, peer_config
 from peer_relay_socket.errors import ConfigError
 from peer_relay_socket.limits import MAX_URL
 
@@ -20,7 +25,7 @@ def test_nothing_set_gives_the_embedded_default() -> None:
     assert peer_config(environ={}) == PeerConfig(embedded=True)
 
 
-SETTINGS: list[tuple[str, Any, Any, str, Any]] = [
+CASES: list[tuple[str, Any, Any, str, Any]] = [
     # keyword, its value, what it means; the variable's text, what it means
     ("port", 7, 7, "8", 8),
     ("bootstrap", ["ws://a"], ("ws://a",), "ws://b, wss://c:1/x", ("ws://b", "wss://c:1/x")),
@@ -44,7 +49,7 @@ SETTINGS: list[tuple[str, Any, Any, str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "meaning", "text", "text_means"), SETTINGS)
+@pytest.mark.parametrize(("name", "value", "meaning", "text", "text_means"), CASES)
 def test_keyword_wins_over_environment(name: str, value: Any, meaning: Any, text: str, text_means: Any) -> None:
     environ = {"PEER_RELAY_" + name.upper(): text}
     assert getattr(peer_config(environ=environ), name) == text_means
@@ -169,3 +174,54 @@ def test_what_is_no_origin_is_refused(origin: str) -> None:
         peer_config(origins=origin, environ={})
     with pytest.raises(ConfigError, match="PEER_RELAY_ORIGINS"):
         peer_config(environ={"PEER_RELAY_ORIGINS": origin})
+
+
+# --- the table ---------------------------------------------------------------------------------------------------
+
+
+def test_the_keywords_have_types_and_only_they() -> None:
+    keywords = {name for name, setting in SETTINGS.items() if setting.has_keyword}
+    assert set(Settings.__annotations__) == keywords
+    assert set(SocketSettings.__annotations__) == keywords | {"direct"}
+
+
+def test_the_readme_has_every_setting_that_has_a_variable_with_its_meaning() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    rows = re.findall(r"^\| (`PEER_RELAY_[^|]*) \| ([^|]*)\| (.*) \|$", readme, re.MULTILINE)
+    told: list[str] = []
+    for variables, keywords, meaning in rows:
+        names = [name.lower() for name in re.findall(r"`PEER_RELAY_(\w+)`", variables)]
+        assert re.findall(r"`(\w+)`", keywords) == [name for name in names if SETTINGS[name].has_keyword]
+        assert meaning.replace(" (below)", "") == "; ".join(SETTINGS[name].meaning for name in names)
+        told += names
+    assert sorted(told) == sorted(name for name, setting in SETTINGS.items() if setting.has_variable)
+    for name, setting in SETTINGS.items():
+        assert setting.has_variable or f"`{name}`" in readme, name
+
+
+@pytest.mark.parametrize("keyword", ["bootstap", "log", "embedded", "direct"])
+def test_a_keyword_that_there_is_not_is_a_type_error(keyword: str) -> None:
+    options: Any = {keyword: None}
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{keyword}'"):
+        peer_config(environ={}, **options)
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{keyword}'"):
+        given_settings(options)
+
+
+@pytest.mark.parametrize("made", [Peer, Socket, dgram.Socket, peer_relay.socket])
+def test_a_setting_that_there_is_not_is_a_type_error(made: Callable[..., object]) -> None:
+    with pytest.raises(TypeError, match="'bootstap'"):
+        made(bootstap="ws://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("settings", "given"),
+    [
+        ({"port": None, "bootstrap": (), "npm_peers": False, "origins": [], "wrtc": None}, {}),
+        ({"port": 0}, {"port": 0}),
+        ({"wrtc": False, "ice_servers": []}, {"wrtc": False, "ice_servers": []}),
+        ({"bootstrap": "", "npm_peers": True}, {"bootstrap": "", "npm_peers": True}),
+    ],
+)
+def test_a_keyword_that_says_nothing_is_not_given(settings: Settings, given: Settings) -> None:
+    assert given_settings(settings) == given

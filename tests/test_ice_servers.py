@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from peer_relay_socket.config import IceServer, ice_server, peer_config
+from peer_relay_socket.config import IceServer, peer_config
 from peer_relay_socket.errors import ConfigError
 
 
@@ -23,7 +23,7 @@ from peer_relay_socket.errors import ConfigError
     ],
 )
 def test_a_server_is_read_with_its_credentials(text: str, server: IceServer) -> None:
-    assert ice_server(text) == server
+    assert peer_config(ice_servers=[text], environ={}).ice_servers == (server,)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_server_is_read_with_its_credentials(text: str, server: IceServer) -> 
 )
 def test_a_setting_that_names_no_server_is_refused_without_showing_the_password(text: str) -> None:
     with pytest.raises(ConfigError, match="ice_servers") as caught:
-        ice_server(text)
+        peer_config(ice_servers=[text], environ={})
     assert "secret" not in str(caught.value)
 
 

@@ -12,8 +12,9 @@ import socket as _stdlib
 import sys
 from abc import ABCMeta
 from collections.abc import Callable
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Unpack
 
+from peer_relay_socket.config import SocketSettings
 from peer_relay_socket.surface.udp_socket import Socket
 
 Stdlib: Final = _stdlib.socket
@@ -43,7 +44,12 @@ class socket(Socket, metaclass=_AnySocket):  # noqa: N801 - the name it stands i
     _stands_in: ClassVar = True
 
     def __init__(
-        self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None, **settings: Any
+        self,
+        family: int = -1,
+        type: int = -1,
+        proto: int = -1,
+        fileno: int | None = None,
+        **settings: Unpack[SocketSettings],
     ) -> None:
         super().__init__(family, type, proto, fileno, **settings)
         if settings and self._endpoint is None:

@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, Unpack
 
 from ..address import ID_BYTES, PeerId, parse_id
 from ..bridge.host import Host
 from ..bridge.runtime import lock
-from ..config import peer_config
+from ..config import Settings, peer_config
 from ..limits import EXIT_TIME
 
 if TYPE_CHECKING:
-    import ipaddress
-
     from ..engine.direct import Path
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -39,65 +37,16 @@ class Peer:
     through a node on loopback that the first of them serves. Each keyword falls back to its PEER_RELAY_* variable.
     """
 
-    def __init__(
-        self,
-        *,
-        port: int | None = None,
-        host: str | None = None,
-        bootstrap: str | Iterable[str] = (),
-        wrtc: bool | Callable[..., Any] | None = None,
-        identity: str | os.PathLike[str] | None = None,
-        broadcast_hops: int | None = None,
-        npm_peers: bool | None = None,
-        origins: str | Iterable[str] = (),
-        trusted_proxies: str | Iterable[str] = (),
-        network_key: str | None = None,
-        allow_links: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
-        deny_links: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
-        allow_datagrams: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
-        deny_datagrams: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
-        ipv4_network: str | ipaddress.IPv4Network | None = None,
-        ice_servers: Iterable[str] | None = None,
-        public_url: str | None = None,
-        tls_cert: str | os.PathLike[str] | None = None,
-        tls_key: str | os.PathLike[str] | None = None,
-    ) -> None:
+    def __init__(self, **settings: Unpack[Settings]) -> None:
         """Begin to take part in the network. Does not wait for it, but for the port to be served on.
 
-        Args: identity: key file, made if it is absent; None = a fresh identity. host: interface to serve on, all by
-            default. trusted_proxies: addresses or networks of reverse proxies whose X-Forwarded-For is believed.
-            origins: web pages that may link to us ("https://example.org"). public_url: where others can dial
-            this peer, when that is not where it listens. broadcast_hops: relays that broadcasts pass, ours and those
-            that we pass on, 0 = they stay in the process. allow_links, deny_links, allow_datagrams, deny_datagrams:
-            with whom to be linked, and to exchange datagrams and messages; a file with one id a line, looked at twice a
-            second, or a function of an id, called often, on the relay's thread, so that it must not wait. From whom
-            they admit no more we part within two seconds. tls_cert, tls_key: PEM files; serve wss:// with them.
-        Raises: ConfigError for a setting that means nothing; IdentityError for a key file that cannot be used; OSError
-            (EADDRINUSE, EACCES) when the port cannot be served on.
+        Args: settings: see README's table. Lists of peers (`allow_links` and the others) are files with one id a line,
+            looked at twice a second, or functions of an id, which are called often, on the relay's thread, and must not
+            wait; peers that they no longer admit are parted from within two seconds.
+        Raises: ConfigError for a setting that means nothing; TypeError for a keyword that there is not; IdentityError
+            for a key file that cannot be used; OSError (EADDRINUSE, EACCES) when the port cannot be served on.
         """
-        self._host = Host(
-            peer_config(
-                port=port,
-                host=host,
-                bootstrap=bootstrap,
-                wrtc=wrtc,
-                identity=identity,
-                broadcast_hops=broadcast_hops,
-                npm_peers=npm_peers,
-                origins=origins,
-                trusted_proxies=trusted_proxies,
-                network_key=network_key,
-                allow_links=allow_links,
-                deny_links=deny_links,
-                allow_datagrams=allow_datagrams,
-                deny_datagrams=deny_datagrams,
-                ipv4_network=ipv4_network,
-                ice_servers=ice_servers,
-                public_url=public_url,
-                tls_cert=tls_cert,
-                tls_key=tls_key,
-            )
-        )
+        self._host = Host(peer_config(**settings))
         self._once: dict[tuple[str, Callable[..., object]], Callable[..., object]] = {}
         self._begin()
 

@@ -14,16 +14,17 @@ import errno
 import os
 import socket
 from operator import index
-from typing import TYPE_CHECKING, Any, ClassVar, Final, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack, overload
 
 from ..address import AF_PEER, Special
 from ..bridge.endpoint import OWN, Endpoint, endpoint_of, open_endpoint
 from ..bridge.ports import failure, group_source, source_for
+from ..config import Settings, SocketSettings, given_settings
 from . import addresses, options, sending
 from .peer import Peer, default_peer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from _typeshed import ReadableBuffer
 
@@ -48,10 +49,11 @@ class Socket(sending.SendingSocket):
         family: AF_INET, AF_INET6 or AF_PEER. type: SOCK_DGRAM. proto: 0 or IPPROTO_UDP. With other families or types
             this is a plain socket of the standard library.
         fileno: adopt an open descriptor; a duplicate of another Socket's shares its endpoint.
-        port, bootstrap, wrtc, identity, broadcast_hops, npm_peers, origins, trusted_proxies, network_key, allow_links,
-            deny_links, allow_datagrams, deny_datagrams, ipv4_network, ice_servers, public_url, host: settings of a
-            private `Peer`, destroyed when the last duplicate is closed. Without them the process's default Peer.
         direct: "drop" datagrams to IP addresses outside the overlay (counted), or "error": ENETUNREACH.
+        settings: those of a private `Peer`, which is destroyed when the last duplicate is closed. Without them the
+            socket is on the process's default Peer.
+
+    Raises: as `Peer`; ValueError for another `direct`; OSError EPROTONOSUPPORT for another protocol.
     """
 
     __slots__ = ()
@@ -63,28 +65,12 @@ class Socket(sending.SendingSocket):
         type: int = -1,
         proto: int = -1,
         fileno: int | None = None,
-        *,
-        port: int | None = None,
-        bootstrap: str | Iterable[str] = (),
-        wrtc: bool | Callable[..., Any] | None = None,
-        identity: str | os.PathLike[str] | None = None,
-        broadcast_hops: int | None = None,
-        npm_peers: bool | None = None,
-        origins: str | Iterable[str] = (),
-        trusted_proxies: str | Iterable[str] = (),
-        network_key: str | None = None,
-        allow_links: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
-        deny_links: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
-        allow_datagrams: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
-        deny_datagrams: str | os.PathLike[str] | Callable[[bytes], bool] | None = None,
-        ipv4_network: str | None = None,
-        ice_servers: Iterable[str] | None = None,
-        public_url: str | None = None,
-        host: str | None = None,
-        direct: str = "drop",
+        **settings: Unpack[SocketSettings],
     ) -> None:
         self._endpoint = None
         self._holder = None
+        direct = settings.pop("direct", "drop")
+        given = given_settings(settings)
         if direct not in ("drop", "error"):
             raise ValueError(f'direct: {direct!r} is neither "drop" nor "error"')
         if fileno is not None:
@@ -102,30 +88,10 @@ class Socket(sending.SendingSocket):
             return
         if proto not in _PROTOCOLS:
             raise failure(errno.EPROTONOSUPPORT)
-        settings = {
-            "port": port,
-            "bootstrap": bootstrap or None,
-            "wrtc": wrtc,
-            "identity": identity,
-            "broadcast_hops": broadcast_hops,
-            "npm_peers": npm_peers or None,
-            "origins": origins or None,
-            "trusted_proxies": trusted_proxies or None,
-            "network_key": network_key,
-            "allow_links": allow_links,
-            "deny_links": deny_links,
-            "allow_datagrams": allow_datagrams,
-            "deny_datagrams": deny_datagrams,
-            "ipv4_network": ipv4_network,
-            "ice_servers": ice_servers,
-            "public_url": public_url,
-            "host": host,
-        }
-        given = {name: value for name, value in settings.items() if value is not None}
         endpoint = self._open(int(family), int(type), int(proto), given)
         endpoint.strict = direct == "error"
 
-    def _open(self, family: int, type: int, proto: int, settings: dict[str, Any]) -> Endpoint:
+    def _open(self, family: int, type: int, proto: int, settings: Settings) -> Endpoint:
         private = Peer(**settings) if settings else None
         peer = private or default_peer()
         try:
