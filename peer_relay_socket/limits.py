@@ -289,6 +289,10 @@ MAX_SESSIONS: Final = 16_384
 PENDING_BYTES: Final = 512 * 1024
 """Datagrams that wait for a peer to be found, per peer (Linux queues 212,992 bytes per unresolved neighbour)."""
 PENDING_TOTAL: Final = 16 * 1024 * 1024
+MAX_REASON: Final = 300
+"""Characters of a reason that is remembered: a line."""
+MAX_ENDINGS: Final = 64
+"""Destinations of which `Peer.status` still says why they were given up; the oldest goes. 64 x ~200 bytes."""
 PENDING_TIME: Final = 30.0
 """Seconds datagrams wait for the network to be there at all, before they are dropped and counted."""
 

@@ -39,7 +39,7 @@ class Dialler:
 
     Args:
         handler: who drives the links.
-        failed: told the URL of each dial that came to nothing.
+        failed: told the URL of each dial that came to nothing, and why.
         embedded: told when this peer has become the embedded node.
     """
 
@@ -47,7 +47,7 @@ class Dialler:
         self,
         handler: LinkHandler,
         config: PeerConfig,
-        failed: Callable[[str], None],
+        failed: Callable[[str, str], None],
         embedded: Callable[[], None],
     ) -> None:
         self._handler = handler
@@ -147,7 +147,7 @@ class Dialler:
                 return
             if url == EMBEDDED_URL and await self._serve_embedded():
                 return
-            self.failed(url, str(error))
+            self.failed(url, os.strerror(error.errno) if error.errno else str(error))
         else:
             if url in self._unanswered:
                 self._unanswered.discard(url)
@@ -160,7 +160,7 @@ class Dialler:
             log.warning("! cannot reach %s: %s; still trying", url, reason)
         else:
             log.debug("! cannot reach %s: %s", url, reason)
-        self._failed(url)
+        self._failed(url, reason)
 
     def is_rival(self, url: str, reason: str) -> bool:
         """Return whether the link to `url`, closed for `reason`, went to another process that uses our key."""

@@ -16,6 +16,7 @@ import errno
 import json
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -51,6 +52,7 @@ from ..originals import os, time
 from ..transport.link import Link
 from .dialler import EMBEDDED_URL, Dialler
 from .rtc_attempts import RtcAttempts
+from .status import DriverStatus
 
 if TYPE_CHECKING:
     from ..identity import Identity
@@ -84,6 +86,8 @@ class Driver:
         """Inboxes that what was just delivered filled by more than half."""
         self._direct = RtcAttempts(self, host.config)
         self._dialling = Dialler(self, host.config, self._dial_failed, self._embedded)
+        self._past: Counter[str] = Counter()
+        """What links lost that are gone."""
         self._renewals = 0
         self._renewing: asyncio.Task[None] | None = None
         self._closed = False
@@ -327,7 +331,19 @@ class Driver:
 
     def counters(self) -> dict[str, int]:
         """Return drops and refusals by reason. Any thread."""
-        return {} if self._engine is None else self._engine.counters
+        counters = Counter({} if self._engine is None else self._engine.counters)
+        counters.update(self._past)
+        for link in list(self._links.values()):
+            _count_losses(link, counters)
+        return dict(+counters)
+
+    async def status(self) -> DriverStatus | None:
+        """Return what is known of the engine and its links."""
+        if self._engine is None or self._closed:
+            return None
+        now = self._loop.time()
+        rtts = {number: rtt for number, link in self._links.items() if (rtt := getattr(link, "rtt", None)) is not None}
+        return DriverStatus(self._engine.status(now), self._engine.advertised, time.time() - now, now, rtts)
 
     # --- from links (LinkHandler) ----------------------------------------------------------------------------
 
@@ -426,9 +442,9 @@ class Driver:
             self._engine.link_full(number, False, self._loop.time())
             self._pump()
 
-    def _dial_failed(self, url: str) -> None:
+    def _dial_failed(self, url: str, reason: str) -> None:
         if self._engine is not None and not self._closed:
-            self._engine.dial_failed(url, self._loop.time())
+            self._engine.dial_failed(url, self._loop.time(), reason)
             self._pump()
 
     def _embedded(self) -> None:
@@ -441,6 +457,7 @@ class Driver:
         """A link is gone."""
         number = self._numbers.pop(link, None)
         self._throttled.pop(link, None)
+        _count_losses(link, self._past)
         if number is None:
             return
         del self._links[number]
@@ -606,6 +623,12 @@ class Driver:
         if link is not None:
             del self._numbers[link]
             link.close(1000, effect.reason[:100])
+
+
+def _count_losses(link: Link, counters: Counter[str]) -> None:
+    """Add to `counters` what `link` did not carry."""
+    counters["dropped: a link took no more"] += link.dropped
+    counters["dropped: a WebRTC link lost parts"] += getattr(link, "missed", 0)
 
 
 def _from_json(data: bytes) -> Any:

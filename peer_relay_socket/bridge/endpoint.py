@@ -36,6 +36,9 @@ WILDCARD: Final = ""
 OWN: Final = "own"
 """This host's virtual address, however spelled."""
 
+INBOX_FULL: Final = "dropped: a socket's receive buffer was full"
+"""Counter of datagrams that came faster than a program read them; SO_RCVBUF makes room for more."""
+
 OptionKey: TypeAlias = "tuple[int, int]"
 
 _by_inode: Final[dict[tuple[int, int], Endpoint]] = {}
@@ -219,6 +222,8 @@ class Endpoint:
             self.inbox.readiness.close()
         if self._inode is not None:
             _by_inode.pop(self._inode, None)
+        if self.inbox.dropped:
+            self.host.count(INBOX_FULL, self.inbox.dropped)
         self.host.ports.remove(self)
         if self.on_close is not None:
             patiently(self.on_close)

@@ -23,8 +23,9 @@ from ..admission import Admission
 from ..config import PeerConfig
 from ..errors import PeerClosedError
 from ..limits import EXIT_TIME, MAX_MESSAGE, START_TIME
-from ..originals import os
+from ..originals import os, time
 from . import fork
+from .endpoint import INBOX_FULL, open_endpoints
 from .mailbox import Outbox
 from .ports import PortTable
 from .runtime import Runtime, event, lock
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ..identity import Identity
     from .driver import Driver
     from .host_interface import Receiver
+    from .status import PeerStatus
 
 log: Final = logging.getLogger("peer_relay")
 
@@ -102,6 +104,8 @@ class Host:
         self.peers: tuple[PeerId, ...] = ()
         """Who we are linked to."""
         self.closed = False
+        self.began = time.monotonic()
+        """When it was made."""
         self._pid = os.getpid()
         self._guard = lock()
         self._runtime: Runtime | None = None
@@ -284,14 +288,29 @@ class Host:
     def counters(self) -> dict[str, int]:
         """Return drops and refusals by reason, as they were a moment ago."""
         driver = self._driver
-        counters = ({} if driver is None else driver.counters()) | self._counts
-        if self.foreign_drops:
-            counters["dropped: no peer's address"] = self.foreign_drops
-        return counters
+        counters = Counter({} if driver is None else driver.counters())
+        counters.update(self._counts)
+        counters["dropped: no peer's address"] += self.foreign_drops
+        counters[INBOX_FULL] += sum(each.inbox.dropped for each in open_endpoints() if each.host is self)
+        return dict(+counters)
 
     def count(self, reason: str, times: int = 1) -> None:
         """Count something that was dropped. Any thread."""
         self._counts[reason] += times
+
+    def status(self) -> PeerStatus:
+        """Return what there is to know about this peer now. Waits for the loop: milliseconds, at most START_TIME
+        seconds. Starts nothing.
+
+        Raises: PeerClosedError after `destroy`, and in a forked child.
+        """
+        from .status import status
+
+        self._check()
+        driver, runtime = self._driver, self._runtime
+        if driver is None or runtime is None:
+            return status(self, None)
+        return status(self, runtime.submit(driver.status()).result(START_TIME))
 
     # --- events ----------------------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ class Candidate:
         "distance",
         "failures",
         "kept",
+        "last_error",
         "lost_at",
         "luck",
         "not_before",
@@ -65,6 +66,8 @@ class Candidate:
         self.luck = luck
         """Drawn once; of several that would do, the one with the least is taken."""
         self.failures = 0
+        self.last_error: str | None = None
+        """Of a bootstrap URL: why it was of no use; None once it answers."""
         self.not_before = 0.0
         self.lost_at: float | None = None
         """When a link to it ended; None while it stands, or when there never was one."""
@@ -143,6 +146,7 @@ class Candidates:
                 bootstrap.peer_id = peer_id
                 self.rest(bootstrap)
                 bootstrap.failures = 0
+                bootstrap.last_error = None
 
     def consider(self, contact: Contact, scope: Scope) -> bool:
         """Remember where a peer can be dialled; return whether that is news."""

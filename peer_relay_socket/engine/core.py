@@ -10,13 +10,13 @@ import ipaddress
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from ..address import DEFAULT_IPV4_NETWORK, PeerId, Spelling
+from ..address import DEFAULT_IPV4_NETWORK, Destination, PeerId, Spelling
 from ..identity import Identity
-from ..limits import BROADCAST_HOPS, LINK_BYTES_RATE, LINK_PACKETS_RATE
+from ..limits import BROADCAST_HOPS, LINK_BYTES_RATE, LINK_PACKETS_RATE, MAX_ENDINGS
 from .authentication import Handshake, StaticKey
-from .effects import Effect, Note
+from .effects import Effect, Note, Unreachable
 from .timers import Timers
 
 
@@ -63,6 +63,15 @@ class EngineConfig:
     """Bytes per second that are read from one link."""
 
 
+class Ending(NamedTuple):
+    """Why a destination was given up, and when."""
+
+    state: str
+    """"refused" or "unreachable"."""
+    why: str
+    at: float
+
+
 @dataclass(slots=True)
 class Core:
     """The shared state; made once per engine."""
@@ -81,10 +90,15 @@ class Core:
     """Every drop and refusal, by reason: drops are counters, not log lines."""
     spelling: Spelling = field(init=False)
     peer_id: PeerId = field(init=False)
+    endings: dict[Destination, Ending] = field(default_factory=dict)
+    """Destinations given up lately, longest ago first; at most MAX_ENDINGS."""
     proved: Callable[[PeerId], None] = lambda _peer_id: None
     """Told each id whose key was proved to us, on a link or in a session."""
     attempts: int = 0
     """WebRTC attempts begun so far."""
+    forwarded_bytes: int = 0
+    forwarded_packets: int = 0
+    """What was passed on for others, headers included."""
     ahead: float = 0.0
     """Seconds by which the wall clock is ahead of `now`."""
     number: int = field(init=False)
@@ -95,6 +109,14 @@ class Core:
         self.spelling = Spelling(self.config.ipv4_network)
         self.peer_id = self.identity.peer_id
         self.number = int.from_bytes(self.peer_id)
+
+    def give_up(self, destination: Destination, why: str, *, refused: bool = False) -> None:
+        """`destination` cannot be reached: remember why, and tell the program."""
+        self.endings.pop(destination, None)
+        while len(self.endings) >= MAX_ENDINGS:
+            del self.endings[next(iter(self.endings))]
+        self.endings[destination] = Ending("refused" if refused else "unreachable", why, self.now)
+        self.effects.append(Unreachable(destination, why))
 
     def note(self, level: int, text: str) -> None:
         """Ask for a line in the log."""

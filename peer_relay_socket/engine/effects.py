@@ -100,9 +100,10 @@ class Refused(NamedTuple):
 
 
 class Unreachable(NamedTuple):
-    """Nobody answers for `destination`."""
+    """Nothing answers for `destination`."""
 
     destination: Destination
+    why: str = ""
 
 
 class Writable(NamedTuple):

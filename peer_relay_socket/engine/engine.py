@@ -24,11 +24,12 @@ from ..codec.packet import Cast, Header, Kind, LinkOp, Record
 from ..errors import HandshakeError, WireError
 from ..identity import Identity
 from ..limits import JOINING_TIME, MAX_JOINING, OWN_ADDRESS_AGAIN, PENDING_BYTES, PENDING_TIME
+from . import status
 from .authentication import Handshake
 from .broadcasts import Broadcasts
 from .core import Chance, Core, EngineConfig
 from .direct import Direct, Path
-from .effects import Deliver, Effect, Message, PeerUp, Settled, Unreachable, Writable
+from .effects import Deliver, Effect, Message, PeerUp, Settled, Writable
 from .fast_path import FastPath
 from .link import LinkState
 from .links import Links
@@ -42,6 +43,7 @@ from .timers import Timer
 
 if TYPE_CHECKING:
     from .npm.gateway import Npm
+    from .status import EngineStatus
 
 _DEBUG, _INFO, _WARNING = 10, 20, 30
 CONTROL_PRICE: Final[dict[int, float]] = {Kind.HANDSHAKE: 2.5, Kind.RESOLVE: 2.5, Kind.FIND: 2.5, Kind.DISCOVER: 50.0}
@@ -237,9 +239,10 @@ class Engine:
         if self._npm is not None:
             self._npm.link_full(link, full)
 
-    def dial_failed(self, url: str, now: float) -> None:
+    def dial_failed(self, url: str, now: float, reason: str = "") -> None:
         """A Dial effect came to nothing."""
         self._core.now = now
+        self._membership.blame(url, reason)
         if self._npm is not None:
             self._npm.neighbours.dialled(url)
         self._membership.dial_failed(url)
@@ -260,6 +263,13 @@ class Engine:
         """Return how `peer_id` is reached (`since` in the engine's time), and the number of the first link, or 0."""
         path = None if self._npm is None else self._npm.path(peer_id)
         return (path, 0) if path is not None else self._direct.path(peer_id)
+
+    def status(self, now: float) -> EngineStatus:
+        """Return what there is to know about this peer, as it is now."""
+        self._core.now = now
+        parts = (self._core, self._links, self._router, self._sessions, self._direct)
+        tables = (self._membership.bootstraps, self._reachability.verdicts, self._unresolved)
+        return status.collect(*parts, *tables)
 
     def link_text(self, link: int, text: str, now: float) -> None:
         """A neighbour sent one text: it speaks the wire of npm peer-relay, and so it must from its first word on."""
@@ -287,8 +297,10 @@ class Engine:
                 self.link_text(link, bundle.decode("utf-8", "replace"), now)
             return
         state.received_at = now
+        state.rx_bytes += len(bundle)
         try:
             if state.opening is None:
+                state.rx_packets += 1
                 nonce = wire.read_proof(bundle) if state.url is None else None
                 if nonce is None:
                     self._links.greet(state, bundle)
@@ -320,6 +332,7 @@ class Engine:
         """Note why a link to `url` failed: for the operator, once, if the program named that place."""
         core = self._core
         level = _DEBUG
+        self._membership.blame(url, reason)
         named = url in core.config.bootstrap and self._membership.expected(url) is None
         if named and (url, reason) not in self._told:
             self._told[url, reason] = None
@@ -355,6 +368,7 @@ class Engine:
         traffic = link.traffic
         traffic.bytes.level -= size - 0.75 * own
         traffic.packets.level -= packets
+        link.rx_packets += packets - 1
         if traffic.bytes.level < 0.0 or traffic.packets.level < 0.0:
             self._links.overdrawn(link)
 
@@ -663,8 +677,9 @@ class Engine:
         core = self._core
         if peer_id is None:
             core.counters["dropped: nobody has this address"] += len(waiting.records)
-            core.effects.append(Unreachable(destination))
+            core.give_up(destination, self._router.why_unknown())
         else:
+            self._sessions.found(peer_id)
             for record in waiting.records:
                 self._send_whole(peer_id, record)
         if waiting.blocked:

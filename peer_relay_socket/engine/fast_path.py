@@ -97,6 +97,10 @@ class FastPath:
         counter, size = int.from_bytes(sealed[:COUNTER_BYTES]), len(record) + OVERHEAD
         data = wire.sealed(session.peer_id, core.peer_id, keys.remote, sealed, session.alternate)
         session.idle_since = core.now
+        link = self._router.hops[session.alternate].get(session.peer_id)
+        if link is not None:
+            link.tx_bytes += len(data)
+            link.tx_packets += 1
         if not session.flights:
             session.acked_at = core.now
         session.flights.append((counter, size))
@@ -145,6 +149,8 @@ class FastPath:
         session.unacked += length
         traffic.bytes.level -= 0.25 * size
         traffic.packets.level -= 2.0
+        link.rx_bytes += size
+        link.rx_packets += 1
         form, source_port, port, datagram = run
         return sender, source_port, port, form, [datagram], session.address_conflict
 
@@ -156,7 +162,14 @@ class FastPath:
         onward = self._router.hops[flags].get(to)
         if onward is None or onward is link or not self._links.calm(onward, len(bundle)):
             return None
+        size = len(bundle)
         link.received_at = now
         link.traffic.bytes.level -= len(bundle)
         link.traffic.packets.level -= 2.0
+        link.rx_bytes += size
+        link.rx_packets += 1
+        onward.tx_bytes += size
+        onward.tx_packets += 1
+        self._core.forwarded_bytes += size
+        self._core.forwarded_packets += 1
         return onward.number, self._router.older(bundle, hop_limit)

@@ -30,7 +30,6 @@ from ..limits import (
 )
 from ..rate import TokenBucket
 from .authentication import session_prologue
-from .effects import Unreachable
 from .seal import OpeningKey, SealingKey
 from .session import Attempt, Keys, Session
 
@@ -179,8 +178,14 @@ class Handshakes:
             return
         core.counters["unreachable peers"] += 1
         core.counters["dropped: peer unreachable"] += len(session.pending)
-        core.effects.append(Unreachable(session.peer_id))
+        core.give_up(session.peer_id, self._why(session), refused=session.denied)
         self._sessions.close(session)
+
+    def _why(self, session: Session) -> str:
+        """Return why the handshake with a peer came to nothing."""
+        if session.denied:
+            return "it refuses us"
+        return "it was found, but does not answer" if session.found else self._router.why_unknown()
 
     def _end(self, session: Session, attempt: Attempt) -> None:
         if attempt.timer is not None:

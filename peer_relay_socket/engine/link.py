@@ -27,6 +27,7 @@ class LinkState:
     """One connection to a neighbour."""
 
     __slots__ = (
+        "asked_at",
         "contacts",
         "control",
         "direct",
@@ -45,8 +46,12 @@ class LinkState:
         "packed",
         "peer_id",
         "pinged",
+        "reason",
         "received_at",
         "remote_host",
+        "rtt",
+        "rx_bytes",
+        "rx_packets",
         "scope",
         "sealing",
         "serves",
@@ -54,6 +59,8 @@ class LinkState:
         "timer",
         "told",
         "traffic",
+        "tx_bytes",
+        "tx_packets",
         "unit",
         "up",
         "url",
@@ -85,6 +92,14 @@ class LinkState:
         """Whether we asked for a sign of life and have not looked since."""
         self.watch: Timer | None = None
         """Runs when what we sent should have been followed by something of theirs."""
+        self.rx_bytes = self.rx_packets = self.tx_bytes = self.tx_packets = 0
+        """What came over it and what was put into its bundles, since it was opened."""
+        self.rtt: float | None = None
+        """Seconds that the neighbour took to answer, when it was last asked: in the handshake, then by PING."""
+        self.asked_at: float | None = None
+        """When we said something that is answered at once, and have not heard the answer."""
+        self.reason = ""
+        """Why it ended, as far as is known."""
         self.up = False
         self.full = False
         """Whether the connection takes no more for now."""

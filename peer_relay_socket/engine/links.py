@@ -132,6 +132,7 @@ class Links:
             if self._begins(link):
                 self._say(link)
             else:
+                link.asked_at = core.now
                 self.emit(link, _GO_AHEAD)
 
     def _refusal(self, link: LinkState) -> str:
@@ -196,6 +197,7 @@ class Links:
         handshake = link.handshake
         if handshake is None or len(message) > _MAX_PREAMBLE or message[:1] != _GO_AHEAD:
             raise HandshakeError("not a link handshake")
+        self._answered(link)
         if handshake.our_turn:
             if message != _GO_AHEAD:
                 raise HandshakeError("they speak first, as a network without a key does")
@@ -238,6 +240,7 @@ class Links:
         assert handshake is not None
         last = handshake.remote_id is not None
         link.told = self._hello(link) if last or not (self._keyed or self._begins(link)) else b""
+        link.asked_at = self._core.now
         self.emit(link, _GO_AHEAD + handshake.write(link.told))
 
     def _hello(self, link: LinkState) -> bytes:
@@ -304,7 +307,7 @@ class Links:
             return
         due = ping
         if core.now >= ping:
-            self.tell(link, LinkOp.PING)
+            self.ping(link)
             due = dead
         link.timer = core.timers.at(due, self._keep_alive, link)
 
@@ -345,8 +348,19 @@ class Links:
             self.drop(link, "silent")
         else:
             link.pinged = True
-            self.tell(link, LinkOp.PING)
+            self.ping(link)
             link.watch = self._core.timers.at(self._core.now + LINK_ANSWER, self._unanswered, link, self._core.now)
+
+    def ping(self, link: LinkState) -> None:
+        """Ask the neighbour for a sign of life."""
+        link.asked_at = self._core.now
+        self.tell(link, LinkOp.PING)
+
+    def _answered(self, link: LinkState) -> None:
+        """The neighbour answered what it was asked last."""
+        if link.asked_at is not None:
+            link.rtt = self._core.now - link.asked_at
+            link.asked_at = None
 
     # --- talking to a neighbour ------------------------------------------------------------------------------
 
@@ -372,6 +386,8 @@ class Links:
             out = link.out = []
             link.out_size = 0
         link.out_size += size
+        link.tx_bytes += size
+        link.tx_packets += 1
         out.append(data)
         if rest:
             out.append(rest)
@@ -405,6 +421,7 @@ class Links:
             raise WireError("empty link packet")
         operation, operand = plain[0], plain[1:]
         if operation == LinkOp.READY:
+            self._answered(link)
             if not link.up:
                 if self._keyed:
                     self._read_hello(link, operand)
@@ -424,7 +441,9 @@ class Links:
             if (link.serves, link.urls) != before:
                 self._set_control(link)
                 self._events.link_changed(link)
-        elif operation != LinkOp.PONG:
+        elif operation == LinkOp.PONG:
+            self._answered(link)
+        else:
             self._events.link_told(link, operation, operand)
 
     def _may_say(self, link: LinkState, operation: int) -> bool:

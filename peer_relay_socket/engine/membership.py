@@ -26,6 +26,7 @@ from ..limits import (
     CLOSEST_LINKS,
     LOOK_SPACING,
     MAX_CANDIDATES,
+    MAX_REASON,
     ORDINARY_LINKS,
     REFRESH_FIRST,
     REFRESH_MAX,
@@ -78,6 +79,17 @@ class Membership:
         self._slots_filled: set[int] = set()
         self._refresh: Timer | None = None
         self._review: Timer | None = None
+
+    @property
+    def bootstraps(self) -> list[Candidate]:
+        """The bootstrap URLs, and what became of them."""
+        return self._candidates.bootstraps
+
+    def blame(self, url: str, reason: str) -> None:
+        """Remember why `url`, if it is a bootstrap URL, is of no use now."""
+        for bootstrap in self._candidates.bootstraps:
+            if reason and url in bootstrap.urls:
+                bootstrap.last_error = reason[:MAX_REASON]
 
     # --- what happened ---------------------------------------------------------------------------------------
 

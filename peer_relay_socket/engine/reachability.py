@@ -161,6 +161,12 @@ class Reachability:
         links = self._links.by_id.values()
         return tuple(dict.fromkeys(url for link in links for url in self.told(link)[1]))
 
+    def verdicts(self) -> list[tuple[Scope, bool | None, tuple[str, ...], int]]:
+        """Return, by scope with neighbours that we dialled: whether others reach us there (None: not known), where,
+        and how many neighbours were asked."""
+        found = [(scope, verdict) for scope, verdict in self._verdicts.items() if self._count[scope]]
+        return [(scope, verdict.reachable, verdict.urls, verdict.witnesses) for scope, verdict in found]
+
     # --- what happened -------------------------------------------------------------------------------------------
 
     def link_up(self, link: LinkState) -> None:

@@ -221,6 +221,13 @@ class Router:
                 return link
         return None
 
+    def why_unknown(self) -> str:
+        """Return why a peer is not found."""
+        if not self.linked:
+            return "no relay is linked"
+        relays = "1 relay" if len(self.relays) == 1 else f"{len(self.relays)} relays"
+        return f"nobody has this address in the network of the {relays} we are linked to"
+
     # --- sending and forwarding ------------------------------------------------------------------------------
 
     def send(self, data: bytes, to: PeerId, alternate: int) -> bool:
@@ -266,6 +273,7 @@ class Router:
         link = self._scan_hop(header.to, arrived) if scanned < wire.MAX_SCAN else None
         if link is not None:
             head = bytes((header.kind, header.hop_limit - 1, flags & ~0b1100 | (scanned + 1) << 2))
+            self._count(offset, header)
             self._links.emit(link, head, memoryview(bundle)[offset + 3 : header.end])
             return
         core.counters["dropped: no route"] += 1
@@ -275,7 +283,12 @@ class Router:
 
     def pass_on(self, link: LinkState, bundle: bytes, offset: int, header: Header) -> None:
         """Send a packet on over `link`, one hop older."""
+        self._count(offset, header)
         self._links.emit(link, _HOP[header.kind][header.hop_limit - 1], memoryview(bundle)[offset + 2 : header.end])
+
+    def _count(self, offset: int, header: Header) -> None:
+        self._core.forwarded_packets += 1
+        self._core.forwarded_bytes += header.end - offset
 
     @staticmethod
     def older(bundle: bytes, hop_limit: int) -> bytes:

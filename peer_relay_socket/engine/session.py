@@ -70,7 +70,9 @@ class Session:
         "alternate",
         "attempt",
         "blocked",
+        "denied",
         "flights",
+        "found",
         "heard_at",
         "heard_under",
         "hinted_at",
@@ -108,6 +110,10 @@ class Session:
         self.address_conflict = False
         """Whether its IPv4 address is that of somebody else whom we knew before."""
         self.attempt: Attempt | None = None
+        self.found = False
+        """Whether a relay, or the peer itself, said that it is there; a hint."""
+        self.denied = False
+        """Whether it seems to refuse us; a hint."""
         self.pending: deque[tuple[float, bytes]] = deque()
         """Records that wait for keys, with the time until which they are worth sending."""
         self.hopeless = False

@@ -34,7 +34,7 @@ from ..limits import (
     SESSION_REKEY,
 )
 from .address_claims import AddressClaims
-from .effects import Deliver, Message, Refused, Unreachable, Writable
+from .effects import Deliver, Message, Refused, Writable
 from .handshakes import Handshakes
 from .liveness import Liveness
 from .pending import Pending
@@ -134,7 +134,7 @@ class Sessions:
         session = self.by_id.get(peer_id)
         if session is None and not self.accepts(peer_id):
             self._core.counters["dropped: peer not accepted"] += 1
-            self._core.effects.append(Unreachable(peer_id))
+            self._core.give_up(peer_id, "our own lists refuse it", refused=True)
             return
         if session is None or (self._core.now - session.idle_since > SESSION_IDLE and session.attempt is None):
             if session is not None:
@@ -301,11 +301,16 @@ class Sessions:
             session.refound = core.now
             self._router.discover(session.peer_id)
 
+    def found(self, peer_id: PeerId) -> None:
+        """`peer_id` is there: a relay that is linked to it, or the peer itself, has said so."""
+        self.session(peer_id).found = True
+
     def discovered(self, peer_id: PeerId) -> None:
         """A search found a way to `peer_id`: use it, unless the one in use works."""
         session = self.by_id.get(peer_id)
         if session is None:
             return
+        session.found = True
         if session.attempt is not None:
             session.alternate = 0
             self.handshakes.found(session)

@@ -21,6 +21,7 @@ from ..config import Settings, peer_config
 from ..limits import EXIT_TIME
 
 if TYPE_CHECKING:
+    from ..bridge.status import PeerStatus
     from ..engine.direct import Path
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -104,6 +105,14 @@ class Peer:
     def counters(self) -> dict[str, int]:
         """Return how many packets and datagrams were dropped or refused, by reason."""
         return self._host.counters()
+
+    def status(self) -> PeerStatus:
+        """Return what there is to know about this peer now: links, bootstrap URLs, sockets, sessions, counters. The
+        keys are those of `peer-relay status --json`. Any thread but the relay's; milliseconds. Starts nothing.
+
+        Raises: PeerClosedError after `destroy`, and in a forked child.
+        """
+        return self._host.status()
 
     # --- life --------------------------------------------------------------------------------------------------
 

@@ -53,6 +53,7 @@ class RtcLink(RtcConnection):
         super().__init__(handler, ended, url=url, factory=factory, ice_servers=ice_servers, allow=allow)
         self.full = False
         self.dropped = 0
+        self._undelivered = 0
         self._unit = limits.RTC_UNIT_SMALL
         self.rtt: float | None = None
         """Seconds, of the last ping that was answered."""
@@ -209,6 +210,8 @@ class RtcLink(RtcConnection):
             return
         if self._inbox_size + len(bundle) <= limits.LINK_BACKLOG_MAX:
             self._got(bundle)
+        else:
+            self._undelivered += 1
 
     def _got(self, bundle: bytes) -> None:
         self._inbox.append(bundle)
@@ -234,6 +237,11 @@ class RtcLink(RtcConnection):
     def backlog(self) -> int:
         """Bytes that `send` accepted and that have not left."""
         return self._queued + (self._control.bufferedAmount if self._control is not None else 0)
+
+    @property
+    def missed(self) -> int:
+        """Bundles that came in part only, or while no more were delivered."""
+        return self._undelivered + self._rejoiner.given_up
 
     def send(self, bundle: bytes | bytearray | memoryview, /) -> None:
         """Send one bundle; the bytes are taken before it returns. Never blocks, never raises."""

@@ -107,7 +107,8 @@ def test_an_address_that_nobody_has_is_reported_unreachable() -> None:
     network.run(1.0)
     nobody = SPELL.parse("100.64.1.1")
     a.send(nobody, 5, b"hello?")  # type: ignore[arg-type]
-    assert network.run(5.0, lambda: Unreachable(nobody) in a.effects)  # type: ignore[arg-type]
+    why = "nobody has this address in the network of the 1 relay we are linked to"
+    assert network.run(5.0, lambda: Unreachable(nobody, why) in a.effects)  # type: ignore[arg-type]
     assert a.engine.counters["dropped: nobody has this address"] == 1
 
 

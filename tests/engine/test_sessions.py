@@ -164,7 +164,8 @@ def test_nobody_there_is_unreachable_after_all_tries(found: bool) -> None:
     low.send(high, b"hello")
     bench.advance(20.0)
     assert HANDSHAKE_TRIES <= len(bench.sent(Kind.HANDSHAKE, low)) <= HANDSHAKE_TRIES + (2 if found else 0)
-    assert low.take(Unreachable) == [Unreachable(high.peer_id)]
+    why = "it was found, but does not answer" if found else low.engine.status(bench.now).sessions[0].why
+    assert low.take(Unreachable) == [Unreachable(high.peer_id, why or "")]
     assert low.engine.counters["dropped: peer unreachable"] == 1
     assert low.engine.idle
 
@@ -404,7 +405,7 @@ def test_silence_makes_probes_then_a_handshake_then_unreachable() -> None:
     bench.advance(30.0)
     assert len(bench.sent(Kind.SEALED, low)) == 5
     assert len(bench.sent(Kind.HANDSHAKE, low)) == HANDSHAKE_TRIES
-    assert low.take(Unreachable) == [Unreachable(high.peer_id)]
+    assert [effect.destination for effect in low.take(Unreachable)] == [high.peer_id]
 
 
 def test_an_idle_session_sends_nothing_by_itself() -> None:

@@ -1,0 +1,234 @@
+"""The record of one peer: what a running host can say of itself.
+
+Lives here: the record's shape and how it is put together. May not live here: who is shown it (observe), what the engine
+knows (engine/status.py).
+
+Law: every key is always there, and a value that is not known is None. Names ending in `_s` are seconds, in `_bytes`
+bytes; other times are seconds since 1970. Keys are a contract: scripts read them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import PurePath
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
+
+from ..address import Destination, Prefix, Spelling
+from ..originals import os, time
+from .endpoint import Endpoint, open_endpoints
+
+if TYPE_CHECKING:
+    from ..engine.status import EngineStatus, LinkStatus, SessionStatus
+    from .host import Host
+
+
+class LinkRecord(TypedDict):
+    """A link to a neighbour."""
+
+    id: str
+    url: str | None
+    """What this peer dialled; None where the neighbour dialled."""
+    host: str
+    """IP address of the neighbour; "" where a proxy hides it."""
+    scope: str
+    """How far its address reaches: "loopback", "link", "private", "global"."""
+    carrier: str
+    """"websocket" or "webrtc"."""
+    relays: bool
+    rtt_s: float | None
+    up_s: float
+    rx_bytes: int
+    tx_bytes: int
+    rx_packets: int
+    tx_packets: int
+    throttled: bool
+    """Whether one end reads no faster than its limits, and has said so."""
+    full: bool
+    """Whether it takes no more at the moment."""
+
+
+class BootstrapRecord(TypedDict):
+    """A URL that this peer joins through."""
+
+    url: str
+    state: str
+    """"linked", "dialling", "waiting" (for the next try) or "idle" (there are links enough)."""
+    failures: int
+    """Failed tries in a row."""
+    last_error: str | None
+    next_try_s: float | None
+
+
+class SocketRecord(TypedDict):
+    """A bound socket."""
+
+    address: str
+    port: int
+    waiting_bytes: int
+    """What the program has not read."""
+    lost: int
+    """Datagrams that found no room."""
+
+
+class SessionRecord(TypedDict):
+    """A peer with which something is, or was lately, exchanged."""
+
+    id: str
+    """40 hex digits; an address while its peer is looked for."""
+    state: str
+    """"looking", "handshaking", "relayed", "direct", "refused" or "unreachable"."""
+    via: str | None
+    """The relay that takes the first hop."""
+    rtt_s: float | None
+    since: float
+    why_not_direct: str | None
+    why: str | None
+    """Of one that is refused or unreachable: why."""
+
+
+class ReachRecord(TypedDict):
+    """Whether others can dial this peer, in one scope."""
+
+    scope: str
+    reachable: bool | None
+    urls: list[str]
+    witnesses: int
+    """Neighbours that were asked."""
+
+
+class PeerStatus(TypedDict):
+    """The record."""
+
+    id: str
+    ipv4: str
+    ipv6: str
+    pid: int
+    program: str
+    uptime_s: float
+    relays: bool
+    """Whether it passes on what is not for itself."""
+    forwarded_bytes: int
+    forwarded_packets: int
+    links: list[LinkRecord]
+    bootstrap: list[BootstrapRecord]
+    reachability: list[ReachRecord]
+    advertised: list[str]
+    sockets: list[SocketRecord]
+    sessions: list[SessionRecord]
+    counters: dict[str, int]
+
+
+class DriverStatus(NamedTuple):
+    """What the relay thread knows."""
+
+    engine: EngineStatus
+    advertised: tuple[str, ...]
+    ahead: float
+    """Seconds by which the wall clock is ahead of the engine's."""
+    now: float
+    rtts: dict[int, float]
+    """Round trip times that links measure themselves, by number."""
+
+
+def status(host: Host, driver: DriverStatus | None) -> PeerStatus:
+    """Return the record of `host`; `driver` is None while it takes no part in the network. Any thread."""
+    peer_id, spelling = host.peer_id, host.spelling
+    engine = None if driver is None else driver.engine
+    return PeerStatus(
+        id=peer_id.hex(),
+        ipv4=spelling.ipv4(peer_id),
+        ipv6=spelling.ipv6(peer_id),
+        pid=os.getpid(),
+        program=program(),
+        uptime_s=_rounded(time.monotonic() - host.began),
+        relays=engine is not None and engine.serves,
+        forwarded_bytes=0 if engine is None else engine.forwarded_bytes,
+        forwarded_packets=0 if engine is None else engine.forwarded_packets,
+        links=[] if driver is None else [_link(driver, link) for link in driver.engine.links],
+        bootstrap=[] if driver is None else _bootstraps(driver),
+        reachability=[
+            ReachRecord(
+                scope=reach.scope.name.lower(), reachable=reach.reachable, urls=[*reach.urls], witnesses=reach.asked
+            )
+            for reach in (() if engine is None else engine.reach)
+        ],
+        advertised=[] if driver is None else list(driver.advertised),
+        sockets=[_socket(host, each) for each in open_endpoints() if each.host is host and each.port],
+        sessions=[] if driver is None else [_session(driver, spelling, each) for each in driver.engine.sessions],
+        counters=host.counters(),
+    )
+
+
+def program() -> str:
+    """Return the name of the program of this process."""
+    name = sys.argv[0] if sys.argv else ""
+    return PurePath(name).name or PurePath(sys.executable).name or "python"
+
+
+def _rounded(seconds: float) -> float:
+    return round(seconds, 6)
+
+
+def _link(driver: DriverStatus, link: LinkStatus) -> LinkRecord:
+    rtt = driver.rtts.get(link.number, link.rtt)
+    return LinkRecord(
+        id=link.peer_id.hex(),
+        url=link.url,
+        host=link.host,
+        scope=link.scope.name.lower(),
+        carrier=link.carrier,
+        relays=link.relays,
+        rtt_s=None if rtt is None else _rounded(rtt),
+        up_s=_rounded(driver.now - link.opened_at),
+        rx_bytes=link.rx_bytes,
+        tx_bytes=link.tx_bytes,
+        rx_packets=link.rx_packets,
+        tx_packets=link.tx_packets,
+        throttled=link.throttled,
+        full=link.full,
+    )
+
+
+def _bootstraps(driver: DriverStatus) -> list[BootstrapRecord]:
+    return [
+        BootstrapRecord(
+            url=place.url,
+            state=place.state,
+            failures=place.failures,
+            last_error=place.last_error,
+            next_try_s=None if place.next_try is None else _rounded(max(0.0, place.next_try - driver.now)),
+        )
+        for place in driver.engine.bootstraps
+    ]
+
+
+def _session(driver: DriverStatus, spelling: Spelling, session: SessionStatus) -> SessionRecord:
+    rtt = session.rtt
+    if session.state == "direct":
+        rtt = driver.rtts.get(session.link, rtt)
+    return SessionRecord(
+        id=spell(spelling, session.destination),
+        state=session.state,
+        via=None if session.via is None else session.via.hex(),
+        rtt_s=None if rtt is None else _rounded(rtt),
+        since=round(session.since + driver.ahead, 3),
+        why_not_direct=session.why_not_direct,
+        why=session.why,
+    )
+
+
+def _socket(host: Host, endpoint: Endpoint) -> SocketRecord:
+    place = host.ports.spell(endpoint, endpoint.local, endpoint.port, mapped=endpoint.mapped)
+    return SocketRecord(
+        address=str(place[0]),
+        port=endpoint.port,
+        waiting_bytes=sum(len(item[0]) for item in endpoint.inbox.ready.copy()),
+        lost=endpoint.inbox.dropped,
+    )
+
+
+def spell(spelling: Spelling, destination: Destination) -> str:
+    """Return the 40 hex digits of an id, or the address that a prefix was made of."""
+    if not isinstance(destination, Prefix):
+        return destination.hex()
+    return (spelling.ipv6 if destination.bits > 32 else spelling.ipv4)(destination.value)
