@@ -522,6 +522,8 @@ DIRECT_RETRY_FIRST: Final = 10.0
 DIRECT_RETRY_MAX: Final = 600.0
 """Seconds until a pair that failed is tried again: threefold each time, drawn from the upper half. NATs that do not let
 two peers meet seldom change."""
+DIRECT_WANTED_MAX: Final = 60.0
+"""The most that DIRECT_RETRY_MAX may be where the program asked for the link."""
 DIRECT_STEADY: Final = 30.0
 """Seconds after which a direct link that is lost was a good one: it is tried anew at once."""
 DIRECT_IDLE: Final = 60.0

@@ -30,6 +30,7 @@ from ..engine.effects import (
     Accept,
     AddCandidate,
     CloseLink,
+    ConnectFailed,
     Deliver,
     DeliverCast,
     Describe,
@@ -102,6 +103,7 @@ class Driver:
             Throttle: self._throttle,
             PeerUp: self._peer_up,
             PeerDown: self._peer_down,
+            ConnectFailed: self._connect_failed,
             Message: self._message,
             Refused: self._refused,
             Unreachable: self._unreachable,
@@ -548,6 +550,9 @@ class Driver:
 
     def _peer_down(self, effect: PeerDown) -> None:
         self._host.peer_down(effect.peer_id)
+
+    def _connect_failed(self, effect: ConnectFailed) -> None:
+        log.warning("! no link to %s: %s; still trying", effect.peer_id.hex()[:8], effect.reason)
 
     def _message(self, effect: Message) -> None:
         try:

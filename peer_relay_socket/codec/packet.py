@@ -54,7 +54,8 @@ Bodies by kind::
 Operations of LINK, and their operands::
 
     1 READY       nothing; with a network key a hello      the first packet of whoever is the Noise responder
-    2 PING        3 PONG        4 GOODBYE
+    2 PING        3 PONG
+    4 GOODBYE     nothing, or 1: "the program ended this link: it stays ended until a program asks"
     5 NEIGHBOURS  count (1) || contacts                    dialable peers that the neighbour may want to know
     6 LIMITS      packets/s (8) || bytes/s (8)             "I read no more than this from you, so you may be waiting"
     7 HELLO       hello                                    what was said in the handshake has changed
@@ -72,6 +73,7 @@ Records, the plaintext of SEALED::
     PING       (empty; answered with ACK)
     REFUSED    destination port (2) || source port (2)           no such port is bound (ICMP type 3, code 3)
     JOIN       (empty) "please link to me: I cannot reach you"
+    CONNECT    token (8)     "my program asks for a link", with another token each time it asks
     SIGNAL     step (1: 1 offer, 2 answer, 3 refusal) || token (8) || session description or reason (UTF-8)
 
 Before any bundle a link carries its handshake, one WebSocket message each, the acceptor first::
@@ -151,6 +153,7 @@ class Record(IntEnum):
     REFUSED = 5
     JOIN = 6
     SIGNAL = 7
+    CONNECT = 8
 
 
 _DATAGRAMS: Final = int(Record.DATAGRAMS)
@@ -162,6 +165,10 @@ class Signal(IntEnum):
     OFFER = 1
     ANSWER = 2
     REFUSAL = 3
+
+
+BY_PROGRAM: Final = b"\x01"
+"""The operand of a GOODBYE that the program asked for."""
 
 
 class LinkOp(IntEnum):

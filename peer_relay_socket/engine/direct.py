@@ -4,6 +4,10 @@ Lives here: noticing sustained traffic, the order of attempts, signalling, glare
 May not live here: connections (transport), which link a packet takes (the router prefers the link to a peer, so that
 traffic moves by itself when one comes up and falls back by itself when it goes).
 
+A program may also ask for a link outright (`want`): the attempt begins when the other side was told of the wish, which
+lifts what its program may have forbidden before, and is repeated until there is a link or the program ends the wish.
+Such a link is not let go when it idles, by either side.
+
 Law: traffic never waits for any of this. An attempt costs a bounded time and ends in a link that is up or in a reason;
 a pair that fails is left alone for longer each time.
 
@@ -40,13 +44,14 @@ from ..limits import (
     DIRECT_RETRY_FIRST,
     DIRECT_RETRY_MAX,
     DIRECT_STEADY,
+    DIRECT_WANTED_MAX,
     DIRECT_WINDOW,
     MAX_DIRECT_ATTEMPTS,
     MAX_DIRECT_PAIRS,
 )
 from ..rate import TokenBucket
 from ..scope import Scope
-from .effects import Abandon, Accept, Describe
+from .effects import Abandon, Accept, ConnectFailed, Describe
 
 if TYPE_CHECKING:
     from .core import Core
@@ -61,6 +66,7 @@ _GROWTH: Final = 3.0
 _NOTHING_TRIED: Final = "too little traffic so far"
 _OFF: Final = "WebRTC is turned off here"
 _DISCONNECTED: Final = "the program disconnected it"
+_DISCONNECTED_THERE: Final = "the other side's program disconnected it"
 _SAME_MACHINE: Final = "the relay is on this machine"
 
 
@@ -104,13 +110,17 @@ class _Pair:
         "packets",
         "peer_id",
         "reason",
+        "refused",
         "relayed_since",
         "repeat",
         "signal",
         "stage",
+        "their_wish",
         "timer",
         "token",
+        "told",
         "window_end",
+        "wish",
     )
 
     def __init__(self, peer_id: PeerId, now: float) -> None:
@@ -131,6 +141,14 @@ class _Pair:
         """What we last signalled, to be said again."""
         self.asked = False
         """Whether membership was asked to link to it, on our account alone."""
+        self.wish = b""
+        """The token of our program's wish for a link; empty where it has none."""
+        self.their_wish = b""
+        """The same of the other side's program."""
+        self.refused = b""
+        """Their wish that our program's `disconnect` ended: its repetitions mean nothing."""
+        self.told = ""
+        """The reason that the program was last told of."""
         self.timer: Timer | None = None
         self.repeat: Timer | None = None
 
@@ -154,6 +172,8 @@ class Direct:
         """By peer, longest known first; at most MAX_DIRECT_PAIRS."""
         self._attempts: dict[int, _Pair] = {}
         """By handle; at most MAX_DIRECT_ATTEMPTS."""
+        self._wanted: dict[PeerId, _Pair] = {}
+        """Pairs with a wish of our program's."""
         self._offers = TokenBucket(DIRECT_OFFER_RATE, core.now)
 
     # --- when to try ---------------------------------------------------------------------------------------------
@@ -171,9 +191,10 @@ class Direct:
             pair.packets = pair.bytes = 0
         pair.packets += 1
         pair.bytes += size
-        if pair.packets >= DIRECT_PACKETS or pair.bytes >= DIRECT_BYTES:
+        if pair.wish or pair.packets >= DIRECT_PACKETS or pair.bytes >= DIRECT_BYTES:
             pair.window_end = 0.0
             pair.stage = _Stage.DIALLING
+            pair.stop_timers()
             pair.timer = self._core.timers.at(now, self._dial, pair)  # later: we are amid the sending of a packet
 
     def counted(self, peer_id: PeerId, size: int) -> bool:
@@ -188,6 +209,8 @@ class Direct:
             return True
         if now >= pair.window_end or pair.packets + 1 >= DIRECT_PACKETS or pair.bytes + size >= DIRECT_BYTES:
             return False
+        if pair.wish:
+            return False
         pair.packets += 1
         pair.bytes += size
         return True
@@ -197,11 +220,71 @@ class Direct:
         if pair is None:
             if len(self._pairs) >= MAX_DIRECT_PAIRS:
                 for other in self._pairs.values():
-                    if other.stage is _Stage.IDLE and not other.asked:
+                    if other.stage is _Stage.IDLE and not other.asked and not other.wish:
                         del self._pairs[other.peer_id]
                         break
             pair = self._pairs[peer_id] = _Pair(peer_id, self._core.now)
         return pair
+
+    # --- what programs ask for -----------------------------------------------------------------------------------
+
+    def want(self, peer_id: PeerId) -> None:
+        """The program asks for a link to `peer_id`."""
+        core = self._core
+        known = self._membership.want(peer_id)
+        if not core.config.direct:
+            if core.config.serves and not known:
+                self._sessions.send(peer_id, wire.record(Record.JOIN))
+            return
+        pair = self._wanted[peer_id] = self._pair(peer_id)
+        pair.wish = core.entropy(8)
+        pair.failures = 0
+        pair.not_before = 0.0
+        pair.told = ""
+        self._ask(pair)
+
+    def _ask(self, pair: _Pair) -> None:
+        """Tell the other side of the wish; the attempt begins as that leaves (`traffic`), thus when there are keys."""
+        if pair.stage is _Stage.IDLE and pair.peer_id not in self._links.by_id:
+            pair.stop_timers()
+            pair.reason = "nothing was heard from it so far"
+            pair.timer = self._core.timers.at(
+                self._core.now + DIRECT_ATTEMPT_TIME, self._fail, pair, "nothing was heard from it"
+            )
+        self._sessions.send(pair.peer_id, wire.record(Record.CONNECT, pair.wish))
+        self._sessions.solicit(pair.peer_id)
+
+    def unwant(self, peer_id: PeerId) -> None:
+        """The program wants no link to `peer_id` any more."""
+        self._end_wishes(peer_id, _DISCONNECTED)
+
+    def surrendered(self, peer_id: PeerId) -> None:
+        """`peer_id` has no key, so that there can be no link of ours."""
+        self._end_wishes(peer_id, _NOTHING_TRIED)
+
+    def _end_wishes(self, peer_id: PeerId, reason: str) -> None:
+        self._wanted.pop(peer_id, None)
+        pair = self._pairs.get(peer_id)
+        if pair is None:
+            return
+        pair.wish = b""
+        pair.refused, pair.their_wish = pair.their_wish, b""
+        if pair.stage is not _Stage.IDLE or pair.timer is not None:
+            self._abandon(pair)
+            self._unseek(pair)
+        pair.reason = reason
+
+    def asked_for(self, peer_id: PeerId, token: bytes) -> None:
+        """The program of `peer_id` asks for a link to us."""
+        if not self._core.config.direct or not token:
+            return
+        pair = self._pair(peer_id)
+        if token[:8] == pair.refused:
+            return
+        pair.their_wish = token[:8]
+        self._membership.unblock(peer_id)
+        if pair.reason in (_DISCONNECTED, _DISCONNECTED_THERE):
+            pair.reason = _NOTHING_TRIED
 
     # --- WebSocket first -----------------------------------------------------------------------------------------
 
@@ -235,7 +318,7 @@ class Direct:
             self._fail(pair, _OFF)
         elif hop is None:
             self._fail(pair, "there is no way to signal")
-        elif hop.scope is Scope.LOOPBACK:
+        elif hop.scope is Scope.LOOPBACK and not pair.wish:
             self._fail(pair, _SAME_MACHINE)
         elif len(self._attempts) >= MAX_DIRECT_ATTEMPTS:
             self._fail(pair, "too many attempts at once")
@@ -362,18 +445,33 @@ class Direct:
         self._unseek(pair)
         pair.reason = reason
         core.counters["direct attempts failed"] += 1
-        core.note(10, f"no direct path to {pair.peer_id.hex()[:8]}: {reason}")
+        if pair.wish and pair.told != reason:
+            pair.told = reason
+            core.effects.append(ConnectFailed(pair.peer_id, reason))
+        else:
+            core.note(10, f"no direct path to {pair.peer_id.hex()[:8]}: {reason}")
         self._back_off(pair)
 
     def _back_off(self, pair: _Pair) -> None:
         core = self._core
-        wait = min(DIRECT_RETRY_MAX, DIRECT_RETRY_FIRST * _GROWTH ** min(pair.failures, 10))
+        longest = DIRECT_WANTED_MAX if pair.wish else DIRECT_RETRY_MAX
+        wait = min(longest, DIRECT_RETRY_FIRST * _GROWTH ** min(pair.failures, 10))
         pair.failures += 1
         pair.not_before = core.now + wait * (0.5 + 0.5 * core.random.random())
         pair.window_end = 0.0
+        self._ask_later(pair)
+
+    def _ask_later(self, pair: _Pair) -> None:
+        if pair.wish:
+            pair.timer = self._core.timers.at(pair.not_before, self._ask, pair)
 
     def link_up(self, link: LinkState) -> None:
         """A link to a peer is up, whoever wanted it."""
+        if len(self._links.by_id) == 1:  # the network is there: who waits for it need not wait longer
+            for wanted in list(self._wanted.values()):
+                if wanted.stage is _Stage.IDLE and wanted.peer_id != link.peer_id:
+                    wanted.not_before = 0.0
+                    self._ask(wanted)
         pair = self._pairs.get(link.peer_id)
         if pair is None and not link.direct:
             return
@@ -391,7 +489,7 @@ class Direct:
         core = self._core
         if self._links.by_id.get(pair.peer_id) is not link:
             return
-        if core.now - self._last_used(pair.peer_id) < DIRECT_IDLE:
+        if pair.wish or pair.their_wish or core.now - self._last_used(pair.peer_id) < DIRECT_IDLE:
             pair.timer = core.timers.at(core.now + DIRECT_IDLE / 4, self._watch, pair, link)
             return
         self._unseek(pair)
@@ -407,6 +505,12 @@ class Direct:
             return
         core = self._core
         pair.relayed_since = core.now
+        if link.peer_id in self._links.by_id:  # superseded by a newer one
+            return
+        if link.ended_by_program:
+            self._end_wishes(link.peer_id, _DISCONNECTED_THERE)
+            return
+        pair.their_wish = b""
         self._unseek(pair)
         if pair.stage is _Stage.IDLE:
             pair.stop_timers()
@@ -415,6 +519,7 @@ class Direct:
             if core.now - link.opened_at >= DIRECT_STEADY:
                 pair.failures = 0
                 pair.not_before = core.now + 1.0 + core.random.random()
+                self._ask_later(pair)
             else:
                 self._back_off(pair)
 

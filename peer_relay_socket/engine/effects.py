@@ -84,6 +84,14 @@ class PeerDown(NamedTuple):
     peer_id: PeerId
 
 
+class ConnectFailed(NamedTuple):
+    """The program asked for a link to `peer_id`, and `reason` says why there is none yet; it is tried again. Said once
+    for each reason."""
+
+    peer_id: PeerId
+    reason: str
+
+
 class Message(NamedTuple):
     """JSON text from `source`."""
 
@@ -176,6 +184,7 @@ Effect: TypeAlias = (
     | Throttle
     | PeerUp
     | PeerDown
+    | ConnectFailed
     | Message
     | Refused
     | Unreachable

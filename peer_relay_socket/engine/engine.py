@@ -87,6 +87,8 @@ class Engine:
         self._direct = Direct(core, self._links, self._router, self._sessions, self._membership)
         self._sessions.on_traffic = self._direct.traffic
         self._sessions.on_signal = self._direct.signal_heard
+        self._sessions.on_connect = self._direct.asked_for
+        self._sessions.on_surrender = self._direct.surrendered
         self._npm: Npm | None = None
         if config.npm_peers and config.may_link is None and config.may_talk is None:
             # With a list of who is allowed, an id that anybody can claim is no one's.
@@ -595,7 +597,7 @@ class Engine:
             self._sessions.send(source, wire.record(Record.REFUSED, port.to_bytes(2) + source_port.to_bytes(2)))
 
     def connect(self, peer_id: PeerId, now: float) -> None:
-        """Link to `peer_id` directly: dial it, or ask it to dial us."""
+        """Link to `peer_id`: dial it, have it dial us, or connect by WebRTC."""
         self._core.now = now
         if peer_id == self.peer_id:
             return
@@ -603,12 +605,17 @@ class Engine:
             self._core.effects.append(PeerUp(peer_id))
         elif self._npm is not None:
             self._npm.connect(peer_id)
-        if not self._membership.want(peer_id) and self._core.config.serves:
-            self._sessions.send(peer_id, wire.record(Record.JOIN))
+        if self._npm is None or not self._npm.speaks(peer_id):
+            self._direct.want(peer_id)
+            if self._npm is not None and not self._npm.has_key(peer_id):
+                self._npm.tried(peer_id)
+        else:
+            self._membership.want(peer_id)
 
     def disconnect(self, peer_id: PeerId, now: float) -> None:
-        """Drop the link to `peer_id`; it stays reachable through others."""
+        """Drop the link to `peer_id`, which stays reachable through others; it stays ended until a program asks."""
         self._core.now = now
+        self._direct.unwant(peer_id)
         self._membership.refuse(peer_id)
         if self._npm is not None:
             self._npm.disconnect(peer_id)

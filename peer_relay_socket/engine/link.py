@@ -32,6 +32,7 @@ class LinkState:
         "control",
         "direct",
         "dismissed",
+        "ended_by_program",
         "full",
         "handshake",
         "hellos",
@@ -111,6 +112,8 @@ class LinkState:
         """Asked for by the program: never dropped as surplus."""
         self.dismissed = False
         """The neighbour said goodbye: it goes, or has links enough."""
+        self.ended_by_program = False
+        """The neighbour's program ended it: it stays ended until a program asks for it again."""
         self.handshake: Handshake | None = None
         self.timer: Timer | None = None
         self.sealing: SealingKey | None = None

@@ -434,6 +434,7 @@ class Links:
             self.tell(link, LinkOp.PONG)
         elif operation == LinkOp.GOODBYE:
             link.dismissed = True
+            link.ended_by_program = operand[:1] == wire.BY_PROGRAM
             self.drop(link, "they said goodbye")
         elif operation == LinkOp.HELLO:
             before = link.serves, link.urls

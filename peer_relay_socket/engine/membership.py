@@ -20,6 +20,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from ..address import ID_BITS, PeerId
+from ..codec import packet as wire
 from ..codec.packet import Contact, LinkOp
 from ..limits import (
     BOOTSTRAP_GRACE,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from .timers import Timer
 
 _BLOCK: Final = 60.0
-"""Seconds during which a peer that the program disconnected, or that said goodbye, is not linked to on our account."""
+"""Seconds during which a peer that said goodbye is not linked to on our account."""
 _PROTECTED: Final = 3 * CLOSEST_LINKS
 """So many nearest relays are never let go: to some of them we are among the closest."""
 
@@ -66,7 +67,9 @@ class Membership:
         self._router = router
         self._candidates = Candidates(core, links)
         self.gossip = Gossip(core, links, router, self._candidates, self.review)
-        self._blocked: dict[PeerId, float] = {}
+        self._blocked: dict[PeerId, None] = {}
+        """Peers to which no link is made on our account, because a program ended the last one; at most
+        MAX_CANDIDATES."""
         self._sought: dict[PeerId, None] = {}
         """Wanted for a while, and not by the program; at most as many as Direct has pairs."""
         self.elsewhere: Container[PeerId] = ()
@@ -104,6 +107,11 @@ class Membership:
         if link.serves and link.urls:
             self._candidates.consider(Contact(link.peer_id, link.urls), link.scope)
         candidate = self._candidates.get(link.peer_id)
+        if link.peer_id in self._blocked:
+            if link.url is not None and not link.direct:  # dialled before the program changed its mind
+                self._part(link)
+                return
+            self.unblock(link.peer_id)
         if candidate is not None:
             self._candidates.rest(candidate)
             candidate.failures = 0
@@ -134,6 +142,8 @@ class Membership:
         """A neighbour went, unless the link was only superseded by another."""
         if link.peer_id in self._links.by_id:
             return
+        if link.ended_by_program:
+            self._block(link.peer_id)
         candidate = self._candidates.get(link.peer_id)
         if candidate is not None:
             candidate.lost_at = self._core.now
@@ -191,7 +201,7 @@ class Membership:
 
     def want(self, peer_id: PeerId) -> bool:
         """Link to `peer_id` and stay linked; return whether we know where to dial it."""
-        self._blocked.pop(peer_id, None)
+        self.unblock(peer_id)
         self._sought.pop(peer_id, None)
         return self._keep(peer_id)
 
@@ -235,16 +245,26 @@ class Membership:
             link.kept = link.direct
 
     def refuse(self, peer_id: PeerId) -> None:
-        """Drop the link to `peer_id` and do not make a new one by ourselves for a while."""
+        """Drop the link to `peer_id`; make no new one until a program asks for it, this one or the peer's."""
+        self._block(peer_id)
+        link = self._links.by_id.get(peer_id)
+        if link is not None:
+            self._part(link)
+
+    def _part(self, link: LinkState) -> None:
+        self._links.tell(link, LinkOp.GOODBYE, wire.BY_PROGRAM)
+        self._links.drop(link, "disconnected by the program")
+
+    def _block(self, peer_id: PeerId) -> None:
         make_room(self._blocked, MAX_CANDIDATES)
-        self._blocked[peer_id] = self._core.now + _BLOCK
+        self._blocked[peer_id] = None
         candidate = self._candidates.get(peer_id)
         if candidate is not None:
             self._candidates.forget(candidate)
-        link = self._links.by_id.get(peer_id)
-        if link is not None:
-            self._links.tell(link, LinkOp.GOODBYE)
-            self._links.drop(link, "disconnected by the program")
+
+    def unblock(self, peer_id: PeerId) -> None:
+        """A program asks for a link to `peer_id`: undo `refuse`."""
+        self._blocked.pop(peer_id, None)
 
     # --- choosing --------------------------------------------------------------------------------------------
 
@@ -346,15 +366,15 @@ class Membership:
         return chosen
 
     def is_blocked(self, peer_id: PeerId) -> bool:
-        """Return whether the program let go of `peer_id` a short while ago."""
-        return self._blocked.get(peer_id, 0.0) > self._core.now
+        """Return whether a program ended the link to `peer_id` and none has asked for another since."""
+        return peer_id in self._blocked
 
     def review(self) -> None:
         """Dial whom we lack, drop whom we no longer need, and come back when the next wait is over."""
         core = self._core
         due = self._wanted()
         if len(self._router.relays) < CLOSEST_LINKS:
-            known = (self._links.by_id, self.elsewhere)
+            known = (self._links.by_id, self.elsewhere, self._blocked)
             due = [b for b in self._candidates.bootstraps if not any(b.peer_id in table for table in known)] + due
         waits = []
         for candidate in due:

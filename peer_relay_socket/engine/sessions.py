@@ -73,6 +73,8 @@ class Sessions:
         self.on_traffic: Callable[[PeerId, int], None] = lambda peer_id, size: None
         """Told of each packet of records that is about to leave, and its size."""
         self.on_signal: Callable[[PeerId, bytes], None] = lambda peer_id, content: None
+        self.on_connect: Callable[[PeerId, bytes], None] = lambda peer_id, token: None
+        self.on_surrender: Callable[[PeerId], None] = lambda peer_id: None
         self._dirty: list[Session] = []
         self._blocked: dict[PeerId, Session] = {}
         """Those of whom somebody was told that there is no room."""
@@ -285,6 +287,7 @@ class Sessions:
         self._pending.drop(session)
         session.hopeless = True
         self.writable(session)
+        self.on_surrender(peer_id)
         return records
 
     def no_route(self, peer_id: PeerId) -> None:
@@ -420,6 +423,8 @@ class Sessions:
             core.effects.append(Refused(session.peer_id, int.from_bytes(port), int.from_bytes(source_port)))
         elif kind == Record.JOIN:
             self._on_join(session.peer_id)
+        elif kind == Record.CONNECT:
+            self.on_connect(session.peer_id, content)
         elif kind == Record.SIGNAL:
             self.on_signal(session.peer_id, content)
         else:

@@ -161,14 +161,16 @@ class Peer:
     # --- neighbours --------------------------------------------------------------------------------------------
 
     def connect(self, peer_id: PeerId | str) -> None:
-        """Link to a peer directly, where one side can dial the other; event "peer" says when. Returns at once.
+        """Link to a peer: by WebSocket where one side can dial the other, else by WebRTC; event "peer" says when.
+        Returns at once. While there is no link it is tried again and again; `path` and the log say why.
 
         Raises: ValueError unless `peer_id` is 20 bytes or 40 hex digits.
         """
         self._host.connect(_checked(peer_id))
 
     def disconnect(self, peer_id: PeerId | str) -> None:
-        """Drop the link to a peer; it stays reachable through others. Harmless without a link.
+        """Drop the link to a peer, which stays reachable through others. Neither side makes a new one until one of the
+        two programs calls `connect`. Harmless without a link.
 
         Raises: ValueError as `connect`.
         """

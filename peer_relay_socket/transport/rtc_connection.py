@@ -67,7 +67,7 @@ class RtcConnection(ABC):
         self.url = url
         self.remote_host = "0.0.0.0"
         self.remote_port = 0
-        self.loop_lock: str | None = None
+        self.turn: str | None = None
         """IP address of the TURN server in between, if there is one."""
         self._handler = handler
         self._ended = ended
@@ -189,7 +189,7 @@ class RtcConnection(ABC):
         if self._deadline is not None:
             self._deadline.cancel()
         self.remote_host, self.remote_port = remote_address(self._pc)
-        self.loop_lock = turn_server(self._pc)
+        self.turn = turn_server(self._pc)
         self._call(self._handler.link_opened)
 
     def _call(self, function: Callable[..., None], *args: object) -> None:

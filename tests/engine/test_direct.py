@@ -11,7 +11,7 @@ from peer_relay_socket import limits
 from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.packet import Record, Signal
 from peer_relay_socket.engine.direct import Path
-from peer_relay_socket.engine.effects import Abandon, Accept, Describe, Effect
+from peer_relay_socket.engine.effects import Abandon, Accept, ConnectFailed, Describe, Effect
 from tests.sim.network import Connection, Host, Network
 
 
@@ -239,18 +239,161 @@ def test_an_idle_direct_link_is_let_go_and_one_in_use_is_kept() -> None:
 
 
 @pytest.mark.parametrize("who", ["a", "b"])
-def test_a_peer_that_the_program_disconnects_stays_relayed_for_a_while(who: str) -> None:
+def test_a_peer_that_the_program_disconnects_stays_relayed_whatever_the_traffic(who: str) -> None:
     network, _, _, a, b = trio(14)
     talk(network, a, b, 3.0)
     assert path(a, b).reached == "direct"
     one, other = (a, b) if who == "a" else (b, a)
-    one.engine.disconnect(other.peer_id, network.now)
-    one.pump()
-    talk(network, a, b, 30.0)
+    disconnect(one, other)
+    talk(network, a, b, 200.0)
     assert path(a, b).reached == "relayed"
-    assert "the program disconnected it" in (path(a, b).why_not_direct or "")
-    talk(network, a, b, 90.0)
-    assert path(a, b).reached == "direct"
+    assert "program disconnected it" in (path(a, b).why_not_direct or "")
+    assert not linked(a, b)
+
+
+# --- links that the program asks for -----------------------------------------------------------------------------
+
+
+def connect(one: Host, other: Host) -> None:
+    one.engine.connect(other.peer_id, one.network.now)
+    one.pump()
+
+
+def disconnect(one: Host, other: Host) -> None:
+    one.engine.disconnect(other.peer_id, one.network.now)
+    one.pump()
+
+
+def linked(a: Host, b: Host) -> bool:
+    """Whether both list the other."""
+    assert (b.peer_id in a.up) is (b.peer_id in a.engine.neighbours)
+    return b.peer_id in a.up and a.peer_id in b.up
+
+
+def failures(host: Host) -> list[str]:
+    """Why the links that the program of `host` asked for did not come to be."""
+    return [effect.reason for effect in host.effects if isinstance(effect, ConnectFailed)]
+
+
+def test_two_peers_that_cannot_be_dialled_link_by_webrtc_when_one_program_asks() -> None:
+    network, rtc, _, a, b = trio(20)
+    connect(a, b)
+    assert network.run(5.0, lambda: linked(a, b))
+    assert path(a, b).transport == path(b, a).transport == "webrtc"
+    assert [(name, offer) for _, name, offer in rtc.attempts] == [("a", True), ("b", False)]
+    assert failures(a) == []
+
+
+def test_a_link_that_a_program_asked_for_stays_without_traffic() -> None:
+    network, rtc, _, a, b = trio(21)
+    connect(a, b)
+    network.run(10 * limits.DIRECT_IDLE)
+    assert linked(a, b)
+    assert len(rtc.links) == 1
+
+
+@pytest.mark.parametrize("asks_again", ["a", "b"])
+@pytest.mark.parametrize("ends", ["a", "b"])
+def test_a_disconnected_link_stays_ended_until_either_program_asks_again(ends: str, asks_again: str) -> None:
+    network, rtc, _, a, b = trio(22)
+    connect(a, b)
+    network.run(5.0)
+    assert linked(a, b)
+    disconnect(*((a, b) if ends == "a" else (b, a)))
+    network.run(0.1)
+    assert b.peer_id not in a.up
+    assert a.peer_id not in b.up
+    talk(network, a, b, 300.0, rate=1)
+    talk(network, a, b, 10.0)
+    assert not linked(a, b)
+    assert len(rtc.links) == 1
+    connect(*((a, b) if asks_again == "a" else (b, a)))
+    assert network.run(5.0, lambda: linked(a, b))
+
+
+@pytest.mark.parametrize("ends", ["a", "b"])
+def test_a_disconnected_websocket_stays_ended_until_a_program_asks_again(ends: str) -> None:
+    network, rtc, _, a, _ = trio(23)
+    b = network.host("server", serves=True, bootstrap=("relay",))
+    network.run(2.0)
+    connect(a, b)
+    assert network.run(5.0, lambda: linked(a, b))
+    assert path(a, b).transport == "websocket"
+    disconnect(*((a, b) if ends == "a" else (b, a)))
+    network.run(400.0)
+    assert not linked(a, b)
+    connect(a, b)
+    assert network.run(5.0, lambda: linked(a, b))
+    assert rtc.attempts == []
+
+
+def test_a_wish_that_a_disconnect_refused_does_not_come_back_by_repetition() -> None:
+    network, rtc, _, a, b = trio(24)
+    rtc.passes = False
+    connect(a, b)
+    network.run(15.0)
+    rtc.passes = True
+    disconnect(b, a)  # there is no link yet, over which to say so
+    network.run(300.0)
+    assert not linked(a, b)
+    assert path(a, b).why_not_direct == "the other side refuses: the program disconnected it"
+    connect(a, b)
+    assert network.run(5.0, lambda: linked(a, b))
+
+
+@pytest.mark.parametrize(
+    ("webrtc", "why"),
+    [((False, True), "WebRTC is turned off here"), ((True, False), "the other side refuses: WebRTC is turned off")],
+)
+def test_a_link_that_cannot_be_is_explained_to_the_program_once(webrtc: tuple[bool, bool], why: str) -> None:
+    network, rtc, _, a, b = trio(25, webrtc=webrtc)
+    connect(a, b)
+    network.run(300.0)
+    assert failures(a) == [why]
+    assert path(a, b).why_not_direct == why
+    assert not rtc.links
+
+
+def test_a_wanted_link_that_is_lost_is_made_again() -> None:
+    network, rtc, _, a, b = trio(26)
+    connect(a, b)
+    network.run(5.0)
+    assert linked(a, b)
+    for host, number in rtc.links[0].ends:
+        host.connections.pop(number)
+        host.engine.link_closed(number, network.now)
+        host.pump()
+    assert not linked(a, b)
+    assert network.run(30.0, lambda: linked(a, b))
+
+
+def test_a_wish_waits_for_the_network_and_for_the_peer() -> None:
+    network = Network(27)
+    Rtc(network)
+    relay = network.host("relay", serves=True, start=False)
+    a, b = (network.host(name, bootstrap=("relay",), start=False) for name in "ab")
+    for host in (a, b):
+        host.config.direct = host.config.webrtc = True
+    a.start()
+    connect(a, b)
+    network.run(40.0)
+    relay.start()
+    b.start()
+    assert network.run(2 * limits.DIRECT_WANTED_MAX, lambda: linked(a, b))
+
+
+def test_a_wish_is_tried_where_the_relay_is_on_this_machine() -> None:
+    network = Network(28)
+    Rtc(network)
+    relay = network.host("relay", serves=True)
+    a, b = (network.host(name, bootstrap=("relay",), start=False) for name in "ab")
+    relay.address = "127.0.0.1"
+    for host in (a, b):
+        host.config.direct = host.config.webrtc = True
+        host.start()
+    network.run(2.0)
+    connect(a, b)
+    assert network.run(5.0, lambda: linked(a, b))
 
 
 def test_signals_that_nobody_waits_for_are_ignored() -> None:

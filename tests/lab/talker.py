@@ -4,6 +4,8 @@ talker.py echo URL       print the own id, send everything back
 talker.py talk URL ID    send 50 datagrams of 1200 bytes a second until stdin ends; print a JSON line whenever the path
                          changes, and at the end {"sent", "received", "gap": longest time without an answer, "at": when,
                          "lost": seconds from the first datagram that was not answered to the last}
+talker.py link URL       print {"id"}; answer each line of stdin, "connect ID", "disconnect ID" or "look ID", with
+                         {"peers": ids of all links, "up": ids of all "peer" events so far, "reached", "by", "why"}
 talker.py listen URL PORT   serve on a port; print a JSON line {"advertised"} whenever that changes
 
 LAB_ICE_TIME shortens the time for ICE, so that pairs that cannot meet are known sooner.
@@ -100,11 +102,30 @@ def listen(url: str, port: int) -> None:
     peer.destroy()
 
 
+def link(url: str, wrtc: bool | None) -> None:
+    up: list[str] = []
+    with Peer(bootstrap=[url], wrtc=wrtc) as peer:
+        peer.on("peer", lambda peer_id: up.append(peer_id.hex()))
+        if not peer.wait_connected(20):
+            sys.exit("the relay cannot be reached")
+        print(json.dumps({"id": peer.id.hex()}), flush=True)
+        for line in sys.stdin:
+            word, to = line.split()
+            if word in ("connect", "disconnect"):
+                getattr(peer, word)(to)
+            path = peer.path(to)
+            told = {"peers": [each.hex() for each in peer.peers], "up": up, "reached": path.reached}
+            print(json.dumps({**told, "by": path.transport, "why": path.why_not_direct}), flush=True)
+
+
 def main() -> None:
     limits.RTC_ICE_TIME = float(os.environ.get("LAB_ICE_TIME", limits.RTC_ICE_TIME))  # type: ignore[misc]
     role, url, *rest = sys.argv[1:]
     if role == "listen":
         listen(url, int(rest[0]))
+        return
+    if role == "link":
+        link(url, None if os.environ.get("LAB_WRTC", "1") == "1" else False)
         return
     socket = Socket(AF_PEER, bootstrap=[url])
     if not socket.peer.wait_connected(20):

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.lab.nat_lab import HERE, MODES, RELAY, TURN, URL, Lab, LabError
+from tests.patience import until
 
 PARALLEL = 6
 """Labs at once: a pair mostly waits."""
@@ -67,6 +68,58 @@ def test_pairs_of_nats_meet_where_theory_says_so() -> None:
                 wrong.append((one, other, account))
         print(f"{one:10}{row}")
     assert not wrong
+
+
+class Linked:
+    """Two peers behind NATs, linked on request."""
+
+    def __init__(self, lab: Lab, wrtc: tuple[bool, bool] = (True, True)) -> None:
+        self.ends = [
+            lab.start(f"host-{side}", str(HERE / "talker.py"), "link", URL, LAB_WRTC=str(int(able)))
+            for side, able in zip("ab", wrtc, strict=True)
+        ]
+        self.ids = [json.loads(end.line(30))["id"] for end in self.ends]
+
+    def ask(self, end: int, word: str) -> dict[str, Any]:
+        """Have one end connect to, disconnect from, or look at the other."""
+        return self.ends[end].ask(f"{word} {self.ids[1 - end]}", 10)
+
+    def linked(self) -> list[bool]:
+        return [self.ids[1 - end] in self.ask(end, "look")["peers"] for end in (0, 1)]
+
+
+def test_connect_links_two_peers_behind_nats_and_disconnect_ends_it_for_good() -> None:
+    with Lab() as lab:
+        lab.serve()
+        pair = Linked(lab)
+        pair.ask(0, "connect")
+        until(lambda: pair.linked() == [True, True], 20)
+        for end in (0, 1):
+            told = pair.ask(end, "look")
+            assert (told["reached"], told["by"], told["why"]) == ("direct", "webrtc", None)
+            assert told["up"].count(pair.ids[1 - end]) == 1
+        pair.ask(1, "disconnect")
+        until(lambda: pair.linked() == [False, False], 5)
+        with pytest.raises(AssertionError):
+            until(lambda: True in pair.linked(), 15)
+        assert pair.ask(0, "look")["why"] == "the other side's program disconnected it"
+        pair.ask(0, "connect")
+        until(lambda: pair.linked() == [True, True], 20)
+        assert lab.complaints() == ""
+
+
+@pytest.mark.parametrize(
+    ("wrtc", "why"),
+    [((False, True), "WebRTC is turned off here"), ((True, False), "the other side refuses: WebRTC is turned off")],
+)
+def test_connect_says_why_there_is_no_link_where_one_side_lacks_webrtc(wrtc: tuple[bool, bool], why: str) -> None:
+    with Lab() as lab:
+        lab.serve()
+        pair = Linked(lab, wrtc)
+        pair.ask(0, "connect")
+        until(lambda: pair.ask(0, "look")["why"] == why, 20)
+        until(lambda: f"no link to {pair.ids[1][:8]}: {why}" in lab.complaints(), 5)
+        assert pair.linked() == [False, False]
 
 
 def test_a_turn_server_carries_what_cannot_meet() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from peer_relay_socket import AF_PEER, Path, Peer, Socket
 from peer_relay_socket.errors import PeerClosedError
+from tests.patience import until
 from tests.transport.rtc_fakes import Air
 
 LIMIT = 15.0
@@ -117,6 +118,23 @@ def test_traffic_is_on_the_relay_within_three_seconds_of_a_cut(talk: Callable[[A
     assert time.monotonic() < start + 3.0
     path = conversation.path()
     assert (path.reached, path.why_not_direct) == ("relayed", "the direct link was lost")
+
+
+def test_connect_links_two_peers_until_one_of_them_disconnects(talk: Callable[[Any], Conversation]) -> None:
+    conversation = talk(Air().factory)
+    a, b = conversation.a.peer, conversation.b.peer
+    up: list[tuple[str, bytes]] = []
+    a.on("peer", lambda peer_id: up.append(("a", peer_id)))
+    b.on("peer", lambda peer_id: up.append(("b", peer_id)))
+    a.connect(b.id)
+    until(lambda: {("a", b.id), ("b", a.id)} <= set(up))
+    assert b.id in a.peers
+    assert a.id in b.peers
+    b.disconnect(a.id)
+    until(lambda: b.id not in a.peers and a.id not in b.peers)
+    assert a.path(b.id).why_not_direct == "the other side's program disconnected it"
+    a.connect(b.id)
+    until(lambda: b.id in a.peers and a.id in b.peers)
 
 
 def test_webrtc_turned_off_is_the_reason_given(talk: Callable[[Any], Conversation]) -> None:
