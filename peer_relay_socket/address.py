@@ -4,7 +4,7 @@ Lives here: the three spellings of a peer (IPv4, IPv6, whole id) and what any ho
 socket call means. May not live here: DNS, sockets, knowledge of which peers exist.
 
 Law: a spelling is a *name*. IPv4 and IPv6 spellings carry only the leading bits of an id, so parsing one
-gives a `Prefix`, which somebody else must resolve to a whole id.
+gives a `Prefix`, which must be resolved to a whole id.
 
     IPv4   network prefix (default 100.64.0.0/10)  +  leading bits of the id (22 of them)
     IPv6   fd00::/8                                +  leading 120 bits of the id
@@ -52,14 +52,14 @@ class Prefix(NamedTuple):
         return int.from_bytes(peer_id) >> shift == int.from_bytes(self.value) >> shift
 
 
-class NpmId(bytes):
-    """The id of an npm peer: a `PeerId` that nobody proved."""
+class UnprovedId(bytes):
+    """The id of a peer that has no key to prove it by."""
 
     __slots__ = ()
 
 
-class NpmHost(str):
-    """The host in a socket address that spells an `NpmId`."""
+class UnprovedHost(str):
+    """The host in a socket address that spells an `UnprovedId`."""
 
     __slots__ = ()
 
@@ -68,11 +68,11 @@ def is_authenticated(source: object) -> bool:
     """Return whether `source`, as it came with a datagram, message or event, proved that it is who it says.
 
     Args: source: an id (`Peer.on`, `Peer.peers`), an address tuple (`recvfrom`), or its host.
-    Returns: False for peers of npm peer-relay, whose ids anybody can claim; True for all others.
+    Returns: False for peers without a key, whose ids any other can claim; True for all others.
     """
     if isinstance(source, tuple) and source:
         source = source[0]
-    return not isinstance(source, NpmId | NpmHost)
+    return not isinstance(source, UnprovedId | UnprovedHost)
 
 
 Destination: TypeAlias = "PeerId | Prefix"

@@ -448,7 +448,7 @@ NPM_SIGNAL_TIME: Final = 2.0
 NPM_SILENT: Final = 2.0
 """Seconds after which a node that told its id and nothing else counts as full (npm's k-bucket has no room for us): with
 room it asks us at once. 60 clients with random ids on one node: 49 to 53 are heard."""
-NPM_NEARER: Final = (8, 10, 12)
+RENEWAL_BITS: Final = (8, 10, 12)
 """Leading bits that the id shares with a full node's own, which a peer without a key file takes then, one after the
 other: a node keeps 20 peers for each number of shared bits. 8 bits take 15 ms to find, 12 a quarter of a second."""
 NPM_GRACE: Final = 0.4

@@ -66,5 +66,6 @@ def test_a_relayed_echo_loads_nothing_of_webrtc_npm_or_proxies() -> None:
     assert reached == "relayed"
     assert {"asyncio", "cryptography", "websockets"} <= heads(modules)
     assert not heads(modules) & {"aiortc", "aioice", "av", "numpy", "pyee"}
-    assert not {"peer_relay_socket.engine.npm.gateway", "peer_relay_socket.transport.webrtc"} & set(modules)
+    assert not {"peer_relay_socket.engine.npm", "peer_relay_socket.codec.npm"} & set(modules)
+    assert not {"peer_relay_socket.transport.webrtc", "peer_relay_socket.transport.npm_rtc"} & set(modules)
     assert not {"urllib.request", "http.client", "cryptography.hazmat.primitives.serialization"} & set(modules)

@@ -40,7 +40,7 @@ class _Errand:
         return False
 
     def text_received(self, link: Link, text: str) -> None:
-        """This is npm's wire."""
+        """This is the legacy wire."""
         link.close()
 
     def link_writable(self, link: Link) -> None:

@@ -29,6 +29,7 @@ from ..engine.effects import (
     Abandon,
     Accept,
     AddCandidate,
+    AddressChecked,
     CloseLink,
     ConnectFailed,
     Deliver,
@@ -42,13 +43,12 @@ from ..engine.effects import (
     PeerDown,
     PeerUp,
     Refused,
-    Settled,
     Throttle,
     Unreachable,
     Writable,
 )
 from ..engine.engine import Engine
-from ..limits import DRAIN_BURST, HOPELESS_TIME, LIST_POLL, NPM_NEARER, PACKET_TARGET, READER_PATIENCE, READER_POLL
+from ..limits import DRAIN_BURST, HOPELESS_TIME, LIST_POLL, PACKET_TARGET, READER_PATIENCE, READER_POLL, RENEWAL_BITS
 from ..originals import os, time
 from ..transport.link import Link
 from .dialler import EMBEDDED_URL, Dialler
@@ -108,7 +108,7 @@ class Driver:
             Refused: self._refused,
             Unreachable: self._unreachable,
             Writable: self._writable,
-            Settled: self._settled,
+            AddressChecked: self._address_checked,
             Describe: self._direct.describe,
             Accept: self._direct.accept,
             AddCandidate: self._direct.candidate,
@@ -161,13 +161,18 @@ class Driver:
             psk=None if config.network_key is None else network_psk(config.network_key),
             direct=True,
             webrtc=config.wrtc is not False,
-            npm_peers=config.npm_peers,
+            text_hint=": peer-relay of npm, which npm_peers turns on",
             broadcast_hops=config.broadcast_hops,
             may_link=self._host.admission.may_link,
             may_talk=self._host.admission.may_talk,
         )
         now = self._loop.time()
-        engine = Engine(self._host.identity, settings, random=random.Random(), entropy=os.urandom, now=now)
+        kind: type[Engine] = Engine
+        if config.npm_peers:
+            from ..engine.npm.engine import GatewayEngine
+
+            kind = GatewayEngine
+        engine = kind(self._host.identity, settings, random=random.Random(), entropy=os.urandom, now=now)
         engine.clock(time.time(), now)
         return engine
 
@@ -370,7 +375,7 @@ class Driver:
             now=self._loop.time(),
             peer_id=peer_id,
             unit=unit,
-            ours=link.ours,
+            native=link.ours,
         )
         self._pump()
 
@@ -428,7 +433,7 @@ class Driver:
             link.resume_reading()
 
     def text_received(self, link: Link, text: str) -> None:
-        """Somebody speaks the npm wire to us."""
+        """The other end speaks text, as the legacy wire does."""
         number = self._numbers.get(link)
         if number is None or self._engine is None or self._closed:
             return
@@ -562,26 +567,26 @@ class Driver:
             return
         self._host.emit("message", data, effect.source)
 
-    def _settled(self, effect: Settled) -> None:
-        if effect.collision and not self._host.identity.pinned:
-            log.info("= another peer (%s) has our IPv4 address: taking a new identity", effect.collision.hex()[:8])
+    def _address_checked(self, effect: AddressChecked) -> None:
+        other = None if effect.other is None else effect.other.hex()[:8]
+        if other and not self._host.identity.pinned:
+            log.info("= another peer (%s) has our IPv4 address: taking a new identity", other)
             self._rebirth()
             return
-        if effect.collision:
-            other = effect.collision.hex()[:8]
+        if other:
             log.warning("! another peer (%s) has our IPv4 address too: reach us by id, name or IPv6", other)
         self._host.settled.set()
 
     def _no_room(self, effect: NoRoom) -> None:
-        """The only npm node that answers us has no room for our id: come back under one for which it has."""
+        """The only legacy node that answers us has no room for our id: come back under one for which it has."""
         tried, name = self._renewals, self._host.peer_id.hex()[:8]
-        if self._host.identity.pinned or tried >= len(NPM_NEARER):
+        if self._host.identity.pinned or tried >= len(RENEWAL_BITS):
             hint = "; without a key file we would take another" if self._host.identity.pinned else ""
             log.warning("! npm peer at %s has no room for our id (%s...)%s; still trying", effect.url, name, hint)
             return
         log.info("= npm peer at %s has no room for our id (%s...): taking another", effect.url, name)
         self._renewals += 1
-        self._renewing = self._loop.create_task(self._renew(effect.peer_id, NPM_NEARER[tried]))
+        self._renewing = self._loop.create_task(self._renew(effect.peer_id, RENEWAL_BITS[tried]))
 
     async def _renew(self, near: PeerId, bits: int) -> None:
         from ..identity import Identity

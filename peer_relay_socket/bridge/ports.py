@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Final
 
-from ..address import AF_PEER, Destination, NpmHost, NpmId, PeerId, Prefix, Spelling
+from ..address import AF_PEER, Destination, PeerId, Prefix, Spelling, UnprovedHost, UnprovedId
 from ..limits import EPHEMERAL_PORTS, SPELLED_SOURCES
 from .endpoint import OWN, WILDCARD, Endpoint, Place, open_endpoints
 from .mailbox import Address, Inbox, guard
@@ -157,7 +157,7 @@ class PortTable:
     ) -> bool:
         """Take in datagrams from the network, in order. `form` is how the sender spelled us: 4, 6, or 0 for whole ids.
 
-        `port` is 0 where the wire does not say it (npm peers). Then they are for the only socket that hears the
+        `port` is 0 where the wire does not say it (the legacy one). Then they are for the only socket that hears the
         network; of several, for the one connected to their source; else for the one with the lowest port.
 
         Args: crowded: where to note the inbox they went to, if it wants what comes held back for a moment.
@@ -325,13 +325,13 @@ class PortTable:
     def _spell(self, endpoint: Endpoint, place: Place, port: int, form: int) -> Address:
         """Return how `endpoint` sees (`place`, `port`) as a source."""
         if endpoint.peer is not None:
-            if isinstance(place, NpmId):
-                return (NpmHost(endpoint.peer[0]), *endpoint.peer[1:])
+            if isinstance(place, UnprovedId):
+                return (UnprovedHost(endpoint.peer[0]), *endpoint.peer[1:])
             return endpoint.peer
         if isinstance(place, str) and place != OWN:
             return self.spell(endpoint, place, port, mapped=form == 4)
         peer_id = place if isinstance(place, bytes) else self._own_id()
-        key = (peer_id, port, endpoint.family, form, isinstance(peer_id, NpmId))
+        key = (peer_id, port, endpoint.family, form, isinstance(peer_id, UnprovedId))
         address = self._sources.get(key)
         if address is None:
             if len(self._sources) >= SPELLED_SOURCES:
@@ -351,7 +351,7 @@ class PortTable:
         family = endpoint.family
         if family == AF_PEER:
             peer_id = place if isinstance(place, bytes) else self._own_id()
-            return (NpmHost(peer_id.hex()) if isinstance(peer_id, NpmId) else peer_id.hex(), port)
+            return (UnprovedHost(peer_id.hex()) if isinstance(peer_id, UnprovedId) else peer_id.hex(), port)
         if isinstance(place, str) and place != OWN:
             text = place or ("0.0.0.0" if family == _AF_INET or mapped else "::")
         else:
@@ -360,8 +360,8 @@ class PortTable:
             text = self._spelling.ipv4(peer_id) if short else self._spelling.ipv6(peer_id)
         if mapped and family != _AF_INET and ":" not in text:
             text = "::ffff:" + text
-        if isinstance(place, NpmId):
-            text = NpmHost(text)
+        if isinstance(place, UnprovedId):
+            text = UnprovedHost(text)
         return (text, port) if family == _AF_INET else (text, port, 0, 0)
 
 

@@ -47,10 +47,15 @@ class RtcAttempts:
 
     def describe(self, effect: Describe) -> None:
         """Make a connection and its description."""
-        from ..transport.npm_rtc import NpmRtcLink
-        from ..transport.webrtc import RtcLink
+        kind: type[RtcConnection]
+        if effect.legacy:
+            from ..transport.npm_rtc import LegacyRtcLink
 
-        kind: type[RtcConnection] = NpmRtcLink if effect.npm else RtcLink
+            kind = LegacyRtcLink
+        else:
+            from ..transport.webrtc import RtcLink
+
+            kind = RtcLink
         link = kind(
             self._owner,
             self._ended,

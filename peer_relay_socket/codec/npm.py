@@ -18,7 +18,7 @@ Each end of a channel sends its id first, then one envelope per text message::
     (any other)       passed on, not understood
 
 An ID is written as 40 hex digits, and taken in the three forms above. Where an envelope crosses our own overlay it is
-the body of an NPM packet, whose header has `to` and `from`::
+the body of a LEGACY packet, whose header has `to` and `from`::
 
     form (1: 0 JSON, 1 datagram) || length (1) || nonce || count (1) || path (20 each) || content
 
@@ -298,7 +298,7 @@ def envelope_text(envelope: Envelope) -> str:
 
 
 def pack(envelope: Envelope) -> bytes:
-    """Return the body of an NPM packet.
+    """Return the body of a LEGACY packet.
 
     Raises: PacketError when it would be longer than MAX_BODY.
     """
@@ -315,7 +315,7 @@ def pack(envelope: Envelope) -> bytes:
 
 
 def unpack(to: PeerId, sender: PeerId, body: bytes) -> Envelope:
-    """Return the envelope that an NPM packet holds.
+    """Return the envelope that a LEGACY packet holds.
 
     Raises: PacketError as `read_envelope`.
     """

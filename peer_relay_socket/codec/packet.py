@@ -33,20 +33,20 @@ Bodies by kind::
     SEALED     receiver's index (4) || counter (8) || AEAD(session key; records)
     NO_SESSION receiver's index (4)                              "you sealed to an index that I do not know"
     RESOLVE    token (4) || bits (1)                             to = the prefix, zero-padded: "who is that?"
-    RESOLVED   token (4) || bit 0: final, bits 1-7: npm (1) || count (1) || ids (20 each); the last npm ones are of npm
-                                                                 peers that the sender knows
+    RESOLVED   token (4) || bit 0: final, bits 1-7: n (1) || count (1) || ids (20 each); the last n of them are of peers
+                                                                 without a key behind the sender
     FIND       token (4)                                         to = a target id: "which dialable peers are near?"
     FOUND      token (4) || count (1) || contacts
     NO_ROUTE   id (20)                                           "I know no way to that peer"
     DISCOVER   token (4) || bits (1)                             flooded in search of `to`
-    DISCOVERED token (4) || npm (0 or 1 byte: 1)                 goes back the way DISCOVER came; with npm, its sender
-                                                                 is an npm peer, for whom a relay answers
+    DISCOVERED token (4) || behind (0 or 1 byte: 1)              goes back the way DISCOVER came; with `behind`, a relay
+                                                                 answers for its sender, a peer behind that relay
     BROADCAST  public key (32) || stamp (8: microseconds since 1970, no two alike) || nonce (12, zero if not sealed)
                || Ed25519 signature (64) over "peer-relay.2 broadcast" || public key || stamp || nonce || cast
                || cast, which a network key seals: AES-256-GCM under HMAC-SHA-256(PSK, "peer-relay.2 broadcast"),
                associated data public key || stamp. to = zeros, from = the hash of the public key, hop limit = relays
                that it may still pass
-    NPM        an envelope of npm peer-relay (npm.py)            to, from = its; to the relay that `to` is linked to
+    LEGACY     an envelope of the legacy network                 to, from = its; to the relay that `to` is behind
 
     cast := form (1: 4 or 6) || source port (2) || destination port (2) || group (4 or 16) || one datagram
     contact := id (20) || URL count (1) || { length (1) || URL (ASCII) }
@@ -136,7 +136,7 @@ class Kind(IntEnum):
     NO_ROUTE = 0x17
     DISCOVER = 0x18
     DISCOVERED = 0x19
-    NPM = 0x1A
+    LEGACY = 0x1A
     BROADCAST = 0x1B
 
 
@@ -559,19 +559,19 @@ def split(body: bytes, *sizes: int) -> tuple[bytes, ...]:
     return tuple(parts)
 
 
-def resolved(token: bytes, final: bool, ids: Sequence[PeerId], npm_ids: Sequence[PeerId] = ()) -> bytes:
+def resolved(token: bytes, final: bool, ids: Sequence[PeerId], behind: Sequence[PeerId] = ()) -> bytes:
     """Return the body of RESOLVED."""
-    return token + bytes((final | len(npm_ids) << 1, len(ids) + len(npm_ids))) + b"".join((*ids, *npm_ids))
+    return token + bytes((final | len(behind) << 1, len(ids) + len(behind))) + b"".join((*ids, *behind))
 
 
 def read_resolved(body: bytes) -> tuple[bytes, bool, list[PeerId], list[PeerId]]:
-    """Return (token, final, ids, ids of npm peers) of RESOLVED.
+    """Return (token, final, ids, ids of peers behind the sender) of RESOLVED.
 
     Raises: PacketError unless `body` is exactly that.
     """
     token, final, count, rest = split(body, 4, 1, 1)
-    npm = final[0] >> 1
-    if len(rest) != count[0] * ID_BYTES or npm > count[0]:
+    behind = final[0] >> 1
+    if len(rest) != count[0] * ID_BYTES or behind > count[0]:
         raise PacketError("ids cut short")
     ids = [rest[i : i + ID_BYTES] for i in range(0, len(rest), ID_BYTES)]
-    return token, bool(final[0] & 1), ids[: len(ids) - npm], ids[len(ids) - npm :]
+    return token, bool(final[0] & 1), ids[: len(ids) - behind], ids[len(ids) - behind :]

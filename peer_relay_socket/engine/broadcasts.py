@@ -40,8 +40,7 @@ from ..rate import TokenBucket, TrafficBucket
 from .effects import DeliverCast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from .address_claims import AddressClaims
     from .core import Core
     from .link import LinkState
     from .links import Links
@@ -58,13 +57,12 @@ def _allowance(factor: float, now: float) -> TrafficBucket:
 class Broadcasts:
     """Those of one peer, and those it hears."""
 
-    def __init__(self, core: Core, links: Links) -> None:
+    def __init__(self, core: Core, links: Links, claims: AddressClaims) -> None:
         self._core = core
         self._links = links
+        self._claims = claims
         psk = core.config.psk
         self._seal = None if psk is None else AESGCM(hmac.digest(psk, wire.BROADCAST_DOMAIN, hashlib.sha256))
-        self.address_conflict: Callable[[PeerId], bool] = lambda _source: False
-        """Says whether the IPv4 address of a source is somebody else's."""
         self._stamp = 0
         self._own = _allowance(1.0, core.now)
         self._copies = TokenBucket(BROADCAST_COPIES, core.now)
@@ -190,7 +188,7 @@ class Broadcasts:
                 core.counters["dropped: did not open"] += 1
                 return
         cast = wire.read_cast(data)
-        if cast.form == 4 and self.address_conflict(source):
+        if cast.form == 4 and self._claims.is_anothers(source):
             core.counters["refused: broadcast from another's IPv4 address"] += 1
             return
         core.effects.append(DeliverCast(source, cast.source_port, cast.port, cast.form, cast.group, cast.datagram))

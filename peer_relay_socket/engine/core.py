@@ -55,8 +55,10 @@ class EngineConfig:
     """Whether to exchange datagrams and messages with a peer; what is relayed for others is not asked about."""
     broadcast_hops: int = BROADCAST_HOPS
     """Relays that our broadcasts pass, and others' that we pass on; 0 = none are sent or taken."""
-    npm_peers: bool = False
-    """Whether peers of npm peer-relay, which have no keys, are spoken to."""
+    assume_reachable: bool = False
+    """Whether others are taken to be able to dial us before a neighbour has tried."""
+    text_hint: str = ""
+    """Ends the message about a neighbour that speaks text: what to do about that."""
     link_packets: float = LINK_PACKETS_RATE
     """Packets per second that are read from one link."""
     link_bytes: float = LINK_BYTES_RATE
@@ -92,8 +94,6 @@ class Core:
     peer_id: PeerId = field(init=False)
     endings: dict[Destination, Ending] = field(default_factory=dict)
     """Destinations given up lately, longest ago first; at most MAX_ENDINGS."""
-    proved: Callable[[PeerId], None] = lambda _peer_id: None
-    """Told each id whose key was proved to us, on a link or in a session."""
     attempts: int = 0
     """WebRTC attempts begun so far."""
     forwarded_bytes: int = 0

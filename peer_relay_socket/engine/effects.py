@@ -120,24 +120,24 @@ class Writable(NamedTuple):
     destination: Destination
 
 
-class Settled(NamedTuple):
-    """This peer is linked and has asked for its own short address; `collision` = who else has it too. A collision may
-    be found a second time, some seconds later, where two joined at once."""
+class AddressChecked(NamedTuple):
+    """This peer is linked and has asked for its own short address. `other` is another peer that has it, too; that may
+    come a second time, some seconds later, where two joined at once."""
 
-    collision: PeerId | None
+    other: PeerId | None
 
 
 class Describe(NamedTuple):
     """Make a WebRTC session description for a link to `peer_id`: an offer, or the answer to `offer`. Answer with
-    `Engine.described`; with `direct_failed` when the attempt ends, whenever that is. `npm`: the link is to speak npm's
-    wire."""
+    `Engine.described`; with `direct_failed` when the attempt ends, whenever that is. `legacy`: the link is to
+    speak the legacy network's wire."""
 
     attempt: int
     peer_id: PeerId
     offer: str | None
     scope: Scope
     """How far the addresses must reach, at least, that the other side names."""
-    npm: bool = False
+    legacy: bool = False
 
 
 class Accept(NamedTuple):
@@ -161,7 +161,7 @@ class Abandon(NamedTuple):
 
 
 class NoRoom(NamedTuple):
-    """Npm node `peer_id` at `url`, without which we are alone, has no room for an id like ours; perhaps for one that
+    """Legacy node `peer_id` at `url`, without which we are alone, has no room for an id like ours; perhaps for one that
     begins as its own."""
 
     peer_id: PeerId
@@ -189,7 +189,7 @@ Effect: TypeAlias = (
     | Refused
     | Unreachable
     | Writable
-    | Settled
+    | AddressChecked
     | Describe
     | Accept
     | AddCandidate

@@ -1,7 +1,7 @@
 """The overlay of one peer as a pure state machine: what happened goes in, with the time; what is to be done comes out.
 
-Lives here: the inputs and outputs, and who handles which packet. May not live here: I/O, clocks, logging, threads, any
-randomness but what was handed in.
+Lives here: the inputs and outputs, and which part handles which packet. May not live here: I/O, clocks, logging,
+threads, any randomness but what was handed in.
 
 Law: no input raises on bytes a peer controls, each does bounded work, and the same inputs give the same outputs.
 
@@ -16,50 +16,38 @@ How to drive it (the real driver and the simulator do the same)::
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..address import Destination, PeerId, Prefix
 from ..codec import packet as wire
 from ..codec.packet import Cast, Header, Kind, LinkOp, Record
 from ..errors import HandshakeError, WireError
 from ..identity import Identity
-from ..limits import JOINING_TIME, MAX_JOINING, OWN_ADDRESS_AGAIN, PENDING_BYTES, PENDING_TIME
 from . import status
+from .address_claims import AddressClaims
 from .authentication import Handshake
+from .behind import Behind
 from .broadcasts import Broadcasts
 from .core import Chance, Core, EngineConfig
 from .direct import Direct, Path
-from .effects import Deliver, Effect, Message, PeerUp, Settled, Writable
+from .effects import Deliver, Effect, Message, PeerUp
 from .fast_path import FastPath
 from .link import LinkState
+from .link_failures import LinkFailures
 from .links import Links
 from .membership import Membership
-from .npm.names import is_next_to
+from .own_address import OwnAddress
 from .reachability import Reachability
 from .resolver import Resolver
 from .routing import Router
 from .sessions import Sessions
-from .timers import Timer
+from .status import EngineStatus
+from .unresolved import Unresolved
+from .xor import SECOND_ID
 
-if TYPE_CHECKING:
-    from .npm.gateway import Npm
-    from .status import EngineStatus
-
-_DEBUG, _INFO, _WARNING = 10, 20, 30
+_INFO: Final = 20
 CONTROL_PRICE: Final[dict[int, float]] = {Kind.HANDSHAKE: 2.5, Kind.RESOLVE: 2.5, Kind.FIND: 2.5, Kind.DISCOVER: 50.0}
 """What a packet counts for against CONTROL_PER_LEAF and CONTROL_PER_RELAY, where it is not 1: by the work it makes."""
-
-
-class _Unresolved:
-    """Records that wait until a short address has an owner."""
-
-    __slots__ = ("blocked", "records", "size", "timer")
-
-    def __init__(self) -> None:
-        self.timer: Timer | None = None
-        self.records: list[bytes] = []
-        self.size = 0
-        self.blocked = False
 
 
 class Engine:
@@ -76,41 +64,30 @@ class Engine:
         handshake: type[Handshake] = Handshake,
     ) -> None:
         core = self._core = Core(identity, config, random, entropy, now, handshake)
+        behind = self._make_behind(core)
+        claims = AddressClaims(core)
         self._links = Links(core, self)
-        self._router = Router(core, self._links)
-        self._resolver = Resolver(core, self._links, self._router)
-        self._sessions = Sessions(core, self._router, self._join_heard)
-        self._resolver.claims = self._sessions.address_claims.claims
-        self._sessions.address_claims.pinned = self._resolver.known
-        self._membership = Membership(core, self._links, self._router)
+        self._router = Router(core, self._links, behind)
+        self._resolver = Resolver(core, self._links, self._router, claims, behind)
+        self._unresolved = Unresolved(core, self._resolver, self._router, self._send_found)
+        self._own_address = OwnAddress(core, self._resolver, claims)
+        self._sessions = Sessions(core, self._router, claims, self)
+        self._membership = Membership(core, self._links, self._router, behind)
+        self._link_failures = LinkFailures(core, self._membership)
         self._reachability = Reachability(core, self._links, self._serves_changed)
         self._direct = Direct(core, self._links, self._router, self._sessions, self._membership)
         self._sessions.on_traffic = self._direct.traffic
         self._sessions.on_signal = self._direct.signal_heard
         self._sessions.on_connect = self._direct.asked_for
         self._sessions.on_surrender = self._direct.surrendered
-        self._npm: Npm | None = None
-        if config.npm_peers and config.may_link is None and config.may_talk is None:
-            # With a list of who is allowed, an id that anybody can claim is no one's.
-            from .npm.gateway import Npm  # only here: 4 ms, and few need it
-
-            parts = (core, self._links, self._router, self._resolver, self._sessions, self._membership)
-            self._npm = Npm(*parts, lambda: self._settle(None))
-        has_key = None if self._npm is None else self._npm.has_key
-        fast_parts = (core, self._links, self._router, self._resolver, self._sessions, self._direct)
-        self.fast_path = FastPath(*fast_parts, has_key)
+        self.fast_path = FastPath(core, self._links, self._router, self._resolver, self._sessions, self._direct)
         """The short way for one packet, in and out."""
-        self._broadcasts = Broadcasts(core, self._links)
-        self._broadcasts.address_conflict = self._sessions.address_claims.is_anothers
-        self._unresolved: dict[Prefix, _Unresolved] = {}
-        self._settled = False
-        self._joining: dict[PeerId, None] = {}
-        """Those whom we dial because they asked for it, at most MAX_JOINING."""
-        self._told: dict[tuple[str, str], None] = {}
-        """(bootstrap URL, reason) of failures already noted: as many as there are URLs and texts."""
-        self._shut_out: dict[str, None] = {}
-        """Bootstrap URLs whose last link ended during its handshake."""
+        self._broadcasts = Broadcasts(core, self._links, claims)
         self.peer_id: PeerId = core.peer_id
+
+    def _make_behind(self, _core: Core) -> Behind:
+        """Return what is behind this peer; called once, before any part is made that asks."""
+        return Behind()
 
     # --- outputs ---------------------------------------------------------------------------------------------
 
@@ -128,12 +105,8 @@ class Engine:
         return self._links.take_bundles() if self._links.dirty else []
 
     def take_texts(self) -> list[tuple[int, str]]:
-        """Return (link, text) for all texts that are to be sent to npm peers, in order, and forget them."""
-        npm = self._npm
-        if npm is None or not npm.links.texts:
-            return []
-        texts, npm.links.texts = npm.links.texts, []
-        return texts
+        """Return (link, text) for all texts that are to be sent: none, on the overlay's own wire."""
+        return []
 
     def next_timer(self) -> float | None:
         """Return when `handle_timer` wants to be called."""
@@ -147,7 +120,7 @@ class Engine:
     @property
     def idle(self) -> bool:
         """Whether nothing that was sent still waits inside for an address, a handshake or an acknowledgement's room."""
-        return not self._unresolved and self._sessions.idle and self._broadcasts.idle
+        return self._unresolved.idle and self._sessions.idle and self._broadcasts.idle
 
     @property
     def advertised(self) -> tuple[str, ...]:
@@ -167,7 +140,7 @@ class Engine:
         self._reachability.start()
         self._membership.start()
         if self._core.config.serves and not self._core.config.bootstrap:
-            self._settle(None)  # the first of a network: nobody to ask
+            self._own_address.assume()
 
     def serve(self, urls: tuple[str, ...], now: float) -> None:
         """We took the place that our bootstrap URLs name (the embedded node): others dial us now."""
@@ -179,7 +152,7 @@ class Engine:
         self._router.links_changed()
         self._links.announce()
         self._broadcasts.give_up()
-        self._settle(None)
+        self._own_address.assume()
 
     def recheck(self, now: float) -> None:
         """What `may_link` and `may_talk` answer has changed: part from those whom they refuse now."""
@@ -208,16 +181,16 @@ class Engine:
         now: float,
         peer_id: PeerId | None = None,
         unit: int | None = None,
-        ours: bool = True,
+        native: bool = True,
     ) -> None:
         """A connection stands. `link` names it from now on; `url` is what we dialled, None when they dialled us.
 
-        Args: peer_id: who must be there, and unit: how many bytes it carries at once; both of WebRTC links only.
-            ours: False where the other end is known not to speak our wire.
+        Args: peer_id: the peer that must be there, and unit: how many bytes it carries at once; both of WebRTC links
+            only. native: False where the other end is known not to speak our wire.
         """
         self._core.now = now
-        if not ours and self._npm is not None:
-            self._npm.opened(link, url, remote_host, peer_id)
+        if not native:
+            self._links.refuse(link, "speaks another wire")
             return
         if peer_id is None and url is not None:
             peer_id = self._membership.expected(url)
@@ -227,76 +200,57 @@ class Engine:
         """A connection is gone."""
         self._core.now = now
         self._links.closed(link)
-        if self._npm is not None:
-            self._npm.links.closed(link)
 
     def link_full(self, link: int, full: bool, now: float) -> None:
-        """A connection takes no more for now, or takes it again; `room` of who is reached over it follows."""
+        """A connection takes no more for now, or takes it again; `room` of the peers reached over it follows."""
         self._core.now = now
         state = self._links.all.get(link)
         if state is not None:
             state.full = full
             if not full:
                 self._sessions.relieved()
-        if self._npm is not None:
-            self._npm.link_full(link, full)
 
     def dial_failed(self, url: str, now: float, reason: str = "") -> None:
         """A Dial effect came to nothing."""
         self._core.now = now
         self._membership.blame(url, reason)
-        if self._npm is not None:
-            self._npm.neighbours.dialled(url)
         self._membership.dial_failed(url)
 
     def described(self, attempt: int, sdp: str, now: float) -> None:
         """The description that a Describe effect asked for."""
         self._core.now = now
-        if self._npm is None or not self._npm.neighbours.rtc.described(attempt, sdp):
-            self._direct.described(attempt, sdp, now)
+        self._direct.described(attempt, sdp, now)
 
     def direct_failed(self, attempt: int, reason: str, now: float) -> None:
         """The attempt that a Describe effect began has ended."""
         self._core.now = now
-        if self._npm is None or not self._npm.neighbours.rtc.failed(attempt, reason):
-            self._direct.failed(attempt, reason, now)
+        self._direct.failed(attempt, reason, now)
 
     def path(self, peer_id: PeerId) -> tuple[Path, int]:
         """Return how `peer_id` is reached (`since` in the engine's time), and the number of the first link, or 0."""
-        path = None if self._npm is None else self._npm.path(peer_id)
-        return (path, 0) if path is not None else self._direct.path(peer_id)
+        return self._direct.path(peer_id)
 
     def status(self, now: float) -> EngineStatus:
         """Return what there is to know about this peer, as it is now."""
         self._core.now = now
         parts = (self._core, self._links, self._router, self._sessions, self._direct)
-        tables = (self._membership.bootstraps, self._reachability.verdicts, self._unresolved)
+        tables = (self._membership.bootstraps, self._reachability.verdicts, self._unresolved.prefixes)
         return status.collect(*parts, *tables)
 
-    def link_text(self, link: int, text: str, now: float) -> None:
-        """A neighbour sent one text: it speaks the wire of npm peer-relay, and so it must from its first word on."""
+    def link_text(self, link: int, _text: str, now: float) -> None:
+        """A neighbour sent one text, which the overlay's own wire has none of."""
         self._core.now = now
-        npm = self._npm
         state = self._links.all.get(link)
         if state is not None:
-            first = state.url is not None and state.opening is None and state.received_at == state.opened_at
-            if npm is None or not first:
-                why = "speaks npm peer-relay's wire, which npm_peers turns on" if first else "text out of turn"
-                self._link_failed(state, why)
-                return
-            self._links.release(link)
-            npm.opened(link, state.url, state.remote_host)
-        if npm is not None and link in npm.links.all:
-            npm.text_heard(npm.links.all[link], text)
+            hint = self._core.config.text_hint
+            self._link_failed(state, f"speaks text, another wire{hint}" if state.untouched else "text out of turn")
 
     def receive(self, link: int, bundle: bytes, now: float) -> None:
         """A neighbour sent one bundle."""
         core = self._core
         core.now = now
         state = self._links.all.get(link)
-        if state is None:  # we dropped it, and what was under way still arrives; or npm's wire in binary frames
-            if self._npm is not None and link in self._npm.links.all:
-                self.link_text(link, bundle.decode("utf-8", "replace"), now)
+        if state is None:  # we dropped it, and what was under way still arrives
             return
         state.received_at = now
         state.rx_bytes += len(bundle)
@@ -319,33 +273,15 @@ class Engine:
                 self._links.drop(state, str(error))
 
     def _link_failed(self, link: LinkState, reason: str) -> None:
-        """Somebody answered, but not as they should: say so once if the program named the place, and drop it."""
-        self._core.counters["link failed"] += 1
-        if link.url is not None:
-            hint = "" if link.handshake is None else "; have both sides the same network key, or none?"
-            self._tell_once(link.url, reason + hint)
-            self._membership.disappointed(link.url)
-        else:
-            self._core.note(_DEBUG, f"link from {link.remote_host} failed: {reason}")
+        self._link_failures.refused(link, reason)
         link.handshake = None
         self._links.drop(link, reason)
-
-    def _tell_once(self, url: str, reason: str) -> None:
-        """Note why a link to `url` failed: for the operator, once, if the program named that place."""
-        core = self._core
-        level = _DEBUG
-        self._membership.blame(url, reason)
-        named = url in core.config.bootstrap and self._membership.expected(url) is None
-        if named and (url, reason) not in self._told:
-            self._told[url, reason] = None
-            level = _WARNING
-        core.note(level, f"link to {url} failed: {reason}")
 
     def _unpack(self, link: LinkState, bundle: bytes) -> None:
         me = self._core.peer_id
         forward = self._router.forward
         offset, size, packets, own = 0, len(bundle), 1, 0
-        leaf = b"" if link.serves else link.peer_id  # who does not relay speaks only for itself
+        leaf = b"" if link.serves else link.peer_id  # a peer that does not relay speaks only for itself
         while offset < size:
             header = wire.read_header(bundle, offset)
             packets += 1
@@ -356,7 +292,7 @@ class Engine:
                     return
             elif not link.up:
                 raise HandshakeError("spoke before READY")
-            elif leaf and header.sender != leaf and not (kind == Kind.NPM and is_next_to(header.sender, leaf)):
+            elif leaf and header.sender != leaf and not _is_second_id(kind, header.sender, leaf):
                 self._core.counters["dropped: forged source"] += 1
             elif kind == Kind.SEALED:
                 if header.to == me:
@@ -393,8 +329,8 @@ class Engine:
             except WireError:
                 core.counters["dropped: malformed broadcast"] += 1
             return
-        if kind == Kind.NPM:  # the program's traffic, as SEALED is
-            self._npm_packet(link, bundle, offset, header)
+        if kind == Kind.LEGACY:  # the program's traffic, as SEALED is
+            self._legacy(link, bundle, offset, header)
             return
         if not link.control.take(core.now, CONTROL_PRICE.get(kind, 1.0)):
             core.counters["dropped: too much control traffic"] += 1
@@ -417,25 +353,18 @@ class Engine:
         except WireError:
             core.counters["dropped: malformed control packet"] += 1
 
-    def _discovered(self, peer_id: PeerId, npm: bool | None) -> None:
-        """A search of ours (`npm` is None: somebody else's) was answered, by the peer itself or by a relay (`npm`)."""
-        if npm is False:
+    def _discovered(self, peer_id: PeerId, behind: bool | None) -> None:
+        """A search was answered: None = not one of ours; by the peer itself, or by the relay that it is behind."""
+        if behind is False:
             self._resolver.discovered(peer_id)
             self._sessions.discovered(peer_id)
-        if npm is not None and self._npm is not None:
-            self._npm.discovered(peer_id, npm)
 
-    def _npm_packet(self, link: LinkState, bundle: bytes, offset: int, header: Header) -> None:
-        npm, to = self._npm, header.to
-        if npm is not None and (npm.names.is_us(to) or npm.reaches(to)):
-            try:
-                npm.packet_heard(to, header.sender, bundle[header.body : header.end], link)
-            except WireError:
-                self._core.counters["dropped: malformed npm message"] += 1
-        elif to == self._core.peer_id:
-            self._core.counters["refused: an npm peer's envelope"] += 1
+    def _legacy(self, link: LinkState, bundle: bytes, offset: int, header: Header) -> None:
+        """Pass on an envelope of the legacy network, which this peer does not speak."""
+        if header.to == self._core.peer_id:
+            self._core.counters["refused: a legacy envelope"] += 1
         else:
-            self._router.forward_npm(bundle, offset, header, link)
+            self._router.forward_behind(bundle, offset, header, link)
 
     def _addressed(self, link: LinkState, header: Header, body: bytes) -> None:
         kind = header.kind
@@ -452,7 +381,7 @@ class Engine:
         else:
             self._core.counters["dropped: unknown kind"] += 1
 
-    # --- what the links tell (LinkEvents) --------------------------------------------------------------------
+    # --- what the links and the sessions report (LinkEvents, SessionEvents) --------------------------------------
 
     def link_up(self, link: LinkState) -> None:
         """A neighbour is there."""
@@ -461,14 +390,10 @@ class Engine:
         self._resolver.link_up()
         self._direct.link_up(link)
         self._reachability.link_up(link)
-        if link.url is not None:
-            self._shut_out.pop(link.url, None)
+        self._link_failures.link_up(link)
         self._sessions.link_up()
         self._broadcasts.link_up()
-        if self._npm is not None and len(self._links.by_id) == 1:
-            self._npm.look_for_wanted()
-        if not self._settled:
-            self._ask_for_own_address(self._own_address_answered)
+        self._own_address.link_up()
 
     def link_down(self, link: LinkState) -> None:
         """A neighbour is gone."""
@@ -477,22 +402,12 @@ class Engine:
         self._direct.link_down(link)
         self._reachability.link_down(link)
         self._broadcasts.link_down(link)
-        self._sessions.relieved()  # who waited because this link was full
-        if self._npm is not None:
-            self._npm.relieved()
+        self._sessions.relieved()  # flows waited because this link was full
 
     def link_failed(self, link: LinkState) -> None:
         """A link that we dialled never came up."""
         # With a network key the dialler has done its part and waits; where another link stands, that was kept instead.
-        waits = link.opening is not None and link.peer_id not in self._links.by_id
-        if (link.handshake is not None or waits) and link.url is not None:
-            why = "they closed it during the handshake"
-            if link.url in self._shut_out:  # once is how a node looks that is just ending
-                self._tell_once(link.url, why + "; have both sides the same network key?")
-            else:
-                self._core.note(_DEBUG, f"link to {link.url} failed: {why}")
-            if link.url in self._core.config.bootstrap:
-                self._shut_out[link.url] = None
+        self._link_failures.ended(link, link.opening is not None and link.peer_id not in self._links.by_id)
         if link.url is not None:
             self._membership.dial_failed(link.url, link.peer_id)
 
@@ -520,40 +435,22 @@ class Engine:
             name = link.peer_id.hex()[:8]
             self._core.note(_INFO, f"{name} reads at most {packets} packets/s and {size} bytes/s from us")
 
-    def _ask_for_own_address(self, answer: Callable[[PeerId | None], None]) -> None:
-        core = self._core
-        self._resolver.resolve(Prefix.of(core.peer_id, core.spelling.ipv4_bits), answer, once=True)
+    def peer_proved(self, peer_id: PeerId) -> None:
+        """`peer_id` has shown its key, on a link or in a session."""
 
-    def _own_address_answered(self, other: PeerId | None) -> None:
-        self._settle(other)
-        if other is None:
-            # Two that join at once are not yet linked to those who would know of them. Whoever asks again once both are
-            # finds the other.
-            self._core.timers.at(self._core.now + OWN_ADDRESS_AGAIN, self._ask_for_own_address, self._confirmed)
-
-    def _confirmed(self, other: PeerId | None) -> None:
-        if other is not None:
-            self._core.effects.append(Settled(other))
-
-    def _settle(self, collision: PeerId | None) -> None:
-        if not self._settled:
-            self._settled = True
-            self._core.effects.append(Settled(collision))
+    def join_heard(self, peer_id: PeerId) -> None:
+        """`peer_id` asks us to dial it."""
+        self._membership.join_heard(peer_id)
 
     # --- inputs: the program ---------------------------------------------------------------------------------
 
     def room(self, destination: Destination) -> int:
         """Return how many bytes `send` takes for `destination` now; when not above 0, a Writable effect will come."""
-        peer_id = self._whole(destination)
+        peer_id = self._unresolved.whole(destination)
         if peer_id is not None:
-            npm = self._npm
-            return npm.room(peer_id) if npm is not None and npm.speaks(peer_id) else self._sessions.room(peer_id)
+            return self._sessions.room(peer_id)
         assert isinstance(destination, Prefix)
-        waiting = self._unresolved.get(destination)
-        if waiting is None:
-            return PENDING_BYTES
-        waiting.blocked = waiting.size >= PENDING_BYTES
-        return PENDING_BYTES - waiting.size
+        return self._unresolved.room(destination)
 
     def send(
         self, destination: Destination, form: int, source_port: int, port: int, datagrams: Sequence[bytes], now: float
@@ -568,7 +465,7 @@ class Engine:
     def broadcast(
         self, group: str, relays: int, form: int, source_port: int, port: int, datagrams: Sequence[bytes], now: float
     ) -> None:
-        """Send datagrams to everybody who hears `group`, past at most `relays` relays, and past no more than the
+        """Send datagrams to every peer that hears `group`, past at most `relays` relays, and past no more than the
         setting says. This peer's own sockets are not among them.
 
         Args: form: 4 or 6, the IP version of `group`.
@@ -603,91 +500,30 @@ class Engine:
             return
         if peer_id in self._links.by_id:
             self._core.effects.append(PeerUp(peer_id))
-        elif self._npm is not None:
-            self._npm.connect(peer_id)
-        if self._npm is None or not self._npm.speaks(peer_id):
-            self._direct.want(peer_id)
-            if self._npm is not None and not self._npm.has_key(peer_id):
-                self._npm.tried(peer_id)
-        else:
-            self._membership.want(peer_id)
+        self._direct.want(peer_id)
 
     def disconnect(self, peer_id: PeerId, now: float) -> None:
         """Drop the link to `peer_id`, which stays reachable through others; it stays ended until a program asks."""
         self._core.now = now
         self._direct.unwant(peer_id)
         self._membership.refuse(peer_id)
-        if self._npm is not None:
-            self._npm.disconnect(peer_id)
-
-    def _join_heard(self, peer_id: PeerId) -> None:
-        """Somebody asks us to dial it, whom the program may not even know: a few at a time, and not for ever."""
-        if peer_id in self._joining or peer_id in self._links.by_id:
-            return
-        if len(self._joining) >= MAX_JOINING:
-            self._core.counters["refused: too many ask to be dialled"] += 1
-            return
-        self._joining[peer_id] = None
-        self._membership.seek(peer_id)
-        self._core.timers.at(self._core.now + JOINING_TIME, self._join_over, peer_id)
-
-    def _join_over(self, peer_id: PeerId) -> None:
-        if peer_id in self._links.by_id:  # it came to be: look again later
-            self._core.timers.at(self._core.now + JOINING_TIME, self._join_over, peer_id)
-        else:
-            del self._joining[peer_id]
-            self._membership.unseek(peer_id)
-
-    def _whole(self, destination: Destination) -> PeerId | None:
-        if isinstance(destination, Prefix):
-            return self._resolver.known(destination)
-        return destination
 
     def _send_record(self, destination: Destination, record: bytes) -> None:
-        peer_id = self._whole(destination)
+        peer_id = self._unresolved.whole(destination)
         if peer_id is not None:
             self._send_whole(peer_id, record)
-            return
-        assert isinstance(destination, Prefix)
-        waiting = self._unresolved.get(destination)
-        if waiting is not None:
-            if waiting.size > 2 * PENDING_BYTES:
-                self._core.counters["dropped: too much waits for this peer"] += 1
-                return
-            waiting.records.append(record)
-            waiting.size += len(record)
-            return
-        waiting = self._unresolved[destination] = _Unresolved()
-        waiting.records.append(record)
-        waiting.size = len(record)
-        waiting.timer = self._core.timers.at(self._core.now + PENDING_TIME, self._found, destination, None)
-        self._resolver.resolve(destination, lambda peer_id: self._found(destination, peer_id))
+        elif isinstance(destination, Prefix):
+            self._unresolved.add(destination, record)
 
     def _send_whole(self, peer_id: PeerId, record: bytes) -> None:
-        npm = self._npm
-        if npm is None or npm.has_key(peer_id):
-            self._sessions.send(peer_id, record)
-        elif npm.speaks(peer_id):
-            npm.send(peer_id, record)
-            return
-        else:
-            self._sessions.send(peer_id, record)
-            npm.tried(peer_id)
+        self._sessions.send(peer_id, record)
         self._sessions.solicit(peer_id)
 
-    def _found(self, destination: Prefix, peer_id: PeerId | None) -> None:
-        waiting = self._unresolved.pop(destination, None)
-        if waiting is None:
-            return
-        if waiting.timer is not None:
-            waiting.timer.cancel()
-        core = self._core
-        if peer_id is None:
-            core.counters["dropped: nobody has this address"] += len(waiting.records)
-            core.give_up(destination, self._router.why_unknown())
-        else:
-            self._sessions.found(peer_id)
-            for record in waiting.records:
-                self._send_whole(peer_id, record)
-        if waiting.blocked:
-            core.effects.append(Writable(destination))
+    def _send_found(self, peer_id: PeerId, record: bytes) -> None:
+        self._send_whole(peer_id, record)
+        self._sessions.found(peer_id)
+
+
+def _is_second_id(kind: int, sender: PeerId, leaf: PeerId) -> bool:
+    """Return whether a peer that does not relay may send this: under its second id, for a peer behind it."""
+    return kind == Kind.LEGACY and int.from_bytes(sender) ^ int.from_bytes(leaf) == SECOND_ID

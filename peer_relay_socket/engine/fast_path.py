@@ -21,8 +21,6 @@ from .seal import COUNTER_BYTES
 from .sessions import ENVELOPE, OVERHEAD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .core import Core
     from .direct import Direct
     from .link import LinkState
@@ -51,9 +49,7 @@ class FastPath:
         resolver: Resolver,
         sessions: Sessions,
         direct: Direct,
-        has_key: Callable[[PeerId], bool] | None,
     ) -> None:
-        """Args: has_key: whether a peer is known to speak our wire; None where all do."""
         self._core = core
         self._links = links
         self._router = router
@@ -61,7 +57,6 @@ class FastPath:
         self._sessions = sessions.by_id
         self._keys = sessions.keys
         self._direct = direct
-        self._has_key = has_key
 
     # --- out -------------------------------------------------------------------------------------------------
 
@@ -80,8 +75,6 @@ class FastPath:
             return None
         link = self._router.hops[session.alternate].get(peer_id)
         if link is None or not self._links.calm(link, size + ENVELOPE):
-            return None
-        if self._has_key is not None and not self._has_key(peer_id):
             return None
         return (session, link.number) if self._direct.counted(peer_id, size) else None
 

@@ -136,6 +136,11 @@ class LinkState:
         """Bundles already full."""
 
     @property
+    def untouched(self) -> bool:
+        """Whether we dialled it and nothing was said on it yet."""
+        return self.url is not None and self.opening is None and self.received_at == self.opened_at
+
+    @property
     def carrier(self) -> str:
         """What kind of connection it is."""
         return "webrtc" if self.direct else "websocket"

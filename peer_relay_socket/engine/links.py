@@ -61,7 +61,10 @@ _MAX_PREAMBLE: Final = 4096
 
 
 class LinkEvents(Protocol):
-    """Who wants to know."""
+    """What the owner of the links is told."""
+
+    def peer_proved(self, peer_id: PeerId) -> None:
+        """`peer_id` has shown its key; `link_up` follows."""
 
     def link_up(self, link: LinkState) -> None:
         """`link` is up."""
@@ -111,8 +114,7 @@ class Links:
             link.unit = unit
         refusal = self._refusal(link)
         if refusal:
-            core.counters["link refused: " + refusal] += 1
-            core.effects.append(CloseLink(number, refusal))
+            self.refuse(number, refusal)
             if url is not None:
                 self._events.link_failed(link)
             return
@@ -134,6 +136,11 @@ class Links:
             else:
                 link.asked_at = core.now
                 self.emit(link, _GO_AHEAD)
+
+    def refuse(self, number: int, reason: str) -> None:
+        """Close a connection that never became a link."""
+        self._core.counters["link refused: " + reason] += 1
+        self._core.effects.append(CloseLink(number, reason))
 
     def _refusal(self, link: LinkState) -> str:
         """Return why `link` is one too many, "" if it is not."""
@@ -275,7 +282,7 @@ class Links:
                 return
             link.kept = link.kept or other.kept
         self._set_control(link)
-        core.proved(link.peer_id)
+        self._events.peer_proved(link.peer_id)
         link.up = True
         self.by_id[link.peer_id] = link
         link.timer = core.timers.at(link.received_at + self._ping_after(link), self._keep_alive, link)

@@ -1,7 +1,7 @@
-"""Membership: whom to be linked to.
+"""Membership: which peers to be linked to.
 
-Lives here: the choice of neighbours, when to look around, the program's wishes. May not live here: who is known
-(candidates), what peers tell each other (hearsay), links' handshakes, routing.
+Lives here: the choice of neighbours, when to look around, what the program wants, peers that ask to be dialled. May not
+live here: which peers are known (candidates.py), what peers tell each other (gossip.py), links' handshakes, routing.
 
 Law: every peer keeps links to the CLOSEST_LINKS dialable peers nearest its own id (they are how it is found). A peer
 that can be dialled itself keeps one more in every *slot* it can fill: a k-bucket has 2**SLOT_BITS slots, told apart by
@@ -25,8 +25,10 @@ from ..codec.packet import Contact, LinkOp
 from ..limits import (
     BOOTSTRAP_GRACE,
     CLOSEST_LINKS,
+    JOINING_TIME,
     LOOK_SPACING,
     MAX_CANDIDATES,
+    MAX_JOINING,
     MAX_REASON,
     ORDINARY_LINKS,
     REFRESH_FIRST,
@@ -44,8 +46,7 @@ from .gossip import Gossip
 from .xor import slot_of
 
 if TYPE_CHECKING:
-    from collections.abc import Container
-
+    from .behind import Behind
     from .core import Core
     from .link import LinkState
     from .links import Links
@@ -61,9 +62,10 @@ _PROTECTED: Final = 3 * CLOSEST_LINKS
 class Membership:
     """Keeps the links a peer should have."""
 
-    def __init__(self, core: Core, links: Links, router: Router) -> None:
+    def __init__(self, core: Core, links: Links, router: Router, behind: Behind) -> None:
         self._core = core
         self._links = links
+        self._behind = behind
         self._router = router
         self._candidates = Candidates(core, links)
         self.gossip = Gossip(core, links, router, self._candidates, self.review)
@@ -72,8 +74,8 @@ class Membership:
         MAX_CANDIDATES."""
         self._sought: dict[PeerId, None] = {}
         """Wanted for a while, and not by the program; at most as many as Direct has pairs."""
-        self.elsewhere: Container[PeerId] = ()
-        """Npm peers that we are linked to: their bootstrap URLs need no dialling."""
+        self._joining: dict[PeerId, None] = {}
+        """Peers that we dial because they asked for it, at most MAX_JOINING."""
         self._refresh_wait = REFRESH_FIRST
         self._looked_at = -LOOK_SPACING
         self._slots_asked: dict[int, tuple[float, float]] = {}
@@ -155,12 +157,12 @@ class Membership:
             self._hurry()
         self.review()
 
-    def npm_up(self, url: str, peer_id: PeerId) -> None:
-        """An npm peer answers at `url`."""
+    def bootstrap_up(self, url: str, peer_id: PeerId) -> None:
+        """`peer_id`, which is behind us, answers at `url`."""
         self._candidates.bootstrap_answers(url, peer_id)
 
-    def npm_down(self, url: str) -> None:
-        """The npm peer at `url` is gone: not at once again, or two links to it would cross."""
+    def bootstrap_down(self, url: str) -> None:
+        """The peer behind us at `url` is gone: not at once again, or two links to it would cross."""
         for bootstrap in self._candidates.bootstraps:
             if url in bootstrap.urls and bootstrap.dialling is None:
                 self._candidates.failed(bootstrap)
@@ -188,8 +190,8 @@ class Membership:
             self._candidates.failed(candidate)
         self.review()
 
-    def disappointed(self, url: str) -> None:
-        """Somebody else than expected answers at `url`: what we heard of it is out of date."""
+    def wrong_peer_at(self, url: str) -> None:
+        """Another peer than expected answers at `url`: what we heard of it is out of date."""
         candidate = self._candidates.at(url)
         if candidate is not None and not candidate.bootstrap:
             self._candidates.rest(candidate)
@@ -243,6 +245,25 @@ class Membership:
         link = self._links.by_id.get(peer_id)
         if link is not None:
             link.kept = link.direct
+
+    def join_heard(self, peer_id: PeerId) -> None:
+        """`peer_id`, which the program may not even know, asks us to dial it: a few at a time, and for a while."""
+        core = self._core
+        if peer_id in self._joining or peer_id in self._links.by_id:
+            return
+        if len(self._joining) >= MAX_JOINING:
+            core.counters["refused: too many ask to be dialled"] += 1
+            return
+        self._joining[peer_id] = None
+        self.seek(peer_id)
+        core.timers.at(core.now + JOINING_TIME, self._join_over, peer_id)
+
+    def _join_over(self, peer_id: PeerId) -> None:
+        if peer_id in self._links.by_id:  # it came to be: look again later
+            self._core.timers.at(self._core.now + JOINING_TIME, self._join_over, peer_id)
+        else:
+            del self._joining[peer_id]
+            self.unseek(peer_id)
 
     def refuse(self, peer_id: PeerId) -> None:
         """Drop the link to `peer_id`; make no new one until a program asks for it, this one or the peer's."""
@@ -374,8 +395,8 @@ class Membership:
         core = self._core
         due = self._wanted()
         if len(self._router.relays) < CLOSEST_LINKS:
-            known = (self._links.by_id, self.elsewhere, self._blocked)
-            due = [b for b in self._candidates.bootstraps if not any(b.peer_id in table for table in known)] + due
+            served = (self._links.by_id, self._behind.neighbours, self._blocked)
+            due = [b for b in self._candidates.bootstraps if not any(b.peer_id in table for table in served)] + due
         waits = []
         for candidate in due:
             if candidate.dialling is not None:

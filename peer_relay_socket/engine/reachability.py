@@ -133,11 +133,11 @@ class Reachability:
         """Decide what to take for granted until neighbours have tried.
 
         That others can dial us: where there is nobody to ask (whoever comes has dialled us), where everybody is on this
-        machine, and where npm peers are spoken with, who cannot be asked.
+        machine, and where there are neighbours that cannot be asked (assume_reachable).
         """
         config = self._core.config
         if config.listens:
-            config.serves = config.npm_peers or all(reach(url) is Scope.LOOPBACK for url in config.bootstrap)
+            config.serves = config.assume_reachable or all(reach(url) is Scope.LOOPBACK for url in config.bootstrap)
             config.urls = config.listens if config.serves else ()
 
     # --- what neighbours are told --------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Resolving: from a short address to the one peer it names, as ARP does.
 
-Lives here: prefixes being asked for, the ids they were pinned to. May not live here: what is sent afterwards.
+Lives here: prefixes being asked for, the ids they were pinned to. May not live here: what waits for an answer
+(unresolved.py), which peers proved that an address is theirs (address_claims.py).
 
 Law: an address is pinned to the id that the network first answered for, for as long as that peer answers; an address
 that two peers claim is refused, never guessed. Answers are hints: the session handshake then proves the id.
@@ -9,7 +10,7 @@ that two peers claim is refused, never guessed. Answers are hints: the session h
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from ..address import ID_BITS, PeerId, Prefix
 from ..codec import packet as wire
@@ -27,46 +28,31 @@ from ..limits import (
 from .timers import Timer
 
 if TYPE_CHECKING:
+    from .address_claims import AddressClaims
+    from .behind import Behind
     from .core import Core
     from .link import LinkState
     from .links import Links
     from .routing import Router
 
 
-class NpmPeers(Protocol):
-    """What resolving asks about npm peers, where they are spoken to."""
-
-    @property
-    def linked(self) -> bool:
-        """Whether there is any npm neighbour."""
-
-    def matching(self, prefix: Prefix) -> list[PeerId]:
-        """Return the npm peers that `prefix` may mean."""
-
-    def look_for(self, prefix: Prefix) -> None:
-        """Ask npm neighbours for peers near `prefix`."""
-
-    def has_key(self, peer_id: PeerId) -> bool:
-        """Return whether `peer_id` proved a key."""
-
-
 Answer = Callable[["PeerId | None"], None]
-"""Called once with the id, or None: nobody answers, or more than one does."""
+"""Called once with the id, or None: no peer answers, or more than one does."""
 _WARNING: Final = 30
 _MAX_MATCHES: Final = 4
 
 
 class _Question:
-    __slots__ = ("callbacks", "final", "found", "npm", "once", "timer", "token", "tries")
+    __slots__ = ("behind", "callbacks", "final", "found", "once", "timer", "token", "tries")
 
     def __init__(self, token: bytes, callback: Answer, once: bool) -> None:
         self.token = token
         self.once = once
-        """Whether "nobody" is taken for an answer the first time it is heard."""
+        """Whether "no peer" is taken for an answer the first time it is heard."""
         self.callbacks = [callback]
         self.found: dict[PeerId, None] = {}
-        self.npm: dict[PeerId, None] = {}
-        """Npm peers that it may mean: they count only if nobody with a key does."""
+        self.behind: dict[PeerId, None] = {}
+        """Peers behind relays that it may mean: they count only if no peer with a key does."""
         self.final = False
         self.tries = 0
         self.timer: Timer | None = None
@@ -75,17 +61,18 @@ class _Question:
 class Resolver:
     """Which peer a prefix means."""
 
-    def __init__(self, core: Core, links: Links, router: Router) -> None:
+    def __init__(self, core: Core, links: Links, router: Router, claims: AddressClaims, behind: Behind) -> None:
         self._core = core
         self._links = links
         self._router = router
-        self.pinned: dict[Prefix, PeerId] = {}
+        self._claims = claims
+        self._behind = behind
+        self.pinned = claims.pinned
         """What short addresses mean. Others only look."""
         self._unknown: dict[Prefix, float] = {}
+        """Addresses that no peer answered for, and until when that holds; at most MAX_PINNED."""
         self._questions: dict[Prefix, _Question] = {}
-        self.npm: NpmPeers | None = None
-        self.claims: Callable[[Prefix], list[PeerId]] = lambda _prefix: []
-        """Names the peers that proved their keys to us and that an address may mean."""
+        """At most MAX_RESOLVING."""
 
     def known(self, prefix: Prefix) -> PeerId | None:
         """Return the id that `prefix` is pinned to."""
@@ -97,12 +84,12 @@ class Resolver:
         self.pinned[prefix] = peer_id
 
     def unpin(self, peer_id: PeerId) -> None:
-        """`peer_id` answers no more: its addresses may mean somebody else now."""
+        """`peer_id` answers no more: its addresses may mean another peer now."""
         for prefix in [prefix for prefix, pinned in self.pinned.items() if pinned == peer_id]:
             del self.pinned[prefix]
 
     def resolve(self, prefix: Prefix, callback: Answer, *, once: bool = False) -> None:
-        """Find out who `prefix` is besides ourselves; `callback` is called once, perhaps at once."""
+        """Find out which peer besides ourselves `prefix` means; `callback` is called once, perhaps at once."""
         core = self._core
         known = self.pinned.get(prefix)
         if known is not None:
@@ -123,7 +110,7 @@ class Resolver:
         self._ask(prefix, question)
 
     def link_up(self) -> None:
-        """There is a way out again: ask anew what was asked in vain."""
+        """There is a link again: ask anew what was asked in vain."""
         for prefix, question in list(self._questions.items()):
             question.tries = 0
             if question.timer is not None:
@@ -132,15 +119,14 @@ class Resolver:
 
     def _ask(self, prefix: Prefix, question: _Question) -> None:
         core = self._core
-        npm = self.npm
-        if npm is not None:
-            question.npm |= dict.fromkeys(npm.matching(prefix)[:_MAX_MATCHES])
-            if question.tries == 0 and npm.linked:
-                npm.look_for(prefix)
+        behind = self._behind
+        question.behind |= dict.fromkeys(behind.matching(prefix)[:_MAX_MATCHES])
+        if question.tries == 0 and behind.neighbours:
+            behind.look_for(prefix)
         if not self._links.by_id:
-            if npm is not None and npm.linked and not question.once:
-                self._ask_npm_only(prefix, question)
-            return  # link_up will come back; those who wait have limits of their own
+            if behind.neighbours and not question.once:
+                self._ask_behind_only(prefix, question)
+            return  # link_up will come back; what waits for the answer has limits of its own
         if question.tries >= RESOLVE_TRIES or (question.final and question.tries > 3):
             self._answer(prefix, question)
             return
@@ -162,9 +148,9 @@ class Resolver:
         question.tries += 1
         question.timer = core.timers.at(core.now + wait, self._ask, prefix, question)
 
-    def _ask_npm_only(self, prefix: Prefix, question: _Question) -> None:
-        """Only npm peers are there to be asked."""
-        if question.npm or question.tries >= RESOLVE_TRIES:
+    def _ask_behind_only(self, prefix: Prefix, question: _Question) -> None:
+        """Only the peers behind us are there to be asked."""
+        if question.behind or question.tries >= RESOLVE_TRIES:
             self._answer(prefix, question)
             return
         core = self._core
@@ -172,27 +158,26 @@ class Resolver:
         question.tries += 1
         question.timer = core.timers.at(core.now + wait, self._ask, prefix, question)
 
-    def npm_heard(self) -> None:
-        """Npm neighbours, or those they told of, are more than before."""
+    def behind_changed(self) -> None:
+        """The peers behind us, or those that they named, are more than before."""
         if not self._links.by_id:
             for prefix, question in list(self._questions.items()):
                 if question.timer is not None:
                     question.timer.cancel()
                 self._ask(prefix, question)
 
-    def is_anothers(self, peer_id: PeerId) -> bool:
-        """Return whether the IPv4 spelling of `peer_id`, an npm peer, is that of somebody with a key, or ours."""
-        core = self._core
-        prefix = Prefix.of(peer_id, core.spelling.ipv4_bits)
+    def is_taken(self, peer_id: PeerId) -> bool:
+        """Return whether the IPv4 spelling of `peer_id`, which has no key, is that of a peer with a key, or ours."""
+        prefix = self._claims.prefix(peer_id)
         pinned = self.pinned.get(prefix)
-        if prefix.matches(core.peer_id):
+        if prefix.matches(self._core.peer_id):
             return True
-        return pinned is not None and pinned != peer_id and self.npm is not None and self.npm.has_key(pinned)
+        return pinned is not None and pinned != peer_id and not self._behind.may_be(pinned)
 
-    def unpin_others(self, peer_id: PeerId) -> None:
+    def unpin_keyless(self, peer_id: PeerId) -> None:
         """`peer_id` has a key: what its addresses meant without one counts no more."""
         for prefix, pinned in list(self.pinned.items()):
-            if pinned != peer_id and prefix.matches(peer_id) and self.npm is not None and not self.npm.has_key(pinned):
+            if pinned != peer_id and prefix.matches(peer_id) and self._behind.may_be(pinned):
                 del self.pinned[prefix]
 
     def matches(self, prefix: Prefix, asker: PeerId) -> list[PeerId]:
@@ -201,7 +186,7 @@ class Resolver:
         return [peer_id for peer_id in known if peer_id != asker and prefix.matches(peer_id)][:_MAX_MATCHES]
 
     def resolve_heard(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> None:
-        """Answer a RESOLVE with whom we know, and pass it on unless nobody is nearer.
+        """Answer a RESOLVE with the peers that we know, and pass it on to the next nearer relay.
 
         Raises: PacketError.
         """
@@ -211,7 +196,7 @@ class Resolver:
             return
         prefix = Prefix(bits[0], header.to)
         mine = self.matches(prefix, header.sender)
-        behind = [] if self.npm is None else [each for each in self.npm.matching(prefix) if each != header.sender]
+        behind = [each for each in self._behind.matching(prefix) if each != header.sender]
         final = self._router.is_nearest(int.from_bytes(header.to)) or not core.config.serves
         if final or mine or behind:
             body = wire.resolved(token, final, mine, behind[:_MAX_MATCHES])
@@ -224,26 +209,22 @@ class Resolver:
 
         Raises: PacketError.
         """
-        token, final, ids, npm_ids = wire.read_resolved(body)
+        token, final, ids, behind = wire.read_resolved(body)
         for prefix, question in self._questions.items():
             if question.token == token:
-                if self.npm is not None:
-                    question.npm |= {each: None for each in npm_ids[:_MAX_MATCHES] if self._may_mean(prefix, each)}
+                question.behind |= {each: None for each in behind[:_MAX_MATCHES] if self._may_mean(prefix, each)}
                 self._take(prefix, question, final, ids)
                 return
         self._core.counters["dropped: unasked answer"] += 1
 
     def _may_mean(self, prefix: Prefix, peer_id: PeerId) -> bool:
-        npm = self.npm
-        return (
-            prefix.matches(peer_id) and peer_id != self._core.peer_id and npm is not None and not npm.has_key(peer_id)
-        )
+        return prefix.matches(peer_id) and peer_id != self._core.peer_id and self._behind.may_be(peer_id)
 
-    def discovered_npm(self, peer_id: PeerId) -> None:
-        """A flood found a relay that has npm peer `peer_id` behind it."""
+    def discovered_behind(self, peer_id: PeerId) -> None:
+        """A flood found a relay that has `peer_id` behind it."""
         for prefix, question in list(self._questions.items()):
-            if self._may_mean(prefix, peer_id) and len(question.npm) < _MAX_MATCHES:
-                question.npm[peer_id] = None
+            if self._may_mean(prefix, peer_id) and len(question.behind) < _MAX_MATCHES:
+                question.behind[peer_id] = None
                 self._take(prefix, question, question.final, [])
 
     def discovered(self, peer_id: PeerId) -> None:
@@ -257,7 +238,7 @@ class Resolver:
             if prefix.matches(peer_id) and peer_id != self._core.peer_id:
                 question.found[peer_id] = None
         question.final = question.final or final
-        if question.final and (question.found or question.npm or question.once):
+        if question.final and (question.found or question.behind or question.once):
             self._answer(prefix, question)
 
     def _answer(self, prefix: Prefix, question: _Question) -> None:
@@ -265,8 +246,8 @@ class Resolver:
         del self._questions[prefix]
         if question.timer is not None:
             question.timer.cancel()
-        question.found |= dict.fromkeys(self.claims(prefix)[:_MAX_MATCHES])
-        found = question.found or ({} if question.once else question.npm)
+        question.found |= dict.fromkeys(self._claims.claims(prefix)[:_MAX_MATCHES])
+        found = question.found or ({} if question.once else question.behind)
         peer_id = next(iter(found)) if len(found) == 1 else None
         if peer_id is not None:
             self.pin(prefix, peer_id)

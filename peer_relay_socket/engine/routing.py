@@ -15,8 +15,9 @@ Order of choice for a packet to X::
     past the nearest relay: the next ones outward, at most MAX_SCAN of them (X may not yet know that we are nearer)
     nothing: NO_ROUTE to the sender
 
-An NPM packet goes to the link to X, else where a relay answered for X, else to the nearest relay; never elsewhere. The
-answers of relays that stand in for npm peers move nothing but NPM packets: they cannot draw away what is sealed.
+A LEGACY packet goes to the link to X, else where a relay answered for X, else to the nearest relay; never elsewhere.
+The answers of relays that stand in for peers behind them move nothing but LEGACY packets: they cannot draw away what is
+sealed.
 
 Greedy steps come strictly nearer and scan steps go strictly outward, so neither can circle; routes can, and the hop
 limit ends that.
@@ -44,8 +45,9 @@ from ..rate import TokenBucket
 from .xor import by_distance, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from .behind import Behind
     from .core import Core
     from .link import LinkState
     from .links import Links
@@ -63,9 +65,9 @@ class _Heads(dict[int, list[bytes]]):
 _HOP: Final = _Heads()
 """Forwarding writes these and copies the rest."""
 _BEHIND: Final = b"\x01"
-"""Ends the DISCOVERED of a relay that answers for an npm peer."""
+"""Ends the DISCOVERED of a relay that answers for a peer behind it."""
 _NOTICED: Final = frozenset((Kind.HANDSHAKE, Kind.SEALED))
-"""Kinds whose sender wants to know that there is no way."""
+"""Kinds whose sender wants to know that there is no route."""
 
 
 def _value(link: LinkState) -> int:
@@ -75,9 +77,10 @@ def _value(link: LinkState) -> int:
 class Router:
     """The forwarding table of one peer."""
 
-    def __init__(self, core: Core, links: Links) -> None:
+    def __init__(self, core: Core, links: Links, behind: Behind) -> None:
         self._core = core
         self._links = links
+        self._behind = behind
         self.relays: list[LinkState] = []
         """Links to peers that relay, by ascending id; kept by `links_changed`."""
         self._values: list[int] = []
@@ -90,10 +93,8 @@ class Router:
         """What `next_hop` decided, by alternate; forgotten when anything changes. Others only look."""
         self._learned: dict[PeerId, LinkState] = {}
         self._discovered: dict[PeerId, LinkState] = {}
-        self._behind: dict[PeerId, LinkState] = {}
-        """Towards relays that have an npm peer behind them; for NPM packets only."""
-        self.stand_in: Callable[[Prefix], PeerId | None] = lambda _wanted: None
-        """Names the npm peer behind us that a DISCOVER looks for."""
+        self._stand_ins: dict[PeerId, LinkState] = {}
+        """Towards relays that have a peer behind them, by that peer; for LEGACY packets only."""
         self._floods: dict[tuple[PeerId, bytes], LinkState | None] = {}
         self._flood_rate = TokenBucket(FLOOD_RATE, core.now)
         self._notices = TokenBucket(CONTROL_RATE, core.now)
@@ -129,7 +130,7 @@ class Router:
             self._forget_routes(link)
             self._relays_changed()
             return
-        for table in (self._learned, self._discovered, self._behind):
+        for table in (self._learned, self._discovered, self._stand_ins):
             if table.get(link.peer_id) is link:
                 del table[link.peer_id]
 
@@ -147,7 +148,7 @@ class Router:
             cache.pop(link.peer_id, None)
 
     def _forget_routes(self, link: LinkState) -> None:
-        for table in (self._learned, self._discovered, self._behind):
+        for table in (self._learned, self._discovered, self._stand_ins):
             for peer_id in [peer_id for peer_id, via in table.items() if via is link]:
                 del table[peer_id]
 
@@ -295,36 +296,36 @@ class Router:
         """Return the only packet of `bundle`, a SEALED one that has `hop_limit`, one hop older."""
         return _HOP[Kind.SEALED][hop_limit - 1] + bundle[2:]
 
-    # --- npm's envelopes -------------------------------------------------------------------------------------
+    # --- peers behind relays -------------------------------------------------------------------------------------
 
-    def npm_hop(self, to: PeerId) -> LinkState | None:
-        """Return the link an NPM packet to `to` leaves by, or None."""
-        return self._links.by_id.get(to) or self._behind.get(to) or self.greedy(int.from_bytes(to), 0)
+    def hop_behind(self, to: PeerId) -> LinkState | None:
+        """Return the link that a LEGACY packet to `to` leaves by, or None."""
+        return self._links.by_id.get(to) or self._stand_ins.get(to) or self.greedy(int.from_bytes(to), 0)
 
-    def send_npm(self, data: bytes, to: PeerId) -> bool:
-        """Send an NPM packet of our own; False when there is no way."""
-        link = self.npm_hop(to)
+    def send_behind(self, data: bytes, to: PeerId) -> bool:
+        """Send a LEGACY packet of our own; False when there is no route."""
+        link = self.hop_behind(to)
         if link is None:
             self._core.counters["no route: own packet"] += 1
             return False
         self._links.emit(link, data)
         return True
 
-    def forward_npm(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> None:
-        """Pass on the NPM packet at `offset`, and remember whence its sender is reached."""
+    def forward_behind(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> None:
+        """Pass on the LEGACY packet at `offset`, and remember how its sender is reached."""
         core = self._core
-        self.learn_npm(header.sender, arrived)
-        link = self.npm_hop(header.to)
+        self.learn_behind(header.sender, arrived)
+        link = self.hop_behind(header.to)
         if link is None or link is arrived or header.hop_limit <= 1 or not core.config.serves:
-            core.counters["dropped: no way for an npm envelope"] += 1
+            core.counters["dropped: no route for a legacy envelope"] += 1
             return
         self.pass_on(link, bundle, offset, header)
 
-    def learn_npm(self, sender: PeerId, link: LinkState) -> None:
-        """An NPM packet from `sender` came over `link`."""
-        if sender not in self._links.by_id and self._behind.get(sender) is not link:
-            self._behind.pop(sender, None)
-            self._remember(self._behind, sender, link)
+    def learn_behind(self, sender: PeerId, link: LinkState) -> None:
+        """A LEGACY packet from `sender` came over `link`."""
+        if sender not in self._links.by_id and self._stand_ins.get(sender) is not link:
+            self._stand_ins.pop(sender, None)
+            self._remember(self._stand_ins, sender, link)
 
     def allow_notice(self) -> bool:
         """Return whether one more unasked-for notice is within CONTROL_RATE."""
@@ -361,7 +362,7 @@ class Router:
             self._links.emit(arrived, answer)
             return
         wanted = Prefix(bits[0], header.to)
-        behind = self.stand_in(wanted)
+        behind = self._behind.stand_in(wanted)
         if behind is not None and behind != header.sender:
             # Its owner, if there is one with a key, still gets to answer: the search goes on.
             self._links.emit(arrived, wire.packet(Kind.DISCOVERED, header.sender, behind, token + _BEHIND))
@@ -377,7 +378,7 @@ class Router:
     def discovered_heard(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> bool | None:
         """Note the way a DISCOVERED shows.
 
-        Returns: None unless it answers a search of ours; then whether a relay answered for an npm peer.
+        Returns: None unless it answers a search of ours; then whether a relay answered for a peer behind it.
         Raises: PacketError.
         """
         core = self._core
@@ -386,13 +387,13 @@ class Router:
         if key not in self._floods:
             core.counters["dropped: unasked answer"] += 1
             return None
-        npm = mark == _BEHIND
-        if npm:
-            self.learn_npm(header.sender, arrived)
+        behind = mark == _BEHIND
+        if behind:
+            self.learn_behind(header.sender, arrived)
         else:
             self.adopt(header.sender, arrived)
         if header.to == core.peer_id:
-            return npm
+            return behind
         back = self._floods[key]
         if back is not None and back.up and header.hop_limit > 1:
             self.adopt(header.to, back)

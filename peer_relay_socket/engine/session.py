@@ -117,7 +117,7 @@ class Session:
         self.pending: deque[tuple[float, bytes]] = deque()
         """Records that wait for keys, with the time until which they are worth sending."""
         self.hopeless = False
-        """Whether it was given up for npm's wire, while its handshake may still succeed."""
+        """Whether a gateway sends what was for it, while its handshake may still succeed."""
         self.pending_size = 0
         self.pending_timer: Timer | None = None
         self.plain: list[bytes] = []

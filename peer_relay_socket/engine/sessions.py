@@ -16,7 +16,7 @@ twice: datagrams keep UDP's manners.
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..address import PeerId
 from ..codec import packet as wire
@@ -33,7 +33,6 @@ from ..limits import (
     SESSION_PROBE,
     SESSION_REKEY,
 )
-from .address_claims import AddressClaims
 from .effects import Deliver, Message, Refused, Writable
 from .handshakes import Handshakes
 from .liveness import Liveness
@@ -43,6 +42,7 @@ from .session import Keys, Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .address_claims import AddressClaims
     from .core import Core
     from .link import LinkState
     from .routing import Router
@@ -59,13 +59,24 @@ _EVICTION_SAMPLE: Final = 32
 """Sessions looked at to find one to forget when there are too many: bounded work, and nearly the longest idle."""
 
 
+class SessionEvents(Protocol):
+    """What the owner of the sessions is told."""
+
+    def peer_proved(self, peer_id: PeerId) -> None:
+        """`peer_id` has shown its key."""
+
+    def join_heard(self, peer_id: PeerId) -> None:
+        """`peer_id` asks us to dial it."""
+
+
 class Sessions:
     """All sessions of one peer."""
 
-    def __init__(self, core: Core, router: Router, on_join: Callable[[PeerId], None]) -> None:
+    def __init__(self, core: Core, router: Router, claims: AddressClaims, events: SessionEvents) -> None:
         self._core = core
         self._router = router
-        self._on_join = on_join
+        self._claims = claims
+        self._events = events
         self.by_id: dict[PeerId, Session] = {}
         """At most MAX_SESSIONS. Others only look."""
         self.keys: dict[bytes, tuple[Session, Keys]] = {}
@@ -80,7 +91,6 @@ class Sessions:
         """Those of whom somebody was told that there is no room."""
         self._pending = Pending(core, self.writable)
         self.handshakes = Handshakes(core, router, self)
-        self.address_claims = AddressClaims(core)
         self._silence = Liveness(core, self)
         core.timers.at(core.now + SESSION_IDLE / 4, self._sweep)
 
@@ -247,7 +257,7 @@ class Sessions:
             if timer is not None:
                 timer.cancel()
         self.handshakes.closed(session)
-        self.address_claims.release(session.peer_id)
+        self._claims.release(session.peer_id)
         self._pending.drop(session)
         for keys in [session.keys, *session.older]:
             if keys is not None:
@@ -266,7 +276,7 @@ class Sessions:
             if session.keys is not None and session.pending:
                 self.release(session)
 
-    # --- what may go by npm's wire instead -----------------------------------------------------------------------
+    # --- what a gateway may send instead -----------------------------------------------------------------------------
 
     def waits(self, peer_id: PeerId) -> bool:
         """Return whether something waits for `peer_id` to show its key for the first time."""
@@ -306,7 +316,9 @@ class Sessions:
 
     def found(self, peer_id: PeerId) -> None:
         """`peer_id` is there: a relay that is linked to it, or the peer itself, has said so."""
-        self.session(peer_id).found = True
+        session = self.by_id.get(peer_id)
+        if session is not None:
+            session.found = True
 
     def discovered(self, peer_id: PeerId) -> None:
         """A search found a way to `peer_id`: use it, unless the one in use works."""
@@ -340,14 +352,14 @@ class Sessions:
         if session.plain:
             self._seal(session)
         if session.keys is None:
-            session.address_conflict = self.address_claims.claim(session.peer_id)
+            session.address_conflict = self._claims.claim(session.peer_id)
         else:
             session.older.append(session.keys)
         while len(session.older) > _OLD_KEYS:
             self.forget_keys(session.older.pop(0))
         session.keys = keys
         session.hopeless = False
-        self._core.proved(session.peer_id)
+        self._events.peer_proved(session.peer_id)
         session.keys_suspect = False
         self.keys[keys.local] = (session, keys)
         session.forget_flights()
@@ -422,7 +434,7 @@ class Sessions:
             port, source_port, _ = wire.split(content, 2, 2)
             core.effects.append(Refused(session.peer_id, int.from_bytes(port), int.from_bytes(source_port)))
         elif kind == Record.JOIN:
-            self._on_join(session.peer_id)
+            self._events.join_heard(session.peer_id)
         elif kind == Record.CONNECT:
             self.on_connect(session.peer_id, content)
         elif kind == Record.SIGNAL:

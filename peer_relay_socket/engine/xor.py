@@ -1,4 +1,4 @@
-"""Who is near, by XOR, in a sorted list: the order Kademlia routes by, without measuring every distance.
+"""Which ids are near, by XOR, in a sorted list: the order Kademlia routes by, without measuring every distance.
 
 Law: pure; a question about n numbers costs O(log n) and O(1) more for each answer taken.
 """
@@ -13,6 +13,8 @@ from ..limits import SLOT_BITS
 
 _FEW: Final = 6
 """So many are sorted outright: cheaper than to halve on."""
+SECOND_ID: Final = 1
+"""XOR of a peer's id and the one under which it may speak for peers behind it: the nearest id there is."""
 
 
 def by_distance(numbers: Sequence[int], target: int) -> Iterator[int]:

@@ -189,7 +189,7 @@ class Peer:
     def send(self, peer_id: PeerId | str, data: Json) -> None:
         """Send JSON-able data to any peer, linked or not; its listeners of "message" get it.
 
-        Sealed end to end, except to npm peers; at most once, and, as with datagrams, delivery is not promised.
+        Sealed end to end, except to peers without a key; at most once; as with datagrams, delivery is not promised.
 
         Raises: ValueError as `connect`; TypeError or ValueError when `data` is not JSON-able; OSError EMSGSIZE above
             MAX_MESSAGE bytes of JSON.
@@ -200,11 +200,8 @@ class Peer:
     def on(self, event_name: str, listener: Callable[..., object]) -> Peer:
         """Call `listener` at each event: "message" (data, from_id) or "peer" (id, at each new link).
 
-        Ids of npm peers, which nobody proved, are `NpmId`s: `is_authenticated(from_id)` is False. Datagrams of theirs
-        go to the sockets and are no "message".
-
-        Returns: this peer.
-        Raises: ValueError for an event that never happens.
+        Ids of peers without a key are `UnprovedId`s: `is_authenticated(from_id)` is False. Datagrams of
+        theirs go to the sockets and are no "message".
         """
         if event_name not in ("message", "peer"):
             raise ValueError(f"no such event: {event_name!r} (there are 'message' and 'peer')")

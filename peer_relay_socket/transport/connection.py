@@ -32,7 +32,7 @@ from .stream import Stream
 BINARY, TEXT, CONT = Opcode.BINARY, Opcode.TEXT, Opcode.CONT
 
 SUBPROTOCOL: Final = Subprotocol("peer-relay.2")
-"""What our client offers and our server selects. npm's client offers none; npm's server echoes whatever is offered."""
+"""What our client offers and our server selects. A legacy client offers none; a legacy server echoes any offer."""
 
 SILENT = logging.Logger("websockets", level=logging.CRITICAL + 1)  # noqa: LOG001  # outside the tree, on purpose
 """For the core, which logs: nothing reaches a program's handlers. Only the driver logs."""

@@ -41,7 +41,7 @@ def _anyone(host: str) -> str | None:
 
 
 def _select(core: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """Ours where it is offered; a client that does not offer it (npm's) is accepted without."""
+    """Ours where it is offered; a client that does not offer it (a legacy one) is accepted without."""
     return SUBPROTOCOL if SUBPROTOCOL in offered else None
 
 

@@ -38,7 +38,7 @@ class Link(Protocol):
 
     @property
     def ours(self) -> bool:
-        """Inbound: the client offered subprotocol peer-relay.2. Outbound: the server selected it (npm's echoes it)."""
+        """Inbound: the client offered subprotocol peer-relay.2. Outbound: the server selected it (legacy ones echo)."""
 
     @property
     def tls(self) -> bool:
@@ -77,7 +77,7 @@ class Link(Protocol):
         """
 
     def send_text(self, text: str, /) -> None:
-        """Send one text message (the npm wire), as `send` does."""
+        """Send one text message (the legacy wire), as `send` does."""
 
     def pause_reading(self) -> None:
         """Deliver nothing more until `resume_reading`; the neighbour feels it as back-pressure."""

@@ -25,7 +25,7 @@ from .rtc_description import safe_candidate
 from .rtc_implementation import DataChannel, Factory, PeerConnection, add_candidate
 
 
-class NpmRtcLink(RtcConnection):
+class LegacyRtcLink(RtcConnection):
     """One WebRTC connection to an npm peer; a `Link` once its channel is open. Loop thread only."""
 
     ours = False

@@ -50,7 +50,7 @@ class PeerConnection(Protocol):
         """Return a `DataChannel`; options: negotiated, id, ordered, maxRetransmits."""
 
     def addIceCandidate(self, candidate: Any, /) -> Awaitable[Any]:  # noqa: N802
-        """Take one more candidate of the other end; npm's peers send them so."""
+        """Take one more candidate of the other end; legacy peers send them so."""
 
     def createOffer(self) -> Awaitable[Any]:  # noqa: N802
         """Return a description."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peer_relay_socket.address import AF_PEER, NpmId, Prefix, is_authenticated
+from peer_relay_socket.address import AF_PEER, Prefix, UnprovedId, is_authenticated
 from peer_relay_socket.bridge import ports
 from peer_relay_socket.bridge.endpoint import OWN, WILDCARD, Endpoint, Membership
 from peer_relay_socket.bridge.host import Host
@@ -215,7 +215,7 @@ def test_failure_is_the_subclass_that_cpython_raises():
 
 # --- npm peers, whose datagrams name no port ---------------------------------------------------------------------
 
-NODE = NpmId(FAR)
+NODE = UnprovedId(FAR)
 
 
 def test_an_npm_datagram_goes_to_the_only_socket_that_hears_the_network(world: World) -> None:

@@ -175,7 +175,7 @@ def test_malformed_vector_raises_packet_error(entry: dict[str, Any]) -> None:
         (Record, {"DATAGRAMS": 1, "MESSAGE": 2, "ACK": 3, "PING": 4, "REFUSED": 5, "JOIN": 6}),
         (LinkOp, {"READY": 1, "PING": 2, "PONG": 3, "GOODBYE": 4, "NEIGHBOURS": 5, "LIMITS": 6, "HELLO": 7}),
         (LinkOp, {"DIAL_BACK": 8, "DIALLING": 9}),
-        (Kind, {"NPM": 26, "BROADCAST": 27}),
+        (Kind, {"LEGACY": 26, "BROADCAST": 27}),
     ],
 )
 def test_numbers_once_published_stay(numbers: type[IntEnum], published: dict[str, int]) -> None:

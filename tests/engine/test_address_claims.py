@@ -72,7 +72,7 @@ def test_a_twin_does_not_take_over_an_address_that_the_network_named() -> None:
     bench.advance(1.0)
     (delivered,) = [effect for effect in a.take(Deliver) if effect.source == b.peer_id]
     assert not delivered.address_conflict
-    (warning,) = [note.text for note in a.take(Note) if "whom we know" in note.text]
+    (warning,) = [note.text for note in a.take(Note) if "which we know" in note.text]
     assert twin.peer_id.hex() in warning
     assert b.peer_id.hex() in warning
     by_address(a, b, b"two")
@@ -145,4 +145,4 @@ def test_an_address_is_free_again_when_its_holder_is_forgotten() -> None:
     assert [deliver.address_conflict for deliver in a.take(Deliver)] == [False, False]
     for session in list(a.engine._sessions.by_id.values()):
         a.engine._sessions.close(session)
-    assert not a.engine._sessions.address_claims._by_address
+    assert not a.engine._sessions._claims._by_address

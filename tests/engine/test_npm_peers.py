@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from peer_relay_socket.address import NpmId, Spelling
+from peer_relay_socket.address import Spelling, UnprovedId
 from peer_relay_socket.codec import npm as wire
 from peer_relay_socket.codec.npm import Answer, Datagram, Envelope
 from peer_relay_socket.engine.core import EngineConfig
 from peer_relay_socket.engine.effects import CloseLink, Deliver, Dial, Effect, Message, NoRoom, Note, PeerUp, Writable
 from peer_relay_socket.engine.engine import Engine
+from peer_relay_socket.engine.npm.engine import GatewayEngine
 from peer_relay_socket.errors import PacketError
 from peer_relay_socket.identity import Identity
 from peer_relay_socket.limits import LINK_PING_IDLE, MAX_LINKS_PER_HOST, NPM_GRACE, NPM_HOPS, NPM_LINKS, NPM_SILENT
@@ -72,11 +73,10 @@ class World:
     ) -> Engine:
         dice = Random(len(self.engines) + 1)
         config = EngineConfig(
-            serves=serves, npm_peers=npm_peers, urls=urls, webrtc=webrtc, bootstrap=("ws://8.8.8.8:80",)
+            serves=serves, urls=urls, webrtc=webrtc, bootstrap=("ws://8.8.8.8:80",), text_hint=": npm_peers"
         )
-        engine = Engine(
-            Identity.from_seed(dice.randbytes(32)), config, random=dice, entropy=dice.randbytes, now=self.now
-        )
+        kind = GatewayEngine if npm_peers else Engine
+        engine = kind(Identity.from_seed(dice.randbytes(32)), config, random=dice, entropy=dice.randbytes, now=self.now)
         self.engines.append(engine)
         self.effects[engine] = []
         engine.start(self.now)
@@ -88,7 +88,7 @@ class World:
         """Connect an npm peer; `dialled` is the URL at which the engine dialled it, if it did."""
         self.links += 1
         node = self.nodes[engine, self.links] = Node(self, peer_id, engine, self.links)
-        engine.link_opened(self.links, url=dialled, remote_host=host, now=self.now, ours=dialled is not None)
+        engine.link_opened(self.links, url=dialled, remote_host=host, now=self.now, native=dialled is not None)
         self.pump()
         if greet:
             node.greet()
@@ -154,8 +154,8 @@ def test_the_acceptor_tells_its_id_at_once_and_asks_once_it_knows_theirs(world: 
     assert len(node.texts) == 2
     assert (asked.to, asked.sender, asked.path, asked.data) == (FAR, *[engine.peer_id], (engine.peer_id,), asked.sender)
     node.say(wire.USER, "x")
-    assert world.of(engine, PeerUp) == [PeerUp(NpmId(FAR))]
-    assert isinstance(world.of(engine, PeerUp)[0].peer_id, NpmId)
+    assert world.of(engine, PeerUp) == [PeerUp(UnprovedId(FAR))]
+    assert isinstance(world.of(engine, PeerUp)[0].peer_id, UnprovedId)
 
 
 def test_the_connector_answers_in_kind_when_the_first_message_is_text(world: World) -> None:
@@ -164,7 +164,7 @@ def test_the_connector_answers_in_kind_when_the_first_message_is_text(world: Wor
     assert node.texts == []
     node.greet()
     assert node.texts[0] == wire.id_text(engine.peer_id)
-    assert world.of(engine, PeerUp) == [PeerUp(NpmId(FAR))]
+    assert world.of(engine, PeerUp) == [PeerUp(UnprovedId(FAR))]
 
 
 def test_where_npm_peers_is_off_a_node_that_was_named_is_refused_with_one_warning(world: World) -> None:
@@ -194,7 +194,7 @@ def test_a_link_that_begins_with_no_id_is_dropped(world: World, first: str) -> N
 def test_links_of_one_host_are_bounded_as_native_ones_are(world: World, host: str, stand: int) -> None:
     engine = world.engine()
     for number in range(400):
-        engine.link_opened(number, url=None, remote_host=host.format(number), now=world.now, ours=False)
+        engine.link_opened(number, url=None, remote_host=host.format(number), now=world.now, native=False)
     refused = [effect for effect in engine.take_effects() if isinstance(effect, CloseLink)]
     assert 400 - len(refused) == stand
 
@@ -269,8 +269,8 @@ def test_messages_and_datagrams_reach_the_program_marked_and_once(world: World) 
     assert (message.source, message.data) == (FAR, b'{"a":1}')
     (got,) = world.of(engine, Deliver)
     assert got == Deliver(FAR, 1, 0, 0, [b"hi"])
-    assert isinstance(message.source, NpmId)
-    assert isinstance(got.source, NpmId)
+    assert isinstance(message.source, UnprovedId)
+    assert isinstance(got.source, UnprovedId)
 
 
 def test_what_the_program_sends_goes_out_as_npm_writes_it(world: World) -> None:
@@ -476,7 +476,7 @@ def test_a_peer_without_npm_peers_hears_no_npm_envelopes(world: World) -> None:
     node.say(wire.USER, Datagram(7, b"x"), to=strict.peer_id)
     world.run(1.0)
     assert not world.of(strict, Deliver)
-    assert strict.counters["refused: an npm peer's envelope"] == 1
+    assert strict.counters["refused: a legacy envelope"] == 1
 
 
 def test_text_where_our_wire_was_agreed_costs_the_link(world: World) -> None:

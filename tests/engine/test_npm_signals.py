@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from peer_relay_socket.address import NpmId
+from peer_relay_socket.address import UnprovedId
 from peer_relay_socket.codec import npm as wire
 from peer_relay_socket.codec import packet
 from peer_relay_socket.codec.npm import Answer, Envelope
@@ -74,7 +74,7 @@ class Scene:
         node = Node(self.world, self.peer_id, self.engine, self.world.links)
         self.world.nodes[self.engine, node.number] = node
         self.engine.link_opened(
-            node.number, url=None, remote_host="8.8.8.1", now=self.world.now, peer_id=self.peer_id, ours=False
+            node.number, url=None, remote_host="8.8.8.1", now=self.world.now, peer_id=self.peer_id, native=False
         )
         self.world.pump()
         return node
@@ -84,7 +84,7 @@ def test_the_offerer_of_a_link_offers_a_channel_and_takes_answer_and_candidates(
     scene = Scene()
     scene.connect(Answer(URL, True))
     (describe,) = scene.of(Describe)
-    assert (describe.peer_id, describe.offer, describe.npm) == (LOW, None, True)
+    assert (describe.peer_id, describe.offer, describe.legacy) == (LOW, None, True)
     assert not scene.told(wire.SIGNAL)
     scene.described()
     assert scene.told(wire.SIGNAL) == [{"type": "offer", "sdp": "our description"}]
@@ -107,7 +107,7 @@ def test_the_other_end_answers_an_offer_whose_candidates_came_before_it() -> Non
     assert not scene.of(Describe)
     scene.say(wire.SIGNAL, OFFER)
     (describe,) = scene.of(Describe)
-    assert (describe.peer_id, describe.offer, describe.npm) == (LOW, "their offer", True)
+    assert (describe.peer_id, describe.offer, describe.legacy) == (LOW, "their offer", True)
     assert scene.of(AddCandidate) == [AddCandidate(describe.attempt, f"{number}") for number in range(RTC_CANDIDATES)]
     scene.described()
     assert scene.told(wire.SIGNAL) == [{"type": "answer", "sdp": "our description"}]
@@ -124,9 +124,9 @@ def test_an_open_channel_begins_with_find_peers_and_is_a_link_once_they_speak() 
     (text,) = node.texts
     assert wire.read_envelope(text).kind == wire.FIND_PEERS
     scene.say(wire.SIGNAL, candidate("too late"))
-    assert PeerUp(NpmId(LOW)) not in scene.of(PeerUp)
+    assert PeerUp(UnprovedId(LOW)) not in scene.of(PeerUp)
     node.say(wire.FIND_PEERS, LOW)
-    assert PeerUp(NpmId(LOW)) in scene.of(PeerUp)
+    assert PeerUp(UnprovedId(LOW)) in scene.of(PeerUp)
     scene.engine.send_message(LOW, b'"by channel"', scene.world.now)
     scene.world.pump()
     assert [envelope.data for envelope in node.envelopes(wire.USER)] == ["by channel"]
@@ -205,7 +205,7 @@ def test_signals_that_nobody_waited_for_are_refused() -> None:
     for signal in (OFFER, ANSWER, candidate("x"), OFFER):
         scene.say(wire.SIGNAL, signal)
     assert not scene.of(Describe)
-    assert scene.engine.counters["refused: a signal that nobody waited for"] == 4
+    assert scene.engine.counters["refused: a signal that was not asked for"] == 4
 
 
 def test_signals_out_of_turn_change_nothing() -> None:
@@ -424,7 +424,7 @@ def test_a_relay_lets_a_peer_that_does_not_relay_speak_as_its_neighbour_and_as_n
     world.links += 1
     channel = Node(world, LOW, ours, world.links)
     world.nodes[ours, channel.number] = channel
-    ours.link_opened(channel.number, url=None, remote_host="8.8.8.1", now=world.now, peer_id=LOW, ours=False)
+    ours.link_opened(channel.number, url=None, remote_host="8.8.8.1", now=world.now, peer_id=LOW, native=False)
     channel.say(wire.FIND_PEERS, LOW)
     ours.link_closed(channel.number, world.now)
     ours.send_message(LOW, b'"over the relay"', world.now)
@@ -436,7 +436,7 @@ def test_a_relay_lets_a_peer_that_does_not_relay_speak_as_its_neighbour_and_as_n
     assert [message.data for message in world.of(ours, Message)] == [b'"and back"']
     forged = wire.pack(Envelope(LOW, HIGH, (HIGH,), "1", wire.USER, "forged"))
     number = next(number for engine, number in world.joins if engine is relay)
-    relay.receive(number, packet.packet(packet.Kind.NPM, LOW, HIGH, forged), world.now)
+    relay.receive(number, packet.packet(packet.Kind.LEGACY, LOW, HIGH, forged), world.now)
     world.pump()
     assert len(node.envelopes(wire.USER)) == 1
     assert relay.counters["dropped: forged source"] == 1

@@ -109,7 +109,7 @@ def test_an_address_that_nobody_has_is_reported_unreachable() -> None:
     a.send(nobody, 5, b"hello?")  # type: ignore[arg-type]
     why = "nobody has this address in the network of the 1 relay we are linked to"
     assert network.run(5.0, lambda: Unreachable(nobody, why) in a.effects)  # type: ignore[arg-type]
-    assert a.engine.counters["dropped: nobody has this address"] == 1
+    assert a.engine.counters["dropped: no peer has this address"] == 1
 
 
 def test_the_same_seed_gives_the_same_run() -> None:

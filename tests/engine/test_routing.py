@@ -159,5 +159,5 @@ def test_strangers_who_ask_to_be_dialled_are_a_few_and_forgotten() -> None:
     assert victim.engine.counters["refused: too many ask to be dialled"] == len(strangers) - MAX_JOINING
     bench.advance(60.0)
     assert len(victim.engine._membership._candidates) <= before + 1
-    assert not victim.engine._joining
+    assert not victim.engine._membership._joining
     assert hub.peer_id in victim.engine.neighbours

@@ -18,7 +18,7 @@ from peer_relay_socket.codec.packet import Kind, Record
 from peer_relay_socket.engine.authentication import LINK_PROLOGUE, Handshake, StaticKey
 from peer_relay_socket.engine.core import EngineConfig
 from peer_relay_socket.engine.effects import Deliver, Describe, Message, PeerUp
-from peer_relay_socket.engine.engine import Engine
+from peer_relay_socket.engine.npm.engine import GatewayEngine
 from peer_relay_socket.errors import HandshakeError, PacketError
 from peer_relay_socket.gateway import packets
 from peer_relay_socket.identity import Identity
@@ -181,12 +181,12 @@ def npm_engine(data: bytes) -> None:
     data: lines; one that begins with a digit goes to that link, and to the other one otherwise; time passes with each.
     """
     dice = Random(0)
-    config = EngineConfig(npm_peers=True, serves=True, urls=("ws://hub.example",), webrtc=True)
-    hub = Engine(ALICE, config, random=dice, entropy=dice.randbytes, now=0.0)
+    config = EngineConfig(serves=True, urls=("ws://hub.example",), webrtc=True)
+    hub = GatewayEngine(ALICE, config, random=dice, entropy=dice.randbytes, now=0.0)
     hub.start(0.0)
     now = 0.0
     for number in (1, 2):
-        hub.link_opened(number, url=None, remote_host=f"8.0.0.{number}", now=now, ours=False)
+        hub.link_opened(number, url=None, remote_host=f"8.0.0.{number}", now=now, native=False)
         hub.link_text(number, npm.id_text(bytes((number,)) * 20), now)
     for line in data.split(b"\n")[:64]:
         now += 0.1

@@ -25,6 +25,7 @@ from peer_relay_socket.codec.packet import proof
 from peer_relay_socket.engine.authentication import Handshake
 from peer_relay_socket.engine.core import EngineConfig
 from peer_relay_socket.engine.effects import (
+    AddressChecked,
     CloseLink,
     Deliver,
     Dial,
@@ -33,7 +34,6 @@ from peer_relay_socket.engine.effects import (
     Message,
     PeerDown,
     PeerUp,
-    Settled,
     Writable,
 )
 from peer_relay_socket.engine.engine import Engine
@@ -216,7 +216,7 @@ class Host:
             network.dial_back(self, effect)
         elif isinstance(effect, CloseLink):
             network.cut(self, effect.link)
-        elif isinstance(effect, Settled):
+        elif isinstance(effect, AddressChecked):
             self._settle(effect)
         else:
             if isinstance(effect, PeerUp):
@@ -227,12 +227,12 @@ class Host:
             if network.keep:
                 self.effects.append(effect)
 
-    def _settle(self, effect: Settled) -> None:
+    def _settle(self, effect: AddressChecked) -> None:
         """Our address is ours; or it is not, and then we take another, if nobody was promised this one."""
         network = self.network
         if network.keep:
             self.effects.append(effect)
-        if not effect.collision or self.identity.pinned:
+        if not effect.other or self.identity.pinned:
             if self.settled is None:
                 self.settled = network.now
             return

@@ -11,7 +11,7 @@ import pytest
 from peer_relay_socket import limits
 from peer_relay_socket.scope import Scope
 from peer_relay_socket.transport.link import LinkError
-from peer_relay_socket.transport.npm_rtc import NpmRtcLink
+from peer_relay_socket.transport.npm_rtc import LegacyRtcLink
 from peer_relay_socket.transport.rtc_connection import RtcConnection
 from peer_relay_socket.transport.rtc_description import safe_candidate, safe_description
 from tests.transport.links import PATIENCE, Recorder, run
@@ -26,8 +26,8 @@ class Ends:
     def __init__(self) -> None:
         self.caller, self.callee = Recorder(), Recorder()
         self.ended: dict[RtcConnection, str] = {}
-        self.outer = NpmRtcLink(self.caller, self._end, url="webrtc:other", factory=None, ice_servers=())
-        self.inner = NpmRtcLink(self.callee, self._end, url=None, factory=None, ice_servers=())
+        self.outer = LegacyRtcLink(self.caller, self._end, url="webrtc:other", factory=None, ice_servers=())
+        self.inner = LegacyRtcLink(self.callee, self._end, url=None, factory=None, ice_servers=())
         self._over = asyncio.Event()
 
     def _end(self, link: RtcConnection, reason: str) -> None:

@@ -1,18 +1,18 @@
 """Peers of npm peer-relay, which have no keys: what they say, what they are told, and by which wire.
 
-Lives here: the choice between the sealed wire and theirs, what envelopes mean. May not live here: who may lack a key
-(npm_trust.py), connections (npm_links.py), how they come to be (npm_neighbours.py, npm_rtc.py), the ids we go by
-(npm_names.py), ways (npm_ways.py), JSON (codec). Nothing here runs unless `npm_peers` is on.
+Lives here: the choice between the sealed wire and theirs, what envelopes mean. May not live here: which ids may lack a
+key (trust.py), connections (links.py), how they come to be (neighbours.py, rtc.py), the ids by which npm peers know us
+(names.py), routes (routes.py), the engine's inputs (engine.py), JSON (codec).
 
-Law: npm_trust.py's. Nothing that an npm peer says changes where a peer with a key is found, or how it is spoken to.
+Law: trust.py's. Nothing that an npm peer says changes where a peer with a key is found, or how it is spoken to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ...address import NpmId, PeerId, Prefix
+from ...address import PeerId, UnprovedId
 from ...codec import npm as wire
 from ...codec import packet
 from ...codec.npm import Datagram, Envelope
@@ -20,7 +20,6 @@ from ...codec.packet import Record
 from ...errors import HandshakeError, PacketError
 from ...limits import (
     NPM_ANSWER,
-    NPM_ASK_RATE,
     NPM_CANDIDATES,
     NPM_GRACE,
     NPM_LINKS,
@@ -29,15 +28,12 @@ from ...limits import (
     PACKET_TARGET,
     make_room,
 )
-from ...rate import TokenBucket
 from ...scope import Scope
 from ..direct import Path
 from ..effects import Deliver, Message, NoRoom, Writable
 from .links import WEBRTC, NpmLink, NpmLinks
-from .names import NpmNames
 from .neighbours import NpmNeighbours
-from .routes import NpmWays
-from .trust import NpmTrust
+from .routes import NpmRoutes
 
 if TYPE_CHECKING:
     from ..core import Core
@@ -47,111 +43,77 @@ if TYPE_CHECKING:
     from ..resolver import Resolver
     from ..routing import Router
     from ..sessions import Sessions
+    from .peers import NpmPeers
 
 
-class Npm:
-    """The npm peers around us."""
+class Gateway:
+    """Between the overlay and the npm peers around us."""
 
     def __init__(
         self,
         core: Core,
+        peers: NpmPeers,
         overlay: Links,
         router: Router,
         resolver: Resolver,
         sessions: Sessions,
         membership: Membership,
-        settled: Callable[[], None],
+        on_linked: Callable[[], None],
     ) -> None:
+        """Args: on_linked: called when an npm peer is the first neighbour of any kind."""
         self._core = core
+        self._peers = peers
         self._router = router
         self._resolver = resolver
         self._sessions = sessions
         self._membership = membership
-        self._on_settled = settled
-        self.names = NpmNames(core)
-        self.links = NpmLinks(core, self)
-        self.ways = NpmWays(core, self.links, overlay, router)
-        self.trust = NpmTrust(core, self.names, self._fell_back)
-        self._may_lack_a_key = self.trust.may_lack_a_key
-        self.neighbours = NpmNeighbours(core, self.links, self.names, self._say, self._may_lack_a_key)
-        self._candidates = self.neighbours.candidates
-        self._asking = TokenBucket(NPM_ASK_RATE, core.now)
+        self._on_linked = on_linked
+        self._names = peers.names
+        self._trust = peers.trust
+        self.links = NpmLinks(core, self, peers.neighbours)
+        self._routes = NpmRoutes(core, self.links, overlay, router, peers.heard_over)
+        self.neighbours = NpmNeighbours(core, self.links, peers, self._say)
         self._wanted: dict[PeerId, None] = {}
-        """Whom the program wants to be linked to, while relays are asked who that is; at most NPM_CANDIDATES."""
+        """Peers that the program wants links to, while relays are asked what they are; at most NPM_CANDIDATES."""
         self._full: dict[PeerId, None] = {}
         """Nodes that had no room for us; at most NPM_LINKS."""
         self._blocked: dict[PeerId, None] = {}
-        """Peers whose sender was told that there is no room: every one of them has waiting flows."""
-        core.proved = self.proved
-        router.stand_in = self.stand_in
-        resolver.npm = self
-        membership.elsewhere = self.links.by_id
+        """Peers to which there was no room; each of them has waiting flows of the program's."""
 
     # --- trust -----------------------------------------------------------------------------------------------
 
     def proved(self, peer_id: PeerId) -> None:
-        """`peer_id` has shown its key: whatever somebody did in its name without ends."""
-        if self.trust.prove(peer_id):
+        """`peer_id` has shown its key: whatever was done in its name without one ends."""
+        if self._trust.prove(peer_id):
             self.neighbours.forget(peer_id)
-            self.ways.forget(peer_id)
-            link = self.links.by_id.get(peer_id)
+            self._routes.forget(peer_id)
+            link = self._peers.neighbours.get(peer_id)
             if link is not None:
-                self.links.drop(link, "this id belongs to somebody who has its key")
-            self._resolver.unpin_others(peer_id)
-
-    def has_key(self, peer_id: PeerId) -> bool:
-        """Return whether `peer_id` proved a key."""
-        return self.trust.has_key(peer_id)
-
-    def speaks(self, peer_id: PeerId) -> bool:
-        """Return whether traffic to `peer_id` goes by npm's wire."""
-        return peer_id in self.trust.keyless or peer_id in self.links.by_id
+                self.links.drop(link, "this id belongs to a peer that has its key")
+            self._resolver.unpin_keyless(peer_id)
 
     def tried(self, peer_id: PeerId) -> None:
         """Something sealed waits for `peer_id`, of which we know no key: if it may be npm's, its time runs."""
-        npm_only = not self._router.linked and bool(self.links.by_id)
-        if npm_only or peer_id in self._candidates or peer_id in self.ways.learned:
+        npm_only = not self._router.linked and bool(self._peers.neighbours)
+        if npm_only or peer_id in self._peers.candidates or peer_id in self._peers.heard_over:
             self._doubt(peer_id)
 
     def _doubt(self, peer_id: PeerId) -> None:
         if self._sessions.waits(peer_id):
-            self.trust.doubt(peer_id)
+            self._trust.doubt(peer_id, self._fall_back)
 
-    def _fell_back(self, peer_id: PeerId) -> None:
-        for record in self._sessions.surrender(peer_id):
-            self.send(peer_id, record)
+    def _fall_back(self, peer_id: PeerId) -> None:
+        if self._trust.fall_back(peer_id):
+            for record in self._sessions.surrender(peer_id):
+                self.send(peer_id, record)
 
-    # --- whom we know ----------------------------------------------------------------------------------------
-
-    def known(self) -> Iterable[PeerId]:
-        """Return the ids we can say something about, each at least once."""
-        yield from self.links.by_id
-        yield from self.ways.learned
-        yield from self._candidates
-        yield from self.trust.keyless
-
-    def matching(self, prefix: Prefix) -> list[PeerId]:
-        """Return the npm peers that `prefix` may mean."""
-        return [each for each in dict.fromkeys(self.known()) if prefix.matches(each) and self._may_lack_a_key(each)]
-
-    def stand_in(self, prefix: Prefix) -> PeerId | None:
-        """Return the npm peer that a DISCOVER looks for, if we can bring something to it."""
-        if not self._core.config.serves:
-            return None
-        found = next((each for each in self.matching(prefix) if self.reaches(each)), None)
-        if found is None and self.linked and self._asking.take(self._core.now):
-            self.look_for(prefix)  # so that we know when we are asked again
-        return found
-
-    def reaches(self, peer_id: PeerId) -> bool:
-        """Return whether `peer_id` is linked to us, or was heard by a link."""
-        return peer_id in self.links.by_id or peer_id in self.ways.learned or peer_id in self._candidates
+    # --- what is known ----------------------------------------------------------------------------------------
 
     def discovered(self, peer_id: PeerId, npm: bool) -> None:
         """A search of ours was answered; `npm`: by a relay, for an npm peer."""
-        self.ways.found(peer_id)
+        self._routes.found(peer_id)
         if npm:
-            self._resolver.discovered_npm(peer_id)
+            self._resolver.discovered_behind(peer_id)
             self._doubt(peer_id)
         if npm and peer_id in self._wanted:  # if it has a key after all, it answers too
             self._core.timers.at(self._core.now + NPM_GRACE, self._connect_found, peer_id)
@@ -159,24 +121,23 @@ class Npm:
             self._wanted.pop(peer_id, None)
 
     def path(self, peer_id: PeerId) -> Path | None:
-        """Return how an npm peer is reached; None for one that is none, or that nobody told us of."""
-        link = self.links.by_id.get(peer_id)
+        """Return how an npm peer is reached; None for a peer that is not known to be one."""
+        link = self._peers.neighbours.get(peer_id)
         if link is not None:
             return Path("direct", link.carrier, None, link.opened_at, None, None)
-        via = self.ways.learned.get(peer_id) or self._router.npm_hop(peer_id)
-        if via is None or not self.speaks(peer_id):
+        via = self._peers.heard_over.get(peer_id) or self._router.hop_behind(peer_id)
+        if via is None or not self._peers.speaks(peer_id):
             return None
         return Path("relayed", via.carrier, via.peer_id, via.opened_at, None, "links to npm peers come by Peer.connect")
 
-    @property
-    def linked(self) -> bool:
-        """Whether there is any npm neighbour."""
-        return bool(self.links.by_id)
-
-    def look_for(self, prefix: Prefix) -> None:
-        """Ask npm neighbours for peers near `prefix`."""
-        for link in sorted(self.links.by_id.values(), key=lambda link: link.value ^ int.from_bytes(prefix.value))[:2]:
-            self._say(link.peer_id, wire.FIND_PEERS, prefix.value)
+    def ask_neighbours(self) -> None:
+        """Ask the npm neighbours nearest to what is looked for."""
+        sought, self._peers.sought = self._peers.sought, {}
+        for prefix in sought:
+            target = int.from_bytes(prefix.value)
+            nearest = sorted(self._peers.neighbours.values(), key=lambda link: link.value ^ target)[:2]
+            for link in nearest:
+                self._say(link.peer_id, wire.FIND_PEERS, prefix.value)
 
     # --- links (NpmLinkEvents) -------------------------------------------------------------------------------
 
@@ -189,16 +150,16 @@ class Npm:
             self.links.opened(number, url, remote_host, None if url is None else self.neighbours.dialled(url))
 
     def npm_refusal(self, peer_id: PeerId) -> str | None:
-        """Return why nobody may link to us as `peer_id`, or None."""
-        if self.names.is_us(peer_id):
+        """Return why a link to us as `peer_id` is refused, or None."""
+        if self._names.is_us(peer_id):
             return "this is our own id"
-        if peer_id in self.links.by_id:
+        if peer_id in self._peers.neighbours:
             return "already linked"
-        return None if self._may_lack_a_key(peer_id) else "this id belongs to somebody who has its key"
+        return None if self._trust.may_lack_a_key(peer_id) else "this id belongs to a peer that has its key"
 
     def npm_name(self, peer_id: PeerId) -> PeerId:
-        """Return who we are to `peer_id`."""
-        return self.names.for_peer(peer_id)
+        """Return the id by which `peer_id` knows us."""
+        return self._names.for_peer(peer_id)
 
     def npm_greeted(self, link: NpmLink) -> None:
         """The ids are exchanged."""
@@ -209,41 +170,41 @@ class Npm:
         self._ask(link)
 
     def _ask(self, link: NpmLink) -> None:
-        me = self.names.for_peer(link.peer_id)
+        me = self._names.for_peer(link.peer_id)
         path = (self._core.peer_id,)
         envelope = Envelope(link.peer_id, me, path, self._nonce(), wire.FIND_PEERS, me)
-        self.ways.fresh(envelope)
+        self._routes.fresh(envelope)
         self.links.send(link, envelope)
 
     def npm_link_up(self, link: NpmLink) -> None:
         """A neighbour is there."""
         peer_id = link.peer_id
         self.neighbours.link_up(peer_id)
-        self.ways.learned.pop(peer_id, None)
+        self._peers.heard_over.pop(peer_id, None)
         if link.url is not None:
-            self._membership.npm_up(link.url, peer_id)
+            self._membership.bootstrap_up(link.url, peer_id)
         elif link.carrier != WEBRTC:
-            self.names.mended(peer_id)
+            self._names.mended(peer_id)
         for waiting in self._sessions.waiting():
             if waiting == peer_id:
-                self.trust.fall_back(waiting)
+                self._fall_back(waiting)
             elif not self._router.linked:
                 self._doubt(waiting)
-        self._resolver.npm_heard()
+        self._resolver.behind_changed()
         self.look_for_wanted()
-        self.relieved()
+        self.wake_blocked()
         if not self._router.linked:
-            self._on_settled()
+            self._on_linked()
 
     def npm_link_down(self, link: NpmLink) -> None:
         """A neighbour is gone."""
         if link.carrier == WEBRTC:
-            self.names.channel_lost(link.peer_id)
-        self.ways.link_down(link)
-        self.relieved()
+            self._names.channel_lost(link.peer_id)
+        self._routes.link_down(link)
+        self.wake_blocked()
         self._resolver.unpin(link.peer_id)
         if link.url is not None:
-            self._membership.npm_down(link.url)
+            self._membership.bootstrap_down(link.url)
 
     def npm_link_failed(self, link: NpmLink, reason: str) -> None:
         """A link that we dialled never came up."""
@@ -252,8 +213,8 @@ class Npm:
         self._membership.dial_failed(link.url)
 
     def npm_full(self, link: NpmLink) -> None:
-        """A node has no room for us: told once of each, if we are alone without it."""
-        alone = not self.linked and not self._router.linked
+        """A node has no room for us: one effect for each, if we are alone without it."""
+        alone = not self._peers.neighbours and not self._router.linked
         if link.url is not None and alone and link.peer_id not in self._full and len(self._full) < NPM_LINKS:
             self._full[link.peer_id] = None
             self._core.effects.append(NoRoom(link.peer_id, link.url))
@@ -264,18 +225,21 @@ class Npm:
         if link is not None:
             link.full = full
         if not full:
-            self.relieved()
+            self.wake_blocked()
 
-    def relieved(self) -> None:
-        """Some link takes more again: whoever was told to wait may look again."""
+    def wake_blocked(self) -> None:
+        """Some link takes more again: every flow that waits for room may look again."""
         blocked, self._blocked = self._blocked, {}
         self._core.effects += [Writable(peer_id) for peer_id in blocked]
 
     # --- envelopes in ----------------------------------------------------------------------------------------
 
-    def text_heard(self, link: NpmLink, text: str) -> None:
+    def text_heard(self, number: int, text: str) -> None:
         """A neighbour sent one text. Bad ones are counted: it may only have carried them."""
         core = self._core
+        link = self.links.all.get(number)
+        if link is None:
+            return
         try:
             envelope = self.links.heard(link, text)
         except HandshakeError as error:
@@ -290,12 +254,12 @@ class Npm:
         sender = envelope.sender
         if sender == link.peer_id and (envelope.kind == wire.SIGNAL or _offers_rtc(envelope)):
             link.rtc = True
-        if sender not in self.links.by_id and not self.has_key(sender):
-            self.ways.learn(sender, link)
-        if self.names.is_us(envelope.to):
+        if sender not in self._peers.neighbours and not self._trust.has_key(sender):
+            self._routes.learn(sender, link)
+        if self._names.is_us(envelope.to):
             self._take(envelope, link.scope)
         else:
-            self.ways.forward(envelope)
+            self._routes.forward(envelope)
 
     def packet_heard(self, to: PeerId, sender: PeerId, body: bytes, link: LinkState) -> None:
         """An NPM packet came over the overlay for us, or for an npm peer on this side.
@@ -305,35 +269,35 @@ class Npm:
         envelope = wire.unpack(to, sender, body)
         if not self._is_new(envelope):
             return
-        self._router.learn_npm(sender, link)
-        self.ways.found(sender)
-        if self.names.is_us(to):
+        self._router.learn_behind(sender, link)
+        self._routes.found(sender)
+        if self._names.is_us(to):
             self.neighbours.consider(sender)
             self._take(envelope, link.scope)
         else:
-            self.ways.forward(envelope, overlay=False)
+            self._routes.forward(envelope, overlay=False)
 
     def _is_new(self, envelope: Envelope) -> bool:
         core = self._core
-        if self.names.is_us(envelope.sender) or core.peer_id in envelope.path:
+        if self._names.is_us(envelope.sender) or core.peer_id in envelope.path:
             core.counters["dropped: our own packet came back"] += 1
             return False
-        return self.ways.fresh(envelope)
+        return self._routes.fresh(envelope)
 
     def _take(self, envelope: Envelope, scope: Scope) -> None:
         """An envelope for us."""
         core = self._core
         sender, kind, data = envelope.sender, envelope.kind, envelope.data
-        if not self._may_lack_a_key(sender):
+        if not self._trust.may_lack_a_key(sender):
             core.counters["refused: without its key, from an id that has one"] += 1
             return
         if kind == wire.USER:
-            self._user(NpmId(sender), data)
+            self._user(UnprovedId(sender), data)
         elif kind == wire.FIND_PEERS:
             self._say(sender, wire.FOUND_PEERS, self._near(data, sender))
-        elif kind == wire.FOUND_PEERS and sender in self.links.by_id:
+        elif kind == wire.FOUND_PEERS and sender in self._peers.neighbours:
             self.neighbours.found(data)
-            self._resolver.npm_heard()
+            self._resolver.behind_changed()
         elif kind == wire.OFFER:
             self.neighbours.offered(sender, scope)
         elif kind == wire.ANSWER:
@@ -341,18 +305,18 @@ class Npm:
         elif kind == wire.SIGNAL:
             self.neighbours.signalled(sender, data, scope)
 
-    def _user(self, sender: NpmId, data: Any) -> None:
+    def _user(self, sender: UnprovedId, data: Any) -> None:
         core = self._core
         if not isinstance(data, Datagram):
             core.effects.append(Message(sender, wire.write_json(data).encode()))
-        elif not self._resolver.is_anothers(sender):
+        elif not self._resolver.is_taken(sender):
             # npm's sockets may have port 0, to which nobody could answer; the port is not on the way back anyhow.
             core.effects.append(Deliver(sender, data.port or 1, 0, 0, [data.data]))
         else:
             core.counters["refused: the short address of an id that has a key"] += 1
 
     def _near(self, target: PeerId, asker: PeerId) -> list[PeerId]:
-        known = dict.fromkeys([self._core.peer_id, *self.links.by_id, *self._candidates])
+        known = dict.fromkeys([self._core.peer_id, *self._peers.neighbours, *self._peers.candidates])
         known.pop(asker, None)
         goal = int.from_bytes(target)
         return sorted(known, key=lambda each: int.from_bytes(each) ^ goal)[:NPM_ANSWER]
@@ -361,9 +325,9 @@ class Npm:
 
     def connect(self, peer_id: PeerId) -> None:
         """Link to `peer_id`, if it is an npm peer that can be dialled, can dial us, or does WebRTC as we do."""
-        if not self._may_lack_a_key(peer_id) or peer_id in self.links.by_id:
+        if not self._trust.may_lack_a_key(peer_id) or peer_id in self._peers.neighbours:
             return
-        if self.linked or self.speaks(peer_id):
+        if self._peers.neighbours or self._peers.speaks(peer_id):
             self._wanted.pop(peer_id, None)
             self.neighbours.wish(peer_id)
             return
@@ -373,32 +337,32 @@ class Npm:
         self._look_again(peer_id, NPM_SEEK_TIME / 4)
 
     def _look_again(self, peer_id: PeerId, wait: float) -> None:
-        """Ask relays for whom the program wants, a few times more: it may be about to join."""
+        """Ask relays for a peer that the program wants, a few times more: it may be about to join."""
         if peer_id in self._wanted and self._router.linked:
             self._router.discover(peer_id)
             if wait <= NPM_WAY_TIME:
                 self._core.timers.at(self._core.now + wait, self._look_again, peer_id, 2 * wait)
 
     def look_for_wanted(self) -> None:
-        """The first link is up: look for those whom the program wants to be linked to."""
+        """The first link is up: look for the peers that the program wants to be linked to."""
         for peer_id in list(self._wanted):
             self.connect(peer_id)
 
     def _connect_found(self, peer_id: PeerId) -> None:
-        if self._wanted.pop(peer_id, b"") is None and self._may_lack_a_key(peer_id):
+        if self._wanted.pop(peer_id, b"") is None and self._trust.may_lack_a_key(peer_id):
             self.neighbours.wish(peer_id)
 
     def disconnect(self, peer_id: PeerId) -> None:
         """Drop the link to `peer_id`, and make no new one by ourselves for a while."""
         self._wanted.pop(peer_id, None)
         self.neighbours.unwish(peer_id)
-        link = self.links.by_id.get(peer_id)
+        link = self._peers.neighbours.get(peer_id)
         if link is not None:
             self.links.drop(link, "disconnected by the program")
 
     def room(self, peer_id: PeerId) -> int:
         """Return how many bytes may be sent to `peer_id` now; when none, a Writable effect will come."""
-        if not self.ways.full(peer_id):
+        if not self._routes.full(peer_id):
             return PACKET_TARGET
         self._blocked[peer_id] = None
         return 0
@@ -424,8 +388,8 @@ class Npm:
             self._say(peer_id, wire.USER, data)
 
     def _say(self, peer_id: PeerId, kind: str, data: Any) -> None:
-        me, path = self.names.for_peer(peer_id), (self._core.peer_id,)
-        self.ways.send(Envelope(peer_id, me, path, self._nonce(), kind, data))
+        me, path = self._names.for_peer(peer_id), (self._core.peer_id,)
+        self._routes.send(Envelope(peer_id, me, path, self._nonce(), kind, data))
 
     def _nonce(self) -> str:
         return str(int.from_bytes(self._core.entropy(6)))

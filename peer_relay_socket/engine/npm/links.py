@@ -1,7 +1,7 @@
 """Connections to peers of npm peer-relay: from an open connection to a neighbour that talks, and until it goes.
 
 Lives here: the id each end tells first, one link per id, keepalive, texts to be sent. May not live here: what envelopes
-mean and where they go (npm.py), JSON (codec).
+mean and where they go (gateway.py), JSON (codec).
 
 Law: an id is only what the other end says it is. So it is never put among the neighbours of `Links`, which proved
 theirs, and a link is refused whose id somebody proved, or has already.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ...address import NpmId, PeerId
+from ...address import PeerId, UnprovedId
 from ...codec import npm as wire
 from ...codec.npm import Envelope
 from ...errors import HandshakeError, PacketError
@@ -61,7 +61,7 @@ class NpmLink:
         self.host = host_of(remote_host, self.scope)
         """The host that this link counts against; "" for none."""
         self.expected = expected
-        """Who told us to dial here."""
+        """The peer that must answer; None where a bootstrap URL was dialled, or they dialled us."""
         self.peer_id: PeerId = b""
         self.value = 0
         self.up = False
@@ -80,13 +80,13 @@ class NpmLink:
 
 
 class NpmLinkEvents(Protocol):
-    """Who wants to know, and who says which ids are welcome."""
+    """What the owner of the links is told and asked."""
 
     def npm_refusal(self, peer_id: PeerId) -> str | None:
-        """Return why nobody may link to us as `peer_id`, or None."""
+        """Return why a link to us as `peer_id` is refused, or None."""
 
     def npm_name(self, peer_id: PeerId) -> PeerId:
-        """Return who we are to `peer_id`."""
+        """Return the id by which `peer_id` knows us."""
 
     def npm_greeted(self, link: NpmLink) -> None:
         """The ids are exchanged; envelopes may be sent."""
@@ -110,12 +110,13 @@ class NpmLinkEvents(Protocol):
 class NpmLinks:
     """All connections to npm peers."""
 
-    def __init__(self, core: Core, events: NpmLinkEvents) -> None:
+    def __init__(self, core: Core, events: NpmLinkEvents, by_id: dict[PeerId, NpmLink]) -> None:
+        """Args: by_id: where links that are up are kept, at most one per id."""
         self._core = core
         self._events = events
         self.all: dict[int, NpmLink] = {}
-        self.by_id: dict[PeerId, NpmLink] = {}
-        """Links that are up, at most one per id."""
+        """At most MAX_LINKS."""
+        self.by_id = by_id
         self.texts: list[tuple[int, str]] = []
         """(link, text) to be sent, in order."""
 
@@ -130,7 +131,7 @@ class NpmLinks:
             self.say(link, wire.id_text(core.peer_id))
 
     def rtc_opened(self, number: int, remote_host: str, peer_id: PeerId) -> None:
-        """A data channel stands; who is at its other end came with the signals, so nobody tells its id."""
+        """A data channel stands. The id of its other end came with the signals, so neither end sends it."""
         link = self.all[number] = NpmLink(number, None, remote_host, None, self._core, WEBRTC)
         link.rtc = True
         if not self._is_refused(link, self._refusal(link) or self._events.npm_refusal(peer_id)):
@@ -175,7 +176,7 @@ class NpmLinks:
         if link.up:
             link.up = False
             del self.by_id[link.peer_id]
-            self._core.effects.append(PeerDown(NpmId(link.peer_id)))
+            self._core.effects.append(PeerDown(UnprovedId(link.peer_id)))
             self._events.npm_link_down(link)
         elif link.url is not None:
             self._events.npm_link_failed(link, reason)
@@ -216,7 +217,7 @@ class NpmLinks:
         return envelope
 
     def _overdrawn(self, link: NpmLink) -> None:
-        """As `Links.overdrawn`: do not read for a while who sends more than its share."""
+        """As `Links.overdrawn`: do not read a link for a while that sends more than its share."""
         core = self._core
         wait = link.traffic.settle(core.now)
         if wait > 0.0:
@@ -231,8 +232,8 @@ class NpmLinks:
             raise HandshakeError(f"no peer of npm's: {error}") from None
         refusal = self._events.npm_refusal(peer_id)
         if link.expected is not None and peer_id != link.expected:
-            refusal = "somebody else answers there"
-        if refusal is not None:  # before our id is told: a node then forgets nobody else by it
+            refusal = "another peer answers there"
+        if refusal is not None:  # before our id is sent: a node forgets another peer by it
             raise HandshakeError(refusal)
         if link.url is not None:
             self.say(link, wire.id_text(self._events.npm_name(peer_id)))
@@ -261,7 +262,7 @@ class NpmLinks:
         link.up = True
         self.by_id[link.peer_id] = link
         link.timer = core.timers.at(core.now + LINK_PING_IDLE, self._keep_alive, link)
-        core.effects.append(PeerUp(NpmId(link.peer_id)))
+        core.effects.append(PeerUp(UnprovedId(link.peer_id)))
         self._events.npm_link_up(link)
 
     def _keep_alive(self, link: NpmLink) -> None:

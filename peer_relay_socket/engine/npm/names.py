@@ -1,6 +1,6 @@
 """The ids by which npm peers know us: our own, and one more for those that lost a WebRTC link to us.
 
-Lives here: which is which. May not live here: anything that is said.
+Lives here: which peer knows us by which. May not live here: anything that is sent.
 
 Law: an npm peer that loses a WebRTC link never forgets it. Whatever it has for that id goes to the dead channel, which
 is nearest, and nowhere else; no new link under that id is taken, and nothing mends it but a new page. So from then on
@@ -11,20 +11,14 @@ tried with it again, for a second dead channel would take the second place.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ...address import ID_BYTES, PeerId
 from ...limits import NPM_CANDIDATES, make_room
+from ..xor import SECOND_ID
 
 if TYPE_CHECKING:
     from ..core import Core
-
-_NEXT: Final = 1
-
-
-def is_next_to(one: PeerId, other: PeerId) -> bool:
-    """Return whether these may be the two ids of one peer."""
-    return int.from_bytes(one) ^ int.from_bytes(other) == _NEXT
 
 
 class NpmNames:
@@ -32,12 +26,12 @@ class NpmNames:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._other = (core.number ^ _NEXT).to_bytes(ID_BYTES)
+        self._other = (core.number ^ SECOND_ID).to_bytes(ID_BYTES)
         self._deaf: dict[PeerId, None] = {}
         """Peers with a dead channel for our own id; at most NPM_CANDIDATES."""
 
     def for_peer(self, peer_id: PeerId) -> PeerId:
-        """Return who we are to `peer_id`."""
+        """Return the id by which `peer_id` knows us."""
         return self._other if peer_id in self._deaf else self._core.peer_id
 
     def is_us(self, peer_id: PeerId) -> bool:

@@ -1,9 +1,9 @@
 """How npm peers become neighbours: candidates, the handshake by offer and answer, WebSocket or WebRTC.
 
-Lives here: whom to offer a link, what to answer, where to dial. May not live here: who is believed (npm.py),
-connections (npm_links.py), signals (npm_rtc.py).
+Lives here: which peers to offer a link, what to answer, where to dial. May not live here: which peers are believed
+(gateway.py), connections (links.py), signals (rtc.py).
 
-Law: what somebody says is only acted on where we asked for it, and a URL only where it is no nearer than who named it.
+Law: what a peer says is only acted on where we asked for it, and a URL only where it is no nearer than that peer.
 
     handshake-offer ->         when two cross, only the higher id answers, so that the lower one connects
     <- handshake-answer        where it can be dialled, whether it does WebRTC
@@ -14,7 +14,6 @@ On one machine (Scope.LOOPBACK) the URL comes first: it always works there, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...address import PeerId
@@ -28,11 +27,11 @@ from .rtc import NpmRtc
 if TYPE_CHECKING:
     from ..core import Core
     from .links import NpmLinks
-    from .names import NpmNames
+    from .peers import NpmPeers
 
 
 class Say(Protocol):
-    """How something is said to a peer that has no key, wherever it is."""
+    """Sends an envelope to a peer that has no key, wherever it is."""
 
     def __call__(self, peer_id: PeerId, kind: str, data: Any) -> None:
         """Send one envelope."""
@@ -41,34 +40,32 @@ class Say(Protocol):
 class NpmNeighbours:
     """Npm peers that are, or may be, linked to us."""
 
-    def __init__(
-        self, core: Core, links: NpmLinks, names: NpmNames, say: Say, may_lack_a_key: Callable[[PeerId], bool]
-    ) -> None:
+    def __init__(self, core: Core, links: NpmLinks, peers: NpmPeers, say: Say) -> None:
         self._core = core
         self._links = links
-        self._names = names
+        self._names = peers.names
         self._say = say
-        self._may_lack_a_key = may_lack_a_key
-        self.candidates: dict[PeerId, None] = {}
-        """Heard of, not linked to; at most NPM_CANDIDATES, as all tables here."""
+        self._may_lack_a_key = peers.trust.may_lack_a_key
+        self.candidates = peers.candidates
+        """As all tables here, at most NPM_CANDIDATES."""
         self._offers: dict[PeerId, float] = {}
-        """Whom we offered a link, or answered, and until when that counts as under way."""
+        """Peers that we offered a link, or answered, and until when that counts as under way."""
         self._crossed: dict[PeerId, None] = {}
-        """Who should answer our offer, since theirs crossed it."""
+        """Peers that should answer our offer, since theirs crossed it."""
         self._asked: dict[PeerId, float] = {}
-        """Whom not to offer a link by ourselves before when."""
+        """Peers that are not to be offered a link on our own account, and until when."""
         self._wished: dict[PeerId, None] = {}
-        """Whom the program wants to be linked to."""
+        """Peers that the program wants to be linked to."""
         self._urls: dict[PeerId, Dial] = {}
         """Where peers that answered our offer can be dialled."""
         self._dials: dict[str, PeerId] = {}
-        """URLs from answers that are being dialled, and who should be there."""
+        """URLs from answers that are being dialled, and the peer that should be there; at most NPM_LINKS."""
         self.rtc = NpmRtc(core, self._signal, self._rtc_failed)
 
-    # --- whom ------------------------------------------------------------------------------------------------
+    # --- which ------------------------------------------------------------------------------------------------
 
     def found(self, peers: list[PeerId]) -> None:
-        """A neighbour told of these."""
+        """A neighbour named these."""
         for peer_id in peers:
             self.consider(peer_id)
         self._populate()
@@ -135,7 +132,7 @@ class NpmNeighbours:
         self._not_before(peer_id)
 
     def _not_before(self, peer_id: PeerId) -> None:
-        """Do not offer `peer_id` a link by ourselves for a while."""
+        """Do not offer `peer_id` a link on our own account for a while."""
         self._asked.pop(peer_id, None)
         make_room(self._asked, NPM_CANDIDATES)
         self._asked[peer_id] = self._core.now + NPM_OFFER_AGAIN
@@ -189,7 +186,7 @@ class NpmNeighbours:
         return possible and (url is None or scope is not Scope.LOOPBACK)
 
     def _own_url(self, scope: Scope) -> str | None:
-        """Return where somebody within `scope` can dial us."""
+        """Return where a peer within `scope` can dial us."""
         for url in self._core.config.urls:
             if "*" in url:
                 url = url.replace("*", "127.0.0.1")
@@ -226,7 +223,7 @@ class NpmNeighbours:
         return True
 
     def dialled(self, url: str) -> PeerId | None:
-        """A dial has ended. Returns: who should be at `url`, if an answer named it."""
+        """A dial has ended. Returns: the peer that should be at `url`, if an answer named it."""
         return self._dials.pop(url, None)
 
     # --- WebRTC ----------------------------------------------------------------------------------------------

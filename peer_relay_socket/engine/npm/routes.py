@@ -1,7 +1,7 @@
 """Where envelopes of npm peers go: to npm neighbours, and across our overlay to other relays of ours.
 
-Lives here: duplicates, learned ways, the search across the overlay, envelopes that wait for it. May not live here: who
-is believed (npm.py), connections (npm_links.py).
+Lives here: duplicates, learned routes, the search across the overlay, envelopes that wait for it. May not live here:
+which peers are believed (gateway.py), connections (links.py).
 
 Law: one envelope in is at most two out, none goes back where its path has been, and everything an npm peer can make
 grow is bounded.
@@ -46,7 +46,7 @@ _FAN_OUT: Final = 2
 
 
 class _Search:
-    """Envelopes that wait until somebody answers for their peer."""
+    """Envelopes that wait until a relay answers for their peer."""
 
     __slots__ = ("packets", "size")
 
@@ -55,20 +55,24 @@ class _Search:
         self.size = 0
 
 
-class NpmWays:
+class NpmRoutes:
     """The forwarding table for npm peers."""
 
-    def __init__(self, core: Core, links: NpmLinks, overlay: Links, router: Router) -> None:
+    def __init__(
+        self, core: Core, links: NpmLinks, overlay: Links, router: Router, heard_over: dict[PeerId, NpmLink]
+    ) -> None:
+        """Args: heard_over: where is kept by which npm link a peer that is no neighbour was heard."""
         self._core = core
         self._links = links
         self._overlay = overlay
         self._router = router
-        self.learned: dict[PeerId, NpmLink] = {}
-        """By which npm link a peer that is no neighbour was heard."""
+        self._heard_over = heard_over
         self._found: dict[PeerId, float] = {}
-        """Peers that the overlay has a way to, and since when we know it."""
+        """Peers that the overlay has a route to, and since when we know it; at most NPM_WAYS."""
         self._nonces: dict[tuple[PeerId, str], None] = {}
+        """At most NPM_NONCES."""
         self._searches: dict[PeerId, _Search] = {}
+        """At most MAX_RESOLVING."""
         self._waiting = 0
 
     # --- what is known ---------------------------------------------------------------------------------------
@@ -84,18 +88,18 @@ class NpmWays:
 
     def learn(self, sender: PeerId, link: NpmLink) -> None:
         """`sender`, no neighbour, was heard by `link`."""
-        if self.learned.get(sender) is not link:
-            self.learned.pop(sender, None)
-            make_room(self.learned, NPM_WAYS)
-            self.learned[sender] = link
+        if self._heard_over.get(sender) is not link:
+            self._heard_over.pop(sender, None)
+            make_room(self._heard_over, NPM_WAYS)
+            self._heard_over[sender] = link
 
     def link_down(self, link: NpmLink) -> None:
-        """Forget ways over `link`."""
-        for peer_id in [peer_id for peer_id, via in self.learned.items() if via is link]:
-            del self.learned[peer_id]
+        """Forget routes over `link`."""
+        for peer_id in [peer_id for peer_id, via in self._heard_over.items() if via is link]:
+            del self._heard_over[peer_id]
 
     def found(self, peer_id: PeerId) -> None:
-        """The overlay has a way to `peer_id`: send what waits for it."""
+        """The overlay has a route to `peer_id`: send what waits for it."""
         self._found.pop(peer_id, None)
         make_room(self._found, NPM_WAYS)
         self._found[peer_id] = self._core.now
@@ -103,20 +107,20 @@ class NpmWays:
         if search is not None:
             self._waiting -= search.size
             for data in search.packets:
-                self._router.send_npm(data, peer_id)
+                self._router.send_behind(data, peer_id)
 
     def forget(self, peer_id: PeerId) -> None:
         """`peer_id` is no npm peer, or not where we thought."""
-        self.learned.pop(peer_id, None)
+        self._heard_over.pop(peer_id, None)
         self._found.pop(peer_id, None)
 
     def full(self, to: PeerId) -> bool:
         """Return whether the link that `to` is reached by takes no more for now."""
-        link = self._links.by_id.get(to) or self.learned.get(to)
+        link = self._links.by_id.get(to) or self._heard_over.get(to)
         if link is not None:
             return link.full
         if to in self._found or to in self._overlay.by_id:
-            hop = self._router.npm_hop(to)
+            hop = self._router.hop_behind(to)
             return hop is not None and hop.full
         return any(link.full for link in self._nearest(int.from_bytes(to), (), _FAN_OUT))
 
@@ -128,7 +132,7 @@ class NpmWays:
         self._send(envelope, True)
 
     def forward(self, envelope: Envelope, *, overlay: bool = True) -> None:
-        """Send on what somebody else sent. `overlay` = False: it came over the overlay, and stays on this side."""
+        """Send on what another peer sent. `overlay` = False: it came over the overlay, and stays on this side."""
         core = self._core
         if not core.config.serves:
             core.counters["dropped: not a relay"] += 1
@@ -141,7 +145,7 @@ class NpmWays:
         to, path = envelope.to, envelope.path
         link = self._links.by_id.get(to)
         if link is None:
-            link = self.learned.get(to)
+            link = self._heard_over.get(to)
             if link is not None and link.peer_id in path:
                 link = None
         if link is not None:
@@ -160,11 +164,11 @@ class NpmWays:
         return sorted(others, key=lambda link: link.value ^ target)[:count]
 
     def _cross(self, envelope: Envelope) -> bool:
-        """Send `envelope` over the overlay; False when no way is known yet (it then waits for one)."""
+        """Send `envelope` over the overlay; False when no route is known yet (it then waits for one)."""
         core = self._core
         to = envelope.to
         try:
-            data = packet.packet(Kind.NPM, to, envelope.sender, wire.pack(envelope))
+            data = packet.packet(Kind.LEGACY, to, envelope.sender, wire.pack(envelope))
         except PacketError:
             core.counters["dropped: does not fit a packet"] += 1
             return False
@@ -175,7 +179,7 @@ class NpmWays:
         if since is not None and core.now - since > NPM_WAY_TIME:
             self._found[to] = core.now
             self._router.discover(to)
-        return self._router.send_npm(data, to)
+        return self._router.send_behind(data, to)
 
     def _search(self, to: PeerId, data: bytes) -> None:
         core = self._core

@@ -1,11 +1,12 @@
-"""WebRTC connections to npm peers that are being made: who offers, what is signalled, how long anything may take.
+"""WebRTC connections to npm peers that are being made: which end offers, what is signalled, how long anything may take.
 
-Lives here: attempts, from the answer to a handshake-offer until the data channel is open. May not live here: whom to
-link to, and how else (npm_neighbours.py), connections (transport).
+Lives here: attempts, from the answer to a handshake-offer until the data channel is open. May not live here: which
+peers to link to, and how else (neighbours.py), connections (transport).
 
-Law: nobody is signalled who did not say that it does WebRTC, or signal first: a signal ends a node process that does
+Law: only a peer that said that it does WebRTC, or signalled first, is sent a signal: it ends a node process that does
 not. No signal is heeded but of peers that we offered, or answered, a link; at most one attempt per peer and
-MAX_DIRECT_ATTEMPTS in all, each of bounded time. Nothing is signalled once a channel is open.
+MAX_DIRECT_ATTEMPTS in all, those of direct.py included, each of bounded time. Nothing is signalled once a channel is
+open.
 
     they answered our offer    Describe -> described -> signal {"type": "offer"} -> theirs, {"type": "answer"} -> Accept
     they signal first          what candidates come wait for their offer -> Describe -> described -> signal "answer"
@@ -101,7 +102,7 @@ class NpmRtc:
         far as `scope`."""
         if not self.under_way(peer_id) and self.able(peer_id):
             attempt = self._begin(peer_id, offering=True)
-            self._core.effects.append(Describe(attempt.handle, peer_id, None, scope, npm=True))
+            self._core.effects.append(Describe(attempt.handle, peer_id, None, scope, legacy=True))
 
     def _begin(self, peer_id: PeerId, *, offering: bool) -> _Attempt:
         attempt = _Attempt(self._core.attempt(), peer_id, offering)
@@ -117,7 +118,7 @@ class NpmRtc:
             attempt = self._begin(peer_id, offering=False)
             self._wait(attempt)
         if attempt is None:
-            core.counters["refused: a signal that nobody waited for"] += 1
+            core.counters["refused: a signal that was not asked for"] += 1
             return
         if "candidate" in signal:
             self._candidate(attempt, signal["candidate"]["candidate"])
@@ -127,7 +128,7 @@ class NpmRtc:
             attempt = self._crossed(attempt, scope)
         if kind == "offer" and attempt.stage is _Stage.EXPECTING:
             self._stop_waiting(attempt, _Stage.DESCRIBING)
-            core.effects.append(Describe(attempt.handle, peer_id, sdp, scope, npm=True))
+            core.effects.append(Describe(attempt.handle, peer_id, sdp, scope, legacy=True))
             core.effects += [AddCandidate(attempt.handle, each) for each in attempt.early]
         elif kind == "answer" and attempt.stage is _Stage.SIGNALLED:
             self._stop_waiting(attempt, _Stage.CONNECTING)
@@ -182,7 +183,7 @@ class NpmRtc:
         attempt = self._attempts.get(handle)
         if attempt is None:
             return False
-        if attempt.offering and attempt.stage is _Stage.DESCRIBING:  # nobody else had a part in it
+        if attempt.offering and attempt.stage is _Stage.DESCRIBING:  # no other peer had a part in it
             self._unable_until = self._core.now + NPM_OFFER_AGAIN
         self._fail(attempt, reason)
         return True

@@ -1,8 +1,9 @@
 """Which ids may be npm peers', who have no keys.
 
-Lives here: who proved a key, who had time to and did not. May not live here: what follows from that (npm.py).
+Lives here: which peers proved a key, and which had time to and did not. May not live here: what follows from that
+(gateway.py).
 
-Law: an id that proved a key is never spoken to, nor heard, but sealed. Any other id that somebody says is an npm peer's
+Law: an id that proved a key is never spoken to, nor heard, but sealed. Any other id that is said to be an npm peer's
 first gets NPM_GRACE seconds to show a key across the overlay; only an npm peer that is linked to us gets none.
 """
 
@@ -23,11 +24,9 @@ if TYPE_CHECKING:
 class NpmTrust:
     """What is known of keys."""
 
-    def __init__(self, core: Core, names: NpmNames, fell_back: Callable[[PeerId], None]) -> None:
-        """Args: fell_back: a peer has shown no key in time."""
+    def __init__(self, core: Core, names: NpmNames) -> None:
         self._core = core
         self._names = names
-        self._on_fell_back = fell_back
         self._keyed: dict[PeerId, None] = {}
         """Ids that proved a key to us; at most NPM_KEYED."""
         self.keyless: dict[PeerId, None] = {}
@@ -57,16 +56,16 @@ class NpmTrust:
             return False
         return len(self._keyed) < NPM_KEYED or peer_id in self.keyless
 
-    def doubt(self, peer_id: PeerId) -> None:
-        """Somebody says that `peer_id`, for whom something sealed waits, is npm's: its time runs."""
+    def doubt(self, peer_id: PeerId, expired: Callable[[PeerId], None]) -> None:
+        """`peer_id`, for which something sealed waits, is said to be npm's: call `expired` unless it shows a key."""
         if peer_id not in self._grace and self.may_lack_a_key(peer_id):
-            core = self._core
-            self._grace[peer_id] = core.timers.at(core.now + NPM_GRACE, self.fall_back, peer_id)
+            self._grace[peer_id] = self._core.timers.at(self._core.now + NPM_GRACE, expired, peer_id)
 
-    def fall_back(self, peer_id: PeerId) -> None:
-        """`peer_id` has shown no key: what waits for it goes by npm's wire."""
+    def fall_back(self, peer_id: PeerId) -> bool:
+        """`peer_id` has shown no key. Returns: whether it is spoken to by npm's wire from now on."""
         self._grace.pop(peer_id, None)
-        if self.may_lack_a_key(peer_id):
-            make_room(self.keyless, NPM_WAYS)
-            self.keyless[peer_id] = None
-            self._on_fell_back(peer_id)
+        if not self.may_lack_a_key(peer_id):
+            return False
+        make_room(self.keyless, NPM_WAYS)
+        self.keyless[peer_id] = None
+        return True
