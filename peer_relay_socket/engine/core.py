@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from ..address import DEFAULT_IPV4_NETWORK, Destination, PeerId, Spelling
 from ..identity import Identity
-from ..limits import BROADCAST_HOPS, LINK_BYTES_RATE, LINK_PACKETS_RATE, MAX_ENDINGS
+from ..limits import BROADCAST_HOPS, LINK_BYTES_RATE, LINK_PACKETS_RATE, MAX_DIRECT_ATTEMPTS, MAX_ENDINGS
 from .authentication import Handshake, StaticKey
 from .effects import Effect, Note, Unreachable
 from .timers import Timers
@@ -96,6 +96,8 @@ class Core:
     """Destinations given up lately, longest ago first; at most MAX_ENDINGS."""
     attempts: int = 0
     """WebRTC attempts begun so far."""
+    attempts_open: int = 0
+    """WebRTC attempts under way, a gateway's included; at most MAX_DIRECT_ATTEMPTS."""
     forwarded_bytes: int = 0
     forwarded_packets: int = 0
     """What was passed on for others, headers included."""
@@ -125,7 +127,17 @@ class Core:
     def attempt(self) -> int:
         """Return the number of a new WebRTC attempt: how the driver knows it."""
         self.attempts += 1
+        self.attempts_open += 1
         return self.attempts
+
+    def attempt_ended(self) -> None:
+        """A WebRTC attempt became a link, or came to nothing."""
+        self.attempts_open -= 1
+
+    @property
+    def may_attempt(self) -> bool:
+        """Whether one more WebRTC attempt may begin."""
+        return self.attempts_open < MAX_DIRECT_ATTEMPTS
 
     def token(self) -> bytes:
         """Return 4 unguessable bytes that tie an answer to its question."""

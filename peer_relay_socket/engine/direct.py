@@ -46,7 +46,6 @@ from ..limits import (
     DIRECT_STEADY,
     DIRECT_WANTED_MAX,
     DIRECT_WINDOW,
-    MAX_DIRECT_ATTEMPTS,
     MAX_DIRECT_PAIRS,
 )
 from ..rate import TokenBucket
@@ -320,7 +319,7 @@ class Direct:
             self._fail(pair, "there is no way to signal")
         elif hop.scope is Scope.LOOPBACK and not pair.wish:
             self._fail(pair, _SAME_MACHINE)
-        elif len(self._attempts) >= MAX_DIRECT_ATTEMPTS:
+        elif not core.may_attempt:
             self._fail(pair, "too many attempts at once")
         else:
             self._attempt(pair, core.entropy(8), offering=True)
@@ -399,7 +398,7 @@ class Direct:
             refusal = _DISCONNECTED
         elif link is not None and not link.direct:
             refusal = "there is a link already"
-        elif len(self._attempts) >= MAX_DIRECT_ATTEMPTS or not self._offers.take(core.now):
+        elif not core.may_attempt or not self._offers.take(core.now):
             refusal = "too many attempts at once"
         if refusal:
             self._sessions.send(
@@ -429,6 +428,7 @@ class Direct:
         """Stop what is under way."""
         pair.stop_timers()
         if self._attempts.pop(pair.handle, None) is not None:
+            self._core.attempt_ended()
             self._core.effects.append(Abandon(pair.handle))
         pair.stage = _Stage.IDLE
 
@@ -478,8 +478,10 @@ class Direct:
         if pair is None:
             pair = self._pair(link.peer_id)
         pair.stop_timers()
-        if self._attempts.pop(pair.handle, None) is not None and not link.direct:
-            self._core.effects.append(Abandon(pair.handle))
+        if self._attempts.pop(pair.handle, None) is not None:
+            self._core.attempt_ended()
+            if not link.direct:
+                self._core.effects.append(Abandon(pair.handle))
         pair.stage = _Stage.IDLE
         if link.direct or pair.asked:
             pair.timer = self._core.timers.at(self._core.now + DIRECT_IDLE / 4, self._watch, pair, link)

@@ -69,11 +69,22 @@ class World:
         self.links = 0
 
     def engine(
-        self, *, npm_peers: bool = True, serves: bool = True, urls: tuple[str, ...] = (), webrtc: bool = False
+        self,
+        *,
+        npm_peers: bool = True,
+        serves: bool = True,
+        urls: tuple[str, ...] = (),
+        webrtc: bool = False,
+        direct: bool = False,
     ) -> Engine:
         dice = Random(len(self.engines) + 1)
         config = EngineConfig(
-            serves=serves, urls=urls, webrtc=webrtc, bootstrap=("ws://8.8.8.8:80",), text_hint=": npm_peers"
+            serves=serves,
+            urls=urls,
+            webrtc=webrtc,
+            direct=direct,
+            bootstrap=("ws://8.8.8.8:80",),
+            text_hint=": npm_peers",
         )
         kind = GatewayEngine if npm_peers else Engine
         engine = kind(Identity.from_seed(dice.randbytes(32)), config, random=dice, entropy=dice.randbytes, now=self.now)

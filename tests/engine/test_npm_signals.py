@@ -336,6 +336,29 @@ def test_attempts_and_offers_are_bounded() -> None:
     assert scene.engine.counters["refused: too many npm peers ask for links"] >= 50
 
 
+def test_attempts_with_npm_and_native_peers_share_one_bound() -> None:
+    scene = Scene(direct=True)
+    world, engine = scene.world, scene.engine
+    relay, native = world.engine(), world.engine(serves=False, webrtc=True, direct=True)
+    world.join(engine, relay)
+    world.join(native, relay)
+    for number in range(MAX_DIRECT_ATTEMPTS - 1):
+        scene.peer_id = bytes([number]) * 20
+        scene.connect(Answer(None, True))
+    engine.connect(native.peer_id, world.now)
+    world.run(5.0)
+    assert [effect.legacy for effect in scene.of(Describe)].count(False) == 1
+    scene.peer_id = b"\x70" * 20
+    scene.connect(Answer(None, True))
+    assert len(scene.of(Describe)) == MAX_DIRECT_ATTEMPTS
+    first = scene.of(Describe)[0].attempt
+    engine.described(first, "our description", world.now)
+    engine.direct_failed(first, "no path", world.now)
+    scene.peer_id = b"\x71" * 20
+    scene.connect(Answer(None, True))
+    assert len(scene.of(Describe)) == MAX_DIRECT_ATTEMPTS + 1
+
+
 def test_offers_of_channels_are_answered_at_a_bounded_rate() -> None:
     scene = Scene()
     for number in range(12):

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 from ...address import PeerId
 from ...limits import (
     DIRECT_OFFER_RATE,
-    MAX_DIRECT_ATTEMPTS,
     NPM_CANDIDATES,
     NPM_CROSSED,
     NPM_OFFER_AGAIN,
@@ -88,7 +87,7 @@ class NpmRtc:
             self._core.config.webrtc
             and self._unable_until <= now
             and self._not_before.get(peer_id, 0.0) <= now
-            and len(self._attempts) < MAX_DIRECT_ATTEMPTS
+            and self._core.may_attempt
         )
 
     def under_way(self, peer_id: PeerId) -> bool:
@@ -203,6 +202,7 @@ class NpmRtc:
         attempt = self._by_id.pop(peer_id, None)
         if attempt is not None:
             del self._attempts[attempt.handle]
+            self._core.attempt_ended()
 
     def forget(self, peer_id: PeerId) -> None:
         """No link to `peer_id` is wanted any more."""
