@@ -17,8 +17,10 @@ import pytest
 
 from peer_relay_socket.address import PeerId
 from peer_relay_socket.bridge.dialler import Dialler
+from peer_relay_socket.codec import control
 from peer_relay_socket.codec import packet as wire
-from peer_relay_socket.codec.packet import Contact, LinkOp, Record, Signal
+from peer_relay_socket.codec.control import Contact
+from peer_relay_socket.codec.packet import LinkOp, Record, Signal
 from peer_relay_socket.config import PeerConfig
 from peer_relay_socket.engine.effects import Describe, Dial
 from peer_relay_socket.scope import Scope, reach
@@ -69,7 +71,7 @@ def told(where: str, url: str) -> list[Dial]:
     bench.flow()
     us.effects.clear()
     link = neighbour.engine._links.by_id[us.peer_id]
-    neighbour.engine._links.tell(link, LinkOp.NEIGHBOURS, wire.contacts([Contact(STRANGER, (url,))]))
+    neighbour.engine._links.tell(link, LinkOp.NEIGHBOURS, control.contacts([Contact(STRANGER, (url,))]))
     bench.flow()
     return us.take(Dial)
 

@@ -12,7 +12,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from ..codec.packet import LINK_HANDSHAKE, proof
+from ..codec.control import proof
+from ..codec.packet import LINK_HANDSHAKE
 from ..engine.effects import DialBack
 from ..limits import DIAL_BACK_DIAL_TIME
 from ..transport.link import Link

@@ -33,7 +33,7 @@ from ..engine.effects import (
     CloseLink,
     ConnectFailed,
     Deliver,
-    DeliverCast,
+    DeliverBroadcast,
     Describe,
     Dial,
     DialBack,
@@ -96,7 +96,7 @@ class Driver:
         self._engine: Engine | None = None
         self._perform: dict[type, Callable[[Any], None]] = {
             Deliver: self._deliver,
-            DeliverCast: self._deliver_cast,
+            DeliverBroadcast: self._deliver_broadcast,
             Dial: self._dialling.start,
             DialBack: self._dialling.start_back,
             CloseLink: self._close_link,
@@ -533,7 +533,7 @@ class Driver:
         if not known and port and self._engine is not None:
             self._engine.refuse(source, port, source_port, self._loop.time())
 
-    def _deliver_cast(self, effect: DeliverCast) -> None:
+    def _deliver_broadcast(self, effect: DeliverBroadcast) -> None:
         self._host.receiver.deliver_group(*effect)
 
     def _writable(self, effect: Writable) -> None:

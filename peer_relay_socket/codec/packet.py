@@ -1,5 +1,7 @@
 """Our wire: what one WebSocket binary message holds. Pure functions from bytes to meaning and back.
 
+Lives here: headers, records, and the drawing of everything. The bodies of control packets are in control.py.
+
 Law: nothing here raises anything but `PacketError`, and nothing here knows a link, a key or a route.
 
 Every integer is big-endian. A *bundle* (one WebSocket message after the link handshake) is one or more packets::
@@ -42,18 +44,19 @@ Bodies by kind::
     DISCOVERED token (4) || behind (0 or 1 byte: 1)              goes back the way DISCOVER came; with `behind`, a relay
                                                                  answers for its sender, a peer behind that relay
     BROADCAST  public key (32) || stamp (8: microseconds since 1970, no two alike) || nonce (12, zero if not sealed)
-               || Ed25519 signature (64) over "peer-relay.2 broadcast" || public key || stamp || nonce || cast
-               || cast, which a network key seals: AES-256-GCM under HMAC-SHA-256(PSK, "peer-relay.2 broadcast"),
+               || Ed25519 signature (64) over "peer-relay.2 broadcast" || public key || stamp || nonce || content
+               || content, which a network key seals: AES-256-GCM under HMAC-SHA-256(PSK, "peer-relay.2 broadcast"),
                associated data public key || stamp. to = zeros, from = the hash of the public key, hop limit = relays
                that it may still pass
     LEGACY     an envelope of the legacy network                 to, from = its; to the relay that `to` is behind
 
-    cast := form (1: 4 or 6) || source port (2) || destination port (2) || group (4 or 16) || one datagram
+    content of a broadcast := form (1: 4 or 6) || source port (2) || destination port (2) || group (4 or 16)
+                              || one datagram
     contact := id (20) || URL count (1) || { length (1) || URL (ASCII) }
 
 Operations of LINK, and their operands::
 
-    1 READY       nothing; with a network key a hello      the first packet of whoever is the Noise responder
+    1 READY       nothing; with a network key a hello      the first packet of the Noise responder
     2 PING        3 PONG
     4 GOODBYE     nothing, or 1: "the program ended this link: it stays ended until a program asks"
     5 NEIGHBOURS  count (1) || contacts                    dialable peers that the neighbour may want to know
@@ -83,7 +86,7 @@ Before any bundle a link carries its handshake, one WebSocket message each, the 
     the encrypted payload of each side, *hello* :=
     flags (2: bit 0 "I serve links") || IPv4 network (4) || prefix length (1) || URL count (1) || { length (1) || URL }
 
-Who was asked to dial back lets the acceptor begin its handshake, says instead of its own part
+A peer that was asked to dial back lets the acceptor begin its handshake, and says instead of its own part
 
     0xF3 || nonce (8)
 
@@ -92,7 +95,6 @@ and closes. A URL whose host is "*" stands for "the address you see me at" (a pe
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from itertools import accumulate, pairwise
@@ -100,16 +102,15 @@ from struct import Struct, pack, unpack_from
 from struct import error as struct_error
 from typing import Final, NamedTuple
 
-from ..address import ID_BYTES, PeerId
+from ..address import PeerId
 from ..errors import PacketError
-from ..limits import HOP_LIMIT, MAX_BODY, MAX_DATAGRAM, MAX_URL, MAX_URLS
+from ..limits import HOP_LIMIT, MAX_BODY, MAX_DATAGRAM
 
 HEADER_BYTES: Final = 48
 LINK_HANDSHAKE: Final = 0xF2
 """First byte of a link handshake message: not a packet kind, and not the beginning of UTF-8 text or JSON."""
 DIALLED_BACK: Final = 0xF3
-"""First byte of the proof of somebody who was asked to dial back."""
-BROADCAST_DOMAIN: Final = b"peer-relay.2 broadcast"
+"""First byte of the proof of a peer that was asked to dial back."""
 ALTERNATES: Final = 3
 MAX_SCAN: Final = 3
 
@@ -197,21 +198,6 @@ class Header(NamedTuple):
     end: int
 
 
-class Contact(NamedTuple):
-    """A peer that can be dialled."""
-
-    peer_id: PeerId
-    urls: tuple[str, ...]
-
-
-class Hello(NamedTuple):
-    """What each end of a link tells the other, inside the handshake."""
-
-    serves: bool
-    ipv4_network: ipaddress.IPv4Network
-    urls: tuple[str, ...]
-
-
 class Datagrams(NamedTuple):
     """A run of datagrams between one pair of ports."""
 
@@ -254,6 +240,21 @@ def must_arrive(bundle: bytes) -> bool:
     """Return whether a bundle is a handshake message or begins with a LINK packet: what a transport that loses some
     must carry another way, because nobody repeats it."""
     return bundle[:1] in _MUST_ARRIVE
+
+
+def split(body: bytes, *sizes: int) -> tuple[bytes, ...]:
+    """Cut `body` into parts of `sizes` bytes and the rest.
+
+    Raises: PacketError when it is too short.
+    """
+    if len(body) < sum(sizes):
+        raise PacketError("body cut short")
+    parts, offset = [], 0
+    for size in sizes:
+        parts.append(body[offset : offset + size])
+        offset += size
+    parts.append(body[offset:])
+    return tuple(parts)
 
 
 # --- records ---------------------------------------------------------------------------------------------------
@@ -332,246 +333,3 @@ def read_datagrams(plaintext: bytes, start: int, end: int) -> Datagrams:
     if edges[-1] != end or max(lengths) > MAX_DATAGRAM:
         raise PacketError("datagram lengths do not add up")
     return Datagrams(form, source_port, port, [plaintext[a:b] for a, b in pairwise(edges)])
-
-
-# --- broadcasts ------------------------------------------------------------------------------------------------
-
-
-class Broadcast(NamedTuple):
-    """The body of BROADCAST; `cast` as it travels, sealed or not."""
-
-    public_key: bytes
-    stamp: int
-    nonce: bytes
-    signature: bytes
-    cast: bytes
-
-    @property
-    def signed(self) -> bytes:
-        """What the signature is over."""
-        return BROADCAST_DOMAIN + self.public_key + self.stamp.to_bytes(8) + self.nonce + self.cast
-
-    @property
-    def associated(self) -> bytes:
-        """What the seal, if there is one, also vouches for."""
-        return self.public_key + self.stamp.to_bytes(8)
-
-
-class Cast(NamedTuple):
-    """One datagram for everybody who hears `group`, the text of an IPv4 (form 4) or IPv6 (form 6) address."""
-
-    form: int
-    source_port: int
-    port: int
-    group: str
-    datagram: bytes
-
-
-def broadcast(value: Broadcast) -> bytes:
-    """Return the body of BROADCAST."""
-    return value.public_key + value.stamp.to_bytes(8) + value.nonce + value.signature + value.cast
-
-
-def read_broadcast(body: bytes) -> Broadcast:
-    """Return what a body of BROADCAST says; nothing of it is checked yet.
-
-    Raises: PacketError when it is cut short.
-    """
-    public_key, stamp, nonce, signature, cast = split(body, 32, 8, 12, 64)
-    return Broadcast(public_key, int.from_bytes(stamp), nonce, signature, cast)
-
-
-def cast(value: Cast) -> bytes:
-    """Return the bytes of a cast."""
-    group = ipaddress.ip_address(value.group).packed
-    return pack(">BHH", value.form, value.source_port, value.port) + group + value.datagram
-
-
-def read_cast(data: bytes) -> Cast:
-    """Return the cast that `data` is.
-
-    Raises: PacketError unless the form and the ports mean something and the datagram fits UDP.
-    """
-    head, rest = split(data, 5)
-    form, source_port, port = unpack_from(">BHH", head)
-    if form not in (4, 6) or not source_port or not port:
-        raise PacketError("cast malformed")
-    group, datagram = split(rest, 4 if form == 4 else 16)
-    if len(datagram) > MAX_DATAGRAM:
-        raise PacketError("cast too long")
-    return Cast(form, source_port, port, str(ipaddress.ip_address(group)), datagram)
-
-
-# --- contacts and hellos ---------------------------------------------------------------------------------------
-
-
-def _urls(urls: Sequence[str]) -> bytes:
-    encoded = [url.encode("ascii") for url in urls[:MAX_URLS]]
-    return bytes((len(encoded),)) + b"".join(bytes((len(url),)) + url for url in encoded)
-
-
-def _read_urls(data: bytes, offset: int) -> tuple[tuple[str, ...], int]:
-    try:
-        count = data[offset]
-        if count > MAX_URLS:
-            raise PacketError(f"{count} URLs, at most {MAX_URLS}")
-        offset += 1
-        urls = []
-        for _ in range(count):
-            length = data[offset]
-            url = data[offset + 1 : offset + 1 + length]
-            if len(url) != length or length > MAX_URL:
-                raise PacketError("URL cut short or too long")
-            if min(url, default=0x21) <= 0x20 or 0x7F in url:  # it goes into an HTTP request and into logs
-                raise PacketError("URL with a space or control character")
-            urls.append(url.decode("ascii"))
-            offset += 1 + length
-    except (IndexError, UnicodeDecodeError):
-        raise PacketError("URL list malformed") from None
-    return tuple(urls), offset
-
-
-def contact(item: Contact) -> bytes:
-    """Return one contact."""
-    return item.peer_id + _urls(item.urls)
-
-
-def joined_contacts(items: Sequence[bytes]) -> bytes:
-    """Return count and contacts, as FOUND and NEIGHBOURS carry them."""
-    return bytes((len(items),)) + b"".join(items)
-
-
-def contacts(items: Sequence[Contact]) -> bytes:
-    """Return the same of contacts that are not packed yet."""
-    return joined_contacts([contact(item) for item in items])
-
-
-def read_contacts(data: bytes) -> list[Contact]:
-    """Return the contacts in `data`.
-
-    Raises: PacketError unless `data` is exactly that.
-    """
-    if not data:
-        raise PacketError("contacts missing")
-    found, offset = [], 1
-    for _ in range(data[0]):
-        peer_id = data[offset : offset + ID_BYTES]
-        if len(peer_id) != ID_BYTES:
-            raise PacketError("contact cut short")
-        urls, offset = _read_urls(data, offset + ID_BYTES)
-        found.append(Contact(peer_id, urls))
-    if offset != len(data):
-        raise PacketError("bytes after the last contact")
-    return found
-
-
-def hello(value: Hello) -> bytes:
-    """Return the payload of a link handshake."""
-    network = value.ipv4_network
-    return pack(">H4sB", int(value.serves), network.network_address.packed, network.prefixlen) + _urls(value.urls)
-
-
-def read_hello(data: bytes) -> Hello:
-    """Return what the other end of a link told.
-
-    Raises: PacketError when it is malformed. Bytes after the URLs are ignored: later versions may add there.
-    """
-    if len(data) < 8:
-        raise PacketError("hello cut short")
-    flags, address, length = unpack_from(">H4sB", data)
-    try:
-        network = ipaddress.IPv4Network((address, length))
-    except ValueError:
-        raise PacketError("hello names no IPv4 network") from None
-    urls, _ = _read_urls(data, 7)
-    return Hello(bool(flags & 1), network, urls)
-
-
-def link_limits(packets: float, size: float) -> bytes:
-    """Return the operand of LIMITS; rates per second."""
-    return pack(">QQ", int(packets), int(size))
-
-
-def read_link_limits(data: bytes) -> tuple[int, int]:
-    """Return (packets, bytes) per second.
-
-    Raises: PacketError when `data` is too short.
-    """
-    packets, size, _ = split(data, 8, 8)
-    return int.from_bytes(packets), int.from_bytes(size)
-
-
-def dial_back(nonce: bytes, tls: bool, port: int) -> bytes:
-    """Return the operand of DIAL_BACK."""
-    return nonce + pack(">BH", tls, port)
-
-
-def read_dial_back(data: bytes) -> tuple[bytes, bool, int]:
-    """Return (nonce, whether with TLS, port) of DIAL_BACK.
-
-    Raises: PacketError when `data` is too short.
-    """
-    nonce, flags, port, _ = split(data, 8, 1, 2)
-    return nonce, bool(flags[0] & 1), int.from_bytes(port)
-
-
-def dialling(nonce: bytes, url: str) -> bytes:
-    """Return the operand of DIALLING."""
-    return nonce + url.encode("ascii")
-
-
-def read_dialling(data: bytes) -> tuple[bytes, str]:
-    """Return (nonce, URL or "") of DIALLING.
-
-    Raises: PacketError when `data` is too short, or the URL no printable ASCII of at most MAX_URL characters.
-    """
-    nonce, url = split(data, 8)
-    if len(url) > MAX_URL or (url and not 0x21 <= min(url) <= max(url) <= 0x7E):
-        raise PacketError("URL too long, or not printable")
-    return nonce, url.decode("ascii")
-
-
-def proof(nonce: bytes) -> bytes:
-    """Return what somebody says who was asked to dial back."""
-    return bytes((DIALLED_BACK,)) + nonce
-
-
-def read_proof(message: bytes) -> bytes | None:
-    """Return the nonce of a proof; None for any other message."""
-    return message[1:] if message[:1] == bytes((DIALLED_BACK,)) and len(message) == 9 else None
-
-
-# --- small bodies ----------------------------------------------------------------------------------------------
-
-
-def split(body: bytes, *sizes: int) -> tuple[bytes, ...]:
-    """Cut `body` into parts of `sizes` bytes and the rest.
-
-    Raises: PacketError when it is too short.
-    """
-    if len(body) < sum(sizes):
-        raise PacketError("body cut short")
-    parts, offset = [], 0
-    for size in sizes:
-        parts.append(body[offset : offset + size])
-        offset += size
-    parts.append(body[offset:])
-    return tuple(parts)
-
-
-def resolved(token: bytes, final: bool, ids: Sequence[PeerId], behind: Sequence[PeerId] = ()) -> bytes:
-    """Return the body of RESOLVED."""
-    return token + bytes((final | len(behind) << 1, len(ids) + len(behind))) + b"".join((*ids, *behind))
-
-
-def read_resolved(body: bytes) -> tuple[bytes, bool, list[PeerId], list[PeerId]]:
-    """Return (token, final, ids, ids of peers behind the sender) of RESOLVED.
-
-    Raises: PacketError unless `body` is exactly that.
-    """
-    token, final, count, rest = split(body, 4, 1, 1)
-    behind = final[0] >> 1
-    if len(rest) != count[0] * ID_BYTES or behind > count[0]:
-        raise PacketError("ids cut short")
-    ids = [rest[i : i + ID_BYTES] for i in range(0, len(rest), ID_BYTES)]
-    return token, bool(final[0] & 1), ids[: len(ids) - behind], ids[len(ids) - behind :]

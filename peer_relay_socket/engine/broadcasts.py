@@ -22,8 +22,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..address import ID_BYTES, PeerId
+from ..codec import control
 from ..codec import packet as wire
-from ..codec.packet import Broadcast, Cast, Header, Kind
+from ..codec.control import Broadcast, BroadcastBody
+from ..codec.packet import Header, Kind
 from ..identity import peer_id_of, verify
 from ..limits import (
     BROADCAST_AGE,
@@ -37,7 +39,7 @@ from ..limits import (
     MAX_BROADCASTERS,
 )
 from ..rate import TokenBucket, TrafficBucket
-from .effects import DeliverCast
+from .effects import DeliverBroadcast
 
 if TYPE_CHECKING:
     from .address_claims import AddressClaims
@@ -62,7 +64,7 @@ class Broadcasts:
         self._links = links
         self._claims = claims
         psk = core.config.psk
-        self._seal = None if psk is None else AESGCM(hmac.digest(psk, wire.BROADCAST_DOMAIN, hashlib.sha256))
+        self._seal = None if psk is None else AESGCM(hmac.digest(psk, control.BROADCAST_DOMAIN, hashlib.sha256))
         self._stamp = 0
         self._own = _allowance(1.0, core.now)
         self._copies = TokenBucket(BROADCAST_COPIES, core.now)
@@ -81,7 +83,7 @@ class Broadcasts:
 
     # --- sending ---------------------------------------------------------------------------------------------
 
-    def send(self, cast: Cast, relays: int) -> None:
+    def send(self, broadcast: Broadcast, relays: int) -> None:
         """Send one datagram past at most `relays` relays."""
         core = self._core
         relays = min(relays, core.config.broadcast_hops)
@@ -89,7 +91,7 @@ class Broadcasts:
             return
         if core.config.may_talk is not None:
             relays = 0  # whom relays would pass it on to, no list was asked about
-        packet = self._packet(cast, relays)
+        packet = self._packet(broadcast, relays)
         if not self._own.take(core.now, len(packet)):
             core.counters["dropped: too much is broadcast"] += 1
         elif self._links.by_id:
@@ -101,15 +103,15 @@ class Broadcasts:
         else:
             core.counters["dropped: broadcast, nobody is linked"] += 1
 
-    def _packet(self, cast: Cast, relays: int) -> bytes:
+    def _packet(self, broadcast: Broadcast, relays: int) -> bytes:
         core = self._core
         self._stamp = max(self._stamp + 1, self._wall())
-        made = Broadcast(core.identity.public_key, self._stamp, _NO_NONCE, b"", wire.cast(cast))
+        made = BroadcastBody(core.identity.public_key, self._stamp, _NO_NONCE, b"", control.broadcast(broadcast))
         if self._seal is not None:
             nonce = core.entropy(len(_NO_NONCE))
-            made = made._replace(nonce=nonce, cast=self._seal.encrypt(nonce, made.cast, made.associated))
+            made = made._replace(nonce=nonce, content=self._seal.encrypt(nonce, made.content, made.associated))
         made = made._replace(signature=core.identity.sign(made.signed))
-        return wire.packet(Kind.BROADCAST, _EVERYBODY, core.peer_id, wire.broadcast(made), hop_limit=relays)
+        return wire.packet(Kind.BROADCAST, _EVERYBODY, core.peer_id, control.broadcast_body(made), hop_limit=relays)
 
     def _emit(self, packet: bytes) -> None:
         may_talk = self._core.config.may_talk
@@ -151,7 +153,7 @@ class Broadcasts:
         if limit <= 0:
             core.counters["refused: broadcast"] += 1
             return
-        heard = wire.read_broadcast(bundle[header.body : header.end])
+        heard = control.read_broadcast_body(bundle[header.body : header.end])
         if abs(heard.stamp - self._wall()) > BROADCAST_AGE * 1e6:
             core.counters["dropped: broadcast, its time is not ours"] += 1
             return
@@ -175,9 +177,9 @@ class Broadcasts:
         if left >= 0 and core.config.serves:
             self._pass_on(bytes((header.kind, left)) + bundle[offset + 2 : header.end], header.sender, arrived)
 
-    def _deliver(self, source: PeerId, heard: Broadcast) -> None:
+    def _deliver(self, source: PeerId, heard: BroadcastBody) -> None:
         core = self._core
-        data = heard.cast
+        data = heard.content
         if core.config.may_talk is not None and not core.config.may_talk(source):
             core.counters["refused: broadcast"] += 1
             return
@@ -187,11 +189,12 @@ class Broadcasts:
             except InvalidTag:
                 core.counters["dropped: did not open"] += 1
                 return
-        cast = wire.read_cast(data)
-        if cast.form == 4 and self._claims.is_anothers(source):
+        broadcast = control.read_broadcast(data)
+        if broadcast.form == 4 and self._claims.is_anothers(source):
             core.counters["refused: broadcast from another's IPv4 address"] += 1
             return
-        core.effects.append(DeliverCast(source, cast.source_port, cast.port, cast.form, cast.group, cast.datagram))
+        form, source_port, port, group, datagram = broadcast
+        core.effects.append(DeliverBroadcast(source, source_port, port, form, group, datagram))
 
     def _pass_on(self, packet: bytes, source: PeerId, arrived: LinkState) -> None:
         for link in self._links.by_id.values():

@@ -13,7 +13,7 @@ from bisect import bisect_left, insort
 from typing import TYPE_CHECKING, Final
 
 from ..address import PeerId
-from ..codec.packet import Contact
+from ..codec.control import Contact
 from ..limits import LOST_TIME, MAX_CANDIDATES, REDIAL_FIRST, REDIAL_LOCAL_MAX, REDIAL_MAX
 from ..scope import Scope, reach
 from .xor import slot_of

@@ -30,7 +30,7 @@ class Deliver(NamedTuple):
     """Whether the IPv4 spelling of `source` is that of another peer: sockets that use it must not hear this."""
 
 
-class DeliverCast(NamedTuple):
+class DeliverBroadcast(NamedTuple):
     """A datagram from `source` for everybody who hears `group` on `port`."""
 
     source: PeerId
@@ -50,7 +50,7 @@ class Dial(NamedTuple):
 
 class DialBack(NamedTuple):
     """Open a connection to `url` for a neighbour that asked for it; once it has said something binary, send it the
-    proof of `nonce` (wire.proof) and close. Addresses below `scope` must not be dialled. What comes of it is nobody's
+    proof of `nonce` (control.proof) and close. Addresses below `scope` must not be dialled. What comes of it is nobody's
     concern here."""
 
     url: str
@@ -177,7 +177,7 @@ class Note(NamedTuple):
 
 Effect: TypeAlias = (
     Deliver
-    | DeliverCast
+    | DeliverBroadcast
     | Dial
     | DialBack
     | CloseLink

@@ -19,8 +19,10 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from ..address import Destination, PeerId, Prefix
+from ..codec import control
 from ..codec import packet as wire
-from ..codec.packet import Cast, Header, Kind, LinkOp, Record
+from ..codec.control import Broadcast
+from ..codec.packet import Header, Kind, LinkOp, Record
 from ..errors import HandshakeError, WireError
 from ..identity import Identity
 from . import status
@@ -257,7 +259,7 @@ class Engine:
         try:
             if state.opening is None:
                 state.rx_packets += 1
-                nonce = wire.read_proof(bundle) if state.url is None else None
+                nonce = control.read_proof(bundle) if state.url is None else None
                 if nonce is None:
                     self._links.greet(state, bundle)
                 else:
@@ -430,7 +432,7 @@ class Engine:
             self._reachability.answered(link, operand)
         elif operation == LinkOp.LIMITS and not link.limited:
             link.limited = True
-            packets, size = wire.read_link_limits(operand)
+            packets, size = control.read_link_limits(operand)
             self._core.counters["links that read no faster (see the log)"] += 1
             name = link.peer_id.hex()[:8]
             self._core.note(_INFO, f"{name} reads at most {packets} packets/s and {size} bytes/s from us")
@@ -472,7 +474,7 @@ class Engine:
         """
         self._core.now = now
         for data in datagrams:
-            self._broadcasts.send(Cast(form, source_port, port, group, data), relays)
+            self._broadcasts.send(Broadcast(form, source_port, port, group, data), relays)
 
     def clock(self, wall: float, now: float) -> None:
         """The wall clock says `wall` (seconds since 1970)."""

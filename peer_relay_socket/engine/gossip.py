@@ -13,8 +13,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from ..address import ID_BITS, PeerId
+from ..codec import control
 from ..codec import packet as wire
-from ..codec.packet import Contact, Header, Kind, LinkOp
+from ..codec.control import Contact
+from ..codec.packet import Header, Kind, LinkOp
 from ..limits import CLOSEST_LINKS, CONTACTS_PER_ANSWER, HOP_LIMIT, make_room
 from ..scope import Scope, reach
 
@@ -54,13 +56,13 @@ class Gossip:
         told = link.contacts.get(scope)
         if told is None:
             urls = tuple(url for url in link.urls if reach(url) >= scope)
-            told = link.contacts[scope] = wire.contact(Contact(link.peer_id, urls)) if urls else b""
+            told = link.contacts[scope] = control.contact(Contact(link.peer_id, urls)) if urls else b""
         return told
 
     def _own_contact(self, scope: Scope) -> bytes:
         config = self._core.config
         urls = tuple(url for url in config.urls if "*" not in url and reach(url) >= scope)
-        return wire.contact(Contact(self._core.peer_id, urls)) if config.serves and urls else b""
+        return control.contact(Contact(self._core.peer_id, urls)) if config.serves and urls else b""
 
     def _contacts_near(self, target: int, scope: Scope, without: PeerId) -> bytes:
         """Return dialable neighbours nearest to `target`, ourselves among them, that `scope` lets us tell about."""
@@ -75,7 +77,7 @@ class Gossip:
         if own and core.peer_id != without:
             mine = core.number ^ target
             found.insert(sum(link.value ^ target < mine for link in links), own)
-        return wire.joined_contacts(found[:CONTACTS_PER_ANSWER])
+        return control.joined_contacts(found[:CONTACTS_PER_ANSWER])
 
     def introduce(self, link: LinkState) -> None:
         """Tell a new neighbour who is near it, and those near a new relay about it."""
@@ -97,7 +99,7 @@ class Gossip:
             if link in nearest and nearer < _INTRODUCERS:
                 told = self._contact(link, other.scope)
                 if told:
-                    self._links.tell(other, LinkOp.NEIGHBOURS, wire.joined_contacts([told]))
+                    self._links.tell(other, LinkOp.NEIGHBOURS, control.joined_contacts([told]))
 
     def _near_bits(self) -> int:
         """Return how many bits the distance of two peers has at most where one may be among the other's nearest relays.
@@ -115,7 +117,7 @@ class Gossip:
 
         Raises: PacketError.
         """
-        self._take_contacts(wire.read_contacts(data)[: 2 * CONTACTS_PER_ANSWER], link.scope)
+        self._take_contacts(control.read_contacts(data)[: 2 * CONTACTS_PER_ANSWER], link.scope)
 
     def _take_contacts(self, contacts: list[Contact], scope: Scope) -> None:
         news = [self._candidates.consider(contact, scope) for contact in contacts]
@@ -159,7 +161,7 @@ class Gossip:
         if self._asked.pop(token, None) is None:
             self._core.counters["dropped: unasked answer"] += 1
             return
-        self._take_contacts(wire.read_contacts(rest)[: 2 * CONTACTS_PER_ANSWER], arrived.scope)
+        self._take_contacts(control.read_contacts(rest)[: 2 * CONTACTS_PER_ANSWER], arrived.scope)
 
     def _question(self, target: PeerId) -> bytes:
         """Return the token of a new FIND."""

@@ -25,8 +25,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ..address import PeerId
+from ..codec import control
 from ..codec import packet as wire
-from ..codec.packet import Header, Hello, Kind, LinkOp
+from ..codec.control import Hello
+from ..codec.packet import Header, Kind, LinkOp
 from ..errors import HandshakeError, WireError
 from ..limits import (
     CONTROL_PER_LEAF,
@@ -252,10 +254,10 @@ class Links:
 
     def _hello(self, link: LinkState) -> bytes:
         serves, urls = self.told(link)
-        return wire.hello(Hello(serves, self._core.config.ipv4_network, urls))
+        return control.hello(Hello(serves, self._core.config.ipv4_network, urls))
 
     def _read_hello(self, link: LinkState, payload: bytes) -> None:
-        hello = wire.read_hello(payload)
+        hello = control.read_hello(payload)
         if hello.ipv4_network != self._core.config.ipv4_network:
             raise HandshakeError(f"their IPv4 network is {hello.ipv4_network}")
         link.serves = hello.serves
@@ -344,7 +346,7 @@ class Links:
         link.received_at = core.now + wait  # we shall not hear it so long, and that is our doing
         if link.up and not link.throttled:
             link.throttled = True
-            self.tell(link, LinkOp.LIMITS, wire.link_limits(link.traffic.packets.rate, link.traffic.bytes.rate))
+            self.tell(link, LinkOp.LIMITS, control.link_limits(link.traffic.packets.rate, link.traffic.bytes.rate))
 
     def _unanswered(self, link: LinkState, since: float) -> None:
         """We sent something at `since`: if nothing came meanwhile, ask for a sign of life, and then give up."""

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Final
 
 from ..address import ID_BITS, PeerId
 from ..codec import packet as wire
-from ..codec.packet import Contact, LinkOp
+from ..codec.control import Contact
+from ..codec.packet import LinkOp
 from ..limits import (
     BOOTSTRAP_GRACE,
     CLOSEST_LINKS,

@@ -32,7 +32,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ..codec import packet as wire
+from ..codec import control
 from ..codec.packet import LinkOp
 from ..limits import (
     DIAL_BACK_AGREE,
@@ -226,7 +226,7 @@ class Reachability:
         for link in list(by_host.values())[:DIAL_BACK_ASKED]:
             nonce = core.entropy(8)
             verdict.questions[nonce] = _Question(link.url is not None)
-            self._links.tell(link, LinkOp.DIAL_BACK, wire.dial_back(nonce, tls, port))
+            self._links.tell(link, LinkOp.DIAL_BACK, control.dial_back(nonce, tls, port))
         if verdict.questions:
             verdict.timer = core.timers.at(core.now + DIAL_BACK_TIME, self._over, scope)
 
@@ -246,7 +246,7 @@ class Reachability:
 
         Raises: PacketError.
         """
-        nonce, url = wire.read_dialling(operand)
+        nonce, url = control.read_dialling(operand)
         verdict = self._verdicts.get(link.scope)
         question = None if verdict is None else verdict.questions.get(nonce)
         if verdict is None or question is None:
@@ -345,14 +345,14 @@ class Reachability:
         Raises: PacketError.
         """
         core = self._core
-        nonce, tls, port = wire.read_dial_back(operand)
+        nonce, tls, port = control.read_dial_back(operand)
         url = ""
         if self._may_dial(link) and port:
             url = _url(link.remote_host, tls, port)
             core.effects.append(DialBack(url, link.scope, nonce))
         else:
             core.counters["refused: to dial back"] += 1
-        self._links.tell(link, LinkOp.DIALLING, wire.dialling(nonce, url))
+        self._links.tell(link, LinkOp.DIALLING, control.dialling(nonce, url))
 
     def _may_dial(self, link: LinkState) -> bool:
         """Whether to dial `link`'s address: it has one that is not this machine's, and it is time."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ..address import ID_BITS, PeerId, Prefix
+from ..codec import control
 from ..codec import packet as wire
 from ..codec.packet import Header, Kind
 from ..limits import (
@@ -199,7 +200,7 @@ class Resolver:
         behind = [each for each in self._behind.matching(prefix) if each != header.sender]
         final = self._router.is_nearest(int.from_bytes(header.to)) or not core.config.serves
         if final or mine or behind:
-            body = wire.resolved(token, final, mine, behind[:_MAX_MATCHES])
+            body = control.resolved(token, final, mine, behind[:_MAX_MATCHES])
             self._router.send(wire.packet(Kind.RESOLVED, header.sender, core.peer_id, body), header.sender, 0)
         if not final:
             self._router.forward(bundle, offset, header, arrived)
@@ -209,7 +210,7 @@ class Resolver:
 
         Raises: PacketError.
         """
-        token, final, ids, behind = wire.read_resolved(body)
+        token, final, ids, behind = control.read_resolved(body)
         for prefix, question in self._questions.items():
             if question.token == token:
                 question.behind |= {each: None for each in behind[:_MAX_MATCHES] if self._may_mean(prefix, each)}

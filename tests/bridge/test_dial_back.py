@@ -9,7 +9,8 @@ import pytest
 
 from peer_relay_socket import Peer
 from peer_relay_socket.bridge.dial_back import dial_back
-from peer_relay_socket.codec.packet import LINK_HANDSHAKE, proof
+from peer_relay_socket.codec.control import proof
+from peer_relay_socket.codec.packet import LINK_HANDSHAKE
 from peer_relay_socket.engine.effects import DialBack
 from peer_relay_socket.scope import Scope
 from peer_relay_socket.transport.websocket import Link, listen

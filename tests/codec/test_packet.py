@@ -16,8 +16,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from peer_relay_socket.codec import control
 from peer_relay_socket.codec import packet as wire
-from peer_relay_socket.codec.packet import HEADER_BYTES, Contact, Hello, Kind, LinkOp, Record
+from peer_relay_socket.codec.control import Contact, Hello
+from peer_relay_socket.codec.packet import HEADER_BYTES, Kind, LinkOp, Record
 from peer_relay_socket.errors import PacketError
 from peer_relay_socket.identity import Identity
 from peer_relay_socket.limits import HOP_LIMIT, MAX_BODY, MAX_DATAGRAM, MAX_URL, MAX_URLS
@@ -74,90 +76,90 @@ def test_record_vector_is_written_and_read(entry: dict[str, Any]) -> None:
 def test_hello_vector_is_written_and_read(entry: dict[str, Any]) -> None:
     fields, data = entry["fields"], data_of(entry)
     value = Hello(fields["serves"], ipaddress.IPv4Network(fields["ipv4_network"]), tuple(fields["urls"]))
-    assert wire.hello(value) == data
-    assert wire.read_hello(data) == wire.read_hello(data + b"later versions") == value
+    assert control.hello(value) == data
+    assert control.read_hello(data) == control.read_hello(data + b"later versions") == value
 
 
 @table("contacts")
 def test_contacts_vector_is_written_and_read(entry: dict[str, Any]) -> None:
     value = [Contact(bytes.fromhex(each["peer_id"]), tuple(each["urls"])) for each in entry["fields"]]
-    assert wire.contacts(value) == data_of(entry)
-    assert wire.read_contacts(data_of(entry)) == value
+    assert control.contacts(value) == data_of(entry)
+    assert control.read_contacts(data_of(entry)) == value
 
 
 @table("resolved")
 def test_resolved_vector_is_written_and_read(entry: dict[str, Any]) -> None:
     fields = entry["fields"]
     value = (bytes.fromhex(fields["token"]), fields["final"], list(map(bytes.fromhex, fields["ids"])))
-    assert wire.resolved(*value) == data_of(entry)
-    assert wire.read_resolved(data_of(entry)) == (*value, [])
+    assert control.resolved(*value) == data_of(entry)
+    assert control.read_resolved(data_of(entry)) == (*value, [])
 
 
 @table("link_limits")
 def test_link_limits_vector_is_written_and_read(entry: dict[str, Any]) -> None:
     value = (entry["fields"]["packets"], entry["fields"]["bytes"])
-    assert wire.link_limits(*value) == data_of(entry)
-    assert wire.read_link_limits(data_of(entry)) == value
+    assert control.link_limits(*value) == data_of(entry)
+    assert control.read_link_limits(data_of(entry)) == value
 
 
 @table("dial_back")
 def test_dial_back_vector_is_written_and_read(entry: dict[str, Any]) -> None:
     fields, data = entry["fields"], data_of(entry)
     value = (bytes.fromhex(fields["nonce"]), fields["tls"], fields["port"])
-    assert wire.dial_back(*value) == data
-    assert wire.read_dial_back(data) == wire.read_dial_back(data + b"later versions") == value
+    assert control.dial_back(*value) == data
+    assert control.read_dial_back(data) == control.read_dial_back(data + b"later versions") == value
 
 
 @table("dialling")
 def test_dialling_vector_is_written_and_read(entry: dict[str, Any]) -> None:
     value = (bytes.fromhex(entry["fields"]["nonce"]), entry["fields"]["url"])
-    assert wire.dialling(*value) == data_of(entry)
-    assert wire.read_dialling(data_of(entry)) == value
+    assert control.dialling(*value) == data_of(entry)
+    assert control.read_dialling(data_of(entry)) == value
 
 
 @table("proofs")
 def test_proof_vector_is_written_and_read(entry: dict[str, Any]) -> None:
     nonce, data = bytes.fromhex(entry["fields"]["nonce"]), data_of(entry)
-    assert wire.proof(nonce) == data
-    assert wire.read_proof(data) == nonce
+    assert control.proof(nonce) == data
+    assert control.read_proof(data) == nonce
     for other in (b"", data[:-1], data + b"x", bytes((wire.LINK_HANDSHAKE,)) + nonce):
-        assert wire.read_proof(other) is None
+        assert control.read_proof(other) is None
 
 
-@table("casts")
-def test_cast_vector_is_written_and_read(entry: dict[str, Any]) -> None:
-    value = wire.Cast(**{**entry["fields"], "datagram": bytes.fromhex(entry["fields"]["datagram"])})
-    assert wire.cast(value) == data_of(entry)
-    assert wire.read_cast(data_of(entry)) == value
+@table("contents")
+def test_broadcast_content_vector_is_written_and_read(entry: dict[str, Any]) -> None:
+    value = control.Broadcast(**{**entry["fields"], "datagram": bytes.fromhex(entry["fields"]["datagram"])})
+    assert control.broadcast(value) == data_of(entry)
+    assert control.read_broadcast(data_of(entry)) == value
 
 
 @table("broadcasts")
 def test_broadcast_vector_is_written_read_signed_and_sealed(entry: dict[str, Any]) -> None:
     fields = entry["fields"]
-    texts = {name: bytes.fromhex(fields[name]) for name in ("public_key", "nonce", "signature", "cast")}
-    value = wire.Broadcast(stamp=fields["stamp"], **texts)
-    assert wire.broadcast(value) == data_of(entry)
-    assert wire.read_broadcast(data_of(entry)) == value
+    texts = {name: bytes.fromhex(fields[name]) for name in ("public_key", "nonce", "signature", "content")}
+    value = control.BroadcastBody(stamp=fields["stamp"], **texts)
+    assert control.broadcast_body(value) == data_of(entry)
+    assert control.read_broadcast_body(data_of(entry)) == value
     assert Identity.from_seed(bytes.fromhex(entry["seed"])).sign(value.signed) == value.signature
-    cast = value.cast
+    content = value.content
     if entry["psk"]:
-        key = hmac.digest(bytes.fromhex(entry["psk"]), wire.BROADCAST_DOMAIN, "sha256")
-        cast = AESGCM(key).decrypt(value.nonce, cast, value.associated)
-    assert wire.read_cast(cast).datagram == b"hello"
+        key = hmac.digest(bytes.fromhex(entry["psk"]), control.BROADCAST_DOMAIN, "sha256")
+        content = AESGCM(key).decrypt(value.nonce, content, value.associated)
+    assert control.read_broadcast(content).datagram == b"hello"
 
 
 READERS: dict[str, Callable[[bytes], object]] = {
     "packet": lambda data: wire.read_header(data, 0),
     "records": lambda data: list(wire.read_records(data)),
     "datagrams": lambda data: wire.read_datagrams(data, 0, len(data)),
-    "contacts": wire.read_contacts,
-    "hello": wire.read_hello,
-    "resolved": wire.read_resolved,
-    "link_limits": wire.read_link_limits,
-    "dial_back": wire.read_dial_back,
-    "dialling": wire.read_dialling,
-    "broadcast": wire.read_broadcast,
-    "cast": wire.read_cast,
+    "contacts": control.read_contacts,
+    "hello": control.read_hello,
+    "resolved": control.read_resolved,
+    "link_limits": control.read_link_limits,
+    "dial_back": control.read_dial_back,
+    "dialling": control.read_dialling,
+    "broadcast": control.read_broadcast_body,
+    "content": control.read_broadcast,
 }
 
 
@@ -219,9 +221,9 @@ def test_the_most_datagrams_a_run_counts_are_written_and_read() -> None:
 def test_urls_beyond_the_limit_are_not_advertised() -> None:
     network = ipaddress.IPv4Network("100.64.0.0/10")
     urls = tuple(f"ws://{n}" for n in range(MAX_URLS + 3))
-    assert wire.read_hello(wire.hello(Hello(True, network, urls))).urls == urls[:MAX_URLS]
+    assert control.read_hello(control.hello(Hello(True, network, urls))).urls == urls[:MAX_URLS]
     longest = "ws://" + "a" * (MAX_URL - 5)
-    assert wire.read_hello(wire.hello(Hello(True, network, (longest,)))).urls == (longest,)
+    assert control.read_hello(control.hello(Hello(True, network, (longest,)))).urls == (longest,)
 
 
 # --- properties ------------------------------------------------------------------------------------------------
@@ -336,17 +338,17 @@ def test_a_head_is_read_as_the_header_is(data: bytes, size: int) -> None:
 @given(st.booleans(), networks, urls)
 def test_any_hello_comes_back(serves: bool, network: ipaddress.IPv4Network, given_urls: list[str]) -> None:
     value = Hello(serves, network, tuple(given_urls))
-    assert wire.read_hello(wire.hello(value)) == value
+    assert control.read_hello(control.hello(value)) == value
 
 
 @given(st.lists(st.builds(Contact, ids, urls.map(tuple)), max_size=20))
 def test_any_contacts_come_back(value: list[Contact]) -> None:
-    assert wire.read_contacts(wire.contacts(value)) == value
+    assert control.read_contacts(control.contacts(value)) == value
 
 
 @given(st.binary(min_size=4, max_size=4), st.booleans(), st.lists(ids, max_size=20), st.lists(ids, max_size=20))
 def test_any_resolved_comes_back(token: bytes, final: bool, found: list[bytes], npm: list[bytes]) -> None:
-    assert wire.read_resolved(wire.resolved(token, final, found, npm)) == (token, final, found, npm)
+    assert control.read_resolved(control.resolved(token, final, found, npm)) == (token, final, found, npm)
 
 
 @given(st.binary(max_size=60), st.lists(st.integers(0, 20), max_size=4))
@@ -367,10 +369,10 @@ def test_arbitrary_bytes_mean_something_or_raise_packet_error(what: str, data: b
         READERS[what](data)
 
 
-READER_OF = {"packets": "packet", "hellos": "hello", "casts": "cast", "broadcasts": "broadcast"}
+READER_OF = {"packets": "packet", "hellos": "hello", "contents": "content", "broadcasts": "broadcast"}
 GOOD: list[tuple[str, bytes]] = [
     (READER_OF.get(section, section), data_of(entry))
-    for section in ("packets", "records", "hellos", "contacts", "resolved", "link_limits", "casts", "broadcasts")
+    for section in ("packets", "records", "hellos", "contacts", "resolved", "link_limits", "contents", "broadcasts")
     for entry in VECTORS[section]
 ] + [("datagrams", data_of(entry)[5:]) for entry in VECTORS["datagrams"]]
 

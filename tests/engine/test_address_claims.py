@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 
 from peer_relay_socket.address import PeerId, Prefix, Spelling
+from peer_relay_socket.codec import control
 from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.packet import HEADER_BYTES, Kind
 from peer_relay_socket.engine.core import EngineConfig
-from peer_relay_socket.engine.effects import Deliver, DeliverCast, Note, Unreachable
+from peer_relay_socket.engine.effects import Deliver, DeliverBroadcast, Note, Unreachable
 from peer_relay_socket.identity import Identity
 from tests.sim.bench import Bench, Node, kind_of
 
@@ -86,7 +87,7 @@ def _only(data: bytes, relay: Node, peer: Node) -> bytes:
     if kind_of(data) != Kind.RESOLVED:
         return data
     token = data[HEADER_BYTES : HEADER_BYTES + 4]
-    return wire.packet(Kind.RESOLVED, data[8:28], relay.peer_id, wire.resolved(token, True, [peer.peer_id]))
+    return wire.packet(Kind.RESOLVED, data[8:28], relay.peer_id, control.resolved(token, True, [peer.peer_id]))
 
 
 def test_an_answer_goes_to_who_asked_though_the_network_names_a_twin() -> None:
@@ -123,16 +124,16 @@ def test_what_a_twin_broadcasts_is_not_heard_under_the_address_of_whom_we_know()
     bench, _, a, b, twin = scene()
     twin.engine.broadcast("239.1.2.3", 1, 4, 9, 5, [b"anybody?"], bench.now)
     bench.advance(0.5)
-    assert [cast.source for cast in a.take(DeliverCast)] == [twin.peer_id]  # nobody else is known
+    assert [cast.source for cast in a.take(DeliverBroadcast)] == [twin.peer_id]  # nobody else is known
     b.send(a, b"first")
     bench.advance(0.5)
     for form, group, sources in ((4, "239.1.2.3", []), (6, "ff0e::1", [twin.peer_id])):
         twin.engine.broadcast(group, 1, form, 9, 5, [b"anybody?"], bench.now)
         bench.advance(0.5)
-        assert [cast.source for cast in a.take(DeliverCast)] == sources
+        assert [cast.source for cast in a.take(DeliverBroadcast)] == sources
     b.engine.broadcast("239.1.2.3", 1, 4, 9, 5, [b"I am b"], bench.now)
     bench.advance(0.5)
-    assert [cast.source for cast in a.take(DeliverCast)] == [b.peer_id]
+    assert [cast.source for cast in a.take(DeliverBroadcast)] == [b.peer_id]
 
 
 def test_an_address_is_free_again_when_its_holder_is_forgotten() -> None:

@@ -8,9 +8,11 @@ from itertools import pairwise
 import pytest
 
 from peer_relay_socket.address import PeerId
+from peer_relay_socket.codec import control
 from peer_relay_socket.codec import packet as wire
-from peer_relay_socket.codec.packet import Broadcast, Cast, Kind
-from peer_relay_socket.engine.effects import DeliverCast
+from peer_relay_socket.codec.control import Broadcast, BroadcastBody
+from peer_relay_socket.codec.packet import Kind
+from peer_relay_socket.engine.effects import DeliverBroadcast
 from peer_relay_socket.identity import Identity
 from peer_relay_socket.limits import (
     BROADCAST_AGE,
@@ -31,7 +33,7 @@ def cast(node: Node, data: bytes = DATA, relays: int = 255) -> None:
 
 
 def heard(node: Node) -> list[tuple[PeerId, bytes]]:
-    return [(each.source, each.datagram) for each in node.take(DeliverCast)]
+    return [(each.source, each.datagram) for each in node.take(DeliverBroadcast)]
 
 
 def counted(node: Node, reason: str) -> int:
@@ -67,10 +69,12 @@ def chain(bench: Bench, relays: int, hops: int) -> list[Node]:
 
 def made(identity: Identity, stamp: int, data: bytes = DATA, sender: PeerId | None = None, hops: int = 1) -> bytes:
     """Return the packet of a broadcast."""
-    value = Broadcast(identity.public_key, stamp, bytes(12), b"", wire.cast(Cast(4, 9, 53, GROUP, data)))
+    value = BroadcastBody(
+        identity.public_key, stamp, bytes(12), b"", control.broadcast(Broadcast(4, 9, 53, GROUP, data))
+    )
     value = value._replace(signature=identity.sign(value.signed))
     source = identity.peer_id if sender is None else sender
-    return wire.packet(Kind.BROADCAST, bytes(20), source, wire.broadcast(value), hop_limit=hops)
+    return wire.packet(Kind.BROADCAST, bytes(20), source, control.broadcast_body(value), hop_limit=hops)
 
 
 def test_everybody_at_one_relay_hears_it_once_but_who_sent_it(bench: Bench, star: tuple[Node, ...]) -> None:
@@ -79,8 +83,8 @@ def test_everybody_at_one_relay_hears_it_once_but_who_sent_it(bench: Bench, star
     bench.flow()
     assert [heard(node) for node in (relay, b, c)] == [[(a.peer_id, DATA)]] * 3
     assert heard(a) == []
-    (deliver,) = (cast(relay), bench.flow(), a.take(DeliverCast))[-1]
-    assert deliver == DeliverCast(relay.peer_id, 9, 53, 4, GROUP, DATA)
+    (deliver,) = (cast(relay), bench.flow(), a.take(DeliverBroadcast))[-1]
+    assert deliver == DeliverBroadcast(relay.peer_id, 9, 53, 4, GROUP, DATA)
 
 
 def test_copies_by_several_relays_count_once(bench: Bench) -> None:

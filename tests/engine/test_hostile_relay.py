@@ -15,8 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from peer_relay_socket.address import PeerId, Spelling
+from peer_relay_socket.codec import control
 from peer_relay_socket.codec import packet as wire
-from peer_relay_socket.codec.packet import HEADER_BYTES, Contact, Kind, LinkOp, Record
+from peer_relay_socket.codec.control import Contact
+from peer_relay_socket.codec.packet import HEADER_BYTES, Kind, LinkOp, Record
 from peer_relay_socket.engine.effects import Deliver, Dial, Message, Note, Unreachable
 from tests.sim.bench import Bench, Node, kind_of, step_of
 
@@ -331,8 +333,10 @@ def lies(stage: Scene, target: Node, about: Node, dice: Random) -> list[bytes]:
     made += [wire.packet(Kind.NO_ROUTE, me, relay, peer) for peer in (him, me, dice.randbytes(20), b"", bytes(100))]
     for token in sorted(tokens):
         made.append(wire.packet(Kind.DISCOVERED, me, him, token))
-        made.append(wire.packet(Kind.RESOLVED, me, relay, wire.resolved(token, True, [dice.randbytes(20), relay])))
-        made.append(wire.packet(Kind.FOUND, me, relay, token + wire.contacts([Contact(him, ("ws://127.0.0.1:22",))])))
+        made.append(wire.packet(Kind.RESOLVED, me, relay, control.resolved(token, True, [dice.randbytes(20), relay])))
+        made.append(
+            wire.packet(Kind.FOUND, me, relay, token + control.contacts([Contact(him, ("ws://127.0.0.1:22",))]))
+        )
     made += [
         wire.packet(Kind.HANDSHAKE, me, him, bytes((step,)) + dice.randbytes(n)) for step in range(5) for n in (7, 80)
     ]
@@ -377,7 +381,7 @@ def test_an_address_once_known_is_not_taken_over_and_two_claims_are_refused() ->
     def answer(node: Node, far: Node, data: bytes) -> bytes | list[bytes]:
         if node is relay and far is a and kind_of(data) == Kind.RESOLVED:
             token = data[HEADER_BYTES : HEADER_BYTES + 4]
-            lie = wire.packet(Kind.RESOLVED, a.peer_id, relay.peer_id, wire.resolved(token, True, claims))
+            lie = wire.packet(Kind.RESOLVED, a.peer_id, relay.peer_id, control.resolved(token, True, claims))
             return [lie, data]
         return data
 
@@ -396,7 +400,7 @@ def test_an_address_once_known_is_not_taken_over_and_two_claims_are_refused() ->
     stage.bench.gate = answer
     for _ in range(5):
         a.engine.send(prefix, 4, 9, 5, [b"still to b"], stage.bench.now)  # type: ignore[arg-type]
-        lie = wire.packet(Kind.RESOLVED, a.peer_id, relay.peer_id, wire.resolved(bytes(4), True, [twin]))
+        lie = wire.packet(Kind.RESOLVED, a.peer_id, relay.peer_id, control.resolved(bytes(4), True, [twin]))
         stage.bench.inject(stage.cables["a"], a, lie)
         stage.bench.advance(0.2)
     assert b.heard() == [b"still to b"] * 5

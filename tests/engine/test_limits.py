@@ -21,8 +21,10 @@ from __future__ import annotations
 import pytest
 
 from peer_relay_socket.address import Prefix
+from peer_relay_socket.codec import control
 from peer_relay_socket.codec import packet as wire
-from peer_relay_socket.codec.packet import Contact, Kind, LinkOp
+from peer_relay_socket.codec.control import Contact
+from peer_relay_socket.codec.packet import Kind, LinkOp
 from peer_relay_socket.engine import candidates as candidates_module
 from peer_relay_socket.engine import direct as direct_module
 from peer_relay_socket.engine import handshakes as handshakes_module
@@ -131,7 +133,7 @@ def test_dialable_peers_that_a_neighbour_tells_of_are_bounded(monkeypatch: pytes
     link = relay.engine._links.by_id[peer.peer_id]
     for n in range(50):
         made_up = [Contact(bench.random.randbytes(20), (f"ws://n{n}-{m}.example",)) for m in range(8)]
-        relay.engine._links.tell(link, LinkOp.NEIGHBOURS, wire.contacts(made_up))
+        relay.engine._links.tell(link, LinkOp.NEIGHBOURS, control.contacts(made_up))
     bench.flow()
     assert 18 < len(peer.engine._membership._candidates) <= 20  # a sixteenth makes room at once
 

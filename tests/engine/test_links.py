@@ -6,8 +6,10 @@ from random import Random
 
 import pytest
 
+from peer_relay_socket.codec import control
 from peer_relay_socket.codec import packet as wire
-from peer_relay_socket.codec.packet import Hello, Kind, LinkOp
+from peer_relay_socket.codec.control import Hello
+from peer_relay_socket.codec.packet import Kind, LinkOp
 from peer_relay_socket.engine.authentication import LINK_PROLOGUE, Handshake, StaticKey
 from peer_relay_socket.engine.effects import CloseLink, Dial, Note, PeerDown, PeerUp, Throttle
 from peer_relay_socket.errors import WireError
@@ -398,7 +400,7 @@ def test_a_neighbour_that_changes_its_mind_without_end_is_not_followed() -> None
     minds = []
     for number in range(100):
         urls = (f"ws://8.8.8.8:{number + 1}",)
-        leaf.engine._links.tell(link, LinkOp.HELLO, wire.hello(Hello(number % 2 == 0, network, urls)))
+        leaf.engine._links.tell(link, LinkOp.HELLO, control.hello(Hello(number % 2 == 0, network, urls)))
         bench.flow()
         minds.append((seen.serves, seen.urls))
     assert 3 <= len(set(minds)) <= HELLO_RATE + 1
@@ -517,4 +519,4 @@ def test_a_link_that_sends_too_much_is_not_read_for_a_while_and_told_so_once() -
 
 def test_a_hello_that_the_codec_cannot_read_fails_the_link() -> None:
     with pytest.raises(WireError):
-        wire.read_hello(b"\0\0" + bytes(4) + b"\x21" + b"\0")
+        control.read_hello(b"\0\0" + bytes(4) + b"\x21" + b"\0")

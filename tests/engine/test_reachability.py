@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from peer_relay_socket.codec import packet as wire
+from peer_relay_socket.codec import control
 from peer_relay_socket.codec.packet import LinkOp
 from peer_relay_socket.engine.core import EngineConfig
 from peer_relay_socket.engine.effects import DialBack, Effect, Note
@@ -338,9 +338,9 @@ def test_an_address_that_one_neighbour_claims_is_not_repeated_to_others() -> Non
     (errand,) = neighbour.take(DialBack)
     link = next(iter(neighbour.engine._links.by_id.values()))
     peer.engine._reachability.answered(
-        next(iter(peer.engine._links.by_id.values())), wire.dialling(errand.nonce, "ws://9.9.9.9:80")
+        next(iter(peer.engine._links.by_id.values())), control.dialling(errand.nonce, "ws://9.9.9.9:80")
     )
-    arrive(bench, peer, wire.proof(errand.nonce))
+    arrive(bench, peer, control.proof(errand.nonce))
     assert peer.engine.advertised == ("ws://*:80",)
     assert peer.engine._core.config.urls == ()
     assert link.urls == ("ws://8.0.0.2:80",)
@@ -358,9 +358,9 @@ def test_what_is_not_us_seen_from_where_the_neighbour_is_is_no_answer(url: str) 
     bench, neighbour, peer = asker()
     (errand,) = neighbour.take(DialBack)
     back = neighbour.engine._links.by_id[peer.peer_id]
-    neighbour.engine._links.tell(back, LinkOp.DIALLING, wire.dialling(errand.nonce, url))
+    neighbour.engine._links.tell(back, LinkOp.DIALLING, control.dialling(errand.nonce, url))
     bench.flow()
-    arrive(bench, peer, wire.proof(errand.nonce))
+    arrive(bench, peer, control.proof(errand.nonce))
     bench.advance(1.0)
     assert peer.engine.advertised == ()
 
@@ -369,7 +369,7 @@ def test_a_guessed_proof_proves_nothing_and_costs_the_connection() -> None:
     bench, neighbour, peer = asker()
     (errand,) = neighbour.take(DialBack)
     for number, guess in enumerate((bytes(8), errand.nonce[::-1], errand.nonce[:7] + bytes((errand.nonce[7] ^ 1,)))):
-        arrive(bench, peer, wire.proof(guess), 1000 + number)
+        arrive(bench, peer, control.proof(guess), 1000 + number)
     assert peer.engine.counters["dropped: nobody asked to be dialled"] == 3
     assert len(peer.engine._links.all) == 1
     bench.advance(DIAL_BACK_TIME)
@@ -380,7 +380,7 @@ def test_a_proof_counts_once_and_only_in_time() -> None:
     bench, neighbour, peer = asker()
     (errand,) = neighbour.take(DialBack)
     bench.advance(DIAL_BACK_TIME + 0.1)
-    arrive(bench, peer, wire.proof(errand.nonce))
+    arrive(bench, peer, control.proof(errand.nonce))
     assert peer.engine.advertised == ()
     assert not peer.engine._core.config.serves
 
@@ -389,13 +389,13 @@ def test_a_neighbour_that_will_not_dial_neither_proves_nor_disproves() -> None:
     bench, neighbour, peer = asker()
     (errand,) = neighbour.take(DialBack)
     link = next(iter(peer.engine._links.by_id.values()))
-    peer.engine._reachability.answered(link, wire.dialling(errand.nonce, ""))
+    peer.engine._reachability.answered(link, control.dialling(errand.nonce, ""))
     assert peer.engine._reachability._verdicts[link.scope].reachable is None
     bench.advance(2.0)
     assert neighbour.take(DialBack) == []
     again = asked_again(bench, neighbour)
     assert again.nonce != errand.nonce
-    arrive(bench, peer, wire.proof(again.nonce))
+    arrive(bench, peer, control.proof(again.nonce))
     assert peer.engine.advertised == ("ws://*:80",)
 
 
@@ -404,7 +404,7 @@ def test_a_neighbour_that_will_not_dial_neither_proves_nor_disproves() -> None:
 
 def ask(node: Node, helper: Node, *, port: int = 22, nonce: bytes = b"n" * 8) -> None:
     link = node.engine._links.by_id[helper.peer_id]
-    node.engine._links.tell(link, LinkOp.DIAL_BACK, wire.dial_back(nonce, False, port))
+    node.engine._links.tell(link, LinkOp.DIAL_BACK, control.dial_back(nonce, False, port))
     node.bench.flow()
 
 
@@ -429,7 +429,7 @@ def linked(count: int, *, host: str = "8.4.{0}.{1}") -> tuple[Bench, Node, list[
 def test_only_the_address_of_the_link_is_dialled_whatever_the_asker_says() -> None:
     bench, helper, (peer,) = linked(1)
     link = peer.engine._links.by_id[helper.peer_id]
-    content = wire.dial_back(b"n" * 8, False, 22) + b"ws://10.0.0.1:22"
+    content = control.dial_back(b"n" * 8, False, 22) + b"ws://10.0.0.1:22"
     peer.engine._links.tell(link, LinkOp.DIAL_BACK, content)
     bench.flow()
     assert dialled(helper) == ["ws://8.4.0.0:22"]
@@ -487,7 +487,7 @@ def test_what_is_remembered_of_askers_is_bounded() -> None:
     for number in range(2 * DIAL_BACK_HOSTS):
         link.host = f"8.{number >> 8}.{number & 255}.1"
         helper.engine._core.now += 1.0
-        reachability.asked(link, wire.dial_back(bytes(8), False, 1))
+        reachability.asked(link, control.dial_back(bytes(8), False, 1))
     assert len(reachability._dialled) == DIAL_BACK_HOSTS
 
 

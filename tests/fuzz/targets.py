@@ -12,7 +12,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from peer_relay_socket.codec import npm
+from peer_relay_socket.codec import control, npm
 from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.packet import Kind, Record
 from peer_relay_socket.engine.authentication import LINK_PROLOGUE, Handshake, StaticKey
@@ -43,30 +43,30 @@ def codec(data: bytes) -> None:
                 run = wire.read_datagrams(data, start, end)
                 assert wire.datagrams_record(*run) == data[start - 5 : end]
     with contextlib.suppress(PacketError):
-        assert wire.contacts(wire.read_contacts(data)) == data
+        assert control.contacts(control.read_contacts(data)) == data
     with contextlib.suppress(PacketError):
-        assert wire.resolved(*wire.read_resolved(data))[6:] == data[6:]
+        assert control.resolved(*control.read_resolved(data))[6:] == data[6:]
     with contextlib.suppress(PacketError):
-        hello = wire.read_hello(data)
-        assert wire.read_hello(wire.hello(hello)) == hello
+        hello = control.read_hello(data)
+        assert control.read_hello(control.hello(hello)) == hello
     with contextlib.suppress(PacketError):
-        wire.read_link_limits(data)
+        control.read_link_limits(data)
     with contextlib.suppress(PacketError):
-        assert wire.broadcast(wire.read_broadcast(data)) == data
+        assert control.broadcast_body(control.read_broadcast_body(data)) == data
     with contextlib.suppress(PacketError):
-        assert wire.cast(wire.read_cast(data)) == data
+        assert control.broadcast(control.read_broadcast(data)) == data
     with contextlib.suppress(PacketError):
-        asked = wire.read_dial_back(data)
-        assert wire.read_dial_back(wire.dial_back(*asked)) == asked
+        asked = control.read_dial_back(data)
+        assert control.read_dial_back(control.dial_back(*asked)) == asked
     with contextlib.suppress(PacketError):
-        told = wire.read_dialling(data)
-        assert wire.read_dialling(wire.dialling(*told)) == told
-    nonce = wire.read_proof(data)
-    assert nonce is None or wire.proof(nonce) == data
+        told = control.read_dialling(data)
+        assert control.read_dialling(control.dialling(*told)) == told
+    nonce = control.read_proof(data)
+    assert nonce is None or control.proof(nonce) == data
     with contextlib.suppress(PacketError):
-        assert wire.broadcast(wire.read_broadcast(data)) == data
+        assert control.broadcast_body(control.read_broadcast_body(data)) == data
     with contextlib.suppress(PacketError):
-        assert wire.cast(wire.read_cast(data)) == data
+        assert control.broadcast(control.read_broadcast(data)) == data
 
 
 def handshake(data: bytes) -> None:

@@ -7,8 +7,10 @@ falsehoods, and forges nothing that is sealed.
 from __future__ import annotations
 
 from peer_relay_socket.address import ID_BYTES, PeerId, Prefix
+from peer_relay_socket.codec import control
 from peer_relay_socket.codec import packet as wire
-from peer_relay_socket.codec.packet import Contact, Header, Kind
+from peer_relay_socket.codec.control import Contact
+from peer_relay_socket.codec.packet import Header, Kind
 from peer_relay_socket.engine.effects import Deliver
 from tests.sim.network import Host
 
@@ -52,12 +54,12 @@ class Liars:
             contacts = [Contact(other.peer_id, other.config.urls) for other in ours[:4]]
             nobody = header.to[:4] + random.randbytes(ID_BYTES - 4)
             contacts.append(Contact(nobody, (f"ws://9.{random.getrandbits(8)}.1.1:80/",)))
-            return wire.packet(Kind.FOUND, header.sender, host.peer_id, token + wire.contacts(contacts))
+            return wire.packet(Kind.FOUND, header.sender, host.peer_id, token + control.contacts(contacts))
         bits = data[header.body + 4]
         keep = bits // 8 + 1
         made_up: PeerId = header.to[:keep] + random.randbytes(ID_BYTES - keep)
         ids = [made_up] if Prefix(bits, header.to).matches(made_up) else []
-        return wire.packet(Kind.RESOLVED, header.sender, host.peer_id, wire.resolved(token, True, ids))
+        return wire.packet(Kind.RESOLVED, header.sender, host.peer_id, control.resolved(token, True, ids))
 
 
 def eavesdropped(liars: Liars, effect: Deliver) -> bool:

@@ -21,7 +21,7 @@ from struct import pack
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from peer_relay_socket.address import Destination, PeerId
-from peer_relay_socket.codec.packet import proof
+from peer_relay_socket.codec.control import proof
 from peer_relay_socket.engine.authentication import Handshake
 from peer_relay_socket.engine.core import EngineConfig
 from peer_relay_socket.engine.effects import (

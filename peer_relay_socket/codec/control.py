@@ -1,0 +1,260 @@
+"""Bodies of control packets, as packet.py draws them: broadcasts, contacts, hellos, what neighbours ask and tell.
+
+Law: as in packet.py, nothing here raises anything but `PacketError`, and nothing here knows a link, a key or a route.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from struct import pack, unpack_from
+from typing import Final, NamedTuple
+
+from ..address import ID_BYTES, PeerId
+from ..errors import PacketError
+from ..limits import MAX_DATAGRAM, MAX_URL, MAX_URLS
+from .packet import DIALLED_BACK, split
+
+BROADCAST_DOMAIN: Final = b"peer-relay.2 broadcast"
+
+# --- broadcasts ------------------------------------------------------------------------------------------------
+
+
+class BroadcastBody(NamedTuple):
+    """The body of BROADCAST; `content` as it travels, sealed or not."""
+
+    public_key: bytes
+    stamp: int
+    nonce: bytes
+    signature: bytes
+    content: bytes
+
+    @property
+    def signed(self) -> bytes:
+        """What the signature is over."""
+        return BROADCAST_DOMAIN + self.public_key + self.stamp.to_bytes(8) + self.nonce + self.content
+
+    @property
+    def associated(self) -> bytes:
+        """What the seal, if there is one, also vouches for."""
+        return self.public_key + self.stamp.to_bytes(8)
+
+
+class Broadcast(NamedTuple):
+    """One datagram for everybody who hears `group`, the text of an IPv4 (form 4) or IPv6 (form 6) address."""
+
+    form: int
+    source_port: int
+    port: int
+    group: str
+    datagram: bytes
+
+
+def broadcast_body(value: BroadcastBody) -> bytes:
+    """Return the body of BROADCAST."""
+    return value.public_key + value.stamp.to_bytes(8) + value.nonce + value.signature + value.content
+
+
+def read_broadcast_body(body: bytes) -> BroadcastBody:
+    """Return what a body of BROADCAST says; nothing of it is checked yet.
+
+    Raises: PacketError when it is cut short.
+    """
+    public_key, stamp, nonce, signature, content = split(body, 32, 8, 12, 64)
+    return BroadcastBody(public_key, int.from_bytes(stamp), nonce, signature, content)
+
+
+def broadcast(value: Broadcast) -> bytes:
+    """Return its content, before a network key seals it."""
+    group = ipaddress.ip_address(value.group).packed
+    return pack(">BHH", value.form, value.source_port, value.port) + group + value.datagram
+
+
+def read_broadcast(data: bytes) -> Broadcast:
+    """Return the broadcast whose content `data` is.
+
+    Raises: PacketError unless the form and the ports mean something and the datagram fits UDP.
+    """
+    head, rest = split(data, 5)
+    form, source_port, port = unpack_from(">BHH", head)
+    if form not in (4, 6) or not source_port or not port:
+        raise PacketError("broadcast malformed")
+    group, datagram = split(rest, 4 if form == 4 else 16)
+    if len(datagram) > MAX_DATAGRAM:
+        raise PacketError("broadcast too long")
+    return Broadcast(form, source_port, port, str(ipaddress.ip_address(group)), datagram)
+
+
+# --- contacts and hellos ---------------------------------------------------------------------------------------
+
+
+class Contact(NamedTuple):
+    """A peer that can be dialled."""
+
+    peer_id: PeerId
+    urls: tuple[str, ...]
+
+
+class Hello(NamedTuple):
+    """What each end of a link tells the other, inside the handshake."""
+
+    serves: bool
+    ipv4_network: ipaddress.IPv4Network
+    urls: tuple[str, ...]
+
+
+def _urls(urls: Sequence[str]) -> bytes:
+    encoded = [url.encode("ascii") for url in urls[:MAX_URLS]]
+    return bytes((len(encoded),)) + b"".join(bytes((len(url),)) + url for url in encoded)
+
+
+def _read_urls(data: bytes, offset: int) -> tuple[tuple[str, ...], int]:
+    try:
+        count = data[offset]
+        if count > MAX_URLS:
+            raise PacketError(f"{count} URLs, at most {MAX_URLS}")
+        offset += 1
+        urls = []
+        for _ in range(count):
+            length = data[offset]
+            url = data[offset + 1 : offset + 1 + length]
+            if len(url) != length or length > MAX_URL:
+                raise PacketError("URL cut short or too long")
+            if min(url, default=0x21) <= 0x20 or 0x7F in url:  # it goes into an HTTP request and into logs
+                raise PacketError("URL with a space or control character")
+            urls.append(url.decode("ascii"))
+            offset += 1 + length
+    except (IndexError, UnicodeDecodeError):
+        raise PacketError("URL list malformed") from None
+    return tuple(urls), offset
+
+
+def contact(item: Contact) -> bytes:
+    """Return one contact."""
+    return item.peer_id + _urls(item.urls)
+
+
+def joined_contacts(items: Sequence[bytes]) -> bytes:
+    """Return count and contacts, as FOUND and NEIGHBOURS carry them."""
+    return bytes((len(items),)) + b"".join(items)
+
+
+def contacts(items: Sequence[Contact]) -> bytes:
+    """Return the same of contacts that are not packed yet."""
+    return joined_contacts([contact(item) for item in items])
+
+
+def read_contacts(data: bytes) -> list[Contact]:
+    """Return the contacts in `data`.
+
+    Raises: PacketError unless `data` is exactly that.
+    """
+    if not data:
+        raise PacketError("contacts missing")
+    found, offset = [], 1
+    for _ in range(data[0]):
+        peer_id = data[offset : offset + ID_BYTES]
+        if len(peer_id) != ID_BYTES:
+            raise PacketError("contact cut short")
+        urls, offset = _read_urls(data, offset + ID_BYTES)
+        found.append(Contact(peer_id, urls))
+    if offset != len(data):
+        raise PacketError("bytes after the last contact")
+    return found
+
+
+def hello(value: Hello) -> bytes:
+    """Return the payload of a link handshake."""
+    network = value.ipv4_network
+    return pack(">H4sB", int(value.serves), network.network_address.packed, network.prefixlen) + _urls(value.urls)
+
+
+def read_hello(data: bytes) -> Hello:
+    """Return what the other end of a link told.
+
+    Raises: PacketError when it is malformed. Bytes after the URLs are ignored: later versions may add there.
+    """
+    if len(data) < 8:
+        raise PacketError("hello cut short")
+    flags, address, length = unpack_from(">H4sB", data)
+    try:
+        network = ipaddress.IPv4Network((address, length))
+    except ValueError:
+        raise PacketError("hello names no IPv4 network") from None
+    urls, _ = _read_urls(data, 7)
+    return Hello(bool(flags & 1), network, urls)
+
+
+def link_limits(packets: float, size: float) -> bytes:
+    """Return the operand of LIMITS; rates per second."""
+    return pack(">QQ", int(packets), int(size))
+
+
+def read_link_limits(data: bytes) -> tuple[int, int]:
+    """Return (packets, bytes) per second.
+
+    Raises: PacketError when `data` is too short.
+    """
+    packets, size, _ = split(data, 8, 8)
+    return int.from_bytes(packets), int.from_bytes(size)
+
+
+def dial_back(nonce: bytes, tls: bool, port: int) -> bytes:
+    """Return the operand of DIAL_BACK."""
+    return nonce + pack(">BH", tls, port)
+
+
+def read_dial_back(data: bytes) -> tuple[bytes, bool, int]:
+    """Return (nonce, whether with TLS, port) of DIAL_BACK.
+
+    Raises: PacketError when `data` is too short.
+    """
+    nonce, flags, port, _ = split(data, 8, 1, 2)
+    return nonce, bool(flags[0] & 1), int.from_bytes(port)
+
+
+def dialling(nonce: bytes, url: str) -> bytes:
+    """Return the operand of DIALLING."""
+    return nonce + url.encode("ascii")
+
+
+def read_dialling(data: bytes) -> tuple[bytes, str]:
+    """Return (nonce, URL or "") of DIALLING.
+
+    Raises: PacketError when `data` is too short, or the URL no printable ASCII of at most MAX_URL characters.
+    """
+    nonce, url = split(data, 8)
+    if len(url) > MAX_URL or (url and not 0x21 <= min(url) <= max(url) <= 0x7E):
+        raise PacketError("URL too long, or not printable")
+    return nonce, url.decode("ascii")
+
+
+def proof(nonce: bytes) -> bytes:
+    """Return what a peer that was asked to dial back says."""
+    return bytes((DIALLED_BACK,)) + nonce
+
+
+def read_proof(message: bytes) -> bytes | None:
+    """Return the nonce of a proof; None for any other message."""
+    return message[1:] if message[:1] == bytes((DIALLED_BACK,)) and len(message) == 9 else None
+
+
+# --- resolving -------------------------------------------------------------------------------------------------
+
+
+def resolved(token: bytes, final: bool, ids: Sequence[PeerId], behind: Sequence[PeerId] = ()) -> bytes:
+    """Return the body of RESOLVED."""
+    return token + bytes((final | len(behind) << 1, len(ids) + len(behind))) + b"".join((*ids, *behind))
+
+
+def read_resolved(body: bytes) -> tuple[bytes, bool, list[PeerId], list[PeerId]]:
+    """Return (token, final, ids, ids of peers behind the sender) of RESOLVED.
+
+    Raises: PacketError unless `body` is exactly that.
+    """
+    token, final, count, rest = split(body, 4, 1, 1)
+    behind = final[0] >> 1
+    if len(rest) != count[0] * ID_BYTES or behind > count[0]:
+        raise PacketError("ids cut short")
+    ids = [rest[i : i + ID_BYTES] for i in range(0, len(rest), ID_BYTES)]
+    return token, bool(final[0] & 1), ids[: len(ids) - behind], ids[len(ids) - behind :]
