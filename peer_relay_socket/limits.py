@@ -312,6 +312,9 @@ HOPELESS_TIME: Final = 1.0
 """The same while no link is up and every bootstrap URL has already failed."""
 DIAL_TIME: Final = 10.0
 """Seconds for name resolution, TCP, TLS and the WebSocket handshake together."""
+LOG_LINES: Final = 1000
+"""Log lines that wait for the program's handlers; the oldest go. Without a bound a handler that blocks keeps what
+strangers make us say. Price: 0.5 MB."""
 LOOP_LOCK_PATIENCE: Final = 0.5
 """Seconds that the loop waits for a caller's thread that sends a lone datagram in its stead, or forks: 30 µs but for a
 signal handler amid it. Without it one that waits for the loop there would wait for ever, and all other sockets with it.

@@ -15,9 +15,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import _thread as thread
+    import _thread
     import os as os
     import time as time
+
+    thread = _thread
 else:
 
     def _own(name: str) -> SimpleNamespace:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import os
 import ssl
 from typing import TYPE_CHECKING, Any, Final
@@ -23,13 +22,13 @@ from ..transport.forwarded import Proxies
 from ..transport.websocket import Listener, dial, listen
 from .dial_back import dial_back
 from .key_conflicts import KeyConflicts
+from .log import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from ..transport.link import LinkHandler
 
-log: Final = logging.getLogger("peer_relay")
 
 EMBEDDED_URL: Final = f"ws://127.0.0.1:{EMBEDDED_PORT}"
 

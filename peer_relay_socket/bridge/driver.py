@@ -19,7 +19,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ..address import Destination, PeerId
 from ..engine.authentication import network_psk
@@ -52,6 +52,7 @@ from ..limits import DRAIN_BURST, HOPELESS_TIME, LIST_POLL, PACKET_TARGET, READE
 from ..originals import os, time
 from ..transport.link import Link
 from .dialler import EMBEDDED_URL, Dialler
+from .log import log
 from .rtc_attempts import RtcAttempts
 from .status import DriverStatus
 
@@ -59,9 +60,7 @@ if TYPE_CHECKING:
     from ..identity import Identity
     from .host import Host
     from .mailbox import Flow, Inbox
-    from .runtime import Runtime
-
-log: Final = logging.getLogger("peer_relay")
+from .runtime import Runtime
 
 
 class Driver:
@@ -120,12 +119,13 @@ class Driver:
     # --- life ------------------------------------------------------------------------------------------------
 
     def _log_to_stderr(self, level: int) -> None:
-        log.setLevel(level)
-        if not log.handlers:
+        logger = log.logger
+        logger.setLevel(level)
+        if not logger.handlers:
             handler = logging.StreamHandler()
             handler.setFormatter(logging.Formatter("%(asctime)s peer-relay %(levelname)s %(message)s"))
-            log.addHandler(handler)
-            log.propagate = False
+            logger.addHandler(handler)
+            logger.propagate = False
 
     async def start(self) -> None:
         """Serve, if this peer serves, and begin to take part.
@@ -230,8 +230,10 @@ class Driver:
             await asyncio.sleep(0.002)
 
     def _is_cut_off(self) -> bool:
-        """Whether every place we were told to join through has failed to answer, and nobody else is linked."""
-        return not self._links and self._dialling.all_failed
+        """Whether nobody is linked, and every place we were told to join through has failed to answer, or we are the
+        one through which others would join."""
+        alone = self._host.config.embedded and self._dialling.serves
+        return not self._links and (alone or self._dialling.all_failed)
 
     def _is_flushed(self) -> bool:
         engine = self._engine

@@ -9,8 +9,8 @@ loop's side (driver, engine, transport) is imported only when the network is fir
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import logging
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -23,12 +23,14 @@ from ..admission import Admission
 from ..config import PeerConfig
 from ..errors import PeerClosedError
 from ..limits import EXIT_TIME, MAX_MESSAGE, START_TIME
-from ..originals import os, time
+from ..originals import os, thread, time
 from . import fork
 from .endpoint import INBOX_FULL, open_endpoints
+from .log import log
 from .mailbox import Outbox
 from .ports import PortTable
 from .runtime import Runtime, event, lock
+from .threads import BackgroundThread
 
 if TYPE_CHECKING:
     from ..engine.direct import Path
@@ -37,11 +39,12 @@ if TYPE_CHECKING:
     from .host_interface import Receiver
     from .status import PeerStatus
 
-log: Final = logging.getLogger("peer_relay")
 
 Listener = Callable[..., object]
 
 _hosts: Final[WeakSet[Host]] = WeakSet()
+_starting: Final[set[int]] = set()
+"""Threads that start a host."""
 _inherited: Final[list[Host]] = []
 """In a forked child: the parent's hosts."""
 
@@ -108,6 +111,7 @@ class Host:
         """When it was made."""
         self._pid = os.getpid()
         self._guard = lock()
+        self._starts = False
         self._runtime: Runtime | None = None
         self._driver: Driver | None = None
         self._listeners: dict[str, tuple[Listener, ...]] = {}
@@ -153,32 +157,51 @@ class Host:
 
     def start(self) -> None:
         """Begin to take part in the network, if that has not begun. Waits until the peer listens, if it is to, and
-        begins to dial: milliseconds, at most START_TIME seconds.
+        begins to dial: milliseconds, at most START_TIME seconds. What interrupts a thread that starts it (a signal
+        handler, a finaliser) does not wait; what it sends leaves when the start is done.
 
         Raises: OSError: EADDRINUSE and the like, when this peer cannot serve where it is told to. TimeoutError: the
             name of where to serve is not found in time. PeerClosedError after `destroy`, and in a forked child.
         """
         if self._driver is not None and self._pid == os.getpid() and not self.closed:
             return
-        with self._guard:
-            self._check()
-            if self._driver is not None:
-                return
+        self._check()
+        me = thread.get_ident()
+        if me in _starting:  # this interrupts a thread that starts this host, or another one
+            if not self._starts:
+                BackgroundThread(self._start_quietly)
+            return
+        _starting.add(me)
+        try:
             from .driver import Driver
 
-            runtime = self._runtime = Runtime.current()
-            driver = Driver(self, runtime)
-            starting = runtime.submit(driver.start())
-            try:
-                starting.result(START_TIME)
-            except TimeoutError:  # a name to listen on whose servers do not answer
-                starting.cancel()
-                where = self.config.host or "any address"
-                raise TimeoutError(
-                    errno.ETIMEDOUT, f"{where}: cannot serve links there: not ready after {START_TIME:g} s"
-                ) from None
-            self._driver = driver
-            runtime.at_exit(self._at_exit)
+            runtime = Runtime.current()  # not under the guard: it logs, and handlers may wait for who waits for us
+            with self._guard:
+                self._check()
+                if self._driver is None:
+                    self._starts = True
+                    self._start(Driver(self, runtime), runtime)
+        finally:
+            self._starts = False
+            _starting.discard(me)
+
+    def _start_quietly(self) -> None:
+        with contextlib.suppress(OSError):  # the next call that needs it says why
+            self.start()
+
+    def _start(self, driver: Driver, runtime: Runtime) -> None:
+        self._runtime = runtime
+        starting = runtime.submit(driver.start())
+        try:
+            starting.result(START_TIME)
+        except TimeoutError:  # a name to listen on whose servers do not answer
+            starting.cancel()
+            where = self.config.host or "any address"
+            raise TimeoutError(
+                errno.ETIMEDOUT, f"{where}: cannot serve links there: not ready after {START_TIME:g} s"
+            ) from None
+        self._driver = driver
+        runtime.at_exit(self._at_exit)
 
     def _check(self) -> None:
         if self.closed:

@@ -9,31 +9,30 @@ child has none: `Runtime.current` makes a new one there, and what belonged to th
 
 from __future__ import annotations
 
-import _thread
 import asyncio
 import atexit
 import contextlib
 import logging
 import sys
 import threading
+from _queue import SimpleQueue
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from functools import partial
 from os import devnull
-from queue import SimpleQueue
 from typing import Any, ClassVar, Final, TypeVar
 
 from ..limits import EXIT_TIME, PARK_TIME, TASKS_TIME
-from ..originals import os, time
+from ..originals import os, thread, time
 from .inline_io import Leader, LendingSelector, LoopLock
+from .log import divert, finish, log
+from .threads import BackgroundThread
 
 T = TypeVar("T")
 
 _when_started: Final[list[Callable[[], object]]] = []
 _LAST: Final = -100
 """multiprocessing runs finalizers of higher priority first; its own queues' are -5 and more."""
-
-log: Final = logging.getLogger("peer_relay")
 
 
 class RelayLoop(asyncio.SelectorEventLoop):
@@ -47,8 +46,7 @@ class RelayLoop(asyncio.SelectorEventLoop):
 class Runtime:
     """The relay thread of this process."""
 
-    _current: ClassVar[Runtime | None] = None
-    _guard: ClassVar[threading.Lock] = threading.Lock()
+    _by_process: ClassVar[dict[int, Runtime]] = {}
     _forking: ClassVar[threading.local] = threading.local()
 
     def __init__(self) -> None:
@@ -61,28 +59,41 @@ class Runtime:
         """Where a thread that waits for a datagram may take the loop's place; None where there is no epoll."""
         self._first_at_exit: list[Callable[[float], None]] = []
         self._at_exit: list[Callable[[float], None]] = []
-        self._callbacks: SimpleQueue[Callable[[], object] | None] | None = None
-        self._thread = threading.Thread(target=self._run, name="peer-relay", daemon=True)
-        self._thread.start()
-        _stop_with_worker()
-        for callback in _when_started:
-            callback()
+        self._callbacks: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._callback_thread: BackgroundThread | None = None
+        self._one_starts = thread.allocate_lock()
+        self._thread = BackgroundThread(self._run)
 
     @classmethod
     def current(cls) -> Runtime:
-        """Return the process's runtime, started if need be. Any thread."""
-        with cls._guard:
-            runtime = cls._current
-            if runtime is None or runtime.pid != os.getpid():
-                runtime = cls._current = cls()
+        """Return the process's runtime, started if need be. Any thread, and whatever interrupts one: no lock is taken,
+        for what runs meanwhile (a log handler, a signal handler, a finaliser) may need the runtime, too."""
+        pid = os.getpid()
+        runtime = cls._by_process.get(pid)
+        if runtime is not None:
             return runtime
+        made = cls()
+        runtime = cls._by_process.setdefault(pid, made)
+        if runtime is not made:
+            made.stop(TASKS_TIME)
+            return runtime
+        divert(on_relay_thread, "asyncio", "concurrent")
+        _stop_with_worker()
+        for callback in _when_started:
+            callback()
+        return runtime
+
+    @classmethod
+    def started(cls) -> Runtime | None:
+        """Return the process's runtime if there is one."""
+        return cls._by_process.get(os.getpid())
 
     @classmethod
     def before_fork(cls) -> None:
         """Let the relay thread come to rest first: whatever lock of OpenSSL, of the import system or of logging it held
         at that moment would stay locked in the child for ever. Waits PARK_TIME at most; any thread."""
-        runtime = cls._current
-        if runtime is not None and runtime.pid == os.getpid() and runtime._thread.is_alive() and not on_relay_thread():
+        runtime = cls.started()
+        if runtime is not None and runtime._thread.is_alive() and not on_relay_thread():
             cls._forking.held = runtime.loop_lock.hold(PARK_TIME)
 
     @classmethod
@@ -95,9 +106,10 @@ class Runtime:
     @classmethod
     def forked(cls) -> None:
         """This process is a fork: the old thread and loop did not come along."""
-        cls._guard, cls._forking = threading.Lock(), threading.local()
-        runtime, cls._current = cls._current, None
-        if runtime is not None:
+        cls._forking = threading.local()
+        inherited = list(cls._by_process.values())
+        cls._by_process.clear()
+        for runtime in inherited:
             _let_go(runtime.loop)
 
     def _run(self) -> None:
@@ -127,12 +139,9 @@ class Runtime:
 
     def announce(self, callback: Callable[[], object]) -> None:
         """Run a caller's callback, in order with others, on a thread where it may block. Any thread."""
-        with self._guard:
-            queue = self._callbacks
-            if queue is None:
-                queue = self._callbacks = SimpleQueue()
-                threading.Thread(target=_call_back, args=(queue,), name="peer-relay-events", daemon=True).start()
-        queue.put(callback)
+        self._callbacks.put(callback)
+        if not self._callback_thread and self._one_starts.acquire(False):
+            self._callback_thread = BackgroundThread(partial(_call_back, self._callbacks))
 
     def at_exit(self, callback: Callable[[float], None], *, first: bool = False) -> None:
         """Have callback(seconds it may take) called before the loop stops; in order, but for those that come first."""
@@ -152,8 +161,7 @@ class Runtime:
         while self._at_exit:
             share = max(0.0, end - time.monotonic()) / len(self._at_exit)  # one that waits leaves time to the others
             self._at_exit.pop(0)(share)
-        if self._callbacks is not None:
-            self._callbacks.put(None)
+        self._callbacks.put(None)
         if self._thread.is_alive():
             self.call(self.loop.stop)
             self._thread.join(timeout)
@@ -208,7 +216,7 @@ def aside(call: Callable[[], object]) -> None:
         errands = SimpleQueue()
         try:
             # Not threading's start, which must not be interrupted either.
-            _thread.start_new_thread(_run_errands, (errands,))
+            thread.start_new_thread(_run_errands, (errands,))
         except RuntimeError:  # at the interpreter's end there are no new threads
             call()
             return
@@ -218,7 +226,7 @@ def aside(call: Callable[[], object]) -> None:
 
 def _run_errands(errands: SimpleQueue[Callable[[], object]]) -> None:
     global _errand_thread
-    _errand_thread = _thread.get_ident()
+    _errand_thread = thread.get_ident()
     while True:
         _call_quietly(errands.get())  # no limit, as in _call_back
 
@@ -231,11 +239,11 @@ def _forget_errands() -> None:
 def patiently(call: Callable[[], object]) -> None:
     """Make `call`, which may wait for the loop, where that may be waited for: here, unless the garbage collector, say,
     came to it on the relay thread or on that of errands. Any thread."""
-    if not (on_relay_thread() or _thread.get_ident() == _errand_thread):
+    if not (on_relay_thread() or thread.get_ident() == _errand_thread):
         call()
         return
     with contextlib.suppress(RuntimeError):  # the interpreter is ending, which sees to all that is left
-        _thread.start_new_thread(_call_quietly, (call,))
+        thread.start_new_thread(_call_quietly, (call,))
 
 
 def _call_quietly(call: Callable[[], object]) -> None:
@@ -264,7 +272,7 @@ def read_aloud(take: Callable[[], Callable[[], object] | None], ahead: int) -> N
                 return
             Runtime.current().announce(partial(call, callback))
 
-    threading.Thread(target=read, name="peer-relay-reader", daemon=True).start()
+    BackgroundThread(read)
 
 
 class StayAlive:
@@ -315,8 +323,8 @@ def _mishap(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 
 def on_relay_thread() -> bool:
     """Return whether the caller is the relay thread, whose own sockets must be the kernel's."""
-    runtime = Runtime._current
-    return runtime is not None and threading.current_thread() is runtime._thread
+    runtime = Runtime.started()
+    return runtime is not None and thread.get_ident() == runtime._thread.ident
 
 
 def when_started(callback: Callable[[], object]) -> None:
@@ -333,28 +341,27 @@ def event() -> Event:
     return threading.Event()
 
 
-def lock() -> threading.Lock:
-    """Return a lock for what callers' threads and the loop both change."""
-    return threading.Lock()
+def lock() -> threading.RLock:
+    """Return a lock for what callers' threads and the loop both change; a signal handler may enter it again."""
+    return thread.RLock()
 
 
 @atexit.register
 def stop_current() -> None:
     """Stop this process's runtime, if it has one: what the end of a process needs. Peers have EXIT_TIME in all; any
     thread but the relay's."""
-    runtime = Runtime._current
-    if runtime is not None and runtime.pid == os.getpid():
+    runtime = Runtime.started()
+    if runtime is not None:
         runtime.stop(EXIT_TIME)
+        finish(TASKS_TIME)
 
 
 def stop_from_signal(limit: float) -> None:
     """As `stop_current`, in a signal handler. The interrupted thread may hold what stopping needs, so another one does
     it, and is waited for `limit` seconds at most."""
-    if Runtime._current is not None:
+    if Runtime.started() is not None:
         with contextlib.suppress(RuntimeError):  # the interpreter is ending already
-            thread = threading.Thread(target=stop_current, name="peer-relay-end", daemon=True)
-            thread.start()
-            thread.join(limit)
+            BackgroundThread(stop_current).join(limit)
 
 
 def _stop_with_worker() -> None:

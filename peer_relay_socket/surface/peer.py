@@ -241,7 +241,11 @@ def default_peer() -> Peer:
     with _default_guard:
         peer = _default
         if peer is None or peer.destroyed or not peer._host.ours:
-            peer = _default = _DefaultPeer(peer)
+            made = _DefaultPeer(peer)
+            if _default is peer:  # a signal handler, say, may have been here meanwhile
+                _default = made
+            peer = _default
+        assert peer is not None
         return peer
 
 
