@@ -553,3 +553,12 @@ GSO_SEGMENTS: Final = 128
 """Datagrams that one read from a TUN device gives (a program's UDP_SEGMENT): Linux's UDP_MAX_SEGMENTS since 6.9."""
 IPV6_EXTENSIONS: Final = 8
 """Extension headers of one packet that are passed over to find its payload."""
+GATEWAY_IDLE: Final = 120.0
+GATEWAY_SOURCES: Final = 512
+"""Seconds without a datagram after which `forward`, `expose` and `socks` forget a source (what home routers give a UDP
+mapping that is in use, RFC 4787 §4.3), and sources that one of them has at once; the stalest goes. Each costs a kernel
+socket. Without a bound a peer that sends from every port takes all descriptors."""
+GATEWAY_BATCH: Final = 64
+"""Datagrams read from one kernel socket before the relay thread looks at the others."""
+SOCKS_HANDSHAKE_TIME: Final = 10.0
+"""Seconds that a SOCKS client may take to say what it wants; at most GATEWAY_SOURCES clients at once."""

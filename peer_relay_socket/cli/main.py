@@ -17,6 +17,9 @@ from .arguments import Arguments
 COMMANDS: Final = {
     "node": ("peer_relay_socket.cli.node", "serve as a relay node until interrupted"),
     "id": ("peer_relay_socket.cli.identity", "show the id and addresses of a key file, making it if absent"),
+    "forward": ("peer_relay_socket.cli.forward", "let local programs reach UDP ports of peers"),
+    "expose": ("peer_relay_socket.cli.expose", "let peers reach a local UDP server"),
+    "socks": ("peer_relay_socket.cli.socks", "serve SOCKS5 UDP ASSOCIATE into the relay network"),
     "run": ("peer_relay.runner", "run a Python program with its UDP sockets in the relay network"),
 }
 """Name -> module with a function ``command(arguments: list[str]) -> int``, and one line of help."""

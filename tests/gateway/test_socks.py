@@ -1,0 +1,173 @@
+"""`peer-relay socks`: SOCKS5 UDP ASSOCIATE by hand (RFC 1928), and with PySocks."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from peer_relay_socket.cli.main import main
+from peer_relay_socket.surface.udp_socket import Socket
+from tests.gateway.conftest import LIMIT, Process
+
+Start = Callable[..., Process]
+Peer = Callable[..., Socket]
+
+IPV4_ANY = b"\x01" + bytes(6)
+
+
+def where(process: Process) -> tuple[str, int]:
+    host, _, port = process.line[3].rpartition(":")
+    return host, int(port)
+
+
+@contextmanager
+def greeted(process: Process, methods: bytes = b"\x00") -> Iterator[socket.socket]:
+    with socket.create_connection(where(process), timeout=LIMIT) as tcp:
+        tcp.sendall(bytes((5, len(methods))) + methods)
+        yield tcp
+
+
+def exactly(tcp: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = tcp.recv(size - len(data))
+        assert more, data
+        data += more
+    return data
+
+
+@contextmanager
+def association(process: Process) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A TCP connection and the client's UDP socket, connected to the relay."""
+    with greeted(process) as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        assert exactly(tcp, 2) == b"\x05\x00"
+        tcp.sendall(b"\x05\x03\x00" + IPV4_ANY)
+        answer = exactly(tcp, 10)
+        assert answer[:4] == b"\x05\x00\x00\x01"
+        udp.settimeout(LIMIT)
+        udp.connect((socket.inet_ntoa(answer[4:8]), int.from_bytes(answer[8:])))
+        yield tcp, udp
+
+
+def spelled(host: str, port: int) -> bytes:
+    return b"\x01" + socket.inet_aton(host) + port.to_bytes(2)
+
+
+def test_datagrams_go_to_peers_and_back_by_address_and_by_name(command: Start, peer: Peer) -> None:
+    there = peer(9000)
+    process = command("socks", "--listen", "127.0.0.1:0")
+    name = there.peer.id.hex().encode() + b".peer"
+    ipv6 = socket.inet_pton(socket.AF_INET6, "fd" + there.peer.id.hex()[:2] + "::")  # not the peer's: dropped
+    with association(process) as (_, udp):
+        for head in (spelled(there.peer.address, 9000), bytes((3, len(name))) + name + (9000).to_bytes(2)):
+            udp.send(b"\0\0\0\x04" + ipv6 + b"\0\x09lost")
+            udp.send(bytes(3) + head + b"hello")
+            data, source = there.recvfrom(100)
+            assert (data, source) == (b"hello", (process.ipv4, udp.getsockname()[1]))  # the client's own port
+            there.sendto(b"back", source)
+            assert udp.recv(100) == bytes(3) + spelled(there.peer.address, 9000) + b"back"
+
+
+def test_others_may_write_to_the_association_and_it_ends_with_its_connection(command: Start, peer: Peer) -> None:
+    there, other = peer(9000), peer(9001)
+    process = command("socks", "--listen", "127.0.0.1:0")
+    with association(process) as (tcp, udp):
+        udp.send(bytes(3) + spelled(there.peer.address, 9000) + b"x")
+        _, source = there.recvfrom(100)
+        other.sendto(b"unasked", source)
+        assert udp.recv(100) == bytes(3) + spelled(other.peer.address, 9001) + b"unasked"
+        tcp.shutdown(socket.SHUT_WR)
+        assert tcp.recv(1) == b""
+        other.connect(source)
+        other.send(b"x")
+        with pytest.raises(ConnectionRefusedError):
+            other.recv(100)
+
+
+def test_fragments_garbage_and_other_clients_are_not_passed_on(command: Start, peer: Peer) -> None:
+    there = peer(9000)
+    process = command("socks", "--listen", "127.0.0.1:0")
+    head = spelled(there.peer.address, 9000)
+    with association(process) as (_, udp), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as intruder:
+        udp.send(bytes(3) + head + b"first")
+        intruder.sendto(bytes(3) + head + b"intruder", udp.getpeername())
+        for bad in (
+            b"",
+            b"\0",
+            bytes(4),
+            b"\0\0\x01" + head + b"fragment",
+            b"\0\0\0\x03\xff",
+            b"\0\0\0\x07" + bytes(30),
+        ):
+            udp.send(bad)
+        udp.send(bytes(3) + spelled("8.8.8.8", 53) + b"foreign")
+        udp.send(bytes(3) + spelled(there.peer.address, 0) + b"port 0")
+        udp.send(bytes(3) + head + b"last")
+        assert [there.recv(100), there.recv(100)] == [b"first", b"last"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [(b"\x05\x01\x00" + IPV4_ANY, 2), (b"\x05\x02\x00" + IPV4_ANY, 2), (b"\x05\x09\x00" + IPV4_ANY, 7),
+     (b"\x05\x03\x00\x09", 8), (b"\x05\x01\x00\x03\x04host\x00\x50", 2)],
+)  # fmt: skip
+def test_what_is_no_association_is_answered_by_its_code(command: Start, request_: bytes, code: int) -> None:
+    process = command("socks", "--listen", "127.0.0.1:0")
+    with greeted(process) as tcp:
+        assert exactly(tcp, 2) == b"\x05\x00"
+        tcp.sendall(request_)
+        assert exactly(tcp, 10) == bytes((5, code, 0)) + IPV4_ANY
+        assert tcp.recv(1) == b""
+
+
+def test_user_and_password_are_asked_for(command: Start, tmp_path: Path) -> None:
+    (tmp_path / "login").write_text("user:secret\n")
+    process = command("socks", "--listen", "127.0.0.1:0", "--login", str(tmp_path / "login"))
+    with greeted(process) as tcp:
+        assert exactly(tcp, 2) == b"\x05\xff"
+    for password, answer in ((b"secret", b"\x01\x00"), (b"wrong", b"\x01\x01")):
+        with greeted(process, b"\x00\x02") as tcp:
+            assert exactly(tcp, 2) == b"\x05\x02"
+            tcp.sendall(b"\x01\x04user" + bytes((len(password),)) + password)
+            assert exactly(tcp, 2) == answer
+            if password == b"wrong":
+                assert tcp.recv(1) == b""
+
+
+def test_pysocks_asks_a_peer(command: Start, peer: Peer) -> None:
+    socks = pytest.importorskip("socks")
+    there = peer(9000)
+    process = command("socks", "--listen", "127.0.0.1:0")
+    with socks.socksocket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.set_proxy(socks.SOCKS5, *where(process), rdns=True)
+        client.settimeout(LIMIT)
+        for host in (there.peer.address, there.peer.id.hex() + ".peer"):
+            client.sendto(b"hello", (host, 9000))
+            data, source = there.recvfrom(100)
+            there.sendto(data + b" back", source)
+            assert client.recvfrom(100) == (b"hello back", (there.peer.address, 9000))
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--listen", "0.0.0.0:1080"], "listen on loopback"),
+        (["--listen", "x"], "'x' is not"),
+        (["--login", "absent"], "absent: No such file"),
+        (["--login", "/dev/null"], "is not USER:PASSWORD"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(
+    words: list[str], complaint: str, node: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["socks", "--bootstrap", node, *words])
+    assert ended.value.code == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert told.err.startswith("peer-relay socks: ")
+    assert complaint in told.err
