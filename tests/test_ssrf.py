@@ -83,7 +83,7 @@ def connects(dials: list[Dial], names: dict[str, list[list[str]]]) -> list[str]:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, Loop)
         over = asyncio.Event()
-        dialling = Dialler(Recorder(), PeerConfig(), lambda _url: over.set(), lambda: None)
+        dialling = Dialler(Recorder(), PeerConfig(), print, lambda _url, _why: over.set(), lambda: None)
         for each in dials:
             over.clear()
             dialling.start(each)

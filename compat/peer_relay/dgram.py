@@ -18,12 +18,15 @@ import os
 import socket as _stdlib
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
+from weakref import finalize, ref
 
 from pyee.base import EventEmitter
 
 from peer_relay_socket import AF_PEER, Peer
 from peer_relay_socket import Socket as _Socket
+from peer_relay_socket.address import ID_BYTES
+from peer_relay_socket.bridge.log import log
 from peer_relay_socket.bridge.runtime import Runtime, StayAlive, read_aloud
 from peer_relay_socket.limits import MAX_DATAGRAM
 
@@ -36,14 +39,20 @@ _DROP_SOURCE: Final = 40
 """Linux's IP_ADD_SOURCE_MEMBERSHIP and IP_DROP_SOURCE_MEMBERSHIP, which CPython 3.11 does not name."""
 _READ_AHEAD: Final = 64
 """Datagrams handed to a slow listener ahead of time; the others wait, and are dropped, in the socket's buffer."""
-_NOT_SETTINGS: Final = frozenset(("type", "reuseAddr", "reusePort", "ipv6Only", "recvBufferSize", "sendBufferSize"))
+_UNUSED_OPTIONS: Final = ("type", "ipv6Only", "lookup", "signal", "receiveBlockList", "sendBlockList")
+"""Options of Node's sockets that are taken and mean nothing here."""
+_SOCKET_OPTIONS: Final = ("reuseAddr", "reusePort", "recvBufferSize", "sendBufferSize")
 
 
 class Socket(EventEmitter):
     """A datagram socket as Node has it. Events: "listening", "message" (bytes, rinfo), "connect", "error" (OSError),
-    "close".
+    "close", which also comes when the peer is destroyed by something else.
 
-    rinfo is {"address": 40 hex digits, "port", "family": "peer-relay", "size"}.
+    rinfo is {"address": 40 hex digits, "port", "family": "peer-relay", "size"}. Wherever an address is wanted, a peer's
+    id as bytes, its 40 hex digits and its ".peer" name will do.
+
+    # Unlike Node: an "error" that nothing listens to is a line in the log and does not end the program. It may be the
+    # network's (a bootstrap that does not answer), which mends itself, and comes on a thread that can end nothing.
 
     Args: opts: settings of a private peer (port, bootstrap, wrtc, npm_peers, ... as `peer_relay_socket.Socket`; without
         any, the process's default one), and Node's reuseAddr, reusePort, recvBufferSize, sendBufferSize. settings: the
@@ -54,11 +63,17 @@ class Socket(EventEmitter):
         """Raises: ConfigError; OSError, when the peer cannot serve where it is told to."""
         super().__init__()
         options = {**(opts if isinstance(opts, dict) else {}), **settings}
-        kept = {name: value for name, value in options.items() if name not in _NOT_SETTINGS and value is not None}
+        for name in (*_UNUSED_OPTIONS, *(name for name, value in options.items() if value is None)):
+            options.pop(name, None)
+        kept = {name: value for name, value in options.items() if name not in _SOCKET_OPTIONS}
         self._socket: _Socket | None = _Socket(AF_PEER, **kept)
         self._peer = self._socket.peer
         self._alive = StayAlive()
         self._bound = False
+        """Whether it listens; a port alone may have been taken before (`address`)."""
+        self._heeds = False
+        """Whether the peer's errors are passed on."""
+        self._unlisten = [_listen_to(self._peer, "close", self, Socket._peer_closed)]
         for name, number in (("reuseAddr", _stdlib.SO_REUSEADDR), ("reusePort", _stdlib.SO_REUSEPORT)):
             if options.get(name):
                 self._set(_stdlib.SOL_SOCKET, number, 1)
@@ -76,6 +91,23 @@ class Socket(EventEmitter):
         self._running()
         return self._peer
 
+    def addListener(self, event: str, listener: Listener) -> Socket:  # noqa: N802 - Node's name, as all that look so
+        """As `on`."""
+        return self.on(event, listener)  # type: ignore[no-any-return]  # `on` is a decorator, too
+
+    def removeListener(self, event: str, listener: Listener) -> Socket:  # noqa: N802
+        """As `off`."""
+        return self.off(event, listener)
+
+    def removeAllListeners(self, event: str | None = None) -> Socket:  # noqa: N802
+        """Undo every `on` and `once` of one event, or of all."""
+        self.remove_all_listeners(event)
+        return self
+
+    def listenerCount(self, event: str) -> int:  # noqa: N802
+        """Return how many listeners an event has."""
+        return len(self.listeners(event))
+
     def on(self, event: str, f: Listener | None = None) -> Any:
         """Call `f` at each such event. Returns: this socket, as Node does; without `f` a decorator, as pyee does."""
         if f is None:
@@ -85,8 +117,17 @@ class Socket(EventEmitter):
 
     def once(self, event: str, f: Listener | None = None) -> Any:
         """As `on`, for the next event only."""
-        made = super().once(event, f)
-        return made if f is None else self
+        if f is None:
+            return partial(self.once, event)
+        super().once(event, f)
+        self._heed(event)
+        return self
+
+    def add_listener(self, event: str, f: Listener) -> Listener:  # type: ignore[override]  # pyee's is generic in f
+        """As pyee's."""
+        super().add_listener(event, f)
+        self._heed(event)
+        return f
 
     def off(self, event: str, listener: Listener) -> Socket:
         """Undo one `on` or `once`; harmless if there was none."""
@@ -113,14 +154,22 @@ class Socket(EventEmitter):
         if callback is not None:
             self.once("listening", callback)
         try:
-            sock.bind((address or "", int(port or 0)))
+            sock.disconnect()  # gives back a port that `address` took
+            sock.bind((_host(address) if address else "", int(port or 0)))
         except (OSError, OverflowError) as error:
             if callback is not None:
                 self.off("listening", callback)
-            self._later("error", error)
+            self._error_later(error)
             return self
         self._listening(sock)
         return self
+
+    def _listen(self, sock: _Socket) -> None:
+        """Listen, on any port if none was taken, before the first datagram is sent."""
+        if not self._bound:
+            if not sock.getsockname()[1]:
+                sock.bind(("", 0))
+            self._listening(sock)
 
     def _listening(self, sock: _Socket) -> None:
         self._bound = True
@@ -138,7 +187,7 @@ class Socket(EventEmitter):
                     return None
                 if error.errno in (errno.EAGAIN, errno.EINTR):
                     continue
-                return partial(self.emit, "error", error)
+                return partial(self._tell_error, error)
             rinfo = {"address": address, "port": port, "family": _FAMILY, "size": len(data)}
             return partial(self._message, data, rinfo)
 
@@ -155,6 +204,8 @@ class Socket(EventEmitter):
         if callback is not None:
             self.once("close", callback)
         self._socket = None
+        for unlisten in self._unlisten:
+            unlisten()
         sock.close()
         self._later("close")
         Runtime.current().announce(self._alive.unref)
@@ -192,20 +243,17 @@ class Socket(EventEmitter):
                 raise ValueError(f"offset {offset} and length {length} lie outside a message of {len(data)} bytes")
             data, rest = data[offset : offset + length], rest[2:]
         port, address = (*rest, None, None)[:2]
-        if address is not None and not isinstance(address, str):
-            raise TypeError(f"the address must be a string, not {type(address).__name__}")
+        host = "localhost" if address is None else _host(address)
         if not connected:
             _check_port(port)
         elif port is not None:
             raise OSError(errno.EISCONN, "Already connected")
         try:
-            if not self._bound:
-                sock.bind(("", 0))
-                self._listening(sock)
-            sent = sock.send(data) if port is None else sock.sendto(data, (address or "localhost", int(port)))
+            self._listen(sock)
+            sent = sock.send(data) if port is None else sock.sendto(data, (host, int(port)))
         except (OSError, OverflowError) as error:
             if callback is None:
-                self._later("error", error)
+                self._error_later(error)
             else:
                 Runtime.current().announce(partial(callback, error, 0))
             return
@@ -224,13 +272,11 @@ class Socket(EventEmitter):
             raise OSError(errno.EISCONN, "Already connected")
         _check_port(port)
         try:
-            if not self._bound:
-                sock.bind(("", 0))
-                self._listening(sock)
-            sock.connect((rest[0] if rest else "localhost", port))
+            self._listen(sock)
+            sock.connect((_host(rest[0]) if rest else "localhost", port))
         except OSError as error:
             if callback is None:
-                self._later("error", error)
+                self._error_later(error)
             else:
                 Runtime.current().announce(partial(callback, error))
             return
@@ -248,10 +294,13 @@ class Socket(EventEmitter):
     # --- names and options ---------------------------------------------------------------------------------------
 
     def address(self) -> dict[str, Any]:
-        """Return {"address": our id, "port", "family": "peer-relay"}. Raises: OSError: EBADF when closed or unbound."""
-        port = self._running().getsockname()[1]
+        """Return {"address": our id, "port", "family": "peer-relay"}. A socket that is not bound takes a port for this,
+        as npm's has one from the start; `bind` may still choose another. Raises: OSError: EBADF when closed."""
+        sock = self._running()
+        port = sock.getsockname()[1]
         if not port:
-            raise OSError(errno.EBADF, "getsockname EBADF")
+            sock.bind(("", 0))
+            port = sock.getsockname()[1]
         return {"address": self._peer.id.hex(), "port": port, "family": _FAMILY}
 
     def remoteAddress(self) -> dict[str, Any]:  # noqa: N802 - Node's name, as all below
@@ -342,6 +391,29 @@ class Socket(EventEmitter):
     def _later(self, event: str, *arguments: object) -> None:
         Runtime.current().announce(partial(self.emit, event, *arguments))
 
+    def _error_later(self, error: Exception) -> None:
+        Runtime.current().announce(partial(self._tell_error, error))
+
+    def _tell_error(self, error: Exception) -> None:
+        if self.listeners("error"):
+            self.emit("error", error)
+        else:
+            log.warning('! a dgram socket without a listener of "error": %s', error)
+
+    def _heed(self, event: str) -> None:
+        """Pass the peer's errors on from the first listener on, and so those that the peer has kept for one."""
+        if event == "error" and not self._heeds and self._socket is not None:
+            self._heeds = True
+            self._unlisten.append(_listen_to(self._peer, "error", self, Socket._peer_error))
+
+    def _peer_error(self, error: Exception) -> None:
+        if self._socket is not None and self.listeners("error"):  # else the peer's line in the log says it
+            self.emit("error", error)
+
+    def _peer_closed(self) -> None:
+        if self._socket is not None:
+            self.close()
+
 
 def createSocket(  # noqa: N802 - Node's name
     opts: dict[str, Any] | str | None = None, listener: Listener | None = None, **settings: Any
@@ -351,6 +423,22 @@ def createSocket(  # noqa: N802 - Node's name
     if listener is not None:
         made.on("message", listener)
     return made
+
+
+def _listen_to(
+    peer: Peer, event: Literal["close", "error"], socket: Socket, method: Callable[..., object]
+) -> Callable[[], object]:
+    """Have `method` called at each such event of `peer`, as long as `socket` lives. Returns: what undoes it."""
+    alive = ref(socket)
+
+    def listener(*arguments: object) -> None:
+        if (each := alive()) is not None:
+            method(each, *arguments)
+
+    peer.on(event, listener)
+    unlisten = finalize(socket, peer.off, event, listener)
+    unlisten.atexit = False
+    return unlisten
 
 
 def sock_is_connected(sock: _Socket) -> bool:
@@ -384,6 +472,15 @@ def _bytes(message: Data | Iterable[Data]) -> bytes:
 
 def _membership(group: str, interface: str | None) -> bytes:
     return _packed(group) + _packed(interface or "0.0.0.0")
+
+
+def _host(address: object) -> str:
+    """Return an address as an AF_PEER socket takes it: a peer's id may come as bytes."""
+    if isinstance(address, bytes | bytearray | memoryview) and len(address) == ID_BYTES:
+        return bytes(address).hex()
+    if not isinstance(address, str):
+        raise TypeError(f"the address must be a string, or an id of {ID_BYTES} bytes, not {type(address).__name__}")
+    return address
 
 
 def _packed(address: str) -> bytes:

@@ -38,6 +38,7 @@ class Dialler:
 
     Args:
         handler: who drives the links.
+        report: told what the program should know of.
         failed: told the URL of each dial that came to nothing, and why.
         embedded: told when this peer has become the embedded node.
     """
@@ -46,11 +47,13 @@ class Dialler:
         self,
         handler: LinkHandler,
         config: PeerConfig,
+        report: Callable[[str], None],
         failed: Callable[[str, str], None],
         embedded: Callable[[], None],
     ) -> None:
         self._handler = handler
         self._config = config
+        self._report = report
         self._failed = failed
         self._embedded = embedded
         self._dials: set[asyncio.Task[None]] = set()
@@ -156,7 +159,7 @@ class Dialler:
         """`url` was dialled in vain."""
         if url not in self._unanswered and url in self._config.bootstrap:
             self._unanswered.add(url)
-            log.warning("! cannot reach %s: %s; still trying", url, reason)
+            self._report(f"cannot reach {url}: {reason}; still trying")
         else:
             log.debug("! cannot reach %s: %s", url, reason)
         self._failed(url, reason)

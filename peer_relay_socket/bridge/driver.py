@@ -85,7 +85,7 @@ class Driver:
         self._crowded: list[Inbox] = []
         """Inboxes that what was just delivered filled by more than half."""
         self._direct = RtcAttempts(self, host.config)
-        self._dialling = Dialler(self, host.config, self._dial_failed, self._embedded)
+        self._dialling = Dialler(self, host.config, host.report, self._dial_failed, self._embedded)
         self._past: Counter[str] = Counter()
         """What links lost that are gone."""
         self._renewals = 0
@@ -185,7 +185,7 @@ class Driver:
             self.request("recheck")
         problems, admission.problems = admission.problems, []
         for problem in problems:
-            log.warning("! %s", problem)
+            self._host.report(problem)
         self._loop.call_later(LIST_POLL, self._look_at_lists)
 
     @property
@@ -325,10 +325,13 @@ class Driver:
         """Return the URLs that neighbours are told to dial us at."""
         return () if self._engine is None or self._closed else self._engine.advertised
 
-    async def path(self, peer_id: PeerId) -> Path:
-        """Return how `peer_id` is reached."""
+    async def path(self, destination: Destination) -> Path:
+        """Return how a peer is reached."""
         if self._engine is None or self._closed:
             return Path("unknown", None, None, None, None, "this peer is closed")
+        peer_id = self._engine.known(destination)
+        if peer_id is None:
+            return Path("unknown", None, None, None, None, "no peer is known by this address yet")
         path, number = self._engine.path(peer_id)
         link = self._links.get(number)
         if path.since is not None:
@@ -475,7 +478,7 @@ class Driver:
         log.debug("= link %d closed: %s", number, reason)
         if link.url is not None and self._dialling.is_rival(link.url, reason):
             own = self._host.peer_id.hex()[:8]
-            log.warning("! %s: another process uses our key (peer %s); each needs one of its own", link.url, own)
+            self._host.report(f"{link.url}: another process uses our key (peer {own}); each needs one of its own")
         if self._engine is not None and not self._closed:
             self._engine.link_closed(number, self._loop.time())
             self._pump()
@@ -576,7 +579,7 @@ class Driver:
             self._rebirth()
             return
         if other:
-            log.warning("! another peer (%s) has our IPv4 address too: reach us by id, name or IPv6", other)
+            self._host.report(f"another peer ({other}) has our IPv4 address too: reach us by id, name or IPv6")
         self._host.settled.set()
 
     def _no_room(self, effect: NoRoom) -> None:
@@ -584,7 +587,7 @@ class Driver:
         tried, name = self._renewals, self._host.peer_id.hex()[:8]
         if self._host.identity.pinned or tried >= len(RENEWAL_BITS):
             hint = "; without a key file we would take another" if self._host.identity.pinned else ""
-            log.warning("! npm peer at %s has no room for our id (%s...)%s; still trying", effect.url, name, hint)
+            self._host.report(f"npm peer at {effect.url} has no room for our id ({name}...){hint}; still trying")
             return
         log.info("= npm peer at %s has no room for our id (%s...): taking another", effect.url, name)
         self._renewals += 1
@@ -615,7 +618,10 @@ class Driver:
         self._loop.call_soon(self.drain)
 
     def _note(self, effect: Note) -> None:
-        log.log(effect.level, "%s", effect.text)
+        if effect.level >= logging.WARNING:
+            self._host.report(effect.text)
+        else:
+            log.log(effect.level, "%s", effect.text)
 
     def _throttle(self, effect: Throttle) -> None:
         link = self._links.get(effect.link)

@@ -9,20 +9,22 @@ loop's side (driver, engine, transport) is imported only when the network is fir
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
 from functools import partial
 from os.path import samefile
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
-from ..address import PeerId, Spelling
+from ..address import Destination, PeerId, Spelling
 from ..admission import Admission
 from ..config import PeerConfig
-from ..errors import PeerClosedError
-from ..limits import EXIT_TIME, MAX_MESSAGE, START_TIME
+from ..errors import PeerClosedError, PeerRelayError
+from ..limits import EXIT_TIME, MAX_MESSAGE, START_TIME, UNHEARD_ERRORS
 from ..originals import os, thread, time
 from . import fork
 from .endpoint import INBOX_FULL, open_endpoints
@@ -111,16 +113,20 @@ class Host:
         """When it was made."""
         self._pid = os.getpid()
         self._guard = lock()
+        """Held while this host starts or ends; never taken on the relay's thread."""
         self._starts = False
+        self._listeners_guard = lock()
         self._runtime: Runtime | None = None
         self._driver: Driver | None = None
         self._listeners: dict[str, tuple[Listener, ...]] = {}
+        self._unheard: list[PeerRelayError] = []
+        """Errors that came while nothing listened, at most UNHEARD_ERRORS."""
         self._counts: Counter[str] = Counter()
         _hosts.add(self)
 
     def forked(self) -> None:
         """This process is a fork, this its copy: whatever another thread had locked or half changed is made anew."""
-        self._guard = lock()
+        self._guard, self._listeners_guard = lock(), lock()
         self.outbox = Outbox()
         self.ports = PortTable(self.spelling, lambda: self.identity.peer_id)
         self.receiver = self.ports
@@ -234,25 +240,49 @@ class Host:
         fork.collect(limit)
 
     def destroy(self, timeout: float = EXIT_TIME) -> None:
-        """Flush, say goodbye and close every link. Waits at most about `timeout` seconds; idempotent."""
+        """Flush, say goodbye and close every link; then tell listeners of "close". Waits at most about `timeout`
+        seconds; idempotent."""
+        if self._end(timeout):
+            self.emit("close")
+
+    async def aclose(self) -> None:
+        """As `destroy`, without blocking the caller's event loop; where that is not asyncio's it does block."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            self.destroy()
+            return
+        done: Future[None] = Future()
+
+        def close() -> None:
+            self.destroy()
+            with contextlib.suppress(InvalidStateError):  # the caller was cancelled meanwhile
+                done.set_result(None)
+
+        BackgroundThread(close)
+        await asyncio.wrap_future(done)
+
+    def _end(self, timeout: float) -> bool:
+        """Return whether this call, and no earlier one, has closed this host."""
         self.collect(timeout)  # before the guard, which starting takes
         with self._guard:
             if self.closed or self._pid != os.getpid():
                 self.closed = True
-                return
+                return False
             flushed = self.flush(timeout)
             self.closed = True
             driver, runtime = self._driver, self._runtime
         if driver is None or runtime is None:
-            return
+            return True
         runtime.forget_exit(self._at_exit)
         try:
             runtime.submit(driver.stop(min(timeout, 1.0) if flushed else 0.1)).result(timeout + 1.0)
         except TimeoutError:
             log.warning("! the peer could not be closed within %.1f s", timeout)
+        return True
 
     def _at_exit(self, timeout: float) -> None:
-        self.destroy(timeout)
+        self._end(timeout)  # the program ends: there is nothing left to tell
 
     # --- what the handle asks --------------------------------------------------------------------------------
 
@@ -266,8 +296,8 @@ class Host:
         """Link to `peer_id` directly, if that can be had."""
         self._request("connect", peer_id)
 
-    def path(self, peer_id: PeerId) -> Path:
-        """Return how `peer_id` is reached. Waits for the loop: milliseconds, at most START_TIME seconds.
+    def path(self, destination: Destination) -> Path:
+        """Return how a peer is reached. Waits for the loop: milliseconds, at most START_TIME seconds.
 
         Raises: PeerClosedError after `destroy`, and in a forked child.
         """
@@ -276,7 +306,7 @@ class Host:
         assert driver is not None
         assert runtime is not None
         self._check()
-        return runtime.submit(driver.path(peer_id)).result(START_TIME)
+        return runtime.submit(driver.path(destination)).result(START_TIME)
 
     def advertised(self) -> tuple[str, ...]:
         """Return the URLs at which neighbours are told to dial us. Waits and raises as `path` does."""
@@ -338,13 +368,19 @@ class Host:
     # --- events ----------------------------------------------------------------------------------------------
 
     def on(self, event_name: str, listener: Listener) -> None:
-        """Call `listener` at each such event, in order, on a thread of its own kind where it may block."""
-        with self._guard:
+        """Call `listener` at each such event, in order, on a thread of its own kind where it may block. The first
+        listener of "error" hears of the latest ones from before, too: the first dial may fail before it is there."""
+        unheard: list[PeerRelayError] = []
+        with self._listeners_guard:
             self._listeners[event_name] = (*self._listeners.get(event_name, ()), listener)
+            if event_name == "error":
+                unheard, self._unheard = self._unheard, []
+        for error in unheard:
+            Runtime.current().announce(partial(listener, error))
 
     def off(self, event_name: str, listener: Listener) -> None:
         """Undo one `on`; harmless if there was none."""
-        with self._guard:
+        with self._listeners_guard:
             rest = list(self._listeners.get(event_name, ()))
             if listener in rest:
                 rest.remove(listener)
@@ -352,10 +388,22 @@ class Host:
 
     def emit(self, event_name: str, *args: Any) -> None:
         """Have every listener called. Any thread."""
-        runtime = self._runtime
-        if runtime is not None:
-            for listener in self._listeners.get(event_name, ()):
+        listeners = self._listeners.get(event_name, ())
+        if listeners:
+            runtime = self._runtime or Runtime.current()
+            for listener in listeners:
                 runtime.announce(partial(listener, *args))
+
+    def report(self, problem: str) -> None:
+        """Log what the program should know of, and tell listeners of "error". Any thread."""
+        log.warning("! %s", problem)
+        error = PeerRelayError(problem)
+        with self._listeners_guard:
+            heard = bool(self._listeners.get("error"))
+            if not heard:
+                self._unheard = [*self._unheard, error][-UNHEARD_ERRORS:]
+        if heard:
+            self.emit("error", error)
 
     # --- what the driver tells (loop thread) -----------------------------------------------------------------
 

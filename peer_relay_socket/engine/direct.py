@@ -26,7 +26,7 @@ were doing otherwise: it would not make one if it did not think that nothing is 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from ..address import PeerId
 from ..codec import packet as wire
@@ -54,7 +54,7 @@ from .effects import Abandon, Accept, ConnectFailed, Describe
 
 if TYPE_CHECKING:
     from .core import Core
-    from .link import LinkState
+    from .link import Carrier, LinkState
     from .links import Links
     from .membership import Membership
     from .routing import Router
@@ -72,9 +72,9 @@ _SAME_MACHINE: Final = "the relay is on this machine"
 class Path(NamedTuple):
     """How a peer is reached."""
 
-    reached: str
+    reached: Literal["direct", "relayed", "own", "unknown"]
     """"direct", "relayed", "own" (this very peer) or "unknown" (nothing is exchanged with it)."""
-    transport: str | None
+    transport: Carrier | None
     """What carries the first hop: "websocket" or "webrtc"."""
     via: PeerId | None
     """The relay that takes the first hop; None unless relayed."""

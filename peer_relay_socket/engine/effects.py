@@ -50,8 +50,8 @@ class Dial(NamedTuple):
 
 class DialBack(NamedTuple):
     """Open a connection to `url` for a neighbour that asked for it; once it has said something binary, send it the
-    proof of `nonce` (control.proof) and close. Addresses below `scope` must not be dialled. What comes of it is nobody's
-    concern here."""
+    proof of `nonce` (control.proof) and close. Addresses below `scope` must not be dialled. No
+    outcome is reported."""
 
     url: str
     scope: Scope

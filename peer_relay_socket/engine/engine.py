@@ -228,6 +228,17 @@ class Engine:
         self._core.now = now
         self._direct.failed(attempt, reason, now)
 
+    def known(self, destination: Destination) -> PeerId | None:
+        """Return the peer that `destination` means, as far as that is known without asking the network."""
+        if not isinstance(destination, Prefix):
+            return destination
+        own = self._core.peer_id
+        if destination.matches(own):
+            return own
+        known = dict.fromkeys((*self._links.by_id, *self._sessions.by_id))
+        matching = [peer_id for peer_id in known if destination.matches(peer_id)]
+        return self._resolver.known(destination) or (matching[0] if len(matching) == 1 else None)
+
     def path(self, peer_id: PeerId) -> tuple[Path, int]:
         """Return how `peer_id` is reached (`since` in the engine's time), and the number of the first link, or 0."""
         return self._direct.path(peer_id)

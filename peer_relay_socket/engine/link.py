@@ -8,7 +8,7 @@ Law: nothing here decides anything; a fresh record is that of a stranger.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from ..address import PeerId
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from .core import Core
     from .seal import OpeningKey, SealingKey
     from .timers import Timer
+
+Carrier: TypeAlias = Literal["websocket", "webrtc"]
+"""What kind of connection a link is."""
 
 
 class LinkState:
@@ -141,7 +144,7 @@ class LinkState:
         return self.url is not None and self.opening is None and self.received_at == self.opened_at
 
     @property
-    def carrier(self) -> str:
+    def carrier(self) -> Carrier:
         """What kind of connection it is."""
         return "webrtc" if self.direct else "websocket"
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from ..address import AF_PEER, LIMITED_BROADCAST, Prefix, Special
+from ..address import AF_PEER, ID_BYTES, LIMITED_BROADCAST, Prefix, Special
 from ..bridge.endpoint import OWN, WILDCARD, Endpoint, Place
 
 _AF_INET: Final = int(_socket.AF_INET)
@@ -71,7 +71,7 @@ def read(sock: _socket.socket, endpoint: Endpoint, call: str, address: object) -
         _refuse(sock, family, call, address)
     assert isinstance(address, tuple)
     host, port = address[0], int(address[1])
-    text = host if isinstance(host, str) else bytes(host).decode("ascii", "surrogateescape")
+    text = host if isinstance(host, str) else _text_of(bytes(host), family)
     rest = None
     if family == _AF_INET6:
         rest = (int(address[2]) if len(address) > 2 else 0, int(address[3]) if len(address) > 3 else 0)
@@ -82,6 +82,13 @@ def read(sock: _socket.socket, endpoint: Endpoint, call: str, address: object) -
         assert target is not None, text
     target.rest = rest
     return target
+
+
+def _text_of(host: bytes, family: int) -> str:
+    """Return the host that a caller gave as bytes: text, or a peer id, which as good as never reads as text."""
+    if len(host) == ID_BYTES and (family == AF_PEER or not (host.isascii() and host.decode().isprintable())):
+        return host.hex()
+    return host.decode("ascii", "surrogateescape")
 
 
 def _well_formed(family: int, address: object) -> bool:

@@ -12,9 +12,9 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, Unpack, get_args
 
-from ..address import ID_BYTES, PeerId, parse_id
+from ..address import ID_BYTES, PeerId, Special, parse_id
 from ..bridge.host import Host
 from ..bridge.runtime import lock
 from ..config import Settings, peer_config
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ..engine.direct import Path
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+PeerEvent: TypeAlias = Literal["message", "peer", "error", "close"]
+_EVENTS: Final = get_args(PeerEvent)
 
 _default: Peer | None = None
 _default_guard = lock()
@@ -148,11 +150,21 @@ class Peer:
         if callback is not None:
             callback()
 
-    def __enter__(self) -> Peer:
+    async def aclose(self) -> None:
+        """As `destroy`, without blocking the event loop of an asyncio program."""
+        await self._host.aclose()
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.destroy()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
 
     def __repr__(self) -> str:
         state = " destroyed" if self.destroyed else ""
@@ -164,7 +176,8 @@ class Peer:
         """Link to a peer: by WebSocket where one side can dial the other, else by WebRTC; event "peer" says when.
         Returns at once. While there is no link it is tried again and again; `path` and the log say why.
 
-        Raises: ValueError unless `peer_id` is 20 bytes or 40 hex digits.
+        Args: peer_id: 20 bytes, 40 hex digits, or these with ".peer" appended, as everywhere here.
+        Raises: ValueError for what is no id; TypeError for what is neither bytes nor a string.
         """
         self._host.connect(_checked(peer_id))
 
@@ -176,13 +189,19 @@ class Peer:
         """
         self._host.disconnect(_checked(peer_id))
 
-    def path(self, peer_id: PeerId | str) -> Path:
+    def path(self, peer: PeerId | str) -> Path:
         """Return how a peer is reached now, since when, at what round trip time, and why not directly. Any thread but
         the relay's; milliseconds.
 
-        Raises: ValueError as `connect`; PeerClosedError after `destroy`.
+        Args: peer: its id, name, or IPv4 or IPv6 address; an address means a peer once this one has sent to it, or
+            knows just one peer that has it.
+        Raises: ValueError and TypeError as `connect`, and for what is no address of the overlay; PeerClosedError after
+            `destroy`.
         """
-        return self._host.path(_checked(peer_id))
+        meant = self._host.spelling.parse(peer) if isinstance(peer, str) else _checked(peer)
+        if isinstance(meant, Special):
+            raise ValueError(f"not a peer id, name or address: {peer!r}")
+        return self._host.path(meant)
 
     # --- messages ----------------------------------------------------------------------------------------------
 
@@ -197,19 +216,28 @@ class Peer:
         text = json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()
         self._host.send_message(_checked(peer_id), text)
 
-    def on(self, event_name: str, listener: Callable[..., object]) -> Peer:
-        """Call `listener` at each event: "message" (data, from_id) or "peer" (id, at each new link).
+    def on(self, event_name: PeerEvent, listener: Callable[..., object]) -> Self:
+        """Call `listener` at each event:
+
+        - "message" (data, from_id): `send` of another peer.
+        - "peer" (id): a new link is up.
+        - "error" (PeerRelayError): what the program should know and this peer cannot mend: a bootstrap that does not
+          answer, or refuses us; another process with our key; another peer with our address. Each is also a line in
+          the log. # Unlike Node: without a listener it is nothing but that line, since networks fail in ways that mend
+          themselves, and no background thread should end a program.
+        - "close" (): this peer was destroyed, by whatever thread.
 
         Ids of peers without a key are `UnprovedId`s: `is_authenticated(from_id)` is False. Datagrams of
         theirs go to the sockets and are no "message".
         """
-        if event_name not in ("message", "peer"):
-            raise ValueError(f"no such event: {event_name!r} (there are 'message' and 'peer')")
+        if event_name not in _EVENTS:
+            raise ValueError(f"no such event: {event_name!r} (there are {', '.join(_EVENTS)})")
         self._host.on(event_name, listener)
-        self._host.start()
+        if event_name in ("message", "peer"):  # these come from the network, the others tell how it goes
+            self._host.start()
         return self
 
-    def once(self, event_name: str, listener: Callable[..., object]) -> Peer:
+    def once(self, event_name: PeerEvent, listener: Callable[..., object]) -> Self:
         """As `on`, for the next event only."""
 
         def once(*args: object) -> None:
@@ -219,13 +247,15 @@ class Peer:
         self._once[event_name, listener] = once
         return self.on(event_name, once)
 
-    def off(self, event_name: str, listener: Callable[..., object]) -> Peer:
+    def off(self, event_name: PeerEvent, listener: Callable[..., object]) -> Self:
         """Undo one `on` or `once`; harmless if there was none."""
         self._host.off(event_name, self._once.pop((event_name, listener), listener))
         return self
 
 
 def _checked(peer_id: PeerId | str) -> PeerId:
+    if not isinstance(peer_id, str | bytes | bytearray | memoryview):
+        raise TypeError(f"a peer id is bytes or a string, not {type(peer_id).__name__}")
     whole = parse_id(peer_id) if isinstance(peer_id, str) else bytes(peer_id)
     if whole is None or len(whole) != ID_BYTES:
         raise ValueError(f"not a peer id (20 bytes or 40 hex digits): {peer_id!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 import subprocess
 import sys
 import textwrap
@@ -14,6 +15,9 @@ from typing import Any
 
 import pytest
 from peer_relay import dgram
+
+from peer_relay_socket import PeerRelayError
+from tests.patience import until
 
 PATIENCE = 10.0
 
@@ -236,6 +240,91 @@ def test_listeners_are_added_in_a_chain_as_in_node(ears: Any) -> None:
     )
     one.bound()
     assert [heard.get(timeout=PATIENCE), heard.get(timeout=PATIENCE)] == ["on", "once"]
+
+
+def test_a_port_is_there_before_bind_which_may_choose_another(ears: Any) -> None:
+    one, other = ears(), ears()
+    early = one.socket.address()["port"]
+    assert early > 0
+    assert one.socket.address()["port"] == early
+    assert one.bound(early + 1 if early < 65_535 else 1024) != early
+    other.bound(early)  # which `one` has given back
+    third = ears()
+    port = third.socket.address()["port"]
+    third.socket.send(b"hello", early)
+    assert other.next()[2]["port"] == port
+
+
+@pytest.mark.parametrize("name", [bytes, bytearray, bytes.hex, lambda peer_id: peer_id.hex() + ".peer"])
+def test_every_form_of_an_id_is_an_address(ears: Any, name: Any) -> None:
+    one, other = ears(), ears()
+    port = other.bound()
+    one.socket.send(b"hello", port, name(other.socket.peer.id))
+    assert other.next()[1] == b"hello"
+    one.socket.connect(port, name(other.socket.peer.id))
+    one.socket.send(b"again")
+    assert other.next()[1] == b"again"
+
+
+@pytest.mark.parametrize("address", [7, b"short", [1]])
+def test_an_address_of_another_type_is_refused(ears: Any, address: Any) -> None:
+    with pytest.raises(TypeError, match="address must be a string, or an id"):
+        ears().socket.send(b"hello", 5, address)
+
+
+def test_close_comes_when_the_peer_is_destroyed_from_anywhere(ears: Any) -> None:
+    one, other = ears(port=0, host="127.0.0.1"), ears(port=0, host="127.0.0.1")
+    one.bound()
+    one.socket.peer.destroy()
+    assert one.next() == ("close",)
+    with pytest.raises(OSError, match="Not running"):
+        one.socket.address()
+    peer = other.socket.peer
+    other.socket.close()
+    assert peer.destroyed
+    assert other.next() == ("close",)
+    assert other.events.empty()
+    assert one.events.empty()
+
+
+def test_the_peers_errors_are_passed_on(ears: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        url = f"ws://127.0.0.1:{held.getsockname()[1]}"
+    one = ears(bootstrap=url)
+    name, error = one.next()
+    assert (name, isinstance(error, PeerRelayError), url in str(error)) == ("error", True, True)
+
+
+def test_an_error_without_a_listener_is_a_log_line(ears: Any, caplog: pytest.LogCaptureFixture) -> None:
+    one = dgram.createSocket()
+    one.send(bytes(70_000), 5, "localhost")
+    sent = Queue[Any]()
+    one.send(b"", 5, "localhost", lambda *result: sent.put(result))  # callbacks come in order
+    assert sent.get(timeout=PATIENCE) == (None, 0)
+    one.close()
+    until(lambda: "without a listener" in caplog.text)
+    assert "Traceback" not in caplog.text
+
+
+def test_listeners_have_nodes_names_too(ears: Any) -> None:
+    one, heard = dgram.createSocket(), Queue[str]()
+
+    def listener() -> None:
+        heard.put("listening")
+
+    assert one.addListener("listening", listener).addListener("listening", print) is one
+    assert one.listenerCount("listening") == 2
+    assert one.removeListener("listening", print).listenerCount("listening") == 1
+    one.bind()
+    assert heard.get(timeout=PATIENCE) == "listening"
+    assert one.removeAllListeners("listening").listenerCount("listening") == 0
+    assert one.addListener("close", print).removeAllListeners().listenerCount("close") == 0
+    one.close()
+
+
+def test_options_of_node_that_mean_nothing_here_are_taken(ears: Any) -> None:
+    one = dgram.createSocket({"type": "udp6", "lookup": print, "signal": None, "receiveBlockList": [1]})
+    one.close()
 
 
 def test_options_are_the_sockets(ears: Any) -> None:

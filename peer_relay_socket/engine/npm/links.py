@@ -30,7 +30,7 @@ from ...limits import (
 from ...rate import TrafficBucket
 from ...scope import Scope
 from ..effects import CloseLink, PeerDown, PeerUp, Throttle
-from ..link import host_of
+from ..link import Carrier, host_of
 
 if TYPE_CHECKING:
     from ..core import Core
@@ -50,7 +50,7 @@ class NpmLink:
     )
 
     def __init__(
-        self, number: int, url: str | None, remote_host: str, expected: PeerId | None, core: Core, carrier: str
+        self, number: int, url: str | None, remote_host: str, expected: PeerId | None, core: Core, carrier: Carrier
     ) -> None:
         scope = Scope.of(remote_host)
         self.number = number
