@@ -299,6 +299,26 @@ MAX_ENDINGS: Final = 64
 PENDING_TIME: Final = 30.0
 """Seconds datagrams wait for the network to be there at all, before they are dropped and counted."""
 
+# --- probes ----------------------------------------------------------------------------------------------------
+ECHO_RATE: Final = 100.0
+"""Pings that a peer answers per second, from all who ask: each costs an answer of the same size, some 20 µs. Without it
+a flood of them is answered packet for packet."""
+TRACE_RATE: Final = 100.0
+"""Traces that a peer answers per second. A question has 52 bytes, and so has its answer."""
+MAX_PROBES: Final = 64
+"""Pings and traces of one process that wait for an answer at once, 1 kB each."""
+PROBE_TIME: Final = 4.5
+"""Seconds within which a ping or trace that nothing answers has said why: under the 5 s that people wait."""
+PROBE_JOIN_TIME: Final = 3.5
+PROBE_GIVE_UP: Final = 1.0
+"""Seconds that one waits for a first link, and for one where every bootstrap URL has failed already."""
+PING_INTERVAL: Final = 1.0
+PING_ANSWER: Final = 1.0
+"""Seconds between pings, and how long each waits, as ping(8); the first has the rest of PROBE_TIME if that is more."""
+TRACE_ANSWER: Final = 1.0
+TRACE_SILENT: Final = 2
+"""Seconds that a trace waits for each hop, and how many in a row may be silent."""
+
 # --- bridge ----------------------------------------------------------------------------------------------------
 START_TIME: Final = 5.0
 """Seconds that a peer which is told to serve may take to listen."""

@@ -37,6 +37,9 @@ from ..engine.effects import (
     Describe,
     Dial,
     DialBack,
+    EchoAsked,
+    Echoed,
+    Found,
     Message,
     NoRoom,
     Note,
@@ -44,6 +47,7 @@ from ..engine.effects import (
     PeerUp,
     Refused,
     Throttle,
+    Traced,
     Unreachable,
     Writable,
 )
@@ -53,6 +57,7 @@ from ..originals import os, time
 from ..transport.link import Link
 from .dialler import EMBEDDED_URL, Dialler
 from .log import log
+from .probes import Probes
 from .rtc_attempts import RtcAttempts
 from .status import DriverStatus
 
@@ -60,7 +65,8 @@ if TYPE_CHECKING:
     from ..identity import Identity
     from .host import Host
     from .mailbox import Flow, Inbox
-from .runtime import Runtime
+    from .probes import Hop, PingEnd, Pong, Trace
+    from .runtime import Runtime
 
 
 class Driver:
@@ -88,6 +94,7 @@ class Driver:
         self._dialling = Dialler(self, host.config, host.report, self._dial_failed, self._embedded)
         self._past: Counter[str] = Counter()
         """What links lost that are gone."""
+        self._probes: Probes | None = None
         self._renewals = 0
         self._renewing: asyncio.Task[None] | None = None
         self._closed = False
@@ -108,6 +115,10 @@ class Driver:
             Unreachable: self._unreachable,
             Writable: self._writable,
             AddressChecked: self._address_checked,
+            Found: self._probed,
+            Echoed: self._probed,
+            Traced: self._probed,
+            EchoAsked: self._echo_asked,
             Describe: self._direct.describe,
             Accept: self._direct.accept,
             AddCandidate: self._direct.candidate,
@@ -140,7 +151,7 @@ class Driver:
             self._loop.call_later(LIST_POLL, self._look_at_lists)
         self._engine = self._make_engine()
         self._engine.start(self._loop.time())
-        self._pump()
+        self.pump()
         self._host.outbox.ring = self._ring
         self._host.outbox.send_now = partial(self._runtime.loop_lock.run_as_loop, self.send_now)
         self._host.outbox.lead = self._runtime.lead
@@ -200,7 +211,7 @@ class Driver:
         self._host.outbox.ring = self._host.outbox.send_now = self._host.outbox.lead = None
         if self._engine is not None:
             self._engine.leave(self._loop.time())
-            self._pump()
+            self.pump()
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -225,11 +236,11 @@ class Driver:
             self.drain()
             if self._is_flushed():
                 return True
-            if self._loop.time() >= (end - limit + min(limit, HOPELESS_TIME) if self._is_cut_off() else end):
+            if self._loop.time() >= (end - limit + min(limit, HOPELESS_TIME) if self.is_cut_off() else end):
                 return False
             await asyncio.sleep(0.002)
 
-    def _is_cut_off(self) -> bool:
+    def is_cut_off(self) -> bool:
         """Whether nobody is linked, and every place we were told to join through has failed to answer, or we are the
         one through which others would join."""
         alone = self._host.config.embedded and self._dialling.serves
@@ -274,14 +285,14 @@ class Driver:
             return
         for flow in self._host.outbox.take():
             self._feed(flow)
-        self._pump()
+        self.pump()
 
     def feed(self, flows: Iterable[Flow]) -> None:
         """Take what waits in `flows`."""
         if not self._closed and self._engine is not None:
             for flow in flows:
                 self._feed(flow)
-            self._pump()
+            self.pump()
 
     def _feed(self, flow: Flow) -> None:
         """Give the engine what waits in `flow`, as far as there is room."""
@@ -313,13 +324,13 @@ class Driver:
         self._unfinished.pop(flow, None)
         if not self._closed:
             self._feed(flow)
-            self._pump()
+            self.pump()
 
     def request(self, name: str, *args: object) -> None:
         """Call the engine's input `name`, and see to what comes of it."""
         if self._engine is not None and not self._closed:
             getattr(self._engine, name)(*args, now=self._loop.time())
-            self._pump()
+            self.pump()
 
     async def advertised(self) -> tuple[str, ...]:
         """Return the URLs that neighbours are told to dial us at."""
@@ -348,6 +359,27 @@ class Driver:
         for link in list(self._links.values()):
             _count_losses(link, counters)
         return dict(+counters)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of a peer that has started. Loop thread only."""
+        assert self._engine is not None
+        return self._engine
+
+    @property
+    def probes(self) -> Probes:
+        """Pings and traces."""
+        if self._probes is None:
+            self._probes = Probes(self, self._host)
+        return self._probes
+
+    async def ping(self, destination: Destination, port: int, count: int, emit: Callable[[Pong], object]) -> PingEnd:
+        """As `Probes.ping`."""
+        return await self.probes.ping(destination, port, count, emit)
+
+    async def trace(self, destination: Destination, emit: Callable[[Hop], object]) -> Trace:
+        """As `Probes.trace`."""
+        return await self.probes.trace(destination, emit)
 
     async def status(self) -> DriverStatus | None:
         """Return what is known of the engine and its links."""
@@ -382,7 +414,7 @@ class Driver:
             unit=unit,
             native=link.ours,
         )
-        self._pump()
+        self.pump()
 
     def bundles_received(self, link: Link, bundles: list[bytes]) -> None:
         """A link was read from."""
@@ -393,7 +425,7 @@ class Driver:
         now = self._loop.time()
         for bundle in bundles:
             engine.receive(number, bundle, now)
-        self._pump()
+        self.pump()
         if self._crowded:
             self._hold_back(link)
 
@@ -443,7 +475,7 @@ class Driver:
         if number is None or self._engine is None or self._closed:
             return
         self._engine.link_text(number, text, self._loop.time())
-        self._pump()
+        self.pump()
         if self._crowded:
             self._hold_back(link)
 
@@ -452,18 +484,18 @@ class Driver:
         number = self._numbers.get(link)
         if number is not None and self._engine is not None and not self._closed:
             self._engine.link_full(number, False, self._loop.time())
-            self._pump()
+            self.pump()
 
     def _dial_failed(self, url: str, reason: str) -> None:
         if self._engine is not None and not self._closed:
             self._engine.dial_failed(url, self._loop.time(), reason)
-            self._pump()
+            self.pump()
 
     def _embedded(self) -> None:
         """We have become the embedded node."""
         if self._engine is not None and not self._closed:
             self._engine.serve(self._dialling.urls, self._loop.time())
-            self._pump()
+            self.pump()
 
     def link_closed(self, link: Link, reason: str) -> None:
         """A link is gone."""
@@ -481,11 +513,12 @@ class Driver:
             self._host.report(f"{link.url}: another process uses our key (peer {own}); each needs one of its own")
         if self._engine is not None and not self._closed:
             self._engine.link_closed(number, self._loop.time())
-            self._pump()
+            self.pump()
 
     # --- performing ------------------------------------------------------------------------------------------
 
-    def _pump(self) -> None:
+    def pump(self) -> None:
+        """Send what is to be sent, perform what the engine asks for, see to its timer."""
         engine = self._engine
         if engine is None:
             return
@@ -510,7 +543,7 @@ class Driver:
         if self._engine is not None and not self._closed:
             self._engine.clock(time.time(), self._loop.time())
             self._engine.handle_timer(self._loop.time())
-            self._pump()
+            self.pump()
 
     def _transmit(self) -> None:
         engine = self._engine
@@ -548,6 +581,13 @@ class Driver:
             flows = {flow: None for d in destinations for flow in self._blocked.pop(d)}
         for flow in flows:
             self._feed(flow)
+
+    def _probed(self, effect: Found | Echoed | Traced) -> None:
+        if self._probes is not None:
+            self._probes.answered(effect)
+
+    def _echo_asked(self, effect: EchoAsked) -> None:
+        self.probes.asked(effect)
 
     def _refused(self, effect: Refused) -> None:
         self._host.receiver.unreachable(effect.source, effect.port, effect.source_port, errno.ECONNREFUSED)

@@ -24,7 +24,17 @@ from ..address import Destination, PeerId, Spelling
 from ..admission import Admission
 from ..config import PeerConfig
 from ..errors import PeerClosedError, PeerRelayError
-from ..limits import EXIT_TIME, MAX_MESSAGE, START_TIME, UNHEARD_ERRORS
+from ..limits import (
+    EXIT_TIME,
+    HOP_LIMIT,
+    MAX_MESSAGE,
+    PING_ANSWER,
+    PING_INTERVAL,
+    PROBE_TIME,
+    START_TIME,
+    TRACE_ANSWER,
+    UNHEARD_ERRORS,
+)
 from ..originals import os, thread, time
 from . import fork
 from .endpoint import INBOX_FULL, open_endpoints
@@ -39,6 +49,7 @@ if TYPE_CHECKING:
     from ..identity import Identity
     from .driver import Driver
     from .host_interface import Receiver
+    from .probes import Hop, PingEnd, Pong, Probes, Trace
     from .status import PeerStatus
 
 
@@ -301,20 +312,12 @@ class Host:
 
         Raises: PeerClosedError after `destroy`, and in a forked child.
         """
-        self.start()
-        driver, runtime = self._driver, self._runtime
-        assert driver is not None
-        assert runtime is not None
-        self._check()
+        driver, runtime = self._running()
         return runtime.submit(driver.path(destination)).result(START_TIME)
 
     def advertised(self) -> tuple[str, ...]:
         """Return the URLs at which neighbours are told to dial us. Waits and raises as `path` does."""
-        self.start()
-        driver, runtime = self._driver, self._runtime
-        assert driver is not None
-        assert runtime is not None
-        self._check()
+        driver, runtime = self._running()
         return runtime.submit(driver.advertised()).result(START_TIME)
 
     def disconnect(self, peer_id: PeerId) -> None:
@@ -331,11 +334,7 @@ class Host:
         self._request("send_message", peer_id, data)
 
     def _request(self, name: str, *args: object) -> None:
-        self.start()
-        driver, runtime = self._driver, self._runtime
-        assert driver is not None
-        assert runtime is not None
-        self._check()
+        driver, runtime = self._running()
         runtime.call(driver.request, name, *args)
 
     def counters(self) -> dict[str, int]:
@@ -364,6 +363,31 @@ class Host:
         if driver is None or runtime is None:
             return status(self, None)
         return status(self, runtime.submit(driver.status()).result(START_TIME))
+
+    @property
+    def probes(self) -> Probes | None:
+        """Pings and traces; None while this host takes no part in the network. Loop thread only."""
+        return None if self._driver is None or self.closed else self._driver.probes
+
+    def ping(self, destination: Destination, port: int, count: int, emit: Callable[[Pong], object]) -> PingEnd:
+        """Ping a peer, and call `emit` on the relay thread at each answer, as `Probes.ping`. Waits for all of it."""
+        driver, runtime = self._running()
+        limit = START_TIME + PROBE_TIME + count * (PING_INTERVAL + PING_ANSWER)
+        return runtime.submit(driver.ping(destination, port, count, emit)).result(limit)
+
+    def trace(self, destination: Destination, emit: Callable[[Hop], object]) -> Trace:
+        """Find the relays on the way to a peer, as `Probes.trace`, and call `emit` on the relay thread at each."""
+        driver, runtime = self._running()
+        limit = START_TIME + PROBE_TIME + HOP_LIMIT * TRACE_ANSWER
+        return runtime.submit(driver.trace(destination, emit)).result(limit)
+
+    def _running(self) -> tuple[Driver, Runtime]:
+        self.start()
+        driver, runtime = self._driver, self._runtime
+        assert driver is not None
+        assert runtime is not None
+        self._check()
+        return driver, runtime
 
     # --- events ----------------------------------------------------------------------------------------------
 

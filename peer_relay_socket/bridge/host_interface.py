@@ -48,6 +48,9 @@ class Receiver(Protocol):
     ) -> None:
         """Take in a datagram for a broadcast or multicast address."""
 
+    def hears(self, port: int) -> bool:
+        """Return whether what comes to `port` from the network finds anything there."""
+
     def unreachable(self, destination: Destination, port: int, source_port: int, error: int) -> None:
         """What was sent from `source_port` to a port of `destination` found nothing there (an errno)."""
 

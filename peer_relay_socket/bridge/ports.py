@@ -264,6 +264,11 @@ class PortTable:
         # Who joined nothing hears what anybody on the host joined.
         return group in _ALL_HOSTS or any(group in each.groups for each in open_endpoints() if each.host.ports is self)
 
+    def hears(self, port: int) -> bool:
+        """Return whether a socket that hears the network is bound to `port`."""
+        with self._lock:
+            return any(each.local in (WILDCARD, OWN) for each in self._at(port))
+
     def unreachable(self, destination: Destination, port: int, source_port: int, error: int) -> None:
         """Tell the sockets on `source_port` that are connected to (`destination`, `port`) that nobody is there.
 

@@ -43,6 +43,9 @@ Bodies by kind::
     DISCOVER   token (4) || bits (1)                             flooded in search of `to`
     DISCOVERED token (4) || behind (0 or 1 byte: 1)              goes back the way DISCOVER came; with `behind`, a relay
                                                                  answers for its sender, a peer behind that relay
+    DENIED     sender's index (4), of its HANDSHAKE step 1       "I do not talk to you"; a hint: relays can say so, too
+    TRACE      token (4)                                         answered by the peer, or where the hop limit ends
+    TRACED     token (4)                                         from = what answered
     BROADCAST  public key (32) || stamp (8: microseconds since 1970, no two alike) || nonce (12, zero if not sealed)
                || Ed25519 signature (64) over "peer-relay.2 broadcast" || public key || stamp || nonce || content
                || content, which a network key seals: AES-256-GCM under HMAC-SHA-256(PSK, "peer-relay.2 broadcast"),
@@ -77,6 +80,8 @@ Records, the plaintext of SEALED::
     REFUSED    destination port (2) || source port (2)           no such port is bound (ICMP type 3, code 3)
     JOIN       (empty) "please link to me: I cannot reach you"
     CONNECT    token (8)     "my program asks for a link", with another token each time it asks
+    ECHO       token (8) || port (2, 0 = none)                   "do you hear me, and is that port bound?"
+    ECHOED     token (8) || 0 or, if the port is not bound, 1 (2)
     SIGNAL     step (1: 1 offer, 2 answer, 3 refusal) || token (8) || session description or reason (UTF-8)
 
 Before any bundle a link carries its handshake, one WebSocket message each, the acceptor first::
@@ -96,7 +101,7 @@ and closes. A URL whose host is "*" stands for "the address you see me at" (a pe
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from enum import IntEnum
+from enum import IntEnum, unique
 from itertools import accumulate, pairwise
 from struct import Struct, pack, unpack_from
 from struct import error as struct_error
@@ -113,6 +118,8 @@ DIALLED_BACK: Final = 0xF3
 """First byte of the proof of a peer that was asked to dial back."""
 ALTERNATES: Final = 3
 MAX_SCAN: Final = 3
+ECHO_TOKEN: Final = 8
+TRACE_TOKEN: Final = 4
 
 _FORMS: Final = frozenset((0, 4, 6))
 _HEADER: Final = Struct(">BBBxI20s20s")
@@ -123,6 +130,7 @@ _LONE: Final = Struct(">BIBHHHH")
 _RECORD: Final = Struct(">BI")
 
 
+@unique
 class Kind(IntEnum):
     """What a packet is."""
 
@@ -139,11 +147,15 @@ class Kind(IntEnum):
     DISCOVERED = 0x19
     LEGACY = 0x1A
     BROADCAST = 0x1B
+    DENIED = 0x1C
+    TRACE = 0x1D
+    TRACED = 0x1E
 
 
 _MUST_ARRIVE: Final = (bytes((LINK_HANDSHAKE,)), bytes((Kind.LINK,)))
 
 
+@unique
 class Record(IntEnum):
     """What a record inside SEALED is."""
 
@@ -154,6 +166,8 @@ class Record(IntEnum):
     REFUSED = 5
     JOIN = 6
     SIGNAL = 7
+    ECHO = 9
+    ECHOED = 10
     CONNECT = 8
 
 

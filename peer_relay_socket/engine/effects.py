@@ -114,6 +114,37 @@ class Unreachable(NamedTuple):
     why: str = ""
 
 
+class Found(NamedTuple):
+    """`Probes.find` with `token` came to its end: `peer_id` is there, or (None) no peer, or several, have the
+    address."""
+
+    token: bytes
+    peer_id: PeerId | None
+
+
+class EchoAsked(NamedTuple):
+    """`peer_id` asks for a sign of life and whether `port` is bound (0 = it does not ask): `Probes.answer`."""
+
+    token: bytes
+    peer_id: PeerId
+    port: int
+
+
+class Echoed(NamedTuple):
+    """`peer_id` answered `Probes.echo`; `refused`: nothing is bound to the port."""
+
+    token: bytes
+    peer_id: PeerId
+    refused: bool
+
+
+class Traced(NamedTuple):
+    """`peer_id` answered `Probes.trace`."""
+
+    token: bytes
+    peer_id: PeerId
+
+
 class Writable(NamedTuple):
     """`Engine.room` of `destination` grew from nothing."""
 
@@ -188,6 +219,10 @@ Effect: TypeAlias = (
     | Message
     | Refused
     | Unreachable
+    | Found
+    | EchoAsked
+    | Echoed
+    | Traced
     | Writable
     | AddressChecked
     | Describe

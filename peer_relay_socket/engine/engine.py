@@ -39,6 +39,7 @@ from .link_failures import LinkFailures
 from .links import Links
 from .membership import Membership
 from .own_address import OwnAddress
+from .probes import Probes
 from .reachability import Reachability
 from .resolver import Resolver
 from .routing import Router
@@ -82,6 +83,9 @@ class Engine:
         self._sessions.on_signal = self._direct.signal_heard
         self._sessions.on_connect = self._direct.asked_for
         self._sessions.on_surrender = self._direct.surrendered
+        self.probes = Probes(core, self._router, self._resolver, self._sessions)
+        """Questions that people ask of the network; its inputs are the engine's."""
+        self._sessions.on_probe = self.probes.record_heard
         self.fast_path = FastPath(core, self._links, self._router, self._resolver, self._sessions, self._direct)
         """The short way for one packet, in and out."""
         self._broadcasts = Broadcasts(core, self._links, claims)
@@ -128,6 +132,11 @@ class Engine:
     def advertised(self) -> tuple[str, ...]:
         """URLs that neighbours are told to dial us at."""
         return self._reachability.advertised()
+
+    def url_of(self, peer_id: PeerId) -> str | None:
+        """Return where `peer_id` was, or may be, dialled, as far as is known."""
+        link = self._links.by_id.get(peer_id)
+        return self._membership.url_of(peer_id) if link is None or link.url is None else link.url
 
     @property
     def neighbours(self) -> list[PeerId]:
@@ -357,6 +366,8 @@ class Engine:
                 self._resolver.resolve_heard(bundle, offset, header, link)
             elif kind == Kind.DISCOVER:
                 self._router.discover_heard(bundle, offset, header, link)
+            elif kind == Kind.TRACE:
+                self.probes.trace_heard(bundle, offset, header, link)
             elif kind == Kind.DISCOVERED:
                 self._discovered(header.sender, self._router.discovered_heard(bundle, offset, header, link))
             elif header.to != core.peer_id:
@@ -391,6 +402,10 @@ class Engine:
             self._resolver.resolved_heard(body)
         elif kind == Kind.FOUND:
             self._membership.gossip.found_heard(body, link)
+        elif kind == Kind.TRACED:
+            self.probes.traced_heard(header.sender, body)
+        elif kind == Kind.DENIED:
+            self._sessions.handshakes.denied(header.sender, body)
         else:
             self._core.counters["dropped: unknown kind"] += 1
 

@@ -209,6 +209,12 @@ class Handshakes:
         if fresh is not None:
             self._sessions.install(session, fresh)
 
+    def denied(self, sender: PeerId, index: bytes) -> None:
+        """`sender`, or a relay on the way, says that it does not talk to us: a reason to show, and no more."""
+        session = self._sessions.get(sender)
+        if session is not None and session.attempt is not None and session.attempt.local == index:
+            session.denied = True
+
     def lost(self, sender: PeerId, index: bytes) -> None:
         """Somebody says that `sender` does not know our keys, as after a restart. A hint only: every relay on the way
         can say so. The handshake then proves it; a liar costs us one each NO_SESSION_PATIENCE seconds."""
@@ -259,6 +265,9 @@ class Handshakes:
             return
         if not self._sessions.accepts(sender):
             core.counters["refused: peer not accepted"] += 1
+            if self._router.allow_notice():
+                data = wire.packet(Kind.DENIED, sender, core.peer_id, remote)
+                self._router.send_by(arrived, data, sender)
             return
         half = self._half_open.get(self._answered.get((sender, remote), b""))
         if half is not None and half.question == message:

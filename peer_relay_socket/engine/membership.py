@@ -91,6 +91,11 @@ class Membership:
         """The bootstrap URLs, and what became of them."""
         return self._candidates.bootstraps
 
+    def url_of(self, peer_id: PeerId) -> str | None:
+        """Return where `peer_id` may be dialled."""
+        candidate = self._candidates.get(peer_id)
+        return candidate.urls[0] if candidate is not None and candidate.urls else None
+
     def blame(self, url: str, reason: str) -> None:
         """Remember why `url`, if it is a bootstrap URL, is of no use now."""
         for bootstrap in self._candidates.bootstraps:

@@ -84,6 +84,11 @@ class Resolver:
         make_room(self.pinned, MAX_PINNED)
         self.pinned[prefix] = peer_id
 
+    def forget(self, prefix: Prefix) -> None:
+        """Forget what `prefix` means, and that it means nothing."""
+        self.pinned.pop(prefix, None)
+        self._unknown.pop(prefix, None)
+
     def unpin(self, peer_id: PeerId) -> None:
         """`peer_id` answers no more: its addresses may mean another peer now."""
         for prefix in [prefix for prefix, pinned in self.pinned.items() if pinned == peer_id]:

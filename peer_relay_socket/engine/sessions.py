@@ -84,6 +84,7 @@ class Sessions:
         self.on_traffic: Callable[[PeerId, int], None] = lambda peer_id, size: None
         """Told of each packet of records that is about to leave, and its size."""
         self.on_signal: Callable[[PeerId, bytes], None] = lambda peer_id, content: None
+        self.on_probe: Callable[[PeerId, int, bytes], None] = lambda peer_id, kind, content: None
         self.on_connect: Callable[[PeerId, bytes], None] = lambda peer_id, token: None
         self.on_surrender: Callable[[PeerId], None] = lambda peer_id: None
         self._dirty: list[Session] = []
@@ -358,7 +359,7 @@ class Sessions:
         while len(session.older) > _OLD_KEYS:
             self.forget_keys(session.older.pop(0))
         session.keys = keys
-        session.hopeless = False
+        session.hopeless = session.denied = False
         self._events.peer_proved(session.peer_id)
         session.keys_suspect = False
         self.keys[keys.local] = (session, keys)
@@ -439,6 +440,8 @@ class Sessions:
             self.on_connect(session.peer_id, content)
         elif kind == Record.SIGNAL:
             self.on_signal(session.peer_id, content)
+        elif kind in (Record.ECHO, Record.ECHOED):
+            self.on_probe(session.peer_id, kind, content)
         else:
             core.counters["skipped: unknown record"] += 1
 

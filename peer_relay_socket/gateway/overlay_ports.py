@@ -92,6 +92,10 @@ class OverlayPorts:
 
     # --- Receiver ----------------------------------------------------------------------------------------------
 
+    def hears(self, port: int) -> bool:
+        """Return whether anything listens on `port`."""
+        return port in self._listeners
+
     def deliver(
         self,
         source: PeerId,

@@ -63,7 +63,7 @@ def test_a_peer_that_is_not_accepted_is_neither_heard_nor_sent_to() -> None:
     bench.advance(10.0)
     assert b.heard() == []
     assert bench.sent(Kind.HANDSHAKE, b) == []
-    assert a.take(Unreachable) == [Unreachable(b.peer_id, "it was found, but does not answer")]
+    assert a.take(Unreachable) == [Unreachable(b.peer_id, "it refuses us")]
     b.send(a, b"never")
     bench.flow()
     assert b.take(Unreachable) == [Unreachable(a.peer_id, "our own lists refuse it")]

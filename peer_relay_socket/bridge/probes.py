@@ -1,0 +1,290 @@
+"""Ping and trace: questions to the network, and what their answers mean.
+
+Lives here: the order of the questions, waiting for answers with a limit, the end state in words. May not live here: how
+a question travels (engine/probes.py), who asks (observe, cli).
+
+Law: every probe ends within PROBE_TIME seconds unless it is answered, and always in exactly one state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+from ..address import Destination, UnprovedId, PeerId, Prefix
+from ..codec.packet import ECHO_TOKEN, TRACE_TOKEN
+from ..engine.effects import EchoAsked, Echoed, Found, Traced
+from ..limits import (
+    HOP_LIMIT,
+    MAX_PROBES,
+    PING_ANSWER,
+    PING_INTERVAL,
+    PROBE_GIVE_UP,
+    PROBE_JOIN_TIME,
+    PROBE_TIME,
+    TRACE_ANSWER,
+    TRACE_SILENT,
+)
+from ..originals import os
+from .status import spell
+
+if TYPE_CHECKING:
+    from .driver import Driver
+    from .host import Host
+
+State = Literal[
+    "answered",
+    "no relay linked",
+    "nobody has this address",
+    "found, does not answer",
+    "refuses us",
+    "port refused",
+    "no pings over npm's wire",
+]
+
+
+class Pong(TypedDict):
+    """One answer, or (`rtt_s` is None) none."""
+
+    seq: int
+    rtt_s: float | None
+    path: str | None
+    """"relayed", or "direct, websocket", "direct, webrtc"; "own" for this very peer."""
+    via: str | None
+    """The relay that takes the first hop."""
+
+
+class PingEnd(TypedDict):
+    """What became of a ping."""
+
+    sent: int
+    received: int
+    min_s: float | None
+    avg_s: float | None
+    max_s: float | None
+    id: str | None
+    """The peer, once it is found."""
+    state: State
+    why: str | None
+    why_not_direct: str | None
+    """Of the path of the last answer."""
+
+
+class Hop(TypedDict):
+    """One relay on the way, or the peer at its end; `id` is None for one that does not answer."""
+
+    id: str | None
+    url: str | None
+    rtt_s: float | None
+
+
+class Trace(TypedDict):
+    """The way to a peer."""
+
+    hops: list[Hop]
+    id: str | None
+    state: State
+    why: str | None
+    why_not_direct: str | None
+
+
+class NoAnswerError(Exception):
+    """A probe ends without an answer."""
+
+    def __init__(self, state: State, why: str) -> None:
+        super().__init__(why)
+        self.state: State = state
+
+
+class Probes:
+    """Those of one peer that are under way, and others' that it answers. Loop thread only."""
+
+    def __init__(self, driver: Driver, host: Host) -> None:
+        self._driver = driver
+        self._host = host
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[bytes, asyncio.Future[Found | Echoed | Traced]] = {}
+        """By token; at most MAX_PROBES."""
+
+    # --- what the engine tells -------------------------------------------------------------------------------
+
+    def answered(self, effect: Found | Echoed | Traced) -> None:
+        """An answer came."""
+        waiting = self._waiting.get(effect.token)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(effect)
+
+    def asked(self, effect: EchoAsked) -> None:
+        """Another peer wants to know whether we are there."""
+        refused = effect.port != 0 and not self._host.receiver.hears(effect.port)
+        self._driver.engine.probes.answer(effect.token, effect.peer_id, refused, self._loop.time())
+
+    async def _ask(
+        self, question: str, *args: object, size: int = ECHO_TOKEN, limit: float
+    ) -> tuple[Found | Echoed | Traced | None, float]:
+        """Ask the engine's probes one thing. Returns: the answer, None if it did not come within `limit` seconds, and
+        how long it took."""
+        if len(self._waiting) >= MAX_PROBES:
+            raise NoAnswerError(
+                "no relay linked", f"{MAX_PROBES} pings and traces of this process are under way already"
+            )
+        token = os.urandom(size)
+        answer = self._waiting[token] = self._loop.create_future()
+        began = self._loop.time()
+        try:
+            getattr(self._driver.engine.probes, question)(token, *args, now=began)
+            self._driver.pump()
+            return await asyncio.wait_for(answer, limit), self._loop.time() - began
+        except TimeoutError:
+            return None, limit
+        finally:
+            del self._waiting[token]
+
+    # --- finding ---------------------------------------------------------------------------------------------
+
+    async def _find(self, destination: Destination, end: float) -> PeerId:
+        own = self._host.peer_id
+        if destination == own or (isinstance(destination, Prefix) and destination.matches(own)):
+            return own
+        await self._linked()
+        found, _ = await self._ask("find", destination, limit=end - self._loop.time())
+        if isinstance(found, Found) and found.peer_id is not None:
+            return found.peer_id
+        if not self._host.linked.is_set():
+            raise NoAnswerError("no relay linked", self._why_not_linked())
+        relays = sum(link.relays for link in self._driver.engine.status(self._loop.time()).links)
+        name = spell(self._host.spelling, destination)
+        text = f"we are linked to {relays} relay{'s' * (relays != 1)}, but nobody has {name}, or several claim it"
+        raise NoAnswerError("nobody has this address", text)
+
+    async def _linked(self) -> None:
+        """Wait until there is a link."""
+        began = self._loop.time()
+        while not self._host.linked.is_set():
+            spent = self._loop.time() - began
+            if spent >= PROBE_JOIN_TIME or (spent >= PROBE_GIVE_UP and self._driver.is_cut_off()):
+                raise NoAnswerError("no relay linked", self._why_not_linked())
+            await asyncio.sleep(0.02)
+
+    def _why_not_linked(self) -> str:
+        places = self._driver.engine.status(self._loop.time()).bootstraps
+        told = [f"{place.url}: {place.last_error or 'no answer so far'}" for place in places]
+        return "; ".join(told) or "no bootstrap URL is set: PEER_RELAY_BOOTSTRAP, --bootstrap"
+
+    def _why_silent(self, peer_id: PeerId) -> NoAnswerError:
+        name = peer_id.hex()[:8]
+        for each in self._driver.engine.status(self._loop.time()).sessions:
+            if each.destination == peer_id and each.state == "refused":
+                return NoAnswerError(
+                    "refuses us", f"{name} refuses us: its lists (allow_datagrams, deny_datagrams) do not admit us"
+                )
+        if not self._host.linked.is_set():
+            return NoAnswerError("no relay linked", self._why_not_linked())
+        return NoAnswerError("found, does not answer", f"{name} is known to the network, but does not answer")
+
+    # --- ping ------------------------------------------------------------------------------------------------
+
+    async def ping(self, destination: Destination, port: int, count: int, emit: Callable[[Pong], object]) -> PingEnd:
+        """Ping a peer `count` times, PING_INTERVAL apart, and call `emit` at each answer and each that did not come.
+
+        Args: port: which must be bound; 0 = none.
+        """
+        result = PingEnd(
+            sent=0,
+            received=0,
+            min_s=None,
+            avg_s=None,
+            max_s=None,
+            id=None,
+            state="answered",
+            why=None,
+            why_not_direct=None,
+        )
+        times: list[float] = []
+        end = self._loop.time() + PROBE_TIME
+        try:
+            peer_id = await self._find(destination, end)
+            result["id"] = peer_id.hex()
+            if isinstance(peer_id, UnprovedId):
+                raise NoAnswerError(
+                    "no pings over npm's wire", "it is a peer of npm peer-relay, which answers no pings"
+                )
+            for seq in range(1, count + 1):
+                await self._ping_once(peer_id, port, seq, end, times, result, emit)
+                if seq < count:
+                    await asyncio.sleep(max(0.0, PING_INTERVAL - (times[-1] if times else 0.0)))
+        except NoAnswerError as failure:
+            result["state"], result["why"] = failure.state, str(failure)
+        result["received"] = len(times)
+        if times:
+            result["min_s"], result["max_s"] = min(times), max(times)
+            result["avg_s"] = round(sum(times) / len(times), 6)
+        return result
+
+    async def _ping_once(
+        self,
+        peer_id: PeerId,
+        port: int,
+        seq: int,
+        end: float,
+        times: list[float],
+        result: PingEnd,
+        emit: Callable[[Pong], object],
+    ) -> None:
+        limit = max(PING_ANSWER, end - self._loop.time()) if seq == 1 else PING_ANSWER
+        result["sent"] += 1
+        answer: object
+        if peer_id == self._host.peer_id:
+            answer, rtt = Echoed(b"", peer_id, port != 0 and not self._host.receiver.hears(port)), 0.0
+        else:
+            answer, rtt = await self._ask("echo", peer_id, port, limit=limit)
+        if not isinstance(answer, Echoed):
+            emit(Pong(seq=seq, rtt_s=None, path=None, via=None))
+            if not times:
+                raise self._why_silent(peer_id)
+            return
+        path = await self._driver.path(peer_id)
+        result["why_not_direct"] = path.why_not_direct
+        if answer.refused:
+            raise NoAnswerError(
+                "port refused", f"{peer_id.hex()[:8]} answers, but nothing there is bound to port {port}"
+            )
+        times.append(round(rtt, 6))
+        reached = f"direct, {path.transport}" if path.reached == "direct" else path.reached
+        via = None if path.via is None else path.via.hex()
+        emit(Pong(seq=seq, rtt_s=times[-1], path=reached, via=via))
+
+    # --- trace -----------------------------------------------------------------------------------------------
+
+    async def trace(self, destination: Destination, emit: Callable[[Hop], object]) -> Trace:
+        """Find every relay on the way to a peer, and call `emit` at each."""
+        result = Trace(hops=[], id=None, state="answered", why=None, why_not_direct=None)
+        try:
+            peer_id = await self._find(destination, self._loop.time() + PROBE_TIME)
+            result["id"] = peer_id.hex()
+            await self._trace(peer_id, result, emit)
+            result["why_not_direct"] = (await self._driver.path(peer_id)).why_not_direct
+        except NoAnswerError as failure:
+            result["state"], result["why"] = failure.state, str(failure)
+        return result
+
+    async def _trace(self, peer_id: PeerId, result: Trace, emit: Callable[[Hop], object]) -> None:
+        if peer_id == self._host.peer_id:
+            return
+        silent = 0
+        for number in range(1, HOP_LIMIT + 1):
+            answer, rtt = await self._ask("trace", peer_id, number, size=TRACE_TOKEN, limit=TRACE_ANSWER)
+            if isinstance(answer, Traced):
+                silent = 0
+                hop = Hop(id=answer.peer_id.hex(), url=self._driver.engine.url_of(answer.peer_id), rtt_s=round(rtt, 6))
+            else:
+                silent += 1
+                hop = Hop(id=None, url=None, rtt_s=None)
+            result["hops"].append(hop)
+            emit(hop)
+            if isinstance(answer, Traced) and answer.peer_id == peer_id:
+                return
+            if silent >= TRACE_SILENT:
+                break
+        raise self._why_silent(peer_id)
