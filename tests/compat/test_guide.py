@@ -1,0 +1,66 @@
+"""compat/README.md: every test that it names exists, every row of its tables names one, and the tests that only it
+needs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from queue import Empty, Queue
+
+import pytest
+
+from peer_relay_socket import Peer
+from peer_relay_socket.identity import Identity
+
+ROOT = Path(__file__).parent.parent.parent
+GUIDE = ROOT / "compat" / "README.md"
+LIMIT = 20.0
+
+_NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`")
+
+
+def rows() -> list[list[str]]:
+    """Return the cells of the tables that compare with npm."""
+    lines = [line for line in GUIDE.read_text().splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return [row for row in cells if len(row) == 3 and row[2] != "shown by"]
+
+
+def test_every_sentence_has_a_test() -> None:
+    assert len(rows()) > 20
+    for sentence, here, shown in rows():
+        assert sentence
+        assert here
+        assert _NAMED.findall(shown), sentence
+        assert not _NAMED.sub("", shown).strip(), sentence
+
+
+def test_every_test_that_is_named_exists() -> None:
+    named = {f"tests/{file}::{test}" for file, test in _NAMED.findall(GUIDE.read_text())}
+    files = sorted({name.partition("::")[0] for name in named})
+    collect = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "slow or not slow", *files]
+    found = subprocess.run(collect, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    collected = {line.partition("[")[0] for line in found.stdout.splitlines() if "::" in line}
+    assert sorted(named - collected) == [], found.stdout[-2000:] + found.stderr
+
+
+def test_an_id_is_160_bits_and_belongs_to_a_key(tmp_path: Path) -> None:
+    identity = Identity.load_or_create(str(tmp_path / "key"))
+    with Peer(identity=tmp_path / "key", port=0, host="127.0.0.1") as peer:
+        assert len(peer.id) * 8 == 160
+        assert peer.id == identity.peer_id
+    assert Identity.generate().peer_id != identity.peer_id
+
+
+def test_a_message_to_a_peer_that_is_not_there_is_lost_in_silence() -> None:
+    heard: Queue[object] = Queue()
+    with Peer(port=0, host="127.0.0.1") as relay, Peer(bootstrap=relay.url or "") as peer:
+        peer.on("error", heard.put).on("message", lambda *message: heard.put(message))
+        assert peer.wait_connected(LIMIT)
+        peer.send(bytes(20), "lost")
+        relay.send(peer.id, "found")
+        assert heard.get(timeout=LIMIT) == ("found", relay.id)
+        with pytest.raises(Empty):
+            heard.get_nowait()
