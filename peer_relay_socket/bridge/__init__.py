@@ -1,1 +1,1 @@
-"""Where blocking callers meet the event loop: one daemon thread, mailboxes, readiness, the driver."""
+"""Where blocking callers meet the event loop: one daemon thread, inboxes, the outbox, readiness, the driver."""

@@ -1,7 +1,7 @@
 """The driver: feeds the engine what happens and performs what it asks for.
 
 Lives here: everything of one peer that runs on the loop; all logging. May not live here: decisions about the overlay
-(engine), bytes on connections (transport), what callers' threads touch (mailbox, ports).
+(engine), bytes on connections (transport), what callers' threads touch (inbox, outbox, ports).
 
 Law: after every input the driver sends what is to be sent, performs every effect, and re-arms the one timer if it is
 late (one that is early finds nothing to do, which costs less than to move it). Nothing here waits without a limit, and
@@ -64,7 +64,8 @@ from .status import DriverStatus
 if TYPE_CHECKING:
     from ..identity import Identity
     from .host import Host
-    from .mailbox import Flow, Inbox
+    from .inbox import Inbox
+    from .outbox import Flow
     from .probes import Hop, PingEnd, Pong, Trace
     from .runtime import Runtime
 
@@ -464,7 +465,7 @@ class Driver:
         self._loop.call_later(READER_POLL, self._read_on, link, inboxes, self._loop.time() + READER_PATIENCE)
 
     def _read_on(self, link: Link, inboxes: list[Inbox], end: float) -> None:
-        if self._loop.time() < end and not all(inbox.relieved() for inbox in inboxes):
+        if self._loop.time() < end and not all(inbox.has_drained() for inbox in inboxes):
             self._loop.call_later(READER_POLL, self._read_on, link, inboxes, end)
         elif link not in self._throttled:
             link.resume_reading()

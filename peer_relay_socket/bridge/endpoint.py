@@ -1,6 +1,6 @@
 """One UDP endpoint: what every duplicate of a socket shares.
 
-Lives here: `Endpoint` (its mailbox, addresses, options, send budget) and the registry that finds it again by the inode
+Lives here: `Endpoint` (its inbox, addresses, options, send budget) and the registry that finds it again by the inode
 of a file descriptor. May not live here: which endpoint gets a datagram (ports.py), what calls mean (surface).
 
 Law: an endpoint lives until the last duplicate of its fd is closed, in whatever way that happens.
@@ -21,9 +21,11 @@ from ..address import Destination
 from ..errors import PeerClosedError
 from ..limits import EXIT_TIME, FLOWS_PER_SOCKET, RECEIVE_BUFFER, SOCKET_BUFFER
 from ..originals import os
-from .mailbox import Address, Flow, Inbox, Waiters, cost
+from .errands import patiently
+from .inbox import Address, Inbox, cost
+from .outbox import Flow
 from .readiness import Readiness, pair
-from .runtime import patiently
+from .waiting import Waiters
 
 if TYPE_CHECKING:
     from .fork import Channel
@@ -192,9 +194,8 @@ class Endpoint:
         """Forget one holder, whose fd is closed, or lives on without a socket object (`escaped`). Whoever waits looks
         again whether its own socket is still open."""
         self._holders.discard(holder)
-        with self.inbox.lock:
-            self.inbox.readers.wake_all()
-            self.writers.wake_all()
+        self.inbox.wake_all()
+        self.writers.wake_all()
         if not self._holders and not escaped:
             self.host.collect(EXIT_TIME)
             self.close_if_abandoned()
@@ -214,12 +215,9 @@ class Endpoint:
 
     def close(self) -> None:
         """Free the port and wake whoever waits. What was accepted for sending is still sent. Twice is harmless."""
-        with self.inbox.lock:
-            if self.inbox.closed:
-                return
-            self.inbox.close()
-            self.writers.wake_all()
-            self.inbox.readiness.close()
+        if not self.inbox.close():
+            return
+        self.writers.wake_all()
         if self._inode is not None:
             _by_inode.pop(self._inode, None)
         if self.inbox.dropped:
@@ -256,7 +254,7 @@ class Endpoint:
             self.inbox.readiness.ring()
             self._replace_fds(fd)
             os.close(fd)
-        self.inbox.observed = self.inbox.attention = self.inbox.inherited = True
+        self.inbox.observed = self.inbox.needs_check = self.inbox.inherited = True
         self.writers = Waiters()
         self.starved, self.pending, self.cork, self.settled = False, 0, None, True
         self.flows = {}
@@ -344,12 +342,11 @@ class Endpoint:
         with self.inbox.lock:
             if not self.starved or self.inbox.closed:
                 return True
-            entered = self.writers.enter()
+            bell = self.writers.enter()
         try:
-            return self.writers.wait(entered, timeout)
+            return self.writers.wait(bell, timeout)
         finally:
-            with self.inbox.lock:
-                self.writers.leave(entered)
+            self.writers.leave(bell)
 
 
 def open_endpoint(host: Host, handle: object, family: int, type_: int, proto: int) -> tuple[int, Endpoint]:

@@ -23,7 +23,7 @@ from ..limits import HAND_BACK_BURST, HAND_BACK_MESSAGE, HAND_BACK_POLL, HAND_BA
 from ..originals import os, time
 from .endpoint import Endpoint, Group, HandBack, Local, Nowhere, endpoint_by_serial, open_endpoints
 from .groups import spread
-from .mailbox import Flow
+from .outbox import Flow
 from .runtime import Event, Runtime, event, on_relay_thread
 
 if TYPE_CHECKING:

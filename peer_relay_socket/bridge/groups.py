@@ -6,7 +6,7 @@ Lives here: the fork between the two. May not live here: who hears what (ports.p
 from __future__ import annotations
 
 from .endpoint import OWN, Endpoint, Group
-from .mailbox import Flow
+from .outbox import Flow
 from .ports import group_source, speaks
 
 

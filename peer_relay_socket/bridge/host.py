@@ -39,7 +39,7 @@ from ..originals import os, thread, time
 from . import fork
 from .endpoint import INBOX_FULL, open_endpoints
 from .log import log
-from .mailbox import Outbox
+from .outbox import Outbox
 from .ports import PortTable
 from .runtime import Runtime, event, lock
 from .threads import BackgroundThread

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..address import Destination, PeerId, Spelling
 from ..limits import EXIT_TIME, GATEWAY_FLOW_DATAGRAMS, GATEWAY_SEND_BUDGET, JOIN_TIME
-from .mailbox import Flow, cost
+from .inbox import cost
+from .outbox import Flow
 
 if TYPE_CHECKING:
     import asyncio
 
     from ..config import PeerConfig
-    from .mailbox import Inbox
+    from .inbox import Inbox
 
 
 class Receiver(Protocol):

@@ -18,7 +18,7 @@ import selectors
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from ..limits import LEADER_AFTER, LEADER_FAST, LEADER_KEPT, LOOP_LOCK_PATIENCE
 from ..originals import os, time
@@ -27,7 +27,7 @@ from ..transport.readers import Readers, Source, equip
 if TYPE_CHECKING:
     import asyncio
 
-    from .mailbox import Inbox
+    from .waiting import Bell
 
 T = TypeVar("T")
 
@@ -161,6 +161,16 @@ class LendingSelector(selectors.DefaultSelector):
         return [] if self.readers is None else [self.fileno(), self._both.fileno(), *self.readers.fds()]
 
 
+class Followed(Protocol):
+    """What the leader waits for: an inbox."""
+
+    def follow(self, bell: Bell) -> bool:
+        """Have `bell` rung when there is something; False if there is already."""
+
+    def unfollow(self, bell: Bell) -> None:
+        """Undo `follow`. Idempotent."""
+
+
 class Leader:
     """The place of the thread that waits for links instead of the loop, while it waits for a datagram.
 
@@ -196,11 +206,11 @@ class Leader:
         """Whether a thread is waiting here."""
         return self._waiting
 
-    def wait(self, inbox: Inbox, timeout: float | None) -> bool:
-        """Wait for `inbox` as `Inbox.wait` does, reading links meanwhile. Signal handlers run, and what they raise
+    def wait(self, inbox: Followed, timeout: float | None) -> bool:
+        """Wait for `inbox` as `Inbox.take` does, reading links meanwhile. Signal handlers run, and what they raise
         comes out of here.
 
-        Returns: False when the place is taken, or what comes is not for it: then the loop reads, and `Inbox.wait` it
+        Returns: False when the place is taken, or what comes is not for it: then the loop reads, and `Inbox.take` it
             is.
         """
         if self.readers.fast_reads < LEADER_AFTER:
@@ -216,7 +226,7 @@ class Leader:
                     self.attend_links()
                 self._seat.release()
 
-    def _wait(self, inbox: Inbox, timeout: float | None) -> bool:
+    def _wait(self, inbox: Followed, timeout: float | None) -> bool:
         self._waiting = follows = True
         try:
             if not self._kept:

@@ -20,7 +20,8 @@ from typing import Final
 from ..address import AF_PEER, Destination, PeerId, Prefix, Spelling, UnprovedHost, UnprovedId
 from ..limits import EPHEMERAL_PORTS, SPELLED_SOURCES
 from .endpoint import OWN, WILDCARD, Endpoint, Place, open_endpoints
-from .mailbox import Address, Inbox, guard
+from .inbox import Address, Inbox
+from .waiting import guard
 
 __all__ = ["OWN", "WILDCARD", "Endpoint", "Place", "PortTable"]
 
@@ -185,7 +186,7 @@ class PortTable:
         endpoint, address = route
         inbox = endpoint.inbox
         held = inbox.put(address, datagrams)
-        if held and crowded is not None and inbox.crowded():
+        if held and crowded is not None and inbox.is_filling():
             crowded.append(inbox)
         return held or not endpoint.close_if_abandoned()
 

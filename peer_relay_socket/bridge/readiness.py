@@ -84,7 +84,7 @@ class Readiness:
         except OSError:  # a forked child answered the bell; nothing is left in the pair
             self.rung = 0
 
-    def silence(self, sock: _socket.socket) -> None:
+    def clear(self, sock: _socket.socket) -> None:
         """Make the fd, which `sock` holds, unreadable."""
         while self.rung:
             self._answer(sock)

@@ -203,56 +203,6 @@ def _call_back(queue: SimpleQueue[Callable[[], object] | None]) -> None:
             log.exception("a callback raised")
 
 
-_errands: SimpleQueue[Callable[[], object]] | None = None
-_errand_thread = 0
-
-
-def aside(call: Callable[[], object]) -> None:
-    """Have `call` made soon, in order, by a thread that neither signal handlers nor what is garbage can interrupt with
-    calls of their own. Any thread, at any point: SimpleQueue is made for it."""
-    global _errands
-    errands = _errands
-    if errands is None:
-        errands = SimpleQueue()
-        try:
-            # Not threading's start, which must not be interrupted either.
-            thread.start_new_thread(_run_errands, (errands,))
-        except RuntimeError:  # at the interpreter's end there are no new threads
-            call()
-            return
-        _errands = errands
-    errands.put(call)
-
-
-def _run_errands(errands: SimpleQueue[Callable[[], object]]) -> None:
-    global _errand_thread
-    _errand_thread = thread.get_ident()
-    while True:
-        _call_quietly(errands.get())  # no limit, as in _call_back
-
-
-def _forget_errands() -> None:
-    global _errands
-    _errands = None
-
-
-def patiently(call: Callable[[], object]) -> None:
-    """Make `call`, which may wait for the loop, where that may be waited for: here, unless the garbage collector, say,
-    came to it on the relay thread or on that of errands. Any thread."""
-    if not (on_relay_thread() or thread.get_ident() == _errand_thread):
-        call()
-        return
-    with contextlib.suppress(RuntimeError):  # the interpreter is ending, which sees to all that is left
-        thread.start_new_thread(_call_quietly, (call,))
-
-
-def _call_quietly(call: Callable[[], object]) -> None:
-    try:
-        call()
-    except Exception:
-        log.exception("what was put aside raised")
-
-
 def read_aloud(take: Callable[[], Callable[[], object] | None], ahead: int) -> None:
     """Call `take`, which may wait, again and again on a daemon thread of its own, and have what it returns called where
     all callbacks are, until it returns None. At most `ahead` of them wait there."""
@@ -375,4 +325,3 @@ def _stop_with_worker() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=Runtime.before_fork, after_in_parent=Runtime.after_fork, after_in_child=Runtime.forked)
-    os.register_at_fork(after_in_child=_forget_errands)

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from ..address import AF_PEER
 from ..bridge.endpoint import OWN, WILDCARD
-from ..bridge.mailbox import Marked
+from ..bridge.inbox import Marked
 from ..bridge.ports import failure
 from ..originals import time
 from .options import SEGMENT
 
 if TYPE_CHECKING:
     from ..bridge.endpoint import Endpoint
-    from ..bridge.mailbox import Address
+    from ..bridge.inbox import Address
 
 Control: TypeAlias = "tuple[int, int, bytes]"
 

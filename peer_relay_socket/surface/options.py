@@ -310,7 +310,7 @@ def get(sock: _socket.socket, endpoint: Endpoint, level: int, name: int, buflen:
     value = rule.default if rule.read is None else rule.read(endpoint)
     value = endpoint.options.get((level, name), value)
     if (level, name) == (_SOCKET, _socket.SO_ERROR):
-        endpoint.inbox.settle(sock)
+        endpoint.inbox.update_fd(sock)
     raw = value if isinstance(value, bytes) else _INT.pack(value)
     if not buflen:
         return _INT.unpack(raw[:4].ljust(4, b"\0"))[0] if isinstance(value, bytes) else value

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from ..bridge.endpoint import Endpoint
-    from ..bridge.mailbox import Address
+    from ..bridge.inbox import Address
 
 _plain: Final = _socket.socket
 _MSG_PEEK: Final = int(_socket.MSG_PEEK)
@@ -50,11 +50,11 @@ def receive(sock: _socket.socket, endpoint: Endpoint, flags: int) -> tuple[bytes
     lead = endpoint.host.outbox.lead
     started = None
     while True:
-        if inbox.attention:
+        if inbox.needs_check:
             endpoint.check()
             error = inbox.take_error()
             if error:
-                inbox.settle(sock)
+                inbox.update_fd(sock)
                 raise failure(error)
         if not flags & _MSG_ERRQUEUE:
             try:
@@ -65,7 +65,7 @@ def receive(sock: _socket.socket, endpoint: Endpoint, flags: int) -> tuple[bytes
                 pass
             else:
                 if inbox.observed and not inbox.ready:
-                    inbox.settle(sock)
+                    inbox.update_fd(sock)
                 return item
         # Unlike UDP: closing a socket wakes the threads that wait in it.
         if inbox.closed or _socket.socket.fileno(sock) < 0:
@@ -81,10 +81,17 @@ def receive(sock: _socket.socket, endpoint: Endpoint, flags: int) -> tuple[bytes
         left = None if patience is None else started + patience - now
         if left is not None and left <= 0:
             raise failure(errno.EAGAIN) if timeout is None else TimeoutError("timed out")
-        if lead is None:
-            inbox.wait(left)
-        elif not lead.wait(inbox, left):
-            lead = None
+        if lead is not None:
+            if not lead.wait(inbox, left):
+                lead = None
+            continue
+        taken = inbox.take(left)
+        if taken is not None:
+            if flags & _MSG_PEEK:
+                inbox.give_back(sock, taken)
+            elif inbox.observed and not inbox.ready:
+                inbox.update_fd(sock)
+            return taken
 
 
 def _patience(endpoint: Endpoint) -> float | None:
@@ -136,14 +143,14 @@ class ReceivingSocket(socket.socket):
             return _plain.recvfrom(self, bufsize, flags)
         inbox = endpoint.inbox
         if flags == 0 and bufsize.__class__ is int and 0 <= bufsize <= _INT_MAX:
-            if inbox.ready and not inbox.attention:
+            if inbox.ready and not inbox.needs_check:
                 try:
                     item = inbox.ready.popleft()
                 except IndexError:  # another thread was faster
                     item = receive(self, endpoint, 0)
                 else:
                     if inbox.observed and not inbox.ready:
-                        inbox.settle(self)
+                        inbox.update_fd(self)
             else:
                 item = receive(self, endpoint, 0)
             return item if len(item[0]) <= bufsize else (item[0][:bufsize], item[1])
@@ -159,14 +166,14 @@ class ReceivingSocket(socket.socket):
         if endpoint is None:
             return _plain.recv(self, bufsize, flags)
         inbox = endpoint.inbox
-        if flags == 0 and bufsize.__class__ is int and bufsize > 0 and not inbox.attention:
+        if flags == 0 and bufsize.__class__ is int and bufsize > 0 and not inbox.needs_check:
             try:
                 data, _ = inbox.ready.popleft()
             except IndexError:
                 pass
             else:
                 if inbox.observed and not inbox.ready:
-                    inbox.settle(self)
+                    inbox.update_fd(self)
                 return data if len(data) <= bufsize else data[:bufsize]
         room, flags = numbers.size(bufsize), numbers.flags(flags)
         if room < 0:

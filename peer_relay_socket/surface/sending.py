@@ -16,7 +16,7 @@ from ..address import Special
 from ..bridge.endpoint import OWN, Endpoint, Group, HandBack, Local, Nowhere, Way
 from ..bridge.fork import hand_back
 from ..bridge.groups import spread
-from ..bridge.mailbox import Flow
+from ..bridge.outbox import Flow
 from ..bridge.ports import failure, speaks
 from ..limits import DATAGRAM_OVERHEAD, MAX_DATAGRAM, MAX_LOOPBACK6
 from ..originals import time
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-    from ..bridge.mailbox import Address
+    from ..bridge.inbox import Address
     from .ancillary import Control
 
 _plain: Final = _socket.socket
@@ -209,9 +209,9 @@ def transmit(
         the send budget is used up.
     """
     inbox = endpoint.inbox
-    if inbox.attention:
+    if inbox.needs_check:
         error = inbox.take_error()
-        inbox.settle(sock)
+        inbox.update_fd(sock)
         if error:
             raise failure(error)
     if endpoint.shut_write:
@@ -304,7 +304,7 @@ class SendingSocket(ReceivingSocket):
                     and endpoint.pending < endpoint.send_bound
                     and size <= MAX_DATAGRAM
                     and endpoint.plain
-                    and not endpoint.inbox.attention
+                    and not endpoint.inbox.needs_check
                 ):
                     if not way.queued:
                         if way.hurry(data):
@@ -340,7 +340,7 @@ class SendingSocket(ReceivingSocket):
             and endpoint.pending < endpoint.send_bound
             and len(payload) <= MAX_DATAGRAM
             and endpoint.plain
-            and not endpoint.inbox.attention
+            and not endpoint.inbox.needs_check
         ):
             if way.queued or not way.hurry(payload):
                 way.accept([payload])

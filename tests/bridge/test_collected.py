@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from peer_relay_socket.bridge import runtime
+from peer_relay_socket.bridge import errands
 from peer_relay_socket.bridge.runtime import Runtime
 from peer_relay_socket.surface.udp_socket import Socket
 from tests.patience import until
@@ -25,8 +25,8 @@ def on_the_relay_thread(call: Callable[[], object]) -> None:
 
 def on_the_thread_of_errands(call: Callable[[], object]) -> None:
     done = threading.Event()
-    runtime.aside(call)
-    runtime.aside(done.set)
+    errands.aside(call)
+    errands.aside(done.set)
     assert done.wait(SOON)
 
 

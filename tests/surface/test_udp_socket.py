@@ -10,6 +10,7 @@ import pytest
 from peer_relay_socket.address import AF_PEER
 from peer_relay_socket.bridge.host import Host
 from peer_relay_socket.surface.udp_socket import Socket
+from tests.patience import until
 
 FAR = "100.127.255.1"
 
@@ -128,9 +129,7 @@ def test_close_wakes_a_blocked_recv():
 
     thread = threading.Thread(target=read)
     thread.start()
-    endpoint = sock._endpoint
-    while not endpoint.inbox.readers.waiting:
-        thread.join(0.001)
+    until(lambda inbox=sock._endpoint.inbox: inbox.blocked)
     sock.close()
     thread.join(5)
     assert caught == [errno.EBADF]
