@@ -24,7 +24,8 @@ from ..errors import ConfigError
 from ..limits import EPHEMERAL_PORTS, FLOWS_PER_SOCKET, GATEWAY_BATCH, GATEWAY_IDLE, GATEWAY_SOURCES
 
 if TYPE_CHECKING:
-    from ..bridge.mailbox import Flow, Inbox
+    from ..bridge.inbox import Inbox
+    from ..bridge.outbox import Flow
     from ..config import PeerConfig
 
 LocalAddress = tuple[str, int]
