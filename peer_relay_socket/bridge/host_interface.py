@@ -39,8 +39,8 @@ class Receiver(Protocol):
         """Take in datagrams, in order.
 
         Args: port: 0 where the wire does not say it (peers without keys). form: how the sender spelled us: 4, 6, or 0
-            for whole ids. crowded: where to note an inbox that is to be spared for a moment. address_conflict: the source shares
-            its IPv4 address with another peer.
+            for whole ids. crowded: where to note an inbox that is to be spared for a moment. address_conflict: the
+            source shares its IPv4 address with another peer.
         Returns: False when nothing is there to take them; the source is then told.
         """
 
