@@ -249,6 +249,16 @@ it once was, every join across a continent flooded: a sixth of all bundles while
 OWN_ADDRESS_AGAIN: Final = 5.0
 """Seconds after which a newcomer asks a second time whether somebody else has its short address: of 11 pairs among
 10,000 peers that joined within a minute the first question missed 2, which joined within seconds of each other."""
+RESOLVE_PROOF: Final = 0.6
+"""Seconds in which a peer that was named for an address shows its key, before others are asked: a session's first round
+trip, with one packet lost. A lie costs this much, once for each alternate."""
+RESOLVE_LAST: Final = 5.0
+"""Seconds after which a question is given up whose peers were named and show no key: PENDING_TIME, as long as what is
+sent may wait."""
+MAX_NAMED: Final = 16
+MAX_NAMED_PER_LINK: Final = 4
+"""Peers that are tried for one address, in all and as named over one link. Without it a relay names thousands that do
+not exist: each costs a handshake of ours, and a place in a line of the log."""
 MAX_PINNED: Final = 8_192
 """Addresses remembered with the id they stand for."""
 MIN_PREFIX_BITS: Final = 8

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypedDict
 
-from ..address import Destination, UnprovedId, PeerId, Prefix
+from ..address import Destination, PeerId, Prefix, UnprovedId
 from ..codec.packet import ECHO_TOKEN, TRACE_TOKEN
 from ..engine.effects import EchoAsked, Echoed, Found, Traced
 from ..limits import (

@@ -71,10 +71,10 @@ class Engine:
         claims = AddressClaims(core)
         self._links = Links(core, self)
         self._router = Router(core, self._links, behind)
-        self._resolver = Resolver(core, self._links, self._router, claims, behind)
+        self._sessions = Sessions(core, self._router, claims, self)
+        self._resolver = Resolver(core, self._links, self._router, self._sessions, claims, behind)
         self._unresolved = Unresolved(core, self._resolver, self._router, self._send_found)
         self._own_address = OwnAddress(core, self._resolver, claims)
-        self._sessions = Sessions(core, self._router, claims, self)
         self._membership = Membership(core, self._links, self._router, behind)
         self._link_failures = LinkFailures(core, self._membership)
         self._reachability = Reachability(core, self._links, self._serves_changed)
@@ -369,7 +369,7 @@ class Engine:
             elif kind == Kind.TRACE:
                 self.probes.trace_heard(bundle, offset, header, link)
             elif kind == Kind.DISCOVERED:
-                self._discovered(header.sender, self._router.discovered_heard(bundle, offset, header, link))
+                self._discovered(header.sender, self._router.discovered_heard(bundle, offset, header, link), link)
             elif header.to != core.peer_id:
                 self._router.forward(bundle, offset, header, link)
             else:
@@ -377,10 +377,10 @@ class Engine:
         except WireError:
             core.counters["dropped: malformed control packet"] += 1
 
-    def _discovered(self, peer_id: PeerId, behind: bool | None) -> None:
+    def _discovered(self, peer_id: PeerId, behind: bool | None, link: LinkState) -> None:
         """A search was answered: None = not one of ours; by the peer itself, or by the relay that it is behind."""
         if behind is False:
-            self._resolver.discovered(peer_id)
+            self._resolver.discovered(peer_id, link)
             self._sessions.discovered(peer_id)
 
     def _legacy(self, link: LinkState, bundle: bytes, offset: int, header: Header) -> None:
@@ -399,7 +399,7 @@ class Engine:
         elif kind == Kind.NO_ROUTE:
             self._sessions.no_route(body)
         elif kind == Kind.RESOLVED:
-            self._resolver.resolved_heard(body)
+            self._resolver.resolved_heard(body, link)
         elif kind == Kind.FOUND:
             self._membership.gossip.found_heard(body, link)
         elif kind == Kind.TRACED:
@@ -465,6 +465,11 @@ class Engine:
 
     def peer_proved(self, peer_id: PeerId) -> None:
         """`peer_id` has shown its key, on a link or in a session."""
+        self._resolver.peer_proved(peer_id)
+
+    def peer_unreachable(self, peer_id: PeerId) -> None:
+        """`peer_id` did not answer our handshake."""
+        self._resolver.peer_unreachable(peer_id)
 
     def join_heard(self, peer_id: PeerId) -> None:
         """`peer_id` asks us to dial it."""

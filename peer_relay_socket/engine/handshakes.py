@@ -173,13 +173,12 @@ class Handshakes:
             core.counters["new keys not agreed"] += 1
             self._end(session, attempt)  # the old ones are alive; the next sweep tries again
             return
-        if session.hopeless:
-            self._sessions.close(session)
-            return
-        core.counters["unreachable peers"] += 1
-        core.counters["dropped: peer unreachable"] += len(session.pending)
-        core.give_up(session.peer_id, self._why(session), refused=session.denied)
+        if not session.hopeless and (session.solicited or session.pending or keys is not None):
+            core.counters["unreachable peers"] += 1
+            core.counters["dropped: peer unreachable"] += len(session.pending)
+            core.give_up(session.peer_id, self._why(session), refused=session.denied)
         self._sessions.close(session)
+        self._sessions.unreachable(session.peer_id)
 
     def _why(self, session: Session) -> str:
         """Return why the handshake with a peer came to nothing."""

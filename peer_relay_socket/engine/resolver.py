@@ -3,13 +3,22 @@
 Lives here: prefixes being asked for, the ids they were pinned to. May not live here: what waits for an answer
 (unresolved.py), which peers proved that an address is theirs (address_claims.py).
 
-Law: an address is pinned to the id that the network first answered for, for as long as that peer answers; an address
-that two peers claim is refused, never guessed. Answers are hints: the session handshake then proves the id.
+Law: an answer is a hint. Each peer that is named is asked to prove its key, by a session's handshake; an address is
+pinned to the one that did, until that peer is unreachable. An address that two peers proved to be theirs is refused,
+never guessed. A peer that is named and proves nothing costs RESOLVE_PROOF seconds, and leaves nothing behind.
+
+One question::
+
+    asking      RESOLVE towards the prefix, by another alternate each time; at last a flood
+    proving     handshakes with the peers that were named; another RESOLVE when none has proved its key in time
+    answered    one proved its key, and the nearest relay has spoken: pinned. None, or several: no answer
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from ..address import ID_BITS, PeerId, Prefix
@@ -18,9 +27,13 @@ from ..codec import packet as wire
 from ..codec.packet import Header, Kind
 from ..limits import (
     FLOOD_TRY,
+    MAX_NAMED,
+    MAX_NAMED_PER_LINK,
     MAX_PINNED,
     MAX_RESOLVING,
     MIN_PREFIX_BITS,
+    RESOLVE_LAST,
+    RESOLVE_PROOF,
     RESOLVE_RETRY,
     RESOLVE_TRIES,
     UNKNOWN_ADDRESS_TIME,
@@ -35,6 +48,7 @@ if TYPE_CHECKING:
     from .link import LinkState
     from .links import Links
     from .routing import Router
+    from .sessions import Sessions
 
 
 Answer = Callable[["PeerId | None"], None]
@@ -44,28 +58,46 @@ _MAX_MATCHES: Final = 4
 
 
 class _Question:
-    __slots__ = ("behind", "callbacks", "final", "found", "once", "timer", "token", "tries")
+    __slots__ = ("began", "behind", "callbacks", "final", "named", "named_by", "once", "timer", "token", "tries")
 
-    def __init__(self, token: bytes, callback: Answer, once: bool) -> None:
+    def __init__(self, token: bytes, callback: Answer, once: bool, now: float) -> None:
         self.token = token
         self.once = once
         """Whether "no peer" is taken for an answer the first time it is heard."""
+        self.began = now
         self.callbacks = [callback]
-        self.found: dict[PeerId, None] = {}
+        self.named: dict[PeerId, bool] = {}
+        """Peers that it may mean, and whether they proved their keys; at most MAX_NAMED."""
+        self.named_by: Counter[int] = Counter()
+        """How many of them were named over a link; at most MAX_NAMED_PER_LINK each."""
         self.behind: dict[PeerId, None] = {}
-        """Peers behind relays that it may mean: they count only if no peer with a key does."""
+        """Peers behind relays that it may mean: they count only if no peer with a key does. At most _MAX_MATCHES."""
         self.final = False
+        """Whether the relay nearest to the prefix has answered."""
         self.tries = 0
         self.timer: Timer | None = None
+
+    @property
+    def proved(self) -> list[PeerId]:
+        """Peers that it may mean and that proved their keys."""
+        return [peer_id for peer_id, proved in self.named.items() if proved]
+
+    @property
+    def pending(self) -> bool:
+        """Whether a peer that was named may still prove its key."""
+        return not all(self.named.values())
 
 
 class Resolver:
     """Which peer a prefix means."""
 
-    def __init__(self, core: Core, links: Links, router: Router, claims: AddressClaims, behind: Behind) -> None:
+    def __init__(
+        self, core: Core, links: Links, router: Router, sessions: Sessions, claims: AddressClaims, behind: Behind
+    ) -> None:
         self._core = core
         self._links = links
         self._router = router
+        self._sessions = sessions
         self._claims = claims
         self._behind = behind
         self.pinned = claims.pinned
@@ -88,6 +120,21 @@ class Resolver:
         """Forget what `prefix` means, and that it means nothing."""
         self.pinned.pop(prefix, None)
         self._unknown.pop(prefix, None)
+
+    def peer_proved(self, peer_id: PeerId) -> None:
+        """`peer_id` proved its key, on a link or in a session."""
+        for prefix, question in list(self._questions.items()):
+            if question.named.get(peer_id) is False:
+                question.named[peer_id] = True
+                self._weigh(prefix, question)
+
+    def peer_unreachable(self, peer_id: PeerId) -> None:
+        """`peer_id` does not answer, or never was."""
+        self.unpin(peer_id)
+        for prefix, question in list(self._questions.items()):
+            if question.named.get(peer_id) is False:
+                del question.named[peer_id]
+                self._weigh(prefix, question)
 
     def unpin(self, peer_id: PeerId) -> None:
         """`peer_id` answers no more: its addresses may mean another peer now."""
@@ -112,13 +159,14 @@ class Resolver:
             core.counters["refused: too many addresses being resolved"] += 1
             callback(None)
             return
-        question = self._questions[prefix] = _Question(core.token(), callback, once)
+        question = self._questions[prefix] = _Question(core.token(), callback, once, core.now)
         self._ask(prefix, question)
 
     def link_up(self) -> None:
         """There is a link again: ask anew what was asked in vain."""
         for prefix, question in list(self._questions.items()):
             question.tries = 0
+            question.began = self._core.now
             if question.timer is not None:
                 question.timer.cancel()
             self._ask(prefix, question)
@@ -133,26 +181,39 @@ class Resolver:
             if behind.neighbours and not question.once:
                 self._ask_behind_only(prefix, question)
             return  # link_up will come back; what waits for the answer has limits of its own
-        if question.tries >= RESOLVE_TRIES or (question.final and question.tries > 3):
-            self._answer(prefix, question)
+        if question.tries >= RESOLVE_TRIES or (question.final and not question.named and question.tries > 3):
+            self._last_chance(prefix, question)
             return
         for link in self._links.by_id.values():
             if prefix.matches(link.peer_id):
-                question.found[link.peer_id] = None
+                self._name(prefix, question, [link.peer_id], link)
         alternate = question.tries % wire.ALTERNATES
         body = question.token + bytes((prefix.bits,))
         data = wire.packet(Kind.RESOLVE, prefix.value, core.peer_id, body, flags=alternate)
         if question.tries >= FLOOD_TRY:
             self._router.discover(prefix.value, prefix.bits)
-        if self._router.is_nearest(int.from_bytes(prefix.value)):
-            self._take(prefix, question, True, self.matches(prefix, core.peer_id))
-            if prefix not in self._questions:
-                return
-        else:
-            self._router.send(data, prefix.value, alternate)
         wait = RESOLVE_RETRY * (1 << question.tries)
         question.tries += 1
-        question.timer = core.timers.at(core.now + wait, self._ask, prefix, question)
+        question.timer = core.timers.at(core.now + wait, self._ask_again, prefix, question)
+        if self._router.is_nearest(int.from_bytes(prefix.value)):
+            question.final = True
+            self._weigh(prefix, question)
+        else:
+            self._router.send(data, prefix.value, alternate)
+
+    def _ask_again(self, prefix: Prefix, question: _Question) -> None:
+        if question.proved:
+            self._answer(prefix, question)
+        else:
+            self._ask(prefix, question)
+
+    def _last_chance(self, prefix: Prefix, question: _Question) -> None:
+        """All was asked: peers that were named have until RESOLVE_LAST to prove their keys."""
+        left = question.began + RESOLVE_LAST - self._core.now
+        if question.pending and not question.proved and left > 0.0:
+            question.timer = self._core.timers.at(self._core.now + left, self._answer, prefix, question)
+        else:
+            self._answer(prefix, question)
 
     def _ask_behind_only(self, prefix: Prefix, question: _Question) -> None:
         """Only the peers behind us are there to be asked."""
@@ -210,7 +271,7 @@ class Resolver:
         if not final:
             self._router.forward(bundle, offset, header, arrived)
 
-    def resolved_heard(self, body: bytes) -> None:
+    def resolved_heard(self, body: bytes, arrived: LinkState) -> None:
         """Take an answer.
 
         Raises: PacketError.
@@ -219,7 +280,9 @@ class Resolver:
         for prefix, question in self._questions.items():
             if question.token == token:
                 question.behind |= {each: None for each in behind[:_MAX_MATCHES] if self._may_mean(prefix, each)}
-                self._take(prefix, question, final, ids)
+                question.final = question.final or final
+                self._name(prefix, question, ids, arrived)
+                self._weigh(prefix, question)
                 return
         self._core.counters["dropped: unasked answer"] += 1
 
@@ -231,35 +294,58 @@ class Resolver:
         for prefix, question in list(self._questions.items()):
             if self._may_mean(prefix, peer_id) and len(question.behind) < _MAX_MATCHES:
                 question.behind[peer_id] = None
-                self._take(prefix, question, question.final, [])
+                self._weigh(prefix, question)
 
-    def discovered(self, peer_id: PeerId) -> None:
+    def discovered(self, peer_id: PeerId, arrived: LinkState) -> None:
         """A flood found `peer_id`."""
         for prefix, question in list(self._questions.items()):
             if prefix.matches(peer_id):
-                self._take(prefix, question, True, [peer_id])
+                question.final = True
+                self._name(prefix, question, [peer_id], arrived)
+                self._weigh(prefix, question)
 
-    def _take(self, prefix: Prefix, question: _Question, final: bool, ids: list[PeerId]) -> None:
-        for peer_id in ids[:_MAX_MATCHES]:
-            if prefix.matches(peer_id) and peer_id != self._core.peer_id:
-                question.found[peer_id] = None
-        question.final = question.final or final
-        if question.final and (question.found or question.behind or question.once):
+    def _name(self, prefix: Prefix, question: _Question, ids: list[PeerId], arrived: LinkState) -> None:
+        """The prefix may mean `ids`, as was said over `arrived`: let each prove its key."""
+        core, by_link = self._core, question.named_by
+        for peer_id in ids:
+            if peer_id in question.named or peer_id == core.peer_id or not prefix.matches(peer_id):
+                continue
+            if len(question.named) >= MAX_NAMED or by_link[arrived.number] >= MAX_NAMED_PER_LINK:
+                core.counters["refused: too many peers named for an address"] += 1
+                return
+            by_link[arrived.number] += 1
+            if peer_id in self._links.by_id or self._sessions.is_proved(peer_id):
+                question.named[peer_id] = True
+            else:
+                question.named[peer_id] = False
+                if not self._sessions.prove(peer_id):
+                    question.named.pop(peer_id, None)
+
+    def _weigh(self, prefix: Prefix, question: _Question) -> None:
+        """Answer if nothing that is under way can change the answer; else give the peers that were named some time."""
+        if self._questions.get(prefix) is not question or not question.final:
+            return
+        core = self._core
+        if not question.pending and (question.named or question.behind or question.once):
             self._answer(prefix, question)
+        elif question.pending and question.timer is not None and question.timer.when < core.now + RESOLVE_PROOF:
+            question.timer.cancel()
+            then = self._answer if question.once else self._ask_again
+            question.timer = core.timers.at(core.now + RESOLVE_PROOF, then, prefix, question)
 
     def _answer(self, prefix: Prefix, question: _Question) -> None:
         core = self._core
         del self._questions[prefix]
         if question.timer is not None:
             question.timer.cancel()
-        question.found |= dict.fromkeys(self._claims.claims(prefix)[:_MAX_MATCHES])
-        found = question.found or ({} if question.once else question.behind)
+        proved = dict.fromkeys([*question.proved, *self._claims.claims(prefix)])
+        found = proved or ({} if question.once else question.behind)
         peer_id = next(iter(found)) if len(found) == 1 else None
         if peer_id is not None:
             self.pin(prefix, peer_id)
         else:
             if found:
-                claims = ", ".join(each.hex()[:8] for each in found)
+                claims = ", ".join(each.hex()[:8] for each in islice(found, MAX_NAMED))
                 core.note(_WARNING, f"address of {prefix.bits} bits is claimed by several peers ({claims}): refused")
             if len(self._unknown) >= MAX_PINNED:
                 self._unknown.clear()

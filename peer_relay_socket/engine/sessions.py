@@ -65,6 +65,9 @@ class SessionEvents(Protocol):
     def peer_proved(self, peer_id: PeerId) -> None:
         """`peer_id` has shown its key."""
 
+    def peer_unreachable(self, peer_id: PeerId) -> None:
+        """`peer_id` did not answer our handshake."""
+
     def join_heard(self, peer_id: PeerId) -> None:
         """`peer_id` asks us to dial it."""
 
@@ -135,6 +138,22 @@ class Sessions:
             if not self.accepts(session.peer_id):
                 self._core.counters["session dropped: peer not accepted any more"] += 1
                 self.close(session)
+
+    def is_proved(self, peer_id: PeerId) -> bool:
+        """Return whether `peer_id` proved its key in a session that stands."""
+        session = self.by_id.get(peer_id)
+        return session is not None and session.keys is not None
+
+    def prove(self, peer_id: PeerId) -> bool:
+        """Begin a handshake with `peer_id`, though nothing waits for it; False if we do not talk to it."""
+        if not self.accepts(peer_id):
+            return False
+        self.handshakes.begin(self.session(peer_id))
+        return True
+
+    def unreachable(self, peer_id: PeerId) -> None:
+        """The handshake with `peer_id` came to nothing."""
+        self._events.peer_unreachable(peer_id)
 
     def solicit(self, peer_id: PeerId) -> None:
         """What was just sent to `peer_id` is the program's: it is no stranger."""
@@ -216,6 +235,7 @@ class Sessions:
 
     def release(self, session: Session) -> None:
         """There are keys: send what waited."""
+        self._events.peer_proved(session.peer_id)
         for record in self._pending.take(session):
             self.send(session.peer_id, record)
         self.writable(session)
@@ -360,7 +380,6 @@ class Sessions:
             self.forget_keys(session.older.pop(0))
         session.keys = keys
         session.hopeless = session.denied = False
-        self._events.peer_proved(session.peer_id)
         session.keys_suspect = False
         self.keys[keys.local] = (session, keys)
         session.forget_flights()

@@ -185,8 +185,8 @@ class GatewayEngine(Engine):
         super().link_down(link)
         self._gateway.wake_blocked()
 
-    def _discovered(self, peer_id: PeerId, behind: bool | None) -> None:
-        super()._discovered(peer_id, behind)
+    def _discovered(self, peer_id: PeerId, behind: bool | None, link: LinkState) -> None:
+        super()._discovered(peer_id, behind, link)
         if behind is not None:
             self._gateway.discovered(peer_id, behind)
 
