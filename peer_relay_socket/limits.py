@@ -259,6 +259,10 @@ MAX_NAMED: Final = 16
 MAX_NAMED_PER_LINK: Final = 4
 """Peers that are tried for one address, in all and as named over one link. Without it a relay names thousands that do
 not exist: each costs a handshake of ours, and a place in a line of the log."""
+ADDRESS_MOVES: Final = (0.0, 0.5, 2.0)
+"""Seconds before a newcomer without a key file takes its first, second and third new identity because another peer
+proved that the IPv4 address is its own. Then it stays, and says so: relays that grind keys for each address of a
+newcomer's could keep it from ever joining."""
 MAX_PINNED: Final = 8_192
 """Addresses remembered with the id they stand for."""
 MIN_PREFIX_BITS: Final = 8

@@ -52,7 +52,16 @@ from ..engine.effects import (
     Writable,
 )
 from ..engine.engine import Engine
-from ..limits import DRAIN_BURST, HOPELESS_TIME, LIST_POLL, PACKET_TARGET, READER_PATIENCE, READER_POLL, RENEWAL_BITS
+from ..limits import (
+    ADDRESS_MOVES,
+    DRAIN_BURST,
+    HOPELESS_TIME,
+    LIST_POLL,
+    PACKET_TARGET,
+    READER_PATIENCE,
+    READER_POLL,
+    RENEWAL_BITS,
+)
 from ..originals import os, time
 from ..transport.link import Link
 from .dialler import EMBEDDED_URL, Dialler
@@ -96,6 +105,8 @@ class Driver:
         self._past: Counter[str] = Counter()
         """What links lost that are gone."""
         self._probes: Probes | None = None
+        self._moves = 0
+        """Identities taken because the IPv4 address of the last was another peer's; at most len(ADDRESS_MOVES)."""
         self._renewals = 0
         self._renewing: asyncio.Task[None] | None = None
         self._closed = False
@@ -615,9 +626,11 @@ class Driver:
 
     def _address_checked(self, effect: AddressChecked) -> None:
         other = None if effect.other is None else effect.other.hex()[:8]
-        if other and not self._host.identity.pinned:
+        may_move = not self._host.identity.pinned and not self._host.settled.is_set()  # then programs may have seen it
+        if other and may_move and self._moves < len(ADDRESS_MOVES):
             log.info("= another peer (%s) has our IPv4 address: taking a new identity", other)
-            self._rebirth()
+            self._loop.call_later(ADDRESS_MOVES[self._moves], self._move, self._engine)
+            self._moves += 1
             return
         if other:
             self._host.report(f"another peer ({other}) has our IPv4 address too: reach us by id, name or IPv6")
@@ -641,6 +654,10 @@ class Driver:
         identity = await self._loop.run_in_executor(None, Identity.near, near, bits)
         if engine is self._engine and not self._closed and not self._host.peers:
             self._rebirth(identity)
+
+    def _move(self, engine: Engine | None) -> None:
+        if engine is self._engine and not self._closed:
+            self._rebirth()
 
     def _rebirth(self, identity: Identity | None = None) -> None:
         """Leave under the old identity and come back under a new one."""

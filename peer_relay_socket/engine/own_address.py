@@ -3,7 +3,8 @@
 Lives here: the question and when it is asked. May not live here: what follows (the driver takes another identity, or
 warns).
 
-Law: asked once per life when the first link is up, and once more OWN_ADDRESS_AGAIN later.
+Law: asked once per life when the first link is up, and once more OWN_ADDRESS_AGAIN later. Only a peer that proves its
+key has our address.
 """
 
 from __future__ import annotations
@@ -51,9 +52,14 @@ class OwnAddress:
 
     def _confirmed(self, other: PeerId | None) -> None:
         if other is not None:
-            self._core.effects.append(AddressChecked(other))
+            self._tell(other)
 
     def _report(self, other: PeerId | None) -> None:
         if not self._checked:
             self._checked = True
-            self._core.effects.append(AddressChecked(other))
+            self._tell(other)
+
+    def _tell(self, other: PeerId | None) -> None:
+        if other is not None:
+            self._core.counters["another peer has our IPv4 address"] += 1
+        self._core.effects.append(AddressChecked(other))

@@ -8,7 +8,7 @@ from peer_relay_socket.address import PeerId, Prefix, Spelling
 from peer_relay_socket.codec import control
 from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.packet import HEADER_BYTES, Kind
-from peer_relay_socket.engine.effects import Deliver, Note, Unreachable
+from peer_relay_socket.engine.effects import AddressChecked, Deliver, Note, Unreachable
 from peer_relay_socket.limits import MAX_NAMED, RESOLVE_LAST
 from tests.engine import test_address_claims as small
 from tests.sim.bench import Bench, Node, kind_of
@@ -146,3 +146,41 @@ def test_ids_named_for_an_address_are_bounded() -> None:
     bench.advance(RESOLVE_LAST)
     assert max(len(note.text) for note in [*client.take(Note), Note(10, "")]) < 500
     assert [effect.destination for effect in client.take(Unreachable)] == [scene.prefix]
+
+
+# --- our own address ---------------------------------------------------------------------------------------------
+
+
+def test_our_address_is_not_taken_by_an_id_that_proves_nothing() -> None:
+    bench = Bench(2)
+    relay = bench.node("relay", serves=True)
+
+    def lie(sender: Node, _receiver: Node, data: bytes) -> bytes | None:
+        if sender is relay or kind_of(data) != Kind.RESOLVE:
+            return data
+        header = wire.read_header(data, 0)
+        token = data[HEADER_BYTES : HEADER_BYTES + 4]
+        body = control.resolved(token, True, [header.to[:3] + b"\xff" * 17])
+        answer = wire.packet(Kind.RESOLVED, header.sender, relay.peer_id, body)
+        sender.engine.receive(next(iter(sender.cables)), answer, bench.now)
+        return None
+
+    bench.gate = lie
+    newcomers = [bench.node(f"n{number}") for number in range(3)]
+    for newcomer in newcomers:
+        bench.join(newcomer, relay)
+    bench.advance(2.0)
+    assert [newcomer.take(AddressChecked) for newcomer in newcomers] == [[AddressChecked(None)]] * 3
+    bench.advance(20.0)
+    assert [newcomer.take(AddressChecked) for newcomer in newcomers] == [[]] * 3
+
+
+def test_our_address_is_taken_by_a_peer_that_proves_its_key() -> None:
+    bench, _, _, b, _ = small.scene()
+    newcomer = small.node(bench, "newcomer", small.twin_of(b.peer_id, bench))
+    bench.gate = lambda sender, receiver, data: None if "twin" in (sender.name, receiver.name) else data
+    bench.join(newcomer, next(node for node in bench.nodes if node.name == "relay"))
+    bench.advance(2.0)
+    checked = newcomer.take(AddressChecked)
+    assert checked[0].other is not None
+    assert newcomer.engine.counters["another peer has our IPv4 address"] == 1

@@ -38,7 +38,7 @@ from peer_relay_socket.engine.effects import (
 )
 from peer_relay_socket.engine.engine import Engine
 from peer_relay_socket.identity import Identity
-from peer_relay_socket.limits import PACKET_TARGET
+from peer_relay_socket.limits import ADDRESS_MOVES, PACKET_TARGET
 
 _SYN_AFTER = (1.0, 3.0, 7.0)
 """Seconds after which a SYN that nobody answered is sent again (Linux: 1, 3, 7 s); the dial fails at DIAL_TIME."""
@@ -228,16 +228,17 @@ class Host:
                 self.effects.append(effect)
 
     def _settle(self, effect: AddressChecked) -> None:
-        """Our address is ours; or it is not, and then we take another, if nobody was promised this one."""
+        """Our address is ours; or it is not, and then we take another, if no program has seen this one."""
         network = self.network
         if network.keep:
             self.effects.append(effect)
-        if not effect.other or self.identity.pinned:
+        may_move = not self.identity.pinned and self.settled is None and self.moved < len(ADDRESS_MOVES)
+        if not effect.other or not may_move:
             if self.settled is None:
                 self.settled = network.now
             return
+        network.at(network.now + ADDRESS_MOVES[self.moved], self._move, self.engine)
         self.moved += 1
-        network.at(network.now, self._move, self.engine)
 
     def _move(self, engine: Engine) -> None:
         if engine is self.engine and self.alive:
