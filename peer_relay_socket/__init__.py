@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
     from .address import AF_PEER as AF_PEER
     from .address import is_authenticated as is_authenticated
@@ -46,6 +48,7 @@ __all__ = [
     "Settings",
     "Socket",
     "SocketSettings",
+    "__version__",
     "is_authenticated",
 ]
 

@@ -12,8 +12,14 @@ from __future__ import annotations
 
 import socket as _stdlib
 from importlib import import_module as _import_module
-from socket import *  # noqa: F403 - every public name, whichever Python runs
 from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # here and below: of two definitions mypy takes the first, pyright the last
+    from .sockets import SocketType as SocketType
+    from .sockets import fromfd as fromfd
+    from .sockets import socket as socket
+
+from socket import *  # type: ignore[assignment]  # noqa: F403 - every public name, whichever Python runs
 
 from peer_relay_socket.address import AF_PEER as AF_PEER
 
@@ -29,8 +35,8 @@ if TYPE_CHECKING:
     from . import dgram as dgram
     from .patching import patch as patch
     from .patching import unpatch as unpatch
-    from .sockets import SocketType as SocketType  # type: ignore[assignment]
-    from .sockets import fromfd as fromfd  # type: ignore[assignment]
+    from .sockets import SocketType as SocketType
+    from .sockets import fromfd as fromfd
     from .sockets import socket as socket
 
 _LAZY = {

@@ -18,7 +18,7 @@ import os
 import socket as _stdlib
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, Unpack
 from weakref import finalize, ref
 
 from pyee.base import EventEmitter
@@ -28,6 +28,7 @@ from peer_relay_socket import Socket as _Socket
 from peer_relay_socket.address import ID_BYTES
 from peer_relay_socket.bridge.log import log
 from peer_relay_socket.bridge.runtime import Runtime, StayAlive, read_aloud
+from peer_relay_socket.config import SocketSettings
 from peer_relay_socket.limits import MAX_DATAGRAM
 
 Data: TypeAlias = "bytes | bytearray | memoryview | str"
@@ -42,6 +43,21 @@ _READ_AHEAD: Final = 64
 _UNUSED_OPTIONS: Final = ("type", "ipv6Only", "lookup", "signal", "receiveBlockList", "sendBlockList")
 """Options of Node's sockets that are taken and mean nothing here."""
 _SOCKET_OPTIONS: Final = ("reuseAddr", "reusePort", "recvBufferSize", "sendBufferSize")
+
+
+class Options(SocketSettings, total=False):
+    """What `createSocket` takes: settings of a peer, and Node's options by Node's names."""
+
+    type: str
+    reuseAddr: bool  # noqa: N815
+    reusePort: bool  # noqa: N815
+    ipv6Only: bool  # noqa: N815
+    recvBufferSize: int  # noqa: N815
+    sendBufferSize: int  # noqa: N815
+    lookup: object
+    signal: object
+    receiveBlockList: object  # noqa: N815
+    sendBlockList: object  # noqa: N815
 
 
 class Socket(EventEmitter):
@@ -59,10 +75,10 @@ class Socket(EventEmitter):
         same as keywords.
     """
 
-    def __init__(self, opts: dict[str, Any] | str | None = None, **settings: Any) -> None:
+    def __init__(self, opts: Options | str | None = None, **settings: Unpack[Options]) -> None:
         """Raises: ConfigError; OSError, when the peer cannot serve where it is told to."""
         super().__init__()
-        options = {**(opts if isinstance(opts, dict) else {}), **settings}
+        options: dict[str, Any] = {**(opts if isinstance(opts, dict) else {}), **settings}
         for name in (*_UNUSED_OPTIONS, *(name for name, value in options.items() if value is None)):
             options.pop(name, None)
         kept = {name: value for name, value in options.items() if name not in _SOCKET_OPTIONS}
@@ -416,7 +432,7 @@ class Socket(EventEmitter):
 
 
 def createSocket(  # noqa: N802 - Node's name
-    opts: dict[str, Any] | str | None = None, listener: Listener | None = None, **settings: Any
+    opts: Options | str | None = None, listener: Listener | None = None, **settings: Unpack[Options]
 ) -> Socket:
     """Return a new socket; `listener` hears its "message" events. A type ("udp4") is taken and means nothing."""
     made = Socket(opts, **settings)

@@ -7,11 +7,11 @@ and the outermost room (`peer_relay`, which holds `run`) is not imported from he
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
+from .. import __version__
 from .arguments import Arguments
 
 COMMANDS: Final = {
@@ -46,7 +46,7 @@ def _refuse(words: list[str]) -> NoReturn:
         description="UDP programs over a peer-to-peer relay network.",
         epilog="peer-relay COMMAND --help says more about one command.",
     )
-    parser.add_argument("--version", action="version", version=f"peer-relay {_version()}")
+    parser.add_argument("--version", action="version", version=f"peer-relay {__version__}")
     commands = parser.add_argument_group("commands")
     for name, (_, purpose) in COMMANDS.items():
         commands.add_argument(name, nargs="?", help=purpose)
@@ -56,10 +56,3 @@ def _refuse(words: list[str]) -> NoReturn:
         parser.error(f"{words[0]!r} is no command; there are {', '.join(COMMANDS)}")
     parser.parse_args(words)
     parser.error(f"which command? one of {', '.join(COMMANDS)}")
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("peer-relay-socket")
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"

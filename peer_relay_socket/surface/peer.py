@@ -12,12 +12,13 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, Unpack, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, Unpack, get_args, overload
 
 from ..address import ID_BYTES, PeerId, Special, parse_id
 from ..bridge.host import Host
 from ..bridge.runtime import lock
 from ..config import Settings, peer_config
+from ..errors import PeerRelayError
 from ..limits import EXIT_TIME
 
 if TYPE_CHECKING:
@@ -216,6 +217,16 @@ class Peer:
         text = json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()
         self._host.send_message(_checked(peer_id), text)
 
+    @overload
+    def on(self, event_name: Literal["message"], listener: Callable[[Any, PeerId], object]) -> Self: ...
+    @overload
+    def on(self, event_name: Literal["peer"], listener: Callable[[PeerId], object]) -> Self: ...
+    @overload
+    def on(self, event_name: Literal["error"], listener: Callable[[PeerRelayError], object]) -> Self: ...
+    @overload
+    def on(self, event_name: Literal["close"], listener: Callable[[], object]) -> Self: ...
+    @overload
+    def on(self, event_name: PeerEvent, listener: Callable[..., object]) -> Self: ...
     def on(self, event_name: PeerEvent, listener: Callable[..., object]) -> Self:
         """Call `listener` at each event:
 
@@ -237,6 +248,16 @@ class Peer:
             self._host.start()
         return self
 
+    @overload
+    def once(self, event_name: Literal["message"], listener: Callable[[Any, PeerId], object]) -> Self: ...
+    @overload
+    def once(self, event_name: Literal["peer"], listener: Callable[[PeerId], object]) -> Self: ...
+    @overload
+    def once(self, event_name: Literal["error"], listener: Callable[[PeerRelayError], object]) -> Self: ...
+    @overload
+    def once(self, event_name: Literal["close"], listener: Callable[[], object]) -> Self: ...
+    @overload
+    def once(self, event_name: PeerEvent, listener: Callable[..., object]) -> Self: ...
     def once(self, event_name: PeerEvent, listener: Callable[..., object]) -> Self:
         """As `on`, for the next event only."""
 
