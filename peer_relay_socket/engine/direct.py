@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from .links import Links
     from .membership import Membership
     from .routing import Router
+    from .session_table import SessionTable
     from .sessions import Sessions
     from .timers import Timer
 
@@ -161,10 +162,13 @@ class _Pair:
 class Direct:
     """The direct paths of one peer, tried and to be tried."""
 
-    def __init__(self, core: Core, links: Links, router: Router, sessions: Sessions, membership: Membership) -> None:
+    def __init__(
+        self, core: Core, links: Links, router: Router, table: SessionTable, sessions: Sessions, membership: Membership
+    ) -> None:
         self._core = core
         self._links = links
         self._router = router
+        self._table = table
         self._sessions = sessions
         self._membership = membership
         self._pairs: dict[PeerId, _Pair] = {}
@@ -416,7 +420,7 @@ class Direct:
 
         Where it is reached from there itself, its checks are answered all the same.
         """
-        session = self._sessions.get(peer_id)
+        session = self._table.get(peer_id)
         if session is not None and session.solicited:
             return Scope.PRIVATE
         hop = self._router.next_hop(peer_id, 0)
@@ -526,7 +530,7 @@ class Direct:
                 self._back_off(pair)
 
     def _last_used(self, peer_id: PeerId) -> float:
-        session = self._sessions.get(peer_id)
+        session = self._table.get(peer_id)
         return 0.0 if session is None else session.idle_since
 
     # --- telling -------------------------------------------------------------------------------------------------
@@ -536,7 +540,7 @@ class Direct:
         if peer_id == self._core.peer_id:
             return Path("own", None, None, None, 0.0, None), 0
         link = self._links.by_id.get(peer_id)
-        session = self._sessions.get(peer_id)
+        session = self._table.get(peer_id)
         rtt = None if session is None else session.rtt
         if link is not None:
             return Path("direct", link.carrier, None, link.opened_at, rtt, None), link.number

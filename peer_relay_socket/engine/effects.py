@@ -49,9 +49,8 @@ class Dial(NamedTuple):
 
 
 class DialBack(NamedTuple):
-    """Open a connection to `url` for a neighbour that asked for it; once it has said something binary, send it the
-    proof of `nonce` (control.proof) and close. Addresses below `scope` must not be dialled. No
-    outcome is reported."""
+    """Open a connection to `url` for a neighbour that asked for it; once something binary has come, send the proof of
+    `nonce` (control.proof) and close. Addresses below `scope` must not be dialled. The outcome is not reported."""
 
     url: str
     scope: Scope

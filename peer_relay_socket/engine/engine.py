@@ -43,6 +43,7 @@ from .probes import Probes
 from .reachability import Reachability
 from .resolver import Resolver
 from .routing import Router
+from .session_table import SessionTable
 from .sessions import Sessions
 from .status import EngineStatus
 from .unresolved import Unresolved
@@ -71,22 +72,18 @@ class Engine:
         claims = AddressClaims(core)
         self._links = Links(core, self)
         self._router = Router(core, self._links, behind)
-        self._sessions = Sessions(core, self._router, claims, self)
+        self._table = SessionTable(core, self._router, claims)
+        self._sessions = Sessions(core, self._router, self._table, self)
         self._resolver = Resolver(core, self._links, self._router, self._sessions, claims, behind)
         self._unresolved = Unresolved(core, self._resolver, self._router, self._send_found)
         self._own_address = OwnAddress(core, self._resolver, claims)
         self._membership = Membership(core, self._links, self._router, behind)
         self._link_failures = LinkFailures(core, self._membership)
         self._reachability = Reachability(core, self._links, self._serves_changed)
-        self._direct = Direct(core, self._links, self._router, self._sessions, self._membership)
-        self._sessions.on_traffic = self._direct.traffic
-        self._sessions.on_signal = self._direct.signal_heard
-        self._sessions.on_connect = self._direct.asked_for
-        self._sessions.on_surrender = self._direct.surrendered
-        self.probes = Probes(core, self._router, self._resolver, self._sessions)
+        self._direct = Direct(core, self._links, self._router, self._table, self._sessions, self._membership)
+        self.probes = Probes(core, self._router, self._resolver, self._table, self._sessions)
         """Questions that people ask of the network; its inputs are the engine's."""
-        self._sessions.on_probe = self.probes.record_heard
-        self.fast_path = FastPath(core, self._links, self._router, self._resolver, self._sessions, self._direct)
+        self.fast_path = FastPath(core, self._links, self._router, self._resolver, self._table, self._direct)
         """The short way for one packet, in and out."""
         self._broadcasts = Broadcasts(core, self._links, claims)
         self.peer_id: PeerId = core.peer_id
@@ -219,7 +216,7 @@ class Engine:
         if state is not None:
             state.full = full
             if not full:
-                self._sessions.relieved()
+                self._table.relieved()
 
     def dial_failed(self, url: str, now: float, reason: str = "") -> None:
         """A Dial effect came to nothing."""
@@ -244,7 +241,7 @@ class Engine:
         own = self._core.peer_id
         if destination.matches(own):
             return own
-        known = dict.fromkeys((*self._links.by_id, *self._sessions.by_id))
+        known = dict.fromkeys((*self._links.by_id, *self._table.by_id))
         matching = [peer_id for peer_id in known if destination.matches(peer_id)]
         return self._resolver.known(destination) or (matching[0] if len(matching) == 1 else None)
 
@@ -255,7 +252,7 @@ class Engine:
     def status(self, now: float) -> EngineStatus:
         """Return what there is to know about this peer, as it is now."""
         self._core.now = now
-        parts = (self._core, self._links, self._router, self._sessions, self._direct)
+        parts = (self._core, self._links, self._router, self._table, self._direct)
         tables = (self._membership.bootstraps, self._reachability.verdicts, self._unresolved.prefixes)
         return status.collect(*parts, *tables)
 
@@ -393,9 +390,9 @@ class Engine:
     def _addressed(self, link: LinkState, header: Header, body: bytes) -> None:
         kind = header.kind
         if kind == Kind.HANDSHAKE:
-            self._sessions.handshakes.heard(header, body, link)
+            self._sessions.handshake_heard(header, body, link)
         elif kind == Kind.NO_SESSION:
-            self._sessions.handshakes.lost(header.sender, body)
+            self._sessions.keys_lost(header.sender, body)
         elif kind == Kind.NO_ROUTE:
             self._sessions.no_route(body)
         elif kind == Kind.RESOLVED:
@@ -405,7 +402,7 @@ class Engine:
         elif kind == Kind.TRACED:
             self.probes.traced_heard(header.sender, body)
         elif kind == Kind.DENIED:
-            self._sessions.handshakes.denied(header.sender, body)
+            self._sessions.denied(header.sender, body)
         else:
             self._core.counters["dropped: unknown kind"] += 1
 
@@ -430,7 +427,7 @@ class Engine:
         self._direct.link_down(link)
         self._reachability.link_down(link)
         self._broadcasts.link_down(link)
-        self._sessions.relieved()  # flows waited because this link was full
+        self._table.relieved()  # flows waited because this link was full
 
     def link_failed(self, link: LinkState) -> None:
         """A link that we dialled never came up."""
@@ -470,6 +467,26 @@ class Engine:
     def peer_unreachable(self, peer_id: PeerId) -> None:
         """`peer_id` did not answer our handshake."""
         self._resolver.peer_unreachable(peer_id)
+
+    def packet_leaves(self, peer_id: PeerId, size: int) -> None:
+        """A packet of records is about to leave for `peer_id`."""
+        self._direct.traffic(peer_id, size)
+
+    def signal_heard(self, peer_id: PeerId, content: bytes) -> None:
+        """`peer_id` sent a SIGNAL record. Raises: PacketError."""
+        self._direct.signal_heard(peer_id, content)
+
+    def probe_heard(self, peer_id: PeerId, kind: int, content: bytes) -> None:
+        """`peer_id` sent an ECHO or ECHOED record. Raises: PacketError."""
+        self.probes.record_heard(peer_id, kind, content)
+
+    def connect_heard(self, peer_id: PeerId, token: bytes) -> None:
+        """The program of `peer_id` asks for a link."""
+        self._direct.asked_for(peer_id, token)
+
+    def surrendered(self, peer_id: PeerId) -> None:
+        """A gateway takes over what waited for `peer_id`, which has no key."""
+        self._direct.surrendered(peer_id)
 
     def join_heard(self, peer_id: PeerId) -> None:
         """`peer_id` asks us to dial it."""

@@ -18,6 +18,7 @@ from ..codec import packet as wire
 from ..codec.packet import HEADER_BYTES, Kind, read_head
 from ..limits import ACK_EVERY, SESSION_IDLE, SESSION_WINDOW
 from .seal import COUNTER_BYTES
+from .session import State
 from .sessions import ENVELOPE, OVERHEAD
 
 if TYPE_CHECKING:
@@ -28,13 +29,14 @@ if TYPE_CHECKING:
     from .resolver import Resolver
     from .routing import Router
     from .session import Session
-    from .sessions import Sessions
+    from .session_table import SessionTable
 
 _SEALED: Final = int(Kind.SEALED)
 _CONTENT: Final = HEADER_BYTES + 4
 """Where a SEALED packet's counter and ciphertext begin, after the receiver's index."""
 Heard: TypeAlias = tuple[PeerId, int, int, int, list[bytes], bool]
 """Source, its port, ours, the form, the datagram, and whether the source's IPv4 address is address_conflict."""
+_OPEN: Final = State.OPEN
 _UNKNOWN: Final = (None, None)
 
 
@@ -47,15 +49,15 @@ class FastPath:
         links: Links,
         router: Router,
         resolver: Resolver,
-        sessions: Sessions,
+        table: SessionTable,
         direct: Direct,
     ) -> None:
         self._core = core
         self._links = links
         self._router = router
         self._pinned = resolver.pinned
-        self._sessions = sessions.by_id
-        self._keys = sessions.keys
+        self._sessions = table.by_id
+        self._keys = table.keys
         self._direct = direct
 
     # --- out -------------------------------------------------------------------------------------------------
@@ -69,7 +71,7 @@ class FastPath:
         keys = None if session is None else session.keys
         if peer_id is None or session is None or keys is None or session.liveness_timer is None:
             return None
-        if session.plain or session.pending or session.attempt is not None or keys.sealing.worn:
+        if session.outgoing or session.pending or session.state is not _OPEN or keys.sealing.worn:
             return None
         if now - session.idle_since > SESSION_IDLE or session.in_flight + size > SESSION_WINDOW:
             return None
@@ -94,10 +96,7 @@ class FastPath:
         if link is not None:
             link.tx_bytes += len(data)
             link.tx_packets += 1
-        if not session.flights:
-            session.acked_at = core.now
-        session.flights.append((counter, size))
-        session.in_flight += size
+        session.note_sent(counter, size, core.now)
         if session.silent_since is None:
             session.silent_since = core.now
         return data
@@ -124,7 +123,7 @@ class FastPath:
         session, keys = self._keys.get(bundle[HEADER_BYTES:_CONTENT], _UNKNOWN)
         if session is None or keys is None or keys is not session.keys or session.peer_id != sender:
             return None
-        if session.heard_under is not keys or session.attempt is not None or session.keys_suspect:
+        if session.heard_under is not keys or session.state is not _OPEN:
             return None
         if session.ack_timer is None or session.unacked + length >= ACK_EVERY:
             return None
@@ -135,10 +134,8 @@ class FastPath:
         if run is None or opening.newest != newest:  # somebody came between; from here to the next line nobody can,
             return None  # for want of a call: only there does CPython let handlers and other threads in
         opening.newest = counter = newest + 1
-        keys.highest = counter + 1
-        session.missed_probes = 0
-        session.idle_since = session.heard_at = link.received_at = now
-        session.silent_since = now if session.flights else None
+        session.note_heard(keys, counter, now)
+        link.received_at = now
         session.unacked += length
         traffic.bytes.level -= 0.25 * size
         traffic.packets.level -= 2.0

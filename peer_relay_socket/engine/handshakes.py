@@ -31,14 +31,16 @@ from ..limits import (
 from ..rate import TokenBucket
 from .authentication import session_prologue
 from .seal import OpeningKey, SealingKey
-from .session import Attempt, Keys, Session
+from .session import SUSPECTED, Attempt, Happening, Keys, Session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .authentication import Handshake
     from .core import Core
     from .link import LinkState
     from .routing import Router
-    from .sessions import Sessions
+    from .session_table import SessionTable
 
 _INDEX_BYTES: Final = 4
 _MAX_MESSAGE: Final = 512
@@ -68,10 +70,12 @@ class _HalfOpen:
 class Handshakes:
     """The handshakes of one peer's sessions."""
 
-    def __init__(self, core: Core, router: Router, sessions: Sessions) -> None:
+    def __init__(self, core: Core, router: Router, table: SessionTable, unreachable: Callable[[PeerId], None]) -> None:
+        """Args: unreachable: told of each peer whose handshake came to nothing."""
         self._core = core
         self._router = router
-        self._sessions = sessions
+        self._table = table
+        self._unreachable = unreachable
         self._half_open: dict[bytes, _HalfOpen] = {}
         """By our index, oldest first; at most MAX_HALF_OPEN."""
         self._answered: dict[tuple[PeerId, bytes], bytes] = {}
@@ -88,6 +92,7 @@ class Handshakes:
         """Start a handshake of ours, unless one is under way."""
         if session.attempt is not None:
             return
+        session.move(Happening.BEGUN)
         core = self._core
         handshake = core.handshake(
             initiator=True,
@@ -104,7 +109,7 @@ class Handshakes:
     def _index(self) -> bytes:
         while True:
             index = self._core.entropy(_INDEX_BYTES)
-            if index != bytes(_INDEX_BYTES) and not self._sessions.knows(index) and index not in self._half_open:
+            if index != bytes(_INDEX_BYTES) and not self._table.knows(index) and index not in self._half_open:
                 return index
 
     def _try(self, session: Session, attempt: Attempt) -> None:
@@ -122,10 +127,10 @@ class Handshakes:
                 self._give_up(session, attempt)  # no network, and nothing that could still wait for one
                 return
         elif core.now >= attempt.began + PENDING_TIME:
-            self._end(session, attempt)  # no network: whoever sends again will find out
+            self._table.end_attempt(session, Happening.GIVEN_UP)  # no network: the next send will find out
             return
         if attempt.tries > 2:  # a round trip across six links may take longer than the first retry
-            self._sessions.look_for(session)
+            self._table.look_for(session)
         self._try_later(session, attempt)
 
     def _try_later(self, session: Session, attempt: Attempt) -> None:
@@ -148,7 +153,7 @@ class Handshakes:
         data = wire.packet(Kind.HANDSHAKE, peer_id, self._core.peer_id, body, flags=alternate)
         self._router.send_by(arrived, data, peer_id)
 
-    def hurry(self, session: Session) -> None:
+    def retry_now(self, session: Session) -> None:
         """There is a way that was not there: try at once."""
         attempt = session.attempt
         if attempt is not None:
@@ -171,14 +176,14 @@ class Handshakes:
         keys = session.keys
         if keys is not None and keys.local != attempt.local and session.heard_at > attempt.began:
             core.counters["new keys not agreed"] += 1
-            self._end(session, attempt)  # the old ones are alive; the next sweep tries again
+            self._table.end_attempt(session, Happening.GIVEN_UP)  # the old ones live; the next sweep tries again
             return
-        if not session.hopeless and (session.solicited or session.pending or keys is not None):
+        if not session.surrendered and (session.solicited or session.pending or keys is not None):
             core.counters["unreachable peers"] += 1
             core.counters["dropped: peer unreachable"] += len(session.pending)
             core.give_up(session.peer_id, self._why(session), refused=session.denied)
-        self._sessions.close(session)
-        self._sessions.unreachable(session.peer_id)
+        self._table.close(session)
+        self._unreachable(session.peer_id)
 
     def _why(self, session: Session) -> str:
         """Return why the handshake with a peer came to nothing."""
@@ -186,31 +191,19 @@ class Handshakes:
             return "it refuses us"
         return "it was found, but does not answer" if session.found else self._router.why_unknown()
 
-    def _end(self, session: Session, attempt: Attempt) -> None:
-        if attempt.timer is not None:
-            attempt.timer.cancel()
-        session.attempt = None
-        if attempt.keys is not None:
-            self._sessions.forget_keys(attempt.keys)
-
-    def closed(self, session: Session) -> None:
-        """`session` is being forgotten."""
-        if session.attempt is not None:
-            self._end(session, session.attempt)
-
     def confirmed(self, session: Session, keys: Keys) -> None:
         """Something opened under `keys`: if our attempt made them, it is over."""
         attempt = session.attempt
         if attempt is None or attempt.local != keys.local:
             return
         fresh, attempt.keys = attempt.keys, None
-        self._end(session, attempt)
+        self._table.end_attempt(session, Happening.CONFIRMED)
         if fresh is not None:
-            self._sessions.install(session, fresh)
+            self._table.install(session, fresh)
 
     def denied(self, sender: PeerId, index: bytes) -> None:
         """`sender`, or a relay on the way, says that it does not talk to us: a reason to show, and no more."""
-        session = self._sessions.get(sender)
+        session = self._table.get(sender)
         if session is not None and session.attempt is not None and session.attempt.local == index:
             session.denied = True
 
@@ -218,24 +211,26 @@ class Handshakes:
         """Somebody says that `sender` does not know our keys, as after a restart. A hint only: every relay on the way
         can say so. The handshake then proves it; a liar costs us one each NO_SESSION_PATIENCE seconds."""
         core = self._core
-        session = self._sessions.get(sender)
+        session = self._table.get(sender)
         if session is None or session.keys is None or session.keys.remote != index:
             return
         if session.hinted_at is not None and core.now < session.hinted_at + NO_SESSION_PATIENCE:
             core.counters["ignored: no session, again"] += 1
             return
         session.hinted_at = core.now
-        session.keys_suspect = True
         attempt = session.attempt
-        if attempt is not None and attempt.handshake.complete:  # with somebody who is no more
-            self._end(session, attempt)
+        if attempt is not None and attempt.handshake.complete:  # with a process that is no more
+            self._table.end_attempt(session, Happening.DOUBTED)
+        else:
+            session.move(Happening.DOUBTED)
         self.begin(session)
 
     # --- messages ----------------------------------------------------------------------------------------------
 
-    def heard(self, header: Header, body: bytes, arrived: LinkState) -> None:
+    def heard(self, header: Header, body: bytes, arrived: LinkState) -> Session | None:
         """Take a HANDSHAKE packet addressed to us.
 
+        Returns: a session that has new keys, so that what waits may leave.
         Raises: WireError.
         """
         sender = header.sender
@@ -246,15 +241,16 @@ class Handshakes:
         if step == b"\x01":
             self._asked(sender, remote, message, arrived, alternate)
         elif step == b"\x02":
-            self._answer_heard(sender, local, message, arrived, alternate)
+            return self._answer_heard(sender, local, message, arrived, alternate)
         elif step == b"\x03":
-            self._completed(sender, local, message, arrived, alternate)
+            return self._completed(sender, local, message, arrived, alternate)
         else:
             raise HandshakeError("no such handshake step")
+        return None
 
     def _asked(self, sender: PeerId, remote: bytes, message: bytes, arrived: LinkState, alternate: int) -> None:
         core = self._core
-        session = self._sessions.get(sender)
+        session = self._table.get(sender)
         ours = session.attempt if session is not None else None
         if session is not None and ours is not None and not ours.handshake.complete and core.peer_id > sender:
             # Both began: the lower id answers, and we are the higher. Our message may have been lost: repeat it.
@@ -262,7 +258,7 @@ class Handshakes:
                 ours.said_at = core.now
                 self._reply(sender, ours.last, arrived, alternate)
             return
-        if not self._sessions.accepts(sender):
+        if not self._table.accepts(sender):
             core.counters["refused: peer not accepted"] += 1
             if self._router.allow_notice():
                 data = wire.packet(Kind.DENIED, sender, core.peer_id, remote)
@@ -310,22 +306,26 @@ class Handshakes:
         if self._answered.get((half.peer_id, half.remote)) == local:
             del self._answered[half.peer_id, half.remote]
 
-    def _answer_heard(self, sender: PeerId, local: bytes, message: bytes, arrived: LinkState, alternate: int) -> None:
-        session = self._sessions.get(sender)
+    def _answer_heard(
+        self, sender: PeerId, local: bytes, message: bytes, arrived: LinkState, alternate: int
+    ) -> Session | None:
+        session = self._table.get(sender)
         attempt = session.attempt if session is not None else None
         if session is None or attempt is None or attempt.local != local or attempt.handshake.complete:
-            return  # a late duplicate
+            return None  # a late duplicate
         handshake = attempt.handshake
         remote = handshake.read(message)[:_INDEX_BYTES]
         if len(remote) != _INDEX_BYTES:
             raise HandshakeError("the answer carries no index")
         attempt.last = b"\x03" + attempt.local + remote + handshake.write()
         keys = self._keys(attempt.local, remote, handshake)
-        if session.keys is None or session.keys_suspect:
-            self._sessions.install(session, keys)
+        recovers = session.keys is None or session.state in SUSPECTED
+        session.move(Happening.ANSWERED)
+        if recovers:
+            self._table.install(session, keys)
         else:
             attempt.keys = keys
-            self._sessions.await_keys(session, keys)
+            self._table.await_keys(session, keys)
         if attempt.tries > 1:
             self._router.adopt(sender, arrived)
         else:
@@ -335,33 +335,40 @@ class Handshakes:
         # The third message is repeated until something sealed is heard under these keys.
         attempt.tries = 0
         self._try(session, attempt)
-        self._sessions.release(session)
+        return session
 
-    def _completed(self, sender: PeerId, local: bytes, message: bytes, arrived: LinkState, alternate: int) -> None:
+    def _completed(
+        self, sender: PeerId, local: bytes, message: bytes, arrived: LinkState, alternate: int
+    ) -> Session | None:
         half = self._half_open.get(local)
         if half is None or half.peer_id != sender:
-            self._sessions.reassure(sender, local)
-            return
+            self._reassure(sender, local)
+            return None
         half.handshake.read(message)
         self._forget(local, half)
-        if not self._sessions.accepts(sender):  # not any more
-            return
-        session = self._sessions.session(sender)
+        if not self._table.accepts(sender):  # not any more
+            return None
+        session = self._table.session(sender)
         attempt = session.attempt
-        if attempt is not None:  # theirs came through first; they may have taken ours meanwhile, so it still receives
-            if attempt.keys is not None:
-                session.older.append(attempt.keys)
-                attempt.keys = None
-            self._end(session, attempt)
+        if attempt is not None and attempt.keys is not None:  # they may have taken ours meanwhile: it still receives
+            session.older.append(attempt.keys)
+            attempt.keys = None
+        self._table.end_attempt(session, Happening.COMPLETED)
         keys = self._keys(local, half.remote, half.handshake)
-        self._sessions.install(session, keys)
+        self._table.install(session, keys)
         session.alternate = 0
         if alternate or half.repeated:
             self._router.adopt(sender, arrived)
         else:
             session.rtt = self._core.now - (half.expires - LINK_HANDSHAKE_TIME)
-        self._sessions.acknowledge(session, keys)
-        self._sessions.release(session)
+        self._table.acknowledge(session, keys)
+        return session
+
+    def _reassure(self, peer_id: PeerId, index: bytes) -> None:
+        """`peer_id` repeats the end of a handshake that we completed: our first sealed packet was lost."""
+        session, keys = self._table.keys.get(index, (None, None))
+        if session is not None and keys is not None and session.peer_id == peer_id and self._router.allow_notice():
+            self._table.acknowledge(session, keys)
 
     def _keys(self, local: bytes, remote: bytes, handshake: Handshake) -> Keys:
         send_key, receive_key = handshake.keys()

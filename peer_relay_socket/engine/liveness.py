@@ -15,19 +15,22 @@ from typing import TYPE_CHECKING
 from ..codec import packet as wire
 from ..codec.packet import Record
 from ..limits import SESSION_MISSED_PROBES, SESSION_PROBE, SESSION_SILENCE
+from .session import Happening
 
 if TYPE_CHECKING:
     from .core import Core
+    from .handshakes import Handshakes
     from .session import Session
-    from .sessions import Sessions
+    from .session_table import SessionTable
 
 
 class Liveness:
     """Watches over all sessions of one peer that sent something."""
 
-    def __init__(self, core: Core, sessions: Sessions) -> None:
+    def __init__(self, core: Core, table: SessionTable, handshakes: Handshakes) -> None:
         self._core = core
-        self._sessions = sessions
+        self._table = table
+        self._handshakes = handshakes
 
     def expect(self, session: Session) -> None:
         """From now on we expect to hear something."""
@@ -37,7 +40,7 @@ class Liveness:
             session.liveness_timer = self._core.timers.at(now + SESSION_SILENCE, self._check, session)
 
     def _check(self, session: Session) -> None:
-        core, sessions = self._core, self._sessions
+        core, table = self._core, self._table
         session.liveness_timer = None
         if session.silent_since is None or session.keys is None:
             return
@@ -47,7 +50,7 @@ class Liveness:
             session.liveness_timer = core.timers.at(min(due, lost), self._check, session)
             return
         session.forget_flights()
-        sessions.writable(session)
+        table.writable(session)
         if core.now < due:  # they talk, but say nothing of these packets: lost, or their acknowledgement was
             core.counters["gave up packets in flight"] += 1
             session.silent_since = core.now
@@ -55,14 +58,15 @@ class Liveness:
         elif session.missed_probes >= SESSION_MISSED_PROBES:
             session.silent_since = None
             session.missed_probes = 0
-            session.keys_suspect = True
-            sessions.handshakes.begin(session)
+            if session.attempt is None or not session.attempt.handshake.complete:
+                session.move(Happening.DOUBTED)
+            self._handshakes.begin(session)
             return
         else:
             session.missed_probes += 1
             session.alternate = (session.alternate + 1) % wire.ALTERNATES
             if session.missed_probes > 1:
-                sessions.look_for(session)
+                table.look_for(session)
             wait = SESSION_PROBE
-        sessions.route(session, session.keys, wire.record(Record.PING))
+        table.route(session, session.keys, wire.record(Record.PING))
         session.liveness_timer = core.timers.at(core.now + wait, self._check, session)

@@ -23,16 +23,18 @@ if TYPE_CHECKING:
     from .link import LinkState
     from .resolver import Resolver
     from .routing import Router
+    from .session_table import SessionTable
     from .sessions import Sessions
 
 
 class Probes:
     """Those of one peer, and those of others that it answers."""
 
-    def __init__(self, core: Core, router: Router, resolver: Resolver, sessions: Sessions) -> None:
+    def __init__(self, core: Core, router: Router, resolver: Resolver, table: SessionTable, sessions: Sessions) -> None:
         self._core = core
         self._router = router
         self._resolver = resolver
+        self._table = table
         self._sessions = sessions
         self._echoes = TokenBucket(ECHO_RATE, core.now)
         self._traces = TokenBucket(TRACE_RATE, core.now)
@@ -62,7 +64,7 @@ class Probes:
         """Ask the relay `hops` links from here on the way to `peer_id`, or the peer itself if it is nearer.
         A Traced effect follows, if anything."""
         self._core.now = now
-        session = self._sessions.get(peer_id)
+        session = self._table.get(peer_id)
         alternate = 0 if session is None else session.alternate
         data = wire.packet(Kind.TRACE, peer_id, self._core.peer_id, token, flags=alternate, hop_limit=hops)
         self._router.send(data, peer_id, alternate)

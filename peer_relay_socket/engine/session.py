@@ -10,7 +10,8 @@ forgotten, and send until the new ones were heard.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import TYPE_CHECKING, Final
 
 from ..address import PeerId
 from ..limits import SESSION_WINDOW
@@ -19,6 +20,93 @@ if TYPE_CHECKING:
     from .authentication import Handshake
     from .seal import OpeningKey, SealingKey
     from .timers import Timer
+
+
+class State(Enum):
+    """How far a session has come. A *handshake* here is one that we began."""
+
+    NEW = "no keys"
+    OPENING = "no keys; a handshake waits for its answer"
+    CONFIRMING = "seals under the keys of a handshake whose last message may not have arrived"
+    OPEN = "seals under keys that the other side has"
+    SUSPECT = "seals under keys that the other side may have lost"
+    REKEYING = "as OPEN; a handshake waits for its answer"
+    RECOVERING = "as SUSPECT; a handshake waits for its answer"
+    SWITCHING = "as OPEN, until something opens under the keys of a handshake that was answered"
+    CLOSED = "forgotten"
+
+
+class Happening(Enum):
+    """What moves a session from one state to another."""
+
+    BEGUN = "we began a handshake"
+    ANSWERED = "our handshake was answered, and by the right peer"
+    CONFIRMED = "something opened under the keys of our handshake"
+    COMPLETED = "the other side completed a handshake that it began"
+    GIVEN_UP = "our handshake came to nothing"
+    DOUBTED = "nothing is heard, or it is said that the other side lost our keys"
+    HEARD = "something opened under the keys by which we seal"
+    CLOSED = "it was forgotten"
+
+
+TRANSITIONS: Final[dict[State, dict[Happening, State]]] = {
+    State.NEW: {
+        Happening.BEGUN: State.OPENING,
+        Happening.COMPLETED: State.OPEN,
+        Happening.CLOSED: State.CLOSED,
+    },
+    State.OPENING: {
+        Happening.ANSWERED: State.CONFIRMING,
+        Happening.COMPLETED: State.OPEN,
+        Happening.CLOSED: State.CLOSED,
+    },
+    State.CONFIRMING: {
+        Happening.CONFIRMED: State.OPEN,
+        Happening.COMPLETED: State.OPEN,
+        Happening.GIVEN_UP: State.OPEN,
+        Happening.DOUBTED: State.SUSPECT,
+        Happening.CLOSED: State.CLOSED,
+    },
+    State.OPEN: {
+        Happening.BEGUN: State.REKEYING,
+        Happening.COMPLETED: State.OPEN,
+        Happening.DOUBTED: State.SUSPECT,
+        Happening.CLOSED: State.CLOSED,
+    },
+    State.SUSPECT: {
+        Happening.BEGUN: State.RECOVERING,
+        Happening.COMPLETED: State.OPEN,
+        Happening.DOUBTED: State.SUSPECT,
+        Happening.HEARD: State.OPEN,
+        Happening.CLOSED: State.CLOSED,
+    },
+    State.REKEYING: {
+        Happening.ANSWERED: State.SWITCHING,
+        Happening.COMPLETED: State.OPEN,
+        Happening.GIVEN_UP: State.OPEN,
+        Happening.DOUBTED: State.RECOVERING,
+        Happening.CLOSED: State.CLOSED,
+    },
+    State.RECOVERING: {
+        Happening.ANSWERED: State.CONFIRMING,
+        Happening.COMPLETED: State.OPEN,
+        Happening.GIVEN_UP: State.SUSPECT,
+        Happening.DOUBTED: State.RECOVERING,
+        Happening.HEARD: State.REKEYING,
+        Happening.CLOSED: State.CLOSED,
+    },
+    State.SWITCHING: {
+        Happening.CONFIRMED: State.OPEN,
+        Happening.COMPLETED: State.OPEN,
+        Happening.GIVEN_UP: State.OPEN,
+        Happening.DOUBTED: State.SUSPECT,
+        Happening.CLOSED: State.CLOSED,
+    },
+    State.CLOSED: {Happening.CLOSED: State.CLOSED},
+}
+"""What follows; what is not here cannot happen."""
+SUSPECTED: Final = frozenset((State.SUSPECT, State.RECOVERING))
+"""The states in which HEARD means something."""
 
 
 class Keys:
@@ -76,37 +164,37 @@ class Session:
         "heard_at",
         "heard_under",
         "hinted_at",
-        "hopeless",
         "idle_since",
         "in_flight",
         "keys",
-        "keys_suspect",
         "liveness_timer",
         "missed_probes",
         "older",
+        "outgoing",
+        "outgoing_size",
         "peer_id",
         "pending",
         "pending_size",
         "pending_timer",
-        "plain",
-        "plain_size",
         "refound",
         "rtt",
         "silent_since",
         "solicited",
+        "state",
+        "surrendered",
         "unacked",
     )
 
     def __init__(self, peer_id: PeerId, now: float) -> None:
         self.peer_id = peer_id
+        self.state = State.NEW
+        """Changed by `move` only."""
         self.keys: Keys | None = None
         """What we seal with."""
         self.older: list[Keys] = []
         """What may still arrive sealed."""
         self.heard_under: Keys | None = None
         """The generation whose packets we owe an acknowledgement."""
-        self.keys_suspect = False
-        """Whether there is reason to think that the other side lost `keys`."""
         self.address_conflict = False
         """Whether its IPv4 address is that of somebody else whom we knew before."""
         self.attempt: Attempt | None = None
@@ -116,13 +204,13 @@ class Session:
         """Whether it seems to refuse us; a hint."""
         self.pending: deque[tuple[float, bytes]] = deque()
         """Records that wait for keys, with the time until which they are worth sending."""
-        self.hopeless = False
-        """Whether a gateway sends what was for it, while its handshake may still succeed."""
+        self.surrendered = False
+        """Whether a gateway took over what waited, while our handshake may still succeed."""
         self.pending_size = 0
         self.pending_timer: Timer | None = None
-        self.plain: list[bytes] = []
+        self.outgoing: list[bytes] = []
         """Records of the packet being filled; when not empty the session is in `Sessions.dirty`."""
-        self.plain_size = 0
+        self.outgoing_size = 0
         self.flights: deque[tuple[int, int]] = deque()
         """(counter, size) of packets not yet acknowledged, oldest first; while not empty, `silence` is armed."""
         self.in_flight = 0
@@ -154,7 +242,27 @@ class Session:
     @property
     def room(self) -> int:
         """Bytes that may be sent before the other side says more."""
-        return SESSION_WINDOW - self.in_flight - self.plain_size
+        return SESSION_WINDOW - self.in_flight - self.outgoing_size
+
+    def move(self, happening: Happening) -> None:
+        """Take the step that TRANSITIONS has for `happening`."""
+        self.state = TRANSITIONS[self.state][happening]
+
+    def note_sent(self, counter: int, size: int, now: float) -> None:
+        """Packet `counter` left, and counts for `size` against the window."""
+        if not self.flights:
+            self.acked_at = now
+        self.flights.append((counter, size))
+        self.in_flight += size
+
+    def note_heard(self, keys: Keys, counter: int, now: float) -> None:
+        """Packet `counter` of `keys` opened."""
+        self.idle_since = self.heard_at = now
+        self.missed_probes = 0
+        self.silent_since = now if self.flights else None
+        if counter >= keys.highest:
+            keys.highest = counter + 1
+        self.heard_under = keys
 
     def acknowledged(self, highest: int, now: float) -> None:
         """The other side has everything below `highest` that will ever arrive."""

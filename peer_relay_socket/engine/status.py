@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .links import Links
     from .routing import Router
     from .session import Session
-    from .sessions import Sessions
+    from .session_table import SessionTable
 
 
 class LinkStatus(NamedTuple):
@@ -99,7 +99,7 @@ def collect(
     core: Core,
     links: Links,
     router: Router,
-    sessions: Sessions,
+    table: SessionTable,
     direct: Direct,
     bootstraps: list[Candidate],
     verdicts: Callable[[], Iterable[tuple[Scope, bool | None, tuple[str, ...], int]]],
@@ -110,7 +110,7 @@ def collect(
         links=_links(links),
         bootstraps=[_bootstrap(core, links, each) for each in bootstraps],
         reach=[ReachStatus(*verdict) for verdict in verdicts()],
-        sessions=_sessions(core, router, sessions, direct, unresolved),
+        sessions=_sessions(core, router, table, direct, unresolved),
         counters=dict(core.counters),
         forwarded_bytes=core.forwarded_bytes,
         forwarded_packets=core.forwarded_packets,
@@ -156,9 +156,9 @@ def _bootstrap(core: Core, links: Links, place: Candidate) -> BootstrapStatus:
 
 
 def _sessions(
-    core: Core, router: Router, sessions: Sessions, direct: Direct, unresolved: Iterable[Prefix]
+    core: Core, router: Router, table: SessionTable, direct: Direct, unresolved: Iterable[Prefix]
 ) -> list[SessionStatus]:
-    found = [_session(router, direct, session) for session in sessions.by_id.values()]
+    found = [_session(router, direct, session) for session in table.by_id.values()]
     found += [SessionStatus(prefix, "looking", None, 0, None, core.now, None, None) for prefix in unresolved]
     known = {each.destination for each in found}
     for destination, ending in core.endings.items():

@@ -140,10 +140,10 @@ def test_an_address_is_free_again_when_its_holder_is_forgotten() -> None:
     bench, _, a, b, twin = scene()
     b.send(a, b"first")
     bench.advance(0.5)
-    a.engine._sessions.close(a.engine._sessions.session(b.peer_id))
+    a.engine._table.close(a.engine._table.session(b.peer_id))
     twin.send(a, b"second")
     bench.advance(0.5)
     assert [deliver.address_conflict for deliver in a.take(Deliver)] == [False, False]
-    for session in list(a.engine._sessions.by_id.values()):
-        a.engine._sessions.close(session)
-    assert not a.engine._sessions._claims._by_address
+    for session in list(a.engine._table.by_id.values()):
+        a.engine._table.close(session)
+    assert not a.engine._table._claims._by_address

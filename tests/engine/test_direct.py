@@ -200,7 +200,7 @@ def test_either_end_can_do_without(webrtc: tuple[bool, bool], why: str) -> None:
 def test_an_offer_that_is_lost_is_made_again() -> None:
     network, rtc, _, a, b = trio(6)
     lost = []
-    take = b.engine._sessions.on_signal
+    take = b.engine.signal_heard
 
     def deaf(peer_id: bytes, content: bytes) -> None:
         if lost:
@@ -208,7 +208,7 @@ def test_an_offer_that_is_lost_is_made_again() -> None:
         else:
             lost.append(content)
 
-    b.engine._sessions.on_signal = deaf
+    b.engine.signal_heard = deaf
     talk(network, a, b, 6.0)
     assert lost
     assert path(a, b).reached == "direct"

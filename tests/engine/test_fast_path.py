@@ -17,7 +17,7 @@ from peer_relay_socket.codec.packet import HEADER_BYTES, Kind, Record
 from peer_relay_socket.engine.effects import Deliver, Effect
 from peer_relay_socket.engine.engine import Engine
 from peer_relay_socket.engine.link import LinkState
-from peer_relay_socket.engine.session import Session
+from peer_relay_socket.engine.session import Happening, Session
 from peer_relay_socket.limits import (
     ACK_DELAY,
     ACK_EVERY,
@@ -38,7 +38,7 @@ FIRST_CONTENT = HEADER_BYTES + 4 + 8
 
 def session_of(node: Node, other: Node) -> Session:
     """What `node` knows of its session with `other`."""
-    session = node.engine._sessions.get(other.peer_id)
+    session = node.engine._table.get(other.peer_id)
     assert session is not None
     return session
 
@@ -110,7 +110,7 @@ def state(node: Node) -> object:
     sessions = [
         (
             session.peer_id,
-            (session.unacked, session.ack_timer is None, session.keys_suspect, session.attempt is None),
+            (session.unacked, session.ack_timer is None, session.state, session.attempt is None),
             (session.alternate,),
             (session.heard_at, session.idle_since, session.silent_since, session.acked_at, session.missed_probes),
             (session.in_flight, list(session.flights), session.heard_under is session.keys),
@@ -120,7 +120,7 @@ def state(node: Node) -> object:
                 if keys is not None
             ],
         )
-        for session in engine._sessions.by_id.values()
+        for session in engine._table.by_id.values()
     ]
     hops = [dict(cache) for cache in engine._router.hops]
     return links, sessions, [{to: via.number for to, via in hop.items()} for hop in hops], engine.counters
@@ -297,11 +297,11 @@ MORE_TO_DO: dict[str, Callable[[Node, Node], object]] = {
     "no packets to spare": lambda high, low: setattr(link_of(high, low).traffic.packets, "level", 1.5),
     "no timer for the acknowledgement": lambda high, _low: high.bench.advance(2 * ACK_DELAY),
     "acknowledgement due": lambda high, low: setattr(session_of(high, low), "unacked", ACK_EVERY - 43),
-    "handshake under way": lambda high, low: high.engine._sessions.handshakes.begin(session_of(high, low)),
-    "keys keys_suspect": lambda high, low: setattr(session_of(high, low), "keys_suspect", True),
+    "handshake under way": lambda high, low: high.engine._sessions._handshakes.begin(session_of(high, low)),
+    "keys suspect": lambda high, low: session_of(high, low).move(Happening.DOUBTED),
     "nothing heard under these keys": lambda high, low: setattr(session_of(high, low), "heard_under", None),
     "something missing before it": lambda high, low: receive(high, number_of(high, low), _second(low, high)),
-    "session forgotten": lambda high, low: high.engine._sessions.close(session_of(high, low)),
+    "session forgotten": lambda high, low: high.engine._table.close(session_of(high, low)),
 }
 
 
@@ -327,7 +327,7 @@ def test_what_comes_under_older_keys_is_left_to_the_common_way() -> None:
     bench = Bench()
     low, high, number = listening(bench)
     older, another = (datagram(low, high, data) for data in (b"under the older", b"another"))
-    low.engine._sessions.handshakes.begin(session_of(low, high))
+    low.engine._sessions._handshakes.begin(session_of(low, high))
     bench.flow()
     low.send(high, b"under the new")
     bench.flow()

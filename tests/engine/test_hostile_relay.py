@@ -480,7 +480,7 @@ def test_no_plaintext_of_an_authentic_peer_makes_an_engine_raise(plain: bytes) -
     low, high = bench.pair()
     low.send(high, b"x")
     bench.flow()
-    session = low.engine._sessions.get(high.peer_id)
+    session = low.engine._table.get(high.peer_id)
     assert session is not None
     assert session.keys is not None
     body = session.keys.remote + session.keys.sealing.seal(plain)

@@ -30,7 +30,7 @@ from peer_relay_socket.engine import direct as direct_module
 from peer_relay_socket.engine import handshakes as handshakes_module
 from peer_relay_socket.engine import pending as pending_module
 from peer_relay_socket.engine import resolver as resolver_module
-from peer_relay_socket.engine import sessions as sessions_module
+from peer_relay_socket.engine import session_table
 from peer_relay_socket.engine.effects import Unreachable
 from tests.sim.bench import Bench, Node
 
@@ -70,7 +70,7 @@ def test_first_handshake_messages_are_answered_at_a_rate(monkeypatch: pytest.Mon
 
 
 def test_sessions_are_bounded_and_the_longest_idle_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions_module, "MAX_SESSIONS", 5)
+    monkeypatch.setattr(session_table, "MAX_SESSIONS", 5)
     bench = Bench()
     relay, peer = relayed(bench)
     others = [bench.node(f"other{n}") for n in range(8)]
@@ -80,7 +80,7 @@ def test_sessions_are_bounded_and_the_longest_idle_goes(monkeypatch: pytest.Monk
         other.send(peer, b"hello")
         bench.advance(0.5)
     assert sorted(peer.heard()) == [b"hello"] * 8
-    table = peer.engine._sessions
+    table = peer.engine._table
     assert list(table.by_id) == [other.peer_id for other in others[3:]]
     assert len(table.keys) == 5
     assert peer.engine.counters["sessions forgotten: too many"] == 3
@@ -93,7 +93,7 @@ def test_what_waits_for_peers_that_do_not_answer_is_bounded_in_all(monkeypatch: 
     bench.gate = lambda _node, _far, data: data if data[0] == Kind.LINK else None
     for _ in range(100):
         peer.engine.send(bench.random.randbytes(20), 4, 9, 5, [bytes(10_000)], bench.now)
-    assert 100_000 <= peer.engine._sessions._pending.total < 120_000
+    assert 100_000 <= peer.engine._table.pending.total < 120_000
     assert peer.engine.counters["dropped: too much waits for this peer"] >= 88
 
 

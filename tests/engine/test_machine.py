@@ -13,11 +13,23 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.packet import Kind
 from peer_relay_socket.engine.effects import Deliver
+from peer_relay_socket.engine.session import Session, State
 from tests.sim.bench import Bench, Cable, Node, kind_of
 
 LEAVES = 3
 node_numbers = st.integers(0, LEAVES + 1)
 leaf_numbers = st.integers(2, LEAVES + 1)
+
+
+def agrees_with_its_state(session: Session) -> None:
+    """What a session has is what its state says."""
+    state, attempt = session.state, session.attempt
+    waits = (State.OPENING, State.REKEYING, State.RECOVERING)
+    assert (session.keys is None) is (state in (State.NEW, State.OPENING))
+    assert (attempt is not None) is (state in (*waits, State.CONFIRMING, State.SWITCHING))
+    if attempt is not None:
+        assert attempt.handshake.complete is (state not in waits)
+        assert (attempt.keys is not None) is (state is State.SWITCHING)
 
 
 class Overlay(RuleBasedStateMachine):
@@ -116,7 +128,7 @@ class Overlay(RuleBasedStateMachine):
                 for data in deliver.datagrams:
                     self.arrived[deliver.source, node.peer_id, data] += 1
             engine = node.engine
-            sessions = engine._sessions
+            sessions = engine._table
             assert len(sessions.by_id) <= len(self.nodes)
             assert len(sessions.keys) <= 4 * len(self.nodes)
             assert all(len(session.older) <= 2 for session in sessions.by_id.values())
@@ -129,6 +141,7 @@ class Overlay(RuleBasedStateMachine):
                 if session.flights:
                     assert session.liveness_timer is not None
                     assert session.liveness_timer.pending
+                agrees_with_its_state(session)
                 if session.blocked:
                     assert session.peer_id in sessions._blocked
         assert self.arrived <= self.sent

@@ -510,16 +510,16 @@ def test_half_open_handshakes_are_bounded_and_expire() -> None:
         forged = question[: HEADER_BYTES + 1] + index + bytes(4) + question[HEADER_BYTES + 9 : -4] + index
         bench.inject(cable, high, forged)
         bench.advance(0.004)
-    assert len(high.engine._sessions.handshakes._half_open) <= MAX_HALF_OPEN
-    assert len(high.engine._sessions.handshakes._answered) <= MAX_HALF_OPEN
+    assert len(high.engine._sessions._handshakes._half_open) <= MAX_HALF_OPEN
+    assert len(high.engine._sessions._handshakes._answered) <= MAX_HALF_OPEN
     lose_nothing(bench)
     for _ in range(10):
         low.send(high, b"y")
         bench.advance(0.5)
     assert high.heard()[-1] == b"y"
     bench.advance(SESSION_IDLE)
-    assert not high.engine._sessions.handshakes._half_open
-    assert not high.engine._sessions.handshakes._answered
+    assert not high.engine._sessions._handshakes._half_open
+    assert not high.engine._sessions._handshakes._answered
 
 
 # --- ends that disagree ----------------------------------------------------------------------------------------
@@ -707,9 +707,9 @@ def test_an_answer_takes_the_way_by_which_the_question_came(seed: int) -> None:
     a, b, _, _ = diamond(bench)
     way_back(bench, a, b)
     for node in (a, b):
-        session = node.engine._sessions.get((b if node is a else a).peer_id)
+        session = node.engine._table.get((b if node is a else a).peer_id)
         assert session is not None
-        node.engine._sessions.close(session)
+        node.engine._table.close(session)
     bench.seen.clear()
     a.send(b, b"again")
     bench.flow()

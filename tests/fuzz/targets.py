@@ -142,7 +142,7 @@ def _perform(
     if command % 8 == 0:
         bench.inject(cable, victim, rest)
     elif command % 8 == 5:
-        session = other.engine._sessions.get(victim.peer_id)
+        session = other.engine._table.get(victim.peer_id)
         if session is not None and session.keys is not None:
             body = session.keys.remote + session.keys.sealing.seal(rest)
             bench.inject(cable, victim, wire.packet(Kind.SEALED, victim.peer_id, other.peer_id, body))
