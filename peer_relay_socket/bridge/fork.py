@@ -105,7 +105,7 @@ class Channel:
         if self._runtime is None:
             with contextlib.suppress(RuntimeError):  # the interpreter is ending: nobody is left to take it
                 runtime = self._runtime = Runtime.current()
-                runtime.at_exit(self.collect, first=True)
+                runtime.first_at_exit(self.collect)
                 runtime.call(runtime.loop.add_reader, self._ours, self._read)
 
     def collect(self, limit: float) -> None:

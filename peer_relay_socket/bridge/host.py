@@ -27,6 +27,7 @@ from ..errors import PeerClosedError, PeerRelayError
 from ..limits import (
     EXIT_TIME,
     HOP_LIMIT,
+    LATE_TIME,
     MAX_MESSAGE,
     PING_ANSWER,
     PING_INTERVAL,
@@ -208,17 +209,15 @@ class Host:
 
     def _start(self, driver: Driver, runtime: Runtime) -> None:
         self._runtime = runtime
-        starting = runtime.submit(driver.start())
         try:
-            starting.result(START_TIME)
+            runtime.wait_for(driver.start(), START_TIME)
         except TimeoutError:  # a name to listen on whose servers do not answer
-            starting.cancel()
             where = self.config.host or "any address"
             raise TimeoutError(
                 errno.ETIMEDOUT, f"{where}: cannot serve links there: not ready after {START_TIME:g} s"
             ) from None
         self._driver = driver
-        runtime.at_exit(self._at_exit)
+        runtime.at_exit(self._linger, self._end)
 
     def _check(self) -> None:
         if self.closed:
@@ -242,7 +241,7 @@ class Host:
         if driver is None or runtime is None or self.closed or self._pid != os.getpid():
             return self.outbox.idle()
         try:
-            return runtime.submit(driver.flush(timeout)).result(timeout + 1.0)
+            return runtime.wait_for(driver.flush(timeout), timeout + 1.0)
         except TimeoutError:
             return False
 
@@ -285,15 +284,21 @@ class Host:
             driver, runtime = self._driver, self._runtime
         if driver is None or runtime is None:
             return True
-        runtime.forget_exit(self._at_exit)
+        runtime.forget_exit(self._end)
         try:
-            runtime.submit(driver.stop(min(timeout, 1.0) if flushed else 0.1)).result(timeout + 1.0)
+            runtime.wait_for(driver.stop(min(timeout, 1.0) if flushed else 0.1), timeout + 1.0)
         except TimeoutError:
             log.warning("! the peer could not be closed within %.1f s", timeout)
         return True
 
-    def _at_exit(self, timeout: float) -> None:
-        self._end(timeout)  # the program ends: there is nothing left to tell
+    def _linger(self, timeout: float) -> None:
+        end = time.monotonic() + max(timeout, LATE_TIME)
+        self.flush(timeout)
+
+        def flush() -> None:
+            self.flush(min(LATE_TIME, max(0.0, end - time.monotonic())))
+
+        self.outbox.ring = flush
 
     # --- what the handle asks --------------------------------------------------------------------------------
 

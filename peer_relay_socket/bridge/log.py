@@ -69,6 +69,10 @@ def finish(limit: float) -> None:
 
 
 def _hand_over(call: Callable[[], object]) -> None:
+    if sys.is_finalizing():  # a thread started now would never run
+        with contextlib.suppress(Exception):
+            call()
+        return
     _waiting.append(call)
     handling = _handling
     if handling.acquire(False):
@@ -78,7 +82,7 @@ def _hand_over(call: Callable[[], object]) -> None:
             else:
                 thread.start_new_thread(_handle, (handling,))
         except RuntimeError:  # at the interpreter's end there are no new threads
-            handling.release()
+            _handle(handling)
 
 
 def _handle(handling: LockType) -> None:

@@ -19,10 +19,11 @@ from _queue import SimpleQueue
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from functools import partial
+from importlib import import_module
 from os import devnull
 from typing import Any, ClassVar, Final, TypeVar
 
-from ..limits import EXIT_TIME, PARK_TIME, TASKS_TIME
+from ..limits import EXIT_TIME, LATE_TIME, PARK_TIME, TASKS_TIME
 from ..originals import os, thread, time
 from .inline_io import Leader, LendingSelector, LoopLock
 from .log import divert, finish, log
@@ -31,8 +32,8 @@ from .threads import BackgroundThread
 T = TypeVar("T")
 
 _when_started: Final[list[Callable[[], object]]] = []
-_LAST: Final = -100
-"""multiprocessing runs finalizers of higher priority first; its own queues' are -5 and more."""
+_LAST: Final = -sys.maxsize
+"""multiprocessing runs finalizers of higher priority first."""
 
 
 class RelayLoop(asyncio.SelectorEventLoop):
@@ -41,6 +42,34 @@ class RelayLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Return the monotonic time in seconds."""
         return time.monotonic()
+
+    def run_in_executor(  # type: ignore[override]  # which is generic in the arguments
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> Any:
+        """As asyncio's, but the default executor is a thread of ours for each call: the end of a program waits for
+        none, and programs do not see them."""
+        if executor is not None:
+            return super().run_in_executor(executor, func, *args)
+        outcome = self.create_future()
+
+        def tell(error: BaseException | None, result: object = None) -> None:
+            if outcome.done():
+                return
+            if error is None:
+                outcome.set_result(result)
+            else:
+                outcome.set_exception(error)
+
+        def run() -> None:
+            try:
+                told = partial(tell, None, func(*args))
+            except Exception as error:
+                told = partial(tell, error)
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self.call_soon_threadsafe(told)
+
+        BackgroundThread(run)
+        return outcome
 
 
 class Runtime:
@@ -58,11 +87,16 @@ class Runtime:
         self.lead = None if sleep.readers is None else Leader(self.loop, self.loop_lock, sleep, sleep.readers)
         """Where a thread that waits for a datagram may take the loop's place; None where there is no epoll."""
         self._first_at_exit: list[Callable[[float], None]] = []
-        self._at_exit: list[Callable[[float], None]] = []
+        self._at_exit: list[tuple[Callable[[float], None], Callable[[float], object]]] = []
         self._callbacks: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._callback_thread: BackgroundThread | None = None
         self._one_starts = thread.allocate_lock()
-        self._thread = BackgroundThread(self._run)
+        self._ended = False
+        self._thread: BackgroundThread | None = None
+        with contextlib.suppress(
+            RuntimeError
+        ):  # at the interpreter's end there are no new threads: callers run the loop
+            self._thread = BackgroundThread(self._run)
 
     @classmethod
     def current(cls) -> Runtime:
@@ -93,7 +127,7 @@ class Runtime:
         """Let the relay thread come to rest first: whatever lock of OpenSSL, of the import system or of logging it held
         at that moment would stay locked in the child for ever. Waits PARK_TIME at most; any thread."""
         runtime = cls.started()
-        if runtime is not None and runtime._thread.is_alive() and not on_relay_thread():
+        if runtime is not None and runtime._is_running() and not on_relay_thread():
             cls._forking.held = runtime.loop_lock.hold(PARK_TIME)
 
     @classmethod
@@ -129,6 +163,10 @@ class Runtime:
             with contextlib.suppress(RuntimeError):  # told to stop once more
                 self.loop.run_until_complete(asyncio.wait(tasks, timeout=TASKS_TIME))
 
+    def _is_running(self) -> bool:
+        """Return whether the loop has a thread of its own."""
+        return self._thread is not None and self._thread.is_alive() and not sys.is_finalizing()
+
     def call(self, callback: Callable[..., object], *args: object) -> None:
         """Run callback(*args) on the loop, soon. Any thread."""
         self.loop.call_soon_threadsafe(callback, *args)
@@ -143,14 +181,52 @@ class Runtime:
         if not self._callback_thread and self._one_starts.acquire(False):
             self._callback_thread = BackgroundThread(partial(_call_back, self._callbacks))
 
-    def at_exit(self, callback: Callable[[float], None], *, first: bool = False) -> None:
-        """Have callback(seconds it may take) called before the loop stops; in order, but for those that come first."""
-        (self._first_at_exit if first else self._at_exit).append(callback)
+    def wait_for(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
+        """Return what `coroutine`, run on the loop, returns. When modules are torn down, only the caller's thread is
+        left, and it runs the loop itself.
 
-    def forget_exit(self, callback: Callable[[float], None]) -> None:
+        Raises: TimeoutError; RuntimeError where no loop can run.
+        """
+        if self._is_running():
+            outcome = self.submit(coroutine)
+            try:
+                return outcome.result(timeout)
+            except TimeoutError:
+                outcome.cancel()
+                raise
+        self.loop_lock.take()
+        try:
+            self.loop._thread_id = None  # type: ignore[attr-defined]  # the thread that ran it is no more
+            return self.loop.run_until_complete(asyncio.wait_for(coroutine, timeout))
+        finally:
+            coroutine.close()
+            self.loop_lock.give()
+
+    def at_exit(self, linger: Callable[[float], None], leave: Callable[[float], object]) -> None:
+        """Have linger(seconds it may take) called when the program has ended, and leave(seconds it may take) before the
+        loop stops; each in order."""
+        self._at_exit.append((linger, leave))
+        if self._ended:
+            linger(LATE_TIME)
+
+    def first_at_exit(self, callback: Callable[[float], None]) -> None:
+        """Have callback(seconds it may take) called before all that."""
+        self._first_at_exit.append(callback)
+
+    def forget_exit(self, leave: Callable[[float], object]) -> None:
         """Undo `at_exit`."""
-        if callback in self._at_exit:
-            self._at_exit.remove(callback)
+        self._at_exit = [each for each in self._at_exit if each[1] != leave]
+
+    def linger(self, timeout: float) -> None:
+        """The program has ended, but for what others do at exit, and its finalisers: get out what was sent so far,
+        within `timeout` seconds for all peers; then whatever is sent goes out before the call returns."""
+        end = time.monotonic() + timeout
+        self._ended = True
+        import_module(f"{__package__}.ending").at_teardown(partial(_stop_at_teardown, self))
+        for collect in self._first_at_exit:
+            collect(max(0.0, end - time.monotonic()))
+        for left, (linger, _) in zip(range(len(self._at_exit), 0, -1), list(self._at_exit), strict=True):
+            linger(max(0.0, end - time.monotonic()) / left)  # one that waits leaves time to the others
 
     def stop(self, timeout: float) -> None:
         """Let peers leave in good order, within `timeout` seconds for all of them, then stop the loop and its thread.
@@ -159,8 +235,10 @@ class Runtime:
         while self._first_at_exit:
             self._first_at_exit.pop(0)(max(0.0, end - time.monotonic()))
         while self._at_exit:
-            share = max(0.0, end - time.monotonic()) / len(self._at_exit)  # one that waits leaves time to the others
-            self._at_exit.pop(0)(share)
+            share = max(0.0, end - time.monotonic()) / len(self._at_exit)
+            self._at_exit.pop(0)[1](share)
+        if self._thread is None or sys.is_finalizing():
+            return
         self._callbacks.put(None)
         if self._thread.is_alive():
             self.call(self.loop.stop)
@@ -274,7 +352,7 @@ def _mishap(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 def on_relay_thread() -> bool:
     """Return whether the caller is the relay thread, whose own sockets must be the kernel's."""
     runtime = Runtime.started()
-    return runtime is not None and thread.get_ident() == runtime._thread.ident
+    return runtime is not None and runtime._thread is not None and thread.get_ident() == runtime._thread.ident
 
 
 def when_started(callback: Callable[[], object]) -> None:
@@ -297,6 +375,27 @@ def lock() -> threading.RLock:
 
 
 @atexit.register
+def linger() -> None:
+    """Get out what was sent, at the end of a process that has other things to do first: handlers that are older than
+    ours, as `logging.shutdown` may be, and finalisers of modules."""
+    runtime = Runtime.started()
+    if runtime is not None:
+        runtime.linger(EXIT_TIME)
+        finish(TASKS_TIME)
+    when_started(_linger_from_the_start)
+
+
+def _linger_from_the_start() -> None:
+    runtime = Runtime.started()
+    if runtime is not None:
+        runtime.linger(0.0)
+
+
+def _stop_at_teardown(runtime: Runtime) -> None:
+    with contextlib.suppress(Exception):  # what is too late is too late
+        runtime.stop(TASKS_TIME)
+
+
 def stop_current() -> None:
     """Stop this process's runtime, if it has one: what the end of a process needs. Peers have EXIT_TIME in all; any
     thread but the relay's."""

@@ -122,6 +122,49 @@ def test_what_a_forked_child_sent_arrives_however_it_ends(
     assert expected - received(receiver, len(expected)) == set(), done.stderr
 
 
+LATE = """
+import atexit, logging.handlers, multiprocessing.util, sys
+
+def late(text, to=(sys.argv[1], int(sys.argv[2]))):
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(text, to)
+
+atexit.register(late, b"0")
+{importing}
+class Sends:
+    def __init__(self, text):
+        self.text, self.sock = text, socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.to = sys.argv[1], int(sys.argv[2])
+    def __del__(self):
+        self.sock.sendto(self.text, self.to)
+
+kept = Sends(b"1")
+cycle = [Sends(b"2")]
+cycle.append(cycle)
+multiprocessing.util.Finalize(None, late, (b"3",), exitpriority=-1000)
+log = logging.getLogger("x")
+log.setLevel(logging.INFO)
+log.addHandler(logging.handlers.MemoryHandler(
+    1000, target=logging.handlers.DatagramHandler(sys.argv[1], int(sys.argv[2]))))
+log.info("4")
+if {use}:
+    kept.sock.sendto(b"5", (sys.argv[1], int(sys.argv[2])))
+"""
+
+
+@pytest.mark.parametrize("use", [True, False], ids=["in use", "first used at exit"])
+@pytest.mark.parametrize("how", ["run", "import"])
+def test_what_is_sent_after_the_programs_end_arrives(
+    tmp_path: Path, relay: str, receiver: Socket, how: str, use: bool
+) -> None:
+    importing = "import socket" if how == "run" else "import peer_relay; peer_relay.patch(); import socket"
+    native = [] if how == "run" else [sys.executable, "program.py"]
+    done = run(tmp_path, LATE.format(importing=importing, use=use), relay, receiver, native)
+    came = received(receiver, 6 if use else 5)
+    logged = {text for text in came if len(text) > 1}
+    assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), done.stderr
+    assert (came - logged, len(logged)) == ({b"0", b"1", b"2", b"3"} | ({b"5"} if use else set()), 1), done.stderr
+
+
 def received(receiver: Socket, count: int) -> set[bytes]:
     """Return the next `count` datagrams, or those that have come when none comes any more."""
     found: set[bytes] = set()
@@ -131,12 +174,15 @@ def received(receiver: Socket, count: int) -> set[bytes]:
     return found
 
 
-def run(place: Path, program: str, relay: str, receiver: Socket) -> subprocess.CompletedProcess[str]:
+def run(
+    place: Path, program: str, relay: str, receiver: Socket, native: list[str] | None = None
+) -> subprocess.CompletedProcess[str]:
     (place / "program.py").write_text(program)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
     clean["PEER_RELAY_LOG"] = "debug"  # what a failure shows
     host, port = receiver.peer.address, str(receiver.getsockname()[1])
-    command = [sys.executable, "-m", "peer_relay", "run", "--bootstrap", relay, "program.py", host, port]
+    clean["PEER_RELAY_BOOTSTRAP"] = relay
+    command = [*(native or [sys.executable, "-m", "peer_relay", "run", "program.py"]), host, port]
     return subprocess.run(command, cwd=place, env=clean, capture_output=True, text=True, timeout=90, check=False)
 
 

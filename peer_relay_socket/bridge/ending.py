@@ -1,0 +1,28 @@
+"""The last moment of a process at which anything can be said: when modules are torn down.
+
+Lives here: an object that is collected then. May not live here: what is said (runtime.py).
+
+Law: no module may import this one, or it would be collected too late, with the modules that are needed cleared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class _LastWord:
+    """Calls `say` when it is collected: of what is garbage then the youngest, so after finalisers of the program's."""
+
+    def __init__(self, say: Callable[[], object]) -> None:
+        self._say = say
+
+    def __del__(self) -> None:
+        self._say()
+
+
+_kept: list[_LastWord] = []
+
+
+def at_teardown(say: Callable[[], object]) -> None:
+    """Have `say` called when modules are torn down: no thread but the caller's runs any more."""
+    _kept.append(_LastWord(say))
