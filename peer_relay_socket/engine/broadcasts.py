@@ -40,6 +40,7 @@ from ..limits import (
 )
 from ..rate import TokenBucket, TrafficBucket
 from .effects import DeliverBroadcast
+from .timers import Due
 
 if TYPE_CHECKING:
     from .address_claims import AddressClaims
@@ -98,7 +99,7 @@ class Broadcasts:
             self._emit(packet)
         elif len(self._pending) < BROADCAST_PENDING and core.config.bootstrap and not core.config.serves:
             if not self._pending:
-                core.timers.at(core.now + BROADCAST_PATIENCE, self.give_up)
+                core.timers.at(Due.BROADCAST_PENDING, core.now + BROADCAST_PATIENCE, self.give_up)
             self._pending.append(packet)
         else:
             core.counters["dropped: broadcast, nobody is linked"] += 1

@@ -51,6 +51,7 @@ from ..limits import (
 from ..rate import TokenBucket
 from ..scope import Scope
 from .effects import Abandon, Accept, ConnectFailed, Describe
+from .timers import Due
 
 if TYPE_CHECKING:
     from .core import Core
@@ -198,7 +199,9 @@ class Direct:
             pair.window_end = 0.0
             pair.stage = _Stage.DIALLING
             pair.stop_timers()
-            pair.timer = self._core.timers.at(now, self._dial, pair)  # later: we are amid the sending of a packet
+            pair.timer = self._core.timers.at(
+                Due.DIRECT_BEGIN, now, self._dial, pair
+            )  # later: we are amid the sending of a packet
 
     def counted(self, peer_id: PeerId, size: int) -> bool:
         """As `traffic`, where that is nothing but counting; else return False, with nothing counted."""
@@ -252,7 +255,7 @@ class Direct:
             pair.stop_timers()
             pair.reason = "nothing was heard from it so far"
             pair.timer = self._core.timers.at(
-                self._core.now + DIRECT_ATTEMPT_TIME, self._fail, pair, "nothing was heard from it"
+                Due.DIRECT_OVER, self._core.now + DIRECT_ATTEMPT_TIME, self._fail, pair, "nothing was heard from it"
             )
         self._sessions.send(pair.peer_id, wire.record(Record.CONNECT, pair.wish))
         self._sessions.solicit(pair.peer_id)
@@ -301,7 +304,7 @@ class Direct:
         if core.config.serves and not known:
             self._sessions.send(pair.peer_id, wire.record(Record.JOIN))
         patience = DIRECT_DIAL_TIME if known or core.config.serves else DIRECT_FIND_TIME
-        pair.timer = core.timers.at(core.now + patience, self._not_dialled, pair)
+        pair.timer = core.timers.at(Due.DIRECT_DIALLED, core.now + patience, self._not_dialled, pair)
 
     def _not_dialled(self, pair: _Pair) -> None:
         self._unseek(pair)
@@ -338,7 +341,9 @@ class Direct:
         pair.stage = _Stage.DESCRIBING
         pair.signal = b""
         self._attempts[pair.handle] = pair
-        pair.timer = core.timers.at(core.now + DIRECT_ATTEMPT_TIME, self._fail, pair, "the other side did not answer")
+        pair.timer = core.timers.at(
+            Due.DIRECT_OVER, core.now + DIRECT_ATTEMPT_TIME, self._fail, pair, "the other side did not answer"
+        )
 
     def described(self, handle: int, sdp: str, now: float) -> None:
         """The driver made the description that a Describe effect asked for."""
@@ -352,13 +357,15 @@ class Direct:
         pair.signal = wire.record(Record.SIGNAL, bytes((step,)) + pair.token + sdp.encode())
         self._sessions.send(pair.peer_id, pair.signal)
         if pair.offering:
-            pair.repeat = core.timers.at(core.now + DIRECT_REPEAT, self._say_again, pair, pair.handle)
+            pair.repeat = core.timers.at(
+                Due.DIRECT_REPEAT, core.now + DIRECT_REPEAT, self._say_again, pair, pair.handle
+            )
 
     def _say_again(self, pair: _Pair, handle: int) -> None:
         core = self._core
         if pair.handle == handle and pair.stage is _Stage.SIGNALLED:
             self._sessions.send(pair.peer_id, pair.signal)
-            pair.repeat = core.timers.at(core.now + 2 * DIRECT_REPEAT, self._say_again, pair, handle)
+            pair.repeat = core.timers.at(Due.DIRECT_REPEAT, core.now + 2 * DIRECT_REPEAT, self._say_again, pair, handle)
 
     def signal_heard(self, peer_id: PeerId, content: bytes) -> None:
         """Take a SIGNAL record of `peer_id`.
@@ -467,7 +474,7 @@ class Direct:
 
     def _ask_later(self, pair: _Pair) -> None:
         if pair.wish:
-            pair.timer = self._core.timers.at(pair.not_before, self._ask, pair)
+            pair.timer = self._core.timers.at(Due.DIRECT_RETRY, pair.not_before, self._ask, pair)
 
     def link_up(self, link: LinkState) -> None:
         """A link to a peer is up, whoever wanted it."""
@@ -488,7 +495,9 @@ class Direct:
                 self._core.effects.append(Abandon(pair.handle))
         pair.stage = _Stage.IDLE
         if link.direct or pair.asked:
-            pair.timer = self._core.timers.at(self._core.now + DIRECT_IDLE / 4, self._watch, pair, link)
+            pair.timer = self._core.timers.at(
+                Due.DIRECT_IDLE, self._core.now + DIRECT_IDLE / 4, self._watch, pair, link
+            )
 
     def _watch(self, pair: _Pair, link: LinkState) -> None:
         """Let go of a link that we made for traffic which has ended."""
@@ -496,7 +505,7 @@ class Direct:
         if self._links.by_id.get(pair.peer_id) is not link:
             return
         if pair.wish or pair.their_wish or core.now - self._last_used(pair.peer_id) < DIRECT_IDLE:
-            pair.timer = core.timers.at(core.now + DIRECT_IDLE / 4, self._watch, pair, link)
+            pair.timer = core.timers.at(Due.DIRECT_IDLE, core.now + DIRECT_IDLE / 4, self._watch, pair, link)
             return
         self._unseek(pair)
         if link.direct:

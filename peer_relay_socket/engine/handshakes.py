@@ -32,6 +32,7 @@ from ..rate import TokenBucket
 from .authentication import session_prologue
 from .seal import OpeningKey, SealingKey
 from .session import SUSPECTED, Attempt, Happening, Keys, Session
+from .timers import Due
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,7 +139,7 @@ class Handshakes:
         if attempt.timer is not None:
             attempt.timer.cancel()
         wait = HANDSHAKE_RETRY * min(4, 1 << max(0, attempt.tries - 1)) * (0.75 + 0.5 * core.random.random())
-        attempt.timer = core.timers.at(core.now + wait, self._try, session, attempt)
+        attempt.timer = core.timers.at(Due.SESSION_HANDSHAKE, core.now + wait, self._try, session, attempt)
 
     def _repeat(self, session: Session, attempt: Attempt, alternate: int) -> bool:
         attempt.said_at = self._core.now

@@ -50,6 +50,7 @@ from .authentication import LINK_PROLOGUE
 from .effects import SUPERSEDED, CloseLink, PeerDown, PeerUp, Throttle
 from .link import LinkState, seen_at
 from .seal import OpeningKey, SealingKey
+from .timers import Due
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,7 +130,9 @@ class Links:
             entropy=core.entropy,
             expected=expected,
         )
-        link.timer = core.timers.at(core.now + LINK_HANDSHAKE_TIME, self.drop, link, "handshake took too long")
+        link.timer = core.timers.at(
+            Due.LINK_HANDSHAKE, core.now + LINK_HANDSHAKE_TIME, self.drop, link, "handshake took too long"
+        )
         if url is None:
             self._half_open[number] = link
             self._from[link.host] = self._from.get(link.host, 0) + 1
@@ -287,7 +290,9 @@ class Links:
         self._events.peer_proved(link.peer_id)
         link.up = True
         self.by_id[link.peer_id] = link
-        link.timer = core.timers.at(link.received_at + self._ping_after(link), self._keep_alive, link)
+        link.timer = core.timers.at(
+            Due.LINK_KEEPALIVE, link.received_at + self._ping_after(link), self._keep_alive, link
+        )
         if other is None:
             core.effects.append(PeerUp(link.peer_id))
         else:
@@ -318,7 +323,7 @@ class Links:
         if core.now >= ping:
             self.ping(link)
             due = dead
-        link.timer = core.timers.at(due, self._keep_alive, link)
+        link.timer = core.timers.at(Due.LINK_KEEPALIVE, due, self._keep_alive, link)
 
     def overdrawn(self, link: LinkState) -> None:
         """More was read from `link` than it had to spare: give it what time brought, and if that is not enough, ask
@@ -358,7 +363,9 @@ class Links:
         else:
             link.pinged = True
             self.ping(link)
-            link.watch = self._core.timers.at(self._core.now + LINK_ANSWER, self._unanswered, link, self._core.now)
+            link.watch = self._core.timers.at(
+                Due.LINK_ANSWER, self._core.now + LINK_ANSWER, self._unanswered, link, self._core.now
+            )
 
     def ping(self, link: LinkState) -> None:
         """Ask the neighbour for a sign of life."""
@@ -382,7 +389,7 @@ class Links:
         """Put one packet, in one piece or two, into the link's next bundle."""
         if link.watch is None and link.up:
             now = self._core.now
-            link.watch = self._core.timers.at(now + LINK_ANSWER, self._unanswered, link, now)
+            link.watch = self._core.timers.at(Due.LINK_ANSWER, now + LINK_ANSWER, self._unanswered, link, now)
         self._put(link, data, rest)
 
     def _put(self, link: LinkState, data: bytes, rest: bytes | memoryview = b"") -> None:

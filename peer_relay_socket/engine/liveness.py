@@ -16,6 +16,7 @@ from ..codec import packet as wire
 from ..codec.packet import Record
 from ..limits import SESSION_MISSED_PROBES, SESSION_PROBE, SESSION_SILENCE
 from .session import Happening
+from .timers import Due
 
 if TYPE_CHECKING:
     from .core import Core
@@ -37,7 +38,9 @@ class Liveness:
         now = self._core.now
         session.silent_since = now
         if session.liveness_timer is None:
-            session.liveness_timer = self._core.timers.at(now + SESSION_SILENCE, self._check, session)
+            session.liveness_timer = self._core.timers.at(
+                Due.SESSION_SILENCE, now + SESSION_SILENCE, self._check, session
+            )
 
     def _check(self, session: Session) -> None:
         core, table = self._core, self._table
@@ -47,7 +50,7 @@ class Liveness:
         due = session.silent_since + SESSION_SILENCE + session.missed_probes * SESSION_PROBE
         lost = session.acked_at + SESSION_SILENCE if session.flights else due
         if core.now < min(due, lost):
-            session.liveness_timer = core.timers.at(min(due, lost), self._check, session)
+            session.liveness_timer = core.timers.at(Due.SESSION_SILENCE, min(due, lost), self._check, session)
             return
         session.forget_flights()
         table.writable(session)
@@ -69,4 +72,4 @@ class Liveness:
                 table.look_for(session)
             wait = SESSION_PROBE
         table.route(session, session.keys, wire.record(Record.PING))
-        session.liveness_timer = core.timers.at(core.now + wait, self._check, session)
+        session.liveness_timer = core.timers.at(Due.SESSION_SILENCE, core.now + wait, self._check, session)

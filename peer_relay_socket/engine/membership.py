@@ -44,6 +44,7 @@ from ..scope import Scope
 from .candidates import Candidate, Candidates
 from .effects import Dial
 from .gossip import Gossip
+from .timers import Due
 from .xor import slot_of
 
 if TYPE_CHECKING:
@@ -262,11 +263,11 @@ class Membership:
             return
         self._joining[peer_id] = None
         self.seek(peer_id)
-        core.timers.at(core.now + JOINING_TIME, self._join_over, peer_id)
+        core.timers.at(Due.JOINING_OVER, core.now + JOINING_TIME, self._join_over, peer_id)
 
     def _join_over(self, peer_id: PeerId) -> None:
         if peer_id in self._links.by_id:  # it came to be: look again later
-            self._core.timers.at(self._core.now + JOINING_TIME, self._join_over, peer_id)
+            self._core.timers.at(Due.JOINING_OVER, self._core.now + JOINING_TIME, self._join_over, peer_id)
         else:
             del self._joining[peer_id]
             self.unseek(peer_id)
@@ -303,7 +304,7 @@ class Membership:
         if self._refresh is None or self._refresh.when > due or not self._refresh.pending:
             if self._refresh is not None:
                 self._refresh.cancel()
-            self._refresh = core.timers.at(due, self._look_around)
+            self._refresh = core.timers.at(Due.LOOK_AROUND, due, self._look_around)
 
     def _look_around(self) -> None:
         core = self._core
@@ -314,7 +315,7 @@ class Membership:
                 self._ask_for_slots()
         self._refresh_wait = min(REFRESH_MAX, 2 * self._refresh_wait)
         due = core.now + self._refresh_wait * (0.5 + core.random.random())
-        self._refresh = core.timers.at(due, self._look_around)
+        self._refresh = core.timers.at(Due.LOOK_AROUND, due, self._look_around)
         self.review()
 
     def _ask_for_slots(self) -> None:
@@ -414,7 +415,7 @@ class Membership:
         waits += self._shed_as_relay() if core.config.serves else self._shed()
         if self._review is not None:
             self._review.cancel()
-        self._review = core.timers.at(min(waits), self.review) if waits else None
+        self._review = core.timers.at(Due.REVIEW, min(waits), self.review) if waits else None
 
     def _shed(self) -> list[float]:
         """Let go of one relay that others need more; return when to look at the next."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..address import PeerId
 from ..limits import OWN_ADDRESS_AGAIN
 from .effects import AddressChecked
+from .timers import Due
 
 if TYPE_CHECKING:
     from .address_claims import AddressClaims
@@ -48,7 +49,7 @@ class OwnAddress:
         if other is None:
             # Two that join at once are not yet linked to the peers that would know of them. The one that asks again
             # once both are finds the other.
-            self._core.timers.at(self._core.now + OWN_ADDRESS_AGAIN, self._ask, self._confirmed)
+            self._core.timers.at(Due.OWN_ADDRESS, self._core.now + OWN_ADDRESS_AGAIN, self._ask, self._confirmed)
 
     def _confirmed(self, other: PeerId | None) -> None:
         if other is not None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..limits import PACKET_TARGET, PENDING_BYTES, PENDING_TIME, PENDING_TOTAL
+from .timers import Due
 
 if TYPE_CHECKING:
     from .core import Core
@@ -36,7 +37,7 @@ class Pending:
             core.counters["dropped: too much waits for this peer"] += 1
             return
         if session.pending_timer is None:
-            session.pending_timer = core.timers.at(core.now + PENDING_TIME, self._expire, session)
+            session.pending_timer = core.timers.at(Due.SESSION_PENDING, core.now + PENDING_TIME, self._expire, session)
         session.pending.append((core.now + PENDING_TIME, record))
         session.pending_size += len(record)
         self.total += len(record)
@@ -71,6 +72,6 @@ class Pending:
             self.total -= len(record)
             core.counters["dropped: waited too long"] += 1
         if pending:
-            session.pending_timer = core.timers.at(pending[0][0], self._expire, session)
+            session.pending_timer = core.timers.at(Due.SESSION_PENDING, pending[0][0], self._expire, session)
         if session.pending_size < PENDING_BYTES:
             self._freed(session)

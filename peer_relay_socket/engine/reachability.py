@@ -50,6 +50,7 @@ from ..limits import (
 from ..rate import TokenBucket
 from ..scope import Scope, reach
 from .effects import DialBack
+from .timers import Due
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -203,7 +204,7 @@ class Reachability:
         if verdict.timer is not None and verdict.timer.pending and verdict.timer.when <= due:
             return
         self._stop(verdict)
-        verdict.timer = core.timers.at(due, self._ask, scope)
+        verdict.timer = core.timers.at(Due.DIAL_BACK_ASK, due, self._ask, scope)
 
     @staticmethod
     def _stop(verdict: _Verdict) -> None:
@@ -228,7 +229,7 @@ class Reachability:
             verdict.questions[nonce] = _Question(link.url is not None)
             self._links.tell(link, LinkOp.DIAL_BACK, control.dial_back(nonce, tls, port))
         if verdict.questions:
-            verdict.timer = core.timers.at(core.now + DIAL_BACK_TIME, self._over, scope)
+            verdict.timer = core.timers.at(Due.DIAL_BACK_OVER, core.now + DIAL_BACK_TIME, self._over, scope)
 
     def _at(self, host: str) -> str:
         """Return the URL of where we listen, seen at `host`."""

@@ -39,7 +39,7 @@ from ..limits import (
     UNKNOWN_ADDRESS_TIME,
     make_room,
 )
-from .timers import Timer
+from .timers import Due, Timer
 
 if TYPE_CHECKING:
     from .address_claims import AddressClaims
@@ -194,7 +194,7 @@ class Resolver:
             self._router.discover(prefix.value, prefix.bits)
         wait = RESOLVE_RETRY * (1 << question.tries)
         question.tries += 1
-        question.timer = core.timers.at(core.now + wait, self._ask_again, prefix, question)
+        question.timer = core.timers.at(Due.RESOLVE_AGAIN, core.now + wait, self._ask_again, prefix, question)
         if self._router.is_nearest(int.from_bytes(prefix.value)):
             question.final = True
             self._weigh(prefix, question)
@@ -211,7 +211,9 @@ class Resolver:
         """All was asked: peers that were named have until RESOLVE_LAST to prove their keys."""
         left = question.began + RESOLVE_LAST - self._core.now
         if question.pending and not question.proved and left > 0.0:
-            question.timer = self._core.timers.at(self._core.now + left, self._answer, prefix, question)
+            question.timer = self._core.timers.at(
+                Due.RESOLVE_OVER, self._core.now + left, self._answer, prefix, question
+            )
         else:
             self._answer(prefix, question)
 
@@ -223,7 +225,7 @@ class Resolver:
         core = self._core
         wait = RESOLVE_RETRY * (1 << question.tries)
         question.tries += 1
-        question.timer = core.timers.at(core.now + wait, self._ask, prefix, question)
+        question.timer = core.timers.at(Due.RESOLVE_AGAIN, core.now + wait, self._ask, prefix, question)
 
     def behind_changed(self) -> None:
         """The peers behind us, or those that they named, are more than before."""
@@ -331,7 +333,7 @@ class Resolver:
         elif question.pending and question.timer is not None and question.timer.when < core.now + RESOLVE_PROOF:
             question.timer.cancel()
             then = self._answer if question.once else self._ask_again
-            question.timer = core.timers.at(core.now + RESOLVE_PROOF, then, prefix, question)
+            question.timer = core.timers.at(Due.RESOLVE_PROOF, core.now + RESOLVE_PROOF, then, prefix, question)
 
     def _answer(self, prefix: Prefix, question: _Question) -> None:
         core = self._core

@@ -34,6 +34,7 @@ from .effects import Deliver, Message, Refused
 from .handshakes import Handshakes
 from .liveness import Liveness
 from .session import SUSPECTED, Happening, Keys, Session
+from .timers import Due
 
 if TYPE_CHECKING:
     from .core import Core
@@ -87,7 +88,7 @@ class Sessions:
         """Sessions with a packet that is being filled."""
         self._handshakes = Handshakes(core, router, table, events.peer_unreachable)
         self._liveness = Liveness(core, table, self._handshakes)
-        core.timers.at(core.now + SESSION_IDLE / 4, self._sweep)
+        core.timers.at(Due.SESSION_SWEEP, core.now + SESSION_IDLE / 4, self._sweep)
 
     # --- sending ---------------------------------------------------------------------------------------------
 
@@ -357,7 +358,9 @@ class Sessions:
         if session.unacked >= ACK_EVERY:
             self._ack_due(session)
         elif session.ack_timer is None:
-            session.ack_timer = self._core.timers.at(self._core.now + ACK_DELAY, self._ack_due, session)
+            session.ack_timer = self._core.timers.at(
+                Due.SESSION_ACK, self._core.now + ACK_DELAY, self._ack_due, session
+            )
 
     def _ack_due(self, session: Session) -> None:
         if session.ack_timer is not None:
@@ -378,4 +381,4 @@ class Sessions:
             ):
                 self._handshakes.begin(session)
         self._handshakes.expire()
-        core.timers.at(core.now + SESSION_IDLE / 4, self._sweep)
+        core.timers.at(Due.SESSION_SWEEP, core.now + SESSION_IDLE / 4, self._sweep)

@@ -2,17 +2,57 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from enum import Enum
 from heapq import heapify, heappop, heappush
 from typing import Any
+
+
+class Due(Enum):
+    """Every timer of the engine: what is due when it runs."""
+
+    LINK_HANDSHAKE = "drop a connection whose handshake is not over"
+    LINK_KEEPALIVE = "ping a silent neighbour, or drop the link"
+    LINK_ANSWER = "see whether anything came since we sent"
+    SESSION_HANDSHAKE = "repeat a handshake message, or give up"
+    SESSION_SILENCE = "probe another way, or begin a new handshake"
+    SESSION_ACK = "acknowledge what was heard"
+    SESSION_PENDING = "drop records that waited too long for keys"
+    SESSION_SWEEP = "forget idle sessions, renew worn keys"
+    DIRECT_BEGIN = "begin an attempt, once the packet that caused it has left"
+    DIRECT_DIALLED = "offer WebRTC, where no WebSocket came up"
+    DIRECT_REPEAT = "repeat an offer"
+    DIRECT_OVER = "give up an attempt"
+    DIRECT_RETRY = "try again for a link that the program wants"
+    DIRECT_IDLE = "see whether a direct link is still used"
+    RESOLVE_AGAIN = "ask for an address again"
+    RESOLVE_PROOF = "go on without a candidate that did not prove its key"
+    RESOLVE_OVER = "say what was found"
+    UNRESOLVED = "drop datagrams that waited too long for an address"
+    OWN_ADDRESS = "ask again whether our address is ours alone"
+    LOOK_AROUND = "ask neighbours for peers to be linked to"
+    REVIEW = "dial, after a wait"
+    JOINING_OVER = "stop dialling a peer that asked for it"
+    DIAL_BACK_ASK = "ask neighbours to dial us"
+    DIAL_BACK_OVER = "judge by those that did"
+    BROADCAST_PENDING = "drop broadcasts that waited for a link"
+    NPM_GRACE = "treat a peer that may lack a key as one that does"
+    NPM_SEARCH = "look for an npm peer again"
+    NPM_SEARCH_OVER = "stop looking for an npm peer"
+    NPM_SILENT = "drop an npm link that says nothing"
+    NPM_ANSWER = "answer an npm peer's offer"
+    NPM_OFFER = "offer WebRTC to an npm peer"
+    NPM_OFFER_OVER = "give up an attempt with an npm peer"
 
 
 class Timer:
     """One pending call; `cancel` is idempotent and may come late."""
 
-    __slots__ = ("_args", "_callback", "when")
+    __slots__ = ("_args", "_callback", "due", "when")
 
-    def __init__(self, when: float, callback: Callable[..., None], args: tuple[Any, ...]) -> None:
+    def __init__(self, due: Due, when: float, callback: Callable[..., None], args: tuple[Any, ...]) -> None:
+        self.due = due
         self.when = when
         self._callback: Callable[..., None] | None = callback
         self._args = args
@@ -44,15 +84,19 @@ class Timers:
         self._heap: list[tuple[float, int, Timer]] = []
         self._made = 0
 
-    def at(self, when: float, callback: Callable[..., None], *args: object) -> Timer:
+    def at(self, due: Due, when: float, callback: Callable[..., None], *args: object) -> Timer:
         """Arrange for callback(*args) at `when`."""
         if self._made & 0xFFF == 0xFFF:  # every 4096th: drop what was cancelled long before its time
             self._heap = [entry for entry in self._heap if entry[2].pending]
             heapify(self._heap)
-        timer = Timer(when, callback, args)
+        timer = Timer(due, when, callback, args)
         self._made += 1
         heappush(self._heap, (when, self._made, timer))
         return timer
+
+    def pending(self) -> Counter[Due]:
+        """Return how many timers of each kind will still run."""
+        return Counter(timer.due for _, _, timer in self._heap if timer.pending)
 
     def next(self) -> float | None:
         """Return when the earliest timer is due."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..address import Destination, PeerId, Prefix
 from ..limits import PENDING_BYTES, PENDING_TIME
 from .effects import Writable
+from .timers import Due
 
 if TYPE_CHECKING:
     from .core import Core
@@ -84,7 +85,7 @@ class Unresolved:
         queue = self._queues[prefix] = _Queue()
         queue.records.append(record)
         queue.size = len(record)
-        queue.timer = core.timers.at(core.now + PENDING_TIME, self._answered, prefix, None)
+        queue.timer = core.timers.at(Due.UNRESOLVED, core.now + PENDING_TIME, self._answered, prefix, None)
         self._resolver.resolve(prefix, lambda peer_id: self._answered(prefix, peer_id))
 
     def _answered(self, prefix: Prefix, peer_id: PeerId | None) -> None:

@@ -31,6 +31,7 @@ from ...limits import (
 from ...scope import Scope
 from ..direct import Path
 from ..effects import Deliver, Message, NoRoom, Writable
+from ..timers import Due
 from .links import WEBRTC, NpmLink, NpmLinks
 from .neighbours import NpmNeighbours
 from .routes import NpmRoutes
@@ -116,7 +117,7 @@ class Gateway:
             self._resolver.discovered_behind(peer_id)
             self._doubt(peer_id)
         if npm and peer_id in self._wanted:  # if it has a key after all, it answers too
-            self._core.timers.at(self._core.now + NPM_GRACE, self._connect_found, peer_id)
+            self._core.timers.at(Due.NPM_GRACE, self._core.now + NPM_GRACE, self._connect_found, peer_id)
         elif not npm:
             self._wanted.pop(peer_id, None)
 
@@ -341,7 +342,7 @@ class Gateway:
         if peer_id in self._wanted and self._router.linked:
             self._router.discover(peer_id)
             if wait <= NPM_WAY_TIME:
-                self._core.timers.at(self._core.now + wait, self._look_again, peer_id, 2 * wait)
+                self._core.timers.at(Due.NPM_SEARCH, self._core.now + wait, self._look_again, peer_id, 2 * wait)
 
     def look_for_wanted(self) -> None:
         """The first link is up: look for the peers that the program wants to be linked to."""

@@ -31,6 +31,7 @@ from ...rate import TrafficBucket
 from ...scope import Scope
 from ..effects import CloseLink, PeerDown, PeerUp, Throttle
 from ..link import Carrier, host_of
+from ..timers import Due
 
 if TYPE_CHECKING:
     from ..core import Core
@@ -126,7 +127,9 @@ class NpmLinks:
         link = self.all[number] = NpmLink(number, url, remote_host, expected, core, "websocket")
         if self._is_refused(link, self._refusal(link)):
             return
-        link.timer = core.timers.at(core.now + LINK_HANDSHAKE_TIME, self.drop, link, "said nothing for too long")
+        link.timer = core.timers.at(
+            Due.LINK_HANDSHAKE, core.now + LINK_HANDSHAKE_TIME, self.drop, link, "said nothing for too long"
+        )
         if url is None:
             self.say(link, wire.id_text(core.peer_id))
 
@@ -245,7 +248,7 @@ class NpmLinks:
         link.value = int.from_bytes(peer_id)
         if link.timer is not None:
             link.timer.cancel()
-        link.timer = core.timers.at(core.now + NPM_SILENT, self._silent, link)
+        link.timer = core.timers.at(Due.NPM_SILENT, core.now + NPM_SILENT, self._silent, link)
         self._events.npm_greeted(link)
 
     def _silent(self, link: NpmLink) -> None:
@@ -261,7 +264,7 @@ class NpmLinks:
             link.timer.cancel()
         link.up = True
         self.by_id[link.peer_id] = link
-        link.timer = core.timers.at(core.now + LINK_PING_IDLE, self._keep_alive, link)
+        link.timer = core.timers.at(Due.LINK_KEEPALIVE, core.now + LINK_PING_IDLE, self._keep_alive, link)
         core.effects.append(PeerUp(UnprovedId(link.peer_id)))
         self._events.npm_link_up(link)
 
@@ -275,4 +278,4 @@ class NpmLinks:
         if core.now >= due:
             self._events.npm_link_idle(link)
             due = dead
-        link.timer = core.timers.at(due, self._keep_alive, link)
+        link.timer = core.timers.at(Due.LINK_KEEPALIVE, due, self._keep_alive, link)

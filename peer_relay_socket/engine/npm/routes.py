@@ -34,6 +34,7 @@ from ...limits import (
     NPM_WAYS,
     make_room,
 )
+from ..timers import Due
 
 if TYPE_CHECKING:
     from ..core import Core
@@ -190,8 +191,8 @@ class NpmRoutes:
                 return
             search = self._searches[to] = _Search()
             self._router.discover(to)
-            core.timers.at(core.now + NPM_SEEK_TIME / 4, self._search_again, to, search)
-            core.timers.at(core.now + NPM_SEEK_TIME, self._give_up, to, search)
+            core.timers.at(Due.NPM_SEARCH, core.now + NPM_SEEK_TIME / 4, self._search_again, to, search)
+            core.timers.at(Due.NPM_SEARCH_OVER, core.now + NPM_SEEK_TIME, self._give_up, to, search)
         if self._waiting + len(data) > NPM_SEEK_BYTES:
             core.counters["dropped: too much waits for this peer"] += 1
             return

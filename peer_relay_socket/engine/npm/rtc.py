@@ -32,6 +32,7 @@ from ...limits import (
 from ...rate import TokenBucket
 from ...scope import Scope
 from ..effects import Abandon, Accept, AddCandidate, Describe
+from ..timers import Due
 
 if TYPE_CHECKING:
     from ..core import Core
@@ -144,7 +145,7 @@ class NpmRtc:
         self.forget(peer_id)
         if attempt.stage is _Stage.DESCRIBING:  # they have not heard of ours
             return self._begin(peer_id, offering=False)
-        self._core.timers.at(self._core.now + NPM_CROSSED, self.offer, peer_id, scope)
+        self._core.timers.at(Due.NPM_OFFER, self._core.now + NPM_CROSSED, self.offer, peer_id, scope)
         return attempt
 
     def _candidate(self, attempt: _Attempt, candidate: str) -> None:
@@ -155,7 +156,9 @@ class NpmRtc:
 
     def _wait(self, attempt: _Attempt) -> None:
         core = self._core
-        attempt.timer = core.timers.at(core.now + NPM_OFFER_TIME, self._fail, attempt, "the other side said no more")
+        attempt.timer = core.timers.at(
+            Due.NPM_OFFER_OVER, core.now + NPM_OFFER_TIME, self._fail, attempt, "the other side said no more"
+        )
 
     def _stop_waiting(self, attempt: _Attempt, stage: _Stage) -> None:
         attempt.stage = stage
