@@ -333,6 +333,23 @@ TRACE_ANSWER: Final = 1.0
 TRACE_SILENT: Final = 2
 """Seconds that a trace waits for each hop, and how many in a row may be silent."""
 
+# --- observe ---------------------------------------------------------------------------------------------------
+CONTROL_CLIENTS: Final = 8
+"""Programs that ask one process at once, by its control socket; more are let go."""
+CONTROL_LINE: Final = 4096
+"""Bytes of a request."""
+CONTROL_IDLE: Final = 60.0
+CONTROL_WRITE_TIME: Final = 5.0
+"""Seconds that a client may take for its next request, and for taking an answer."""
+CONTROL_ASK_TIME: Final = 2.0
+"""Seconds that a process may take to answer; one that is stopped never does."""
+CONTROL_LINES: Final = 64 * 1024 * 1024
+"""Bytes of one answer: the record of a relay with MAX_LINKS links has 4 MB."""
+STATUS_AGE: Final = 0.2
+"""Seconds for which a record serves all that ask: one of MAX_LINKS links takes 60 ms to make."""
+PING_MOST: Final = 100_000
+"""Pings that may be asked for at once."""
+
 # --- bridge ----------------------------------------------------------------------------------------------------
 START_TIME: Final = 5.0
 """Seconds that a peer which is told to serve may take to listen."""

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from functools import partial
+from importlib import import_module
 from os.path import samefile
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
@@ -218,6 +219,7 @@ class Host:
             ) from None
         self._driver = driver
         runtime.at_exit(self._linger, self._end)
+        runtime.call(_show, runtime)
 
     def _check(self) -> None:
         if self.closed:
@@ -369,6 +371,12 @@ class Host:
             return status(self, None)
         return status(self, runtime.submit(driver.status()).result(START_TIME))
 
+    async def status_now(self) -> PeerStatus:
+        """As `status`, on the relay thread."""
+        from .status import status
+
+        return status(self, None if self._driver is None else await self._driver.status())
+
     @property
     def probes(self) -> Probes | None:
         """Pings and traces; None while this host takes no part in the network. Loop thread only."""
@@ -461,6 +469,18 @@ class Host:
         if not self.foreign_drops:
             log.warning("! datagrams to %s and other addresses outside the overlay are dropped", host)
         self.foreign_drops += datagrams
+
+
+def open_hosts() -> list[Host]:
+    """Return the hosts of this process that are not closed."""
+    return sorted((host for host in list(_hosts) if host.ours and not host.closed), key=lambda host: host.began)
+
+
+def _show(runtime: Runtime) -> None:
+    """Let other programs of this user ask this process. By name: what shows hosts is a room above them, and nothing
+    that goes wrong with it is the program's concern."""
+    with contextlib.suppress(Exception):
+        import_module("peer_relay_socket.observe.control").serve(runtime)
 
 
 def _in_child() -> None:

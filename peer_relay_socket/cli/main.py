@@ -20,6 +20,9 @@ COMMANDS: Final = {
     "forward": ("peer_relay_socket.cli.forward", "let local programs reach UDP ports of peers"),
     "expose": ("peer_relay_socket.cli.expose", "let peers reach a local UDP server"),
     "socks": ("peer_relay_socket.cli.socks", "serve SOCKS5 UDP ASSOCIATE into the relay network"),
+    "status": ("peer_relay_socket.cli.status", "show what the running peers of this user know"),
+    "ping": ("peer_relay_socket.cli.ping", "ask a peer for a sign of life, or say why none comes"),
+    "trace": ("peer_relay_socket.cli.trace", "show the relays on the way to a peer"),
     "run": ("peer_relay.runner", "run a Python program with its UDP sockets in the relay network"),
 }
 """Name -> module with a function ``command(arguments: list[str]) -> int``, and one line of help."""
