@@ -22,7 +22,7 @@ libp2p's noise specification).
   a replayed message 2 or 3 fails on the new ephemeral, a reflected one on its length or on "remote id = own id", a
   proof cut from another handshake on its static key, and a change to any byte, or to the prologue, on the transcript.
 - What is bound. The prologue names the use and the parties (`LINK_PROLOGUE` and what was negotiated, or
-  `session_prologue`), so a handshake made for one cannot be spent on another; `handshake_hash` names this very run.
+  `session_prologue`), so a handshake made for one cannot be spent on another.
 - What a recording allows. Ids are under "ee": to a listener the handshake is random bytes after two public ephemeral
   keys, also when both static keys leak later (forward secrecy). The network key enters the keys only beside "ee", "es"
   and "se", so a recording offers no way to test a guess of it, at any price.
@@ -112,7 +112,7 @@ class Handshake:
     unauthenticated; the others are encrypted, but message 2 to whoever wrote message 1 (see the module).
     """
 
-    __slots__ = ("_expected", "_initiator", "_noise", "_position", "_static", "remote_id", "remote_public_key")
+    __slots__ = ("_expected", "_initiator", "_noise", "_position", "_static", "remote_id")
 
     def __init__(
         self,
@@ -143,8 +143,6 @@ class Handshake:
         self._position = 0
         self.remote_id: PeerId | None = None
         """Who the other end proved to be: the initiator knows after message 2, the responder after message 3."""
-        self.remote_public_key: bytes | None = None
-        """Its Ed25519 key, 32 bytes; known when `remote_id` is."""
 
     @property
     def complete(self) -> bool:
@@ -181,7 +179,6 @@ class Handshake:
         if self._position > 0:
             public_key, payload = self._verified(payload, trial.remote_static)
             self.remote_id = peer_id_of(public_key)
-            self.remote_public_key = public_key
         self._noise = trial
         self._position += 1
         return payload
@@ -192,13 +189,6 @@ class Handshake:
         assert first.key is not None
         assert second.key is not None
         return (first.key, second.key) if self._initiator else (second.key, first.key)
-
-    @property
-    def handshake_hash(self) -> bytes:
-        """Channel binding: 32 bytes, equal on both sides and in no other run. Raises: HandshakeError before the end."""
-        if not self._noise.complete:
-            raise HandshakeError("the handshake is not complete")
-        return self._noise.handshake_hash
 
     def _verified(self, payload: bytes, remote_static: bytes | None) -> tuple[bytes, bytes]:
         """Return the public key that signed `remote_static`, and the rest of the payload. Raises: HandshakeError."""

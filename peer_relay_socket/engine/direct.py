@@ -106,6 +106,7 @@ class _Pair:
         "bytes",
         "failures",
         "handle",
+        "last_reason",
         "not_before",
         "offering",
         "packets",
@@ -119,7 +120,6 @@ class _Pair:
         "their_wish",
         "timer",
         "token",
-        "told",
         "window_end",
         "wish",
     )
@@ -148,7 +148,7 @@ class _Pair:
         """The same of the other side's program."""
         self.refused = b""
         """Their wish that our program's `disconnect` ended: its repetitions mean nothing."""
-        self.told = ""
+        self.last_reason = ""
         """The reason that the program was last told of."""
         self.timer: Timer | None = None
         self.repeat: Timer | None = None
@@ -246,7 +246,7 @@ class Direct:
         pair.wish = core.entropy(8)
         pair.failures = 0
         pair.not_before = 0.0
-        pair.told = ""
+        pair.last_reason = ""
         self._ask(pair)
 
     def _ask(self, pair: _Pair) -> None:
@@ -456,8 +456,8 @@ class Direct:
         self._unseek(pair)
         pair.reason = reason
         core.counters["direct attempts failed"] += 1
-        if pair.wish and pair.told != reason:
-            pair.told = reason
+        if pair.wish and pair.last_reason != reason:
+            pair.last_reason = reason
             core.effects.append(ConnectFailed(pair.peer_id, reason))
         else:
             core.note(10, f"no direct path to {pair.peer_id.hex()[:8]}: {reason}")

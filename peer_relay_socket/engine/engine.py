@@ -96,7 +96,7 @@ class Engine:
 
     def take_effects(self) -> list[Effect]:
         """Return what is to be done, in order, and forget it."""
-        self._links.settle()
+        self._links.throttle()
         effects = self._core.effects
         if effects:
             self._core.effects = []
@@ -216,7 +216,7 @@ class Engine:
         if state is not None:
             state.full = full
             if not full:
-                self._table.relieved()
+                self._table.unblock()
 
     def dial_failed(self, url: str, now: float, reason: str = "") -> None:
         """A Dial effect came to nothing."""
@@ -408,6 +408,10 @@ class Engine:
 
     # --- what the links and the sessions report (LinkEvents, SessionEvents) --------------------------------------
 
+    def hello_for(self, link: LinkState) -> tuple[bool, tuple[str, ...]]:
+        """Return whether we relay, and where a neighbour may say that we can be dialled."""
+        return self._reachability.hello_for(link)
+
     def link_up(self, link: LinkState) -> None:
         """A neighbour is there."""
         self._router.link_up(link)
@@ -427,7 +431,7 @@ class Engine:
         self._direct.link_down(link)
         self._reachability.link_down(link)
         self._broadcasts.link_down(link)
-        self._table.relieved()  # flows waited because this link was full
+        self._table.unblock()  # flows waited because this link was full
 
     def link_failed(self, link: LinkState) -> None:
         """A link that we dialled never came up."""

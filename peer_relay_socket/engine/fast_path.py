@@ -76,7 +76,7 @@ class FastPath:
         if now - session.idle_since > SESSION_IDLE or session.in_flight + size > SESSION_WINDOW:
             return None
         link = self._router.hops[session.alternate].get(peer_id)
-        if link is None or not self._links.calm(link, size + ENVELOPE):
+        if link is None or not self._links.can_send_now(link, size + ENVELOPE):
             return None
         return (session, link.number) if self._direct.counted(peer_id, size) else None
 
@@ -150,7 +150,7 @@ class FastPath:
         if flags >= wire.ALTERNATES or hop_limit <= 1 or not self._core.config.serves:
             return None
         onward = self._router.hops[flags].get(to)
-        if onward is None or onward is link or not self._links.calm(onward, len(bundle)):
+        if onward is None or onward is link or not self._links.can_send_now(onward, len(bundle)):
             return None
         size = len(bundle)
         link.received_at = now

@@ -40,16 +40,17 @@ class LinkState:
         "handshake",
         "hellos",
         "host",
-        "kept",
         "limited",
         "number",
         "opened_at",
         "opening",
+        "our_hello",
         "out",
         "out_size",
         "packed",
         "peer_id",
         "pinged",
+        "protected",
         "reason",
         "received_at",
         "remote_host",
@@ -61,7 +62,6 @@ class LinkState:
         "serves",
         "throttled",
         "timer",
-        "told",
         "traffic",
         "tx_bytes",
         "tx_packets",
@@ -111,7 +111,7 @@ class LinkState:
         """A WebRTC link, made for the traffic with this one peer."""
         self.unit = BUNDLE_TARGET
         """Bytes that travel in one piece; packets are joined up to this size."""
-        self.kept = False
+        self.protected = False
         """Asked for by the program: never dropped as surplus."""
         self.dismissed = False
         """The neighbour said goodbye: it goes, or has links enough."""
@@ -122,7 +122,7 @@ class LinkState:
         self.sealing: SealingKey | None = None
         self.opening: OpeningKey | None = None
         self.peer_id: PeerId = b""
-        self.told = b""
+        self.our_hello = b""
         """The hello that the neighbour knows."""
         self.value = 0
         """The neighbour's id as an integer."""

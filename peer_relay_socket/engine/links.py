@@ -53,8 +53,6 @@ from .seal import OpeningKey, SealingKey
 from .timers import Due
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .core import Core
 
 _GO_AHEAD: Final = bytes((wire.LINK_HANDSHAKE,))
@@ -64,7 +62,10 @@ _MAX_PREAMBLE: Final = 4096
 
 
 class LinkEvents(Protocol):
-    """What the owner of the links is told."""
+    """What the owner of the links is told, and asked."""
+
+    def hello_for(self, link: LinkState) -> tuple[bool, tuple[str, ...]]:
+        """Return whether we relay, and the URLs at which the neighbour may say that we can be dialled."""
 
     def peer_proved(self, peer_id: PeerId) -> None:
         """`peer_id` has shown its key; `link_up` follows."""
@@ -95,8 +96,6 @@ class Links:
         self.by_id: dict[PeerId, LinkState] = {}
         """Links that are up."""
         self.dirty: list[LinkState] = []
-        self.told: Callable[[LinkState], tuple[bool, tuple[str, ...]]] = lambda _link: (False, ())
-        """Whether we relay, and the URLs at which a neighbour may say that we can be dialled."""
         self._overdrawn: list[LinkState] = []
         """Links from which more was read than they have to spare; settled before the next effects are taken."""
         self._half_open: dict[int, LinkState] = {}
@@ -113,7 +112,7 @@ class Links:
         core = self._core
         link = LinkState(number, url, remote_host, core)
         if unit is not None:
-            link.direct = link.kept = True
+            link.direct = link.protected = True
             link.unit = unit
         refusal = self._refusal(link)
         if refusal:
@@ -232,8 +231,8 @@ class Links:
             link.value = int.from_bytes(link.peer_id)
             link.handshake = None
             if not begins:  # they have shown that they live, and know the network key; they wait for this
-                link.told = self._hello(link) if keyed else link.told
-                self.tell(link, LinkOp.READY, link.told if keyed else b"")
+                link.our_hello = self._hello(link) if keyed else link.our_hello
+                self.tell(link, LinkOp.READY, link.our_hello if keyed else b"")
                 self._up(link)
 
     @property
@@ -251,12 +250,12 @@ class Links:
         handshake = link.handshake
         assert handshake is not None
         last = handshake.remote_id is not None
-        link.told = self._hello(link) if last or not (self._keyed or self._begins(link)) else b""
+        link.our_hello = self._hello(link) if last or not (self._keyed or self._begins(link)) else b""
         link.asked_at = self._core.now
-        self.emit(link, _GO_AHEAD + handshake.write(link.told))
+        self.emit(link, _GO_AHEAD + handshake.write(link.our_hello))
 
     def _hello(self, link: LinkState) -> bytes:
-        serves, urls = self.told(link)
+        serves, urls = self._events.hello_for(link)
         return control.hello(Hello(serves, self._core.config.ipv4_network, urls))
 
     def _read_hello(self, link: LinkState, payload: bytes) -> None:
@@ -285,7 +284,7 @@ class Links:
             if crossed and (link.url is not None) != ours_wins:
                 self.drop(link, "already linked")
                 return
-            link.kept = link.kept or other.kept
+            link.protected = link.protected or other.protected
         self._set_control(link)
         self._events.peer_proved(link.peer_id)
         link.up = True
@@ -327,21 +326,21 @@ class Links:
 
     def overdrawn(self, link: LinkState) -> None:
         """More was read from `link` than it had to spare: give it what time brought, and if that is not enough, ask
-        the driver not to read it for a while (in `settle`: a read may hold thousands of messages).
+        the driver not to read it for a while (in `throttle`: a read may hold thousands of messages).
 
         Not reading makes the neighbour's TCP slow, so that its program waits or drops, and nothing is lost on the way.
         """
         if link not in self._overdrawn:
             self._overdrawn.append(link)
 
-    def settle(self) -> None:
+    def throttle(self) -> None:
         """See to links from which too much was read: once for all that came in one piece."""
         overdrawn, self._overdrawn = self._overdrawn, []
         for link in overdrawn:
             if link.number in self.all:
-                self._settle(link)
+                self._throttle(link)
 
-    def _settle(self, link: LinkState) -> None:
+    def _throttle(self, link: LinkState) -> None:
         core = self._core
         wait = link.traffic.settle(core.now)
         if wait <= 0.0:
@@ -380,7 +379,7 @@ class Links:
 
     # --- talking to a neighbour ------------------------------------------------------------------------------
 
-    def calm(self, link: LinkState, size: int) -> bool:
+    def can_send_now(self, link: LinkState, size: int) -> bool:
         """Return whether a packet of `size` bytes may go by `link` at once, past `emit`: nothing is packed for it, and
         somebody watches already whether it answers."""
         return link.up and not link.full and not link.out and link.watch is not None and size <= link.unit
@@ -471,8 +470,8 @@ class Links:
         """Tell neighbours, or `only` one, whether and where we serve now, if that is news to them."""
         for link in list(self.by_id.values()) if only is None else [only]:
             hello = self._hello(link)
-            if hello != link.told:
-                link.told = hello
+            if hello != link.our_hello:
+                link.our_hello = hello
                 self.tell(link, LinkOp.HELLO, hello)
 
     def _admits(self, peer_id: PeerId) -> bool:

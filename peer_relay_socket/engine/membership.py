@@ -126,12 +126,12 @@ class Membership:
             candidate.failures = 0
             candidate.not_before = 0.0
             candidate.lost_at = None
-            link.kept = link.kept or candidate.kept
+            link.protected = link.protected or candidate.kept
         self.gossip.introduce(link)
         if len(self._links.by_id) == 1:
             self.gossip.ask_neighbours(self._refresh_wait == REFRESH_FIRST)
         if link.serves and link in self._router.nearest(self._core.number, CLOSEST_LINKS):
-            self._hurry()
+            self._refresh_soon()
         self.review()
 
     def link_changed(self, link: LinkState) -> None:
@@ -144,7 +144,7 @@ class Membership:
             if candidate is not None and not candidate.kept:
                 self._candidates.forget(candidate)
         if link.serves and link in self._router.nearest(self._core.number, CLOSEST_LINKS):
-            self._hurry()
+            self._refresh_soon()
         self.review()
 
     def link_down(self, link: LinkState) -> None:
@@ -161,7 +161,7 @@ class Membership:
                 candidate.not_before = self._core.now + _BLOCK
         if link.serves and not link.dismissed:
             self._slots_asked.pop(slot_of(link.value ^ self._core.number), None)
-            self._hurry()
+            self._refresh_soon()
         self.review()
 
     def bootstrap_up(self, url: str, peer_id: PeerId) -> None:
@@ -178,7 +178,7 @@ class Membership:
     def serves_changed(self) -> None:
         """Others can dial us now, or no more: we need other links than before."""
         if self._links.by_id:
-            self._hurry()
+            self._refresh_soon()
         self.review()
 
     def serve(self) -> None:
@@ -217,7 +217,7 @@ class Membership:
     def _keep(self, peer_id: PeerId) -> bool:
         link = self._links.by_id.get(peer_id)
         if link is not None:
-            link.kept = True
+            link.protected = True
             return True
         candidate = self._candidates.get(peer_id)
         if candidate is None:
@@ -251,7 +251,7 @@ class Membership:
                 self._candidates.forget(candidate)
         link = self._links.by_id.get(peer_id)
         if link is not None:
-            link.kept = link.direct
+            link.protected = link.direct
 
     def join_heard(self, peer_id: PeerId) -> None:
         """`peer_id`, which the program may not even know, asks us to dial it: a few at a time, and for a while."""
@@ -296,7 +296,7 @@ class Membership:
 
     # --- choosing --------------------------------------------------------------------------------------------
 
-    def _hurry(self) -> None:
+    def _refresh_soon(self) -> None:
         """Look around again soon: something changed."""
         core = self._core
         self._refresh_wait = REFRESH_FIRST
@@ -423,7 +423,9 @@ class Membership:
         relays = self._router.relays
         if len(relays) <= CLOSEST_LINKS:
             return []
-        spare = [link for link in islice(self._router.by_distance(core.number), CLOSEST_LINKS, None) if not link.kept]
+        spare = [
+            link for link in islice(self._router.by_distance(core.number), CLOSEST_LINKS, None) if not link.protected
+        ]
         crowded = len(relays) > ORDINARY_LINKS
         for link in reversed(spare):
             if crowded or link.opened_at + BOOTSTRAP_GRACE <= core.now:
@@ -439,7 +441,7 @@ class Membership:
             return []
         by_slot: dict[int, list[LinkState]] = {}
         for link in islice(router.by_distance(core.number), _PROTECTED, None):
-            if not link.kept:
+            if not link.protected:
                 by_slot.setdefault(slot_of(link.value ^ core.number), []).append(link)
         fullest = max(by_slot.values(), key=len, default=[])
         if fullest:

@@ -128,7 +128,6 @@ class Reachability:
         """Neighbours that we dialled, by scope."""
         self._inbound = 0
         """Neighbours that dialled us."""
-        links.told = self.told
 
     def start(self) -> None:
         """Decide what to take for granted until neighbours have tried.
@@ -143,7 +142,7 @@ class Reachability:
 
     # --- what neighbours are told --------------------------------------------------------------------------------
 
-    def told(self, link: LinkState) -> tuple[bool, tuple[str, ...]]:
+    def hello_for(self, link: LinkState) -> tuple[bool, tuple[str, ...]]:
         """Return whether we relay, and where the neighbour may say that we can be dialled."""
         config = self._core.config
         verdict = self._verdicts.get(link.scope)
@@ -160,7 +159,7 @@ class Reachability:
     def advertised(self) -> tuple[str, ...]:
         """Return every URL that some neighbour is told."""
         links = self._links.by_id.values()
-        return tuple(dict.fromkeys(url for link in links for url in self.told(link)[1]))
+        return tuple(dict.fromkeys(url for link in links for url in self.hello_for(link)[1]))
 
     def verdicts(self) -> list[tuple[Scope, bool | None, tuple[str, ...], int]]:
         """Return, by scope with neighbours that we dialled: whether others reach us there (None: not known), where,

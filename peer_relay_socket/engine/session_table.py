@@ -180,7 +180,7 @@ class SessionTable:
             self._blocked.pop(session.peer_id, None)
             self._core.effects.append(Writable(session.peer_id))
 
-    def relieved(self) -> None:
+    def unblock(self) -> None:
         """A link takes bundles again, or went: senders that were told to wait may look again."""
         for session in list(self._blocked.values()):
             self.writable(session)

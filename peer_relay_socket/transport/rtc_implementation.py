@@ -93,7 +93,7 @@ async def aiortc_factory() -> Factory:
         raise LinkError(f"aiortc cannot be imported: {error}") from None
 
 
-class Beside:
+class DtlsFrames:
     """The DTLS transport under a connection's SCTP, where records that are not SCTP's are ours.
 
     aiortc has no public way to it; an implementation without these members is told by `of` returning None.
@@ -106,7 +106,7 @@ class Beside:
         dtls._data_receiver = self
 
     @classmethod
-    def of(cls, pc: Any, heard: Callable[[bytes], None]) -> Beside | None:
+    def of(cls, pc: Any, heard: Callable[[bytes], None]) -> DtlsFrames | None:
         """Return it for an open connection, or None."""
         dtls = getattr(getattr(pc, "sctp", None), "transport", None)
         sctp = getattr(dtls, "_data_receiver", None)

@@ -27,7 +27,7 @@ from ..scope import Scope
 from .link import LinkError, LinkHandler
 from .rtc_connection import RtcConnection
 from .rtc_frames import GOODBYE, PART, PING, PONG, WHOLE, Rejoiner, ping, pong, read_pong, split
-from .rtc_implementation import Beside, DataChannel, Factory, PeerConnection
+from .rtc_implementation import DataChannel, DtlsFrames, Factory, PeerConnection
 
 _HELLO: Final = 0xB5
 """First byte of the first message each end sends over the reliable channel; the second says what it can: bit 0, take
@@ -59,9 +59,9 @@ class RtcLink(RtcConnection):
         """Seconds, of the last ping that was answered."""
         self._control: DataChannel | None = None
         self._lossy: DataChannel | None = None
-        self._beside: Beside | None = None
+        self._dtls: DtlsFrames | None = None
         """Where frames go; None = over the unreliable channel."""
-        self._can_beside: Beside | None = None
+        self._can_dtls: DtlsFrames | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._queue: deque[bytes] = deque()
@@ -104,12 +104,12 @@ class RtcLink(RtcConnection):
     def _control_opened(self) -> None:
         if self._closing or self._control is None:
             return
-        self._can_beside = Beside.of(self._pc, self._frame_heard)
-        self._control.send(bytes((_HELLO, int(self._can_beside is not None))))
+        self._can_dtls = DtlsFrames.of(self._pc, self._frame_heard)
+        self._control.send(bytes((_HELLO, int(self._can_dtls is not None))))
 
     def _greeted(self, abilities: int) -> None:
         if abilities & 1:
-            self._beside = self._can_beside
+            self._dtls = self._can_dtls
         self._task = self._loop.create_task(self._send_frames())
         self._probe()
 
@@ -120,12 +120,12 @@ class RtcLink(RtcConnection):
             return
         self._probes += 1
         self._ping(limits.RTC_UNIT_SMALL)
-        if self._beside is not None:
+        if self._dtls is not None:
             self._ping(limits.RTC_UNIT)
         self._timer = self._loop.call_later(limits.RTC_PROBE, self._probe)
 
     def _proven(self, size: int) -> None:
-        if size >= limits.RTC_UNIT or (self._beside is None and size >= limits.RTC_UNIT_SMALL):
+        if size >= limits.RTC_UNIT or (self._dtls is None and size >= limits.RTC_UNIT_SMALL):
             self._open(size)
         elif size >= limits.RTC_UNIT_SMALL:
             self._small_passes = True
@@ -303,8 +303,8 @@ class RtcLink(RtcConnection):
             self._end(f"the path failed: {error!r}")
 
     async def _carry(self, frame: bytes) -> None:
-        if self._beside is not None:
-            await self._beside.send(frame)
+        if self._dtls is not None:
+            await self._dtls.send(frame)
         elif self._lossy is None or self._lossy.readyState != "open":
             raise LinkError("the data channel is closed")
         elif self._lossy.bufferedAmount > limits.RTC_CHANNEL_BUFFER:
@@ -341,4 +341,4 @@ class RtcLink(RtcConnection):
 
     def _release(self) -> None:
         self._control = self._lossy = None
-        self._beside = self._can_beside = None
+        self._dtls = self._can_dtls = None

@@ -46,7 +46,6 @@ class PlainHandshake(Handshake):
         self._ephemeral = entropy(DH_BYTES)
         self._said = prologue
         self.remote_id = None
-        self.remote_public_key = None
 
     @property
     def complete(self) -> bool:
@@ -88,19 +87,14 @@ class PlainHandshake(Handshake):
         if self._expected is not None and remote_id != self._expected:
             raise HandshakeError(f"expected {self._expected.hex()[:8]}, but {remote_id.hex()[:8]} answered")
         self.remote_id = remote_id
-        self.remote_public_key = public_key
         self._heard(message)
         return body[front + _PROOF_BYTES :]
 
     def keys(self) -> tuple[bytes, bytes]:
-        first, second = (sha256(self.handshake_hash + name).digest() for name in (b"first", b"second"))
-        return (first, second) if self._initiator else (second, first)
-
-    @property
-    def handshake_hash(self) -> bytes:
         if not self.complete:
             raise HandshakeError("the handshake is not complete")
-        return self._said
+        first, second = (sha256(self._said + name).digest() for name in (b"first", b"second"))
+        return (first, second) if self._initiator else (second, first)
 
     def _checksum(self, body: bytes) -> bytes:
         return sha256(self._said + body).digest()[:TAG_BYTES]
