@@ -619,3 +619,34 @@ GATEWAY_BATCH: Final = 64
 """Datagrams read from one kernel socket before the relay thread looks at the others."""
 SOCKS_HANDSHAKE_TIME: Final = 10.0
 """Seconds that a SOCKS client may take to say what it wants; at most GATEWAY_SOURCES clients at once."""
+FLOWS_PER_DEVICE: Final = 16_384
+"""Pairs of addresses and ports, used by programs in a namespace, whose way is remembered; idle ones are forgotten
+beyond. Price: 0.5 kB each."""
+TUN_READS: Final = 256
+"""Packets read from a TUN device before the relay thread looks at its links: 0.5 ms."""
+TUN_BACKLOG: Final = 8 * 1024 * 1024
+"""What came from peers and waits until programs in a namespace have read what came before; beyond, it is dropped, and
+long before that the links it comes by are not read for a moment."""
+TUN_BURST: Final = 64 * 1024
+TUN_RUN: Final = 32
+TUN_RETRY: Final = 0.0002
+TUN_PATIENCE: Final = 0.02
+"""Bytes written to a TUN device before its sockets are looked at, and what may wait in them for more to be written;
+datagrams written at once; seconds between two looks, and until a program that does not read is no longer waited for.
+The kernel's default receive buffer (208 KiB, its overhead counted) holds 90 datagrams of 1200 bytes: a packet of 50 and
+a half. Without this two packets in a row lose a third."""
+KILL_TIME: Final = 1.0
+"""Seconds in which the supervisor of a native program kills what that started, once we were killed; their network is
+gone before."""
+TUN_QUEUE_LENGTH: Final = 4096
+"""Packets that wait in a TUN device until the relay thread reads them; beyond, the kernel drops."""
+TUN_RATE: Final = 250e6
+TUN_RATE_BURST: Final = 256 * 1024
+TUN_RATE_QUEUE: Final = 64 * 1024 * 1024
+"""Bytes per second that programs in a namespace may send at first, what of it may come at once, and what may wait for
+it. A TUN device drops what it has no room for; a rate before it makes `sendto` wait, as it does on any network card."""
+TUN_DRAIN: Final = 1.0
+"""Seconds that what a program sent last may take to leave its device."""
+NAME_QUERIES: Final = 64
+NAME_TIME: Final = 2.0
+"""Queries to this machine's name servers at once (`run --dns host`), and seconds that each server has."""

@@ -11,10 +11,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from types import FrameType
 from typing import Final, NoReturn
 
 from peer_relay_socket.admission import Admission
+from peer_relay_socket.cli import native
 from peer_relay_socket.cli.arguments import Arguments
 from peer_relay_socket.config import peer_config
 from peer_relay_socket.errors import ConfigError
@@ -24,7 +26,7 @@ from . import program
 
 _MODE: Final = "PEER_RELAY_RUN"
 """What children find in their environment: "closed" or "direct"."""
-_TAKES_VALUE: Final = ("--bootstrap", "--identity")
+_TAKES_VALUE: Final = ("--bootstrap", "--identity", *native.TAKES_VALUE)
 
 
 def command(arguments: list[str]) -> int:
@@ -37,7 +39,12 @@ def command(arguments: list[str]) -> int:
     parser = _parser()
     options = parser.parse_args(own)
     if options.module is None and not words:
-        parser.error("which program? give SCRIPT or -m MODULE")
+        parser.error("which program? give PROGRAM or -m MODULE")
+    if options.module is None:
+        words = native.locate(words)
+    if options.native or (options.module is None and native.is_native(words[0])):
+        return native.run(parser, options, _as_process(options.module, words))
+    native.refuse_without_namespace(parser, options)
     _configure(parser, options.bootstrap, options.identity)
     _take_children_along(allow_direct=options.allow_direct)
     _redirect_udp(allow_direct=options.allow_direct)
@@ -50,6 +57,13 @@ def command(arguments: list[str]) -> int:
     except program.NoProgramError as error:
         parser.refuse(error)
     return 0
+
+
+def _as_process(module: str | None, words: list[str]) -> list[str]:
+    """Return the command by which a program is started as a process."""
+    if module is not None:
+        return [sys.executable, "-m", module, *words]
+    return words if native.is_native(words[0]) else [sys.executable, *words]
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -71,14 +85,16 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
 def _parser() -> Arguments:
     parser = Arguments(
         prog="peer-relay run",
-        usage="peer-relay run [--bootstrap URL]... [--identity FILE] [--allow-direct] (SCRIPT | -m MODULE) [ARG...]",
-        description="Run a Python program, unmodified, with its UDP sockets in the relay network.",
+        usage="peer-relay run [--bootstrap URL]... [--identity FILE] [OPTION]... (PROGRAM | -m MODULE) [ARG...]",
+        description="Run a program, unmodified, with its UDP in the relay network: a Python program in this process, "
+        "any other, or with --native a Python program too, in a network namespace of its own.",
         allow_abbrev=False,
     )
     parser.add_argument("-m", dest="module", metavar="MODULE", help="run a library module as `python -m` does")
     parser.add_argument("--bootstrap", action="append", default=[], metavar="URL", help="peer to join through")
     parser.add_argument("--identity", metavar="FILE", help="key file, made if absent (default: a fresh key)")
     parser.add_argument("--allow-direct", action="store_true", help="let real UDP sockets that escape the patch be")
+    native.add_options(parser)
     return parser
 
 

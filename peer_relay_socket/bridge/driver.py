@@ -73,7 +73,7 @@ from .status import DriverStatus
 if TYPE_CHECKING:
     from ..identity import Identity
     from .host import Host
-    from .inbox import Inbox
+    from .host_interface import Crowded
     from .outbox import Flow
     from .probes import Hop, PingEnd, Pong, Trace
     from .runtime import Runtime
@@ -98,7 +98,7 @@ class Driver:
         """Flows with more than DRAIN_BURST waiting, whose rest is taken when the loop has looked at its links."""
         self._throttled: dict[Link, float] = {}
         """Links that are not read, and until when."""
-        self._crowded: list[Inbox] = []
+        self._crowded: list[Crowded] = []
         """Inboxes that what was just delivered filled by more than half."""
         self._direct = RtcAttempts(self, host.config)
         self._dialling = Dialler(self, host.config, host.report, self._dial_failed, self._embedded)
@@ -460,7 +460,7 @@ class Driver:
             return True
         taken()
         source, source_port, port, form, datagrams, address_conflict = heard
-        crowded: list[Inbox] = []
+        crowded: list[Crowded] = []
         if not self._deliver_to(source, source_port, port, form, datagrams, crowded, address_conflict):
             self._runtime.call(partial(self.request, "refuse", source, port, source_port))
         elif crowded:
@@ -475,7 +475,7 @@ class Driver:
         link.pause_reading()
         self._loop.call_later(READER_POLL, self._read_on, link, inboxes, self._loop.time() + READER_PATIENCE)
 
-    def _read_on(self, link: Link, inboxes: list[Inbox], end: float) -> None:
+    def _read_on(self, link: Link, inboxes: list[Crowded], end: float) -> None:
         if self._loop.time() < end and not all(inbox.has_drained() for inbox in inboxes):
             self._loop.call_later(READER_POLL, self._read_on, link, inboxes, end)
         elif link not in self._throttled:

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     import asyncio
 
     from ..config import PeerConfig
-    from .inbox import Inbox
+
+
+class Crowded(Protocol):
+    """What has taken in more than it can hold for long."""
+
+    def has_drained(self) -> bool:
+        """Whether most of that is gone. Relay thread only."""
 
 
 class Receiver(Protocol):
@@ -33,14 +39,14 @@ class Receiver(Protocol):
         port: int,
         form: int,
         datagrams: list[bytes],
-        crowded: list[Inbox] | None = None,
+        crowded: list[Crowded] | None = None,
         address_conflict: bool = False,
     ) -> bool:
         """Take in datagrams, in order.
 
         Args: port: 0 where the wire does not say it (peers without keys). form: how the sender spelled us: 4, 6, or 0
-            for whole ids. crowded: where to note an inbox that is to be spared for a moment. address_conflict: the
-            source shares its IPv4 address with another peer.
+            for whole ids. crowded: where to note what is to be spared for a moment. address_conflict: the source
+            shares its IPv4 address with another peer.
         Returns: False when nothing is there to take them; the source is then told.
         """
 

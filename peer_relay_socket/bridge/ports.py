@@ -15,13 +15,16 @@ import os
 import random
 from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..address import AF_PEER, Destination, PeerId, Prefix, Spelling, UnprovedHost, UnprovedId
 from ..limits import EPHEMERAL_PORTS, SPELLED_SOURCES
 from .endpoint import OWN, WILDCARD, Endpoint, Place, open_endpoints
-from .inbox import Address, Inbox
+from .inbox import Address
 from .waiting import guard
+
+if TYPE_CHECKING:
+    from .host_interface import Crowded
 
 __all__ = ["OWN", "WILDCARD", "Endpoint", "Place", "PortTable"]
 
@@ -153,7 +156,7 @@ class PortTable:
         port: int,
         form: int,
         datagrams: list[bytes],
-        crowded: list[Inbox] | None = None,
+        crowded: list[Crowded] | None = None,
         address_conflict: bool = False,  # by position, on the hot path
     ) -> bool:
         """Take in datagrams from the network, in order. `form` is how the sender spelled us: 4, 6, or 0 for whole ids.

@@ -1,0 +1,234 @@
+"""`run` for native programs: the process that serves the device while a supervised child has the program.
+
+Lives here: the order of things, the device's configuration, signals, the exit status. May not live here: what happens
+in the child (namespace.py), what packets mean (tun.py).
+
+Law: the child is forked before any thread starts; what the machine forbids is known before the network is joined; and
+the caller learns how the program ended as if it had started it itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ..limits import EXIT_TIME, JOIN_TIME, TUN_DRAIN, TUN_QUEUE_LENGTH, TUN_RATE, TUN_RATE_BURST, TUN_RATE_QUEUE
+from .namespace import ForbiddenError, Plan, supervise
+
+if TYPE_CHECKING:
+    from ..config import PeerConfig
+    from .netlink import IpAddress, Netlink
+    from .tun import NameQuery, Tun
+
+_READY: Final = b"g"
+_FORWARDED: Final = (
+    signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM,
+    signal.SIGWINCH, signal.SIGCONT,
+)  # fmt: skip
+_FROM_KERNEL: Final = 0x80
+"""si_code of what a terminal sends, to the whole process group."""
+_DATAGRAM_MTU: Final = 65_535
+_EVERYTHING: Final = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
+_OVERLAY6: Final = ipaddress.ip_network("fd00::/8")
+
+
+class Program(NamedTuple):
+    """What to run, and how."""
+
+    argv: list[str]
+    rate: float | None = None
+    """Bytes per second that programs may send; None = what the overlay takes."""
+    dns: NameQuery | None = None
+
+
+class _Child:
+    """The supervisor, as this process sees it."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Fork it. Raises: ForbiddenError, when the machine permits no such world."""
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._channel.close()
+            try:
+                supervise(theirs, plan)
+            finally:
+                os._exit(2)
+        theirs.close()
+        self.program = 0
+        """The program's pid, once it runs."""
+        self._collected = False
+
+    def device(self) -> tuple[int, bool, int, list[int]]:
+        """Return the device's interface index, whether it takes several datagrams in one write, its descriptor, and
+        those of the namespace's routing socket and tables of UDP sockets. Raises: ForbiddenError."""
+        told, fds, _, _ = socket.recv_fds(self._channel, 4096, 8)
+        if not fds:
+            self.end()
+            raise ForbiddenError(told.decode() or "the namespace could not be made")
+        index, segments = struct.unpack("=ii", told)
+        for fd in fds:
+            os.set_inheritable(fd, False)
+        return index, bool(segments), fds[0], fds[1:]
+
+    def go(self) -> None:
+        """Let the program start."""
+        self._channel.send(_READY)
+        told = self._channel.recv(4)
+        if told:
+            self.program = struct.unpack("=i", told)[0]
+
+    def ended(self) -> tuple[int, str]:
+        """Return the program's wait status, and what it left running, once the supervisor has ended."""
+        told = self._channel.recv(8192) if self.program else b""
+        if len(told) < 4:
+            return int(signal.SIGKILL), ""  # the supervisor was killed, and the program with it
+        return struct.unpack("=i", told[:4])[0], told[4:].decode("utf-8", "replace")
+
+    def end(self) -> None:
+        """End the supervisor, of which the program never started. Idempotent."""
+        if not self._collected:
+            self._collected = True
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+
+class _Device:
+    """The namespace's device: its addresses, its rate, and what waits in the programs' sockets."""
+
+    def __init__(self, netlink: Netlink, index: int, queues: list[int], tun: Tun) -> None:
+        self._netlink = netlink
+        self._index = index
+        self._queues = queues
+        self._tun = tun
+        self._addresses: list[tuple[IpAddress, int]] = []
+
+    def set_up(self, rate: float | None) -> None:
+        """Bring loopback and the device up."""
+        self._netlink.up(1)
+        self._netlink.up(self._index, mtu=_DATAGRAM_MTU, queue=TUN_QUEUE_LENGTH)
+        with contextlib.suppress(OSError):  # a kernel without tbf: what programs send too fast is lost
+            self.set_rate(TUN_RATE if rate is None else rate)
+
+    def set_rate(self, rate: float) -> None:
+        """Let programs send so many bytes per second; more makes their `sendto` wait."""
+        self._netlink.set_rate(self._index, rate, TUN_RATE_BURST, TUN_RATE_QUEUE)
+
+    def renumber(self) -> None:
+        """Give the device the host's addresses as they are now."""
+        interface = self._tun.interface
+        spelling, peer_id = interface.spelling, interface.peer_id
+        network = spelling.ipv4_network
+        old, self._addresses = self._addresses, []
+        ipv4 = ipaddress.ip_address(spelling.ipv4(peer_id))
+        ipv6 = ipaddress.ip_address(spelling.ipv6(peer_id))
+        self._add(ipv4, network.prefixlen, network.broadcast_address)
+        for route in (network, _EVERYTHING[0]):
+            self._netlink.add_route(self._index, route, ipv4)
+        with contextlib.suppress(OSError):  # a kernel without IPv6
+            self._add(ipv6, 8)
+            for route6 in (_OVERLAY6, _EVERYTHING[1]):
+                self._netlink.add_route(self._index, route6, ipv6)
+        for address, length in old:
+            self._netlink.delete_address(self._index, address, length)
+
+    def _add(self, address: IpAddress, length: int, broadcast: IpAddress | None = None) -> None:
+        self._netlink.add_address(self._index, address, length, broadcast)
+        self._addresses.append((address, length))
+
+    def receive_queue(self, port: int) -> int:
+        """Return how many bytes wait in the sockets on `port`: the fullest of them; -1 when there is none."""
+        most, wanted = -1, b":%04X" % port
+        for fd in self._queues:
+            for line in os.pread(fd, 65_536, 0).split(b"\n")[1:]:
+                fields = line.split(None, 5)
+                if len(fields) > 5 and fields[1].endswith(wanted):
+                    most = max(most, int(fields[4].partition(b":")[2], 16))
+        return most
+
+    def waiting(self) -> int:
+        """Return how many packets wait for the rate."""
+        try:
+            return self._netlink.waiting(self._index)
+        except OSError:
+            return 0
+
+
+def run(program: Program, config: PeerConfig, keep_sigint_ignored: bool) -> int:
+    """Run a program in a namespace whose only network is the overlay. Returns: its exit status; dies as it did.
+
+    Raises: ForbiddenError, ConfigError, OSError before it starts.
+    """
+    from .tun import RESOLVER
+
+    child = _Child(Plan(program.argv, RESOLVER, keep_sigint_ignored))
+    blocked = {*_FORWARDED, signal.SIGCHLD}
+    signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+    try:
+        # After the fork, for these load the relay; while the child makes its namespace.
+        from .netlink import Netlink
+        from .tun import Tun
+
+        index, segments, fd, (routing, *queues) = child.device()
+        tun = Tun(config, program.dns)
+        device = _Device(Netlink(socket.socket(fileno=routing)), index, queues, tun)
+        # A key file's addresses stay; those of a fresh key may be taken, which the network tells.
+        tun.interface.start(0.0 if config.identity is not None else JOIN_TIME)
+        device.set_up(program.rate)
+        tun.interface.run(
+            lambda: tun.attach(fd, segments=segments, renumber=device.renumber, receive_queue=device.receive_queue)
+        )
+    except BaseException:
+        child.end()
+        raise
+    child.go()
+    status, left = _follow(child)
+    _drain(tun, device)
+    tun.interface.close(EXIT_TIME)
+    if left:
+        print(f"peer-relay run: still running, and without a network from now on: {left}", file=sys.stderr)
+    return _end_as(status)
+
+
+def _follow(child: _Child) -> tuple[int, str]:
+    """Pass signals on until the program has ended."""
+    while True:
+        told = signal.sigwaitinfo({*_FORWARDED, signal.SIGCHLD})
+        if told.si_signo == signal.SIGCHLD:
+            if os.waitpid(child.pid, os.WNOHANG)[0]:
+                return child.ended()
+        elif told.si_code != _FROM_KERNEL and child.program:  # a terminal's reach the program by themselves
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(child.program, told.si_signo)
+
+
+def _drain(tun: Tun, device: _Device) -> None:
+    """Send what the program left in the device, for a moment at most."""
+    end = time.monotonic() + TUN_DRAIN
+    while time.monotonic() < end:
+        if not device.waiting() and tun.read_to_end:
+            tun.interface.run(tun.detach)
+            return
+        time.sleep(0.002)
+
+
+def _end_as(status: int) -> int:
+    """Return the exit status that a wait status tells, or die by the signal that it tells."""
+    if not os.WIFSIGNALED(status):
+        return os.WEXITSTATUS(status)
+    number = os.WTERMSIG(status)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # one core dump is enough
+    signal.signal(number, signal.SIG_DFL) if number not in (signal.SIGKILL, signal.SIGSTOP) else None
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    os.kill(os.getpid(), number)
+    return 128 + number

@@ -1,0 +1,409 @@
+"""A TUN device as the only network of some programs: what they send by UDP travels the overlay, and what comes is
+written to them.
+
+Lives here: one device on the relay thread, and what its packets mean to the overlay. May not live here: how packets
+look (packets.py), namespaces and their configuration (namespace.py, netlink.py).
+
+Law: nothing that is read from the device, or comes from peers, raises or waits; whatever is neither UDP nor told to UDP
+is counted, and dropped as by a network that does not carry it. TCP is reset, so that programs fall back at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+from ..address import Destination, PeerId, Prefix, Special, UnprovedId
+from ..bridge.host_interface import HostInterface
+from ..bridge.inbox import cost
+from ..bridge.outbox import Flow
+from ..errors import PacketError
+from ..limits import (
+    FLOWS_PER_DEVICE,
+    SPELLED_SOURCES,
+    TUN_BACKLOG,
+    TUN_BURST,
+    TUN_PATIENCE,
+    TUN_READS,
+    TUN_RETRY,
+    TUN_RUN,
+)
+from . import packets, resolver
+from .packets import VIRTIO, Packet, UdpHeader
+
+if TYPE_CHECKING:
+    from ..bridge.host_interface import Crowded
+    from ..config import PeerConfig
+
+RESOLVER: Final = "192.0.2.53"
+"""Where programs ask for names (RFC 5737: nobody's address, so that it is neither a peer's nor in a network of the
+machine's)."""
+_RESOLVER: Final = socket.inet_aton(RESOLVER)
+_DNS: Final = 53
+_LOCAL_GROUPS: Final = ("224.0.0.", "ff02:", "ff12:")
+_HOST_GROUPS: Final = ("ff01:", "ff11:")
+
+NameQuery = Callable[[bytes, Callable[[bytes], object]], object]
+"""Asks real DNS: takes a query and what is to be called with the answer."""
+
+
+class Tun:
+    """The receiver of one host, and the device that it serves. Relay thread only, but for `__init__`."""
+
+    def __init__(self, config: PeerConfig, ask: NameQuery | None = None) -> None:
+        """Args: ask: what answers other names than `.peer` ones; None = they are refused.
+
+        Raises: IdentityError, ConfigError as `Host`.
+        """
+        self.interface = HostInterface(config, self)
+        self._ask = ask
+        self._fd = -1
+        self._segments = True
+        self._renumber: Callable[[], object] = lambda: None
+        self._receive_queue: Callable[[int], int] = lambda port: 0
+        self._flows: dict[bytes, Flow | None] = {}
+        """By `packets.udp_key`; None for what leads nowhere."""
+        self._headers: dict[tuple[PeerId, int, int, int], UdpHeader] = {}
+        self._peers: dict[bytes, PeerId] = {}
+        """By address: the peers that were heard, for refusals."""
+        self._reassembly = packets.Reassembly()
+        self._backlog: deque[tuple[UdpHeader, int, list[bytes]]] = deque()
+        """What came and is not written yet: header, port, datagrams."""
+        self._held = 0
+        """What waits there, in `cost` units."""
+        self._unread = 0
+        """What was written since the sockets were last looked at, in `cost` units."""
+        self._waits = 0
+        self._stalled: set[int] = set()
+        """Ports whose program does not read."""
+        self._writing = False
+        self._own: dict[int, bytes] = {}
+        self.read_to_end = True
+        """Whether the last look at the device emptied it."""
+        self._take_addresses()
+
+    def _take_addresses(self) -> None:
+        peer_id, spelling = self.interface.peer_id, self.interface.spelling
+        self._own = {
+            4: socket.inet_aton(spelling.ipv4(peer_id)),
+            6: socket.inet_pton(socket.AF_INET6, spelling.ipv6(peer_id)),
+        }
+
+    def attach(
+        self, fd: int, *, segments: bool, renumber: Callable[[], object], receive_queue: Callable[[int], int]
+    ) -> None:
+        """Serve the device.
+
+        Args: fd: non-blocking; it stays the caller's. segments: whether it takes several datagrams in one write.
+            renumber: gives the device this host's addresses as they are now. receive_queue: tells how many bytes wait
+            in the sockets on a port, -1 when there are none.
+        """
+        self._fd, self._segments = fd, segments
+        self._renumber, self._receive_queue = renumber, receive_queue
+        self._take_addresses()
+        renumber()
+        self.interface.loop.add_reader(fd, self._readable)
+
+    def detach(self) -> None:
+        """Serve it no more."""
+        if self._fd >= 0:
+            self.interface.loop.remove_reader(self._fd)
+            self._fd = -1
+
+    def count(self, reason: str, times: int = 1) -> None:
+        """Count something that was dropped."""
+        self.interface.host.count(reason, times)
+
+    # --- from programs -----------------------------------------------------------------------------------------
+
+    def _readable(self) -> None:
+        """Read a batch, and send it."""
+        batches: dict[Flow, list[bytes]] = {}
+        read, fd, flows, key_of = os.read, self._fd, self._flows, packets.udp_key
+        self.read_to_end = False
+        try:
+            for _ in range(TUN_READS):
+                frame = read(fd, 65_536 + VIRTIO)
+                plain = key_of(frame)
+                if plain is None:
+                    self._read_other(frame, batches)
+                    continue
+                key, at = plain
+                data = frame[at:]
+                try:
+                    flow = flows[key]
+                except KeyError:
+                    flow = self._way(key, frame[17] if len(key) > 12 else frame[18], data)
+                if flow is None:
+                    continue
+                if flow not in batches:
+                    batches[flow] = []
+                if frame[1]:
+                    batches[flow] += packets.segments(frame, data)
+                else:
+                    batches[flow].append(data)
+        except BlockingIOError:
+            self.read_to_end = True
+        except OSError:  # the device is gone, with its namespace
+            self.detach()
+        self._send(batches)
+
+    def _send(self, batches: dict[Flow, list[bytes]]) -> None:
+        interface = self.interface
+        for flow, datagrams in batches.items():
+            if len(datagrams) == 1 == len(batches) and not flow.waiting and interface.send_now(flow, datagrams[0]):
+                return
+            interface.offer(flow, datagrams)
+        if batches:
+            interface.send(batches)
+
+    def _way(self, key: bytes, hop_limit: int, data: bytes) -> Flow | None:
+        """Return where the datagrams of one pair of addresses and ports go."""
+        half = (len(key) - 4) // 2
+        source, destination = key[:half], key[half : 2 * half]
+        source_port, port = struct.unpack("!HH", key[-4:])
+        form = 4 if half == 4 else 6
+        if destination == _RESOLVER and port == _DNS:
+            self._resolve(source_port, data)
+            return None
+        if source != self._own[form] or not port:
+            self.count("dropped: a datagram from no address of this host's")
+            return None
+        text = socket.inet_ntop(socket.AF_INET if form == 4 else socket.AF_INET6, destination)
+        meant = self.interface.spelling.parse(text)
+        flow: Flow | None = None
+        if meant in (Special.BROADCAST, Special.MULTICAST):
+            flow = self.interface.group_flow(text, _relays(text, meant, hop_limit), source_port, port, form)
+        elif isinstance(meant, Special):
+            self.interface.host.drop_foreign(text, 1)
+            return None  # and is not remembered, so that each is counted
+        else:
+            flow = self.interface.flow(meant, source_port, port, form)
+        if len(self._flows) >= FLOWS_PER_DEVICE:
+            self._flows = {each: flow for each, flow in self._flows.items() if flow is not None and flow.waiting}
+        self._flows[key] = flow
+        return flow
+
+    def _read_other(self, frame: bytes, batches: dict[Flow, list[bytes]]) -> None:
+        """Read a frame that is no plain UDP."""
+        try:
+            packet: Packet | None = packets.read_packet(frame[VIRTIO:])
+            if packet is not None and packet.fragment is not None:
+                packet = self._reassembly.add(packet, self.interface.loop.time())
+            if packet is None:
+                return
+            if packet.protocol == packets.UDP:
+                self._read_udp(packet, batches)
+            elif packet.protocol == packets.TCP:
+                reset = packets.tcp_reset(packet)
+                if reset is not None:
+                    self._write(reset)
+            else:
+                self._read_refusal(packet)
+        except PacketError:
+            self.count("dropped: a malformed packet from a program")
+
+    def _read_udp(self, packet: Packet, batches: dict[Flow, list[bytes]]) -> None:
+        datagram = packets.read_udp(packet.payload)
+        key = packet.source + packet.destination + packet.payload[:4]
+        flow = self._flows[key] if key in self._flows else self._way(key, packet.hop_limit, datagram.data)
+        if flow is not None:
+            batches.setdefault(flow, []).append(datagram.data)
+
+    def _read_refusal(self, packet: Packet) -> None:
+        refusal = packets.read_refusal(packet)
+        if refusal is None:
+            return  # IGMP, neighbour discovery, echo requests: nothing of ours
+        source = self._peers.get(refusal.source)
+        if source is not None:
+            self.interface.refuse(source, refusal.port, refusal.source_port)
+
+    def _resolve(self, source_port: int, query: bytes) -> None:
+        question = resolver.read_question(query)
+        if question is None:
+            self.count("dropped: a malformed DNS query from a program")
+            return
+        header = UdpHeader(_RESOLVER, self._own[4], _DNS, source_port)
+        if self._ask is not None and not question.is_peer:
+            self._ask(query, lambda told: self._write(header.frame(told)))
+        else:
+            self._write(header.frame(resolver.answer(question, self.interface.spelling)))
+
+    # --- to programs -------------------------------------------------------------------------------------------
+
+    def deliver(
+        self,
+        source: PeerId,
+        source_port: int,
+        port: int,
+        form: int,
+        datagrams: list[bytes],
+        crowded: list[Crowded] | None = None,
+        address_conflict: bool = False,
+    ) -> bool:
+        """Write datagrams to the device. Returns: True; the namespace's kernel refuses what nothing hears."""
+        if isinstance(source, UnprovedId):
+            self.count("dropped: from a peer that proves no id", len(datagrams))
+            return True
+        form = form or 4
+        if address_conflict and form == 4:
+            self.count("dropped: from a peer whose IPv4 address another peer has", len(datagrams))
+            return True
+        if self._held > TUN_BACKLOG:
+            self.count("dropped: programs do not read what comes", len(datagrams))
+            return True
+        key = (source, source_port, port, form)
+        header = self._headers.get(key)
+        if header is None:
+            header = self._header(*key)
+        self._held += cost(datagrams)
+        self._backlog.append((header, port, datagrams))
+        if not self._writing:
+            self._write_backlog()
+        if crowded is not None and self._held > TUN_BACKLOG // 4:
+            crowded.append(self)
+        return True
+
+    def hears(self, port: int) -> bool:
+        """Return whether a program has a socket on `port`."""
+        return self._receive_queue(port) >= 0
+
+    def has_drained(self) -> bool:
+        """Whether little waits to be written."""
+        return self._held <= TUN_BACKLOG // 8
+
+    def _header(self, source: PeerId, source_port: int, port: int, form: int) -> UdpHeader:
+        spelling = self.interface.spelling
+        if form == 4:
+            address = socket.inet_aton(spelling.ipv4(source))
+        else:
+            address = socket.inet_pton(socket.AF_INET6, spelling.ipv6(source))
+        for table in (self._peers, self._headers):
+            if len(table) >= SPELLED_SOURCES:
+                table.clear()
+        self._peers[address] = source
+        header = UdpHeader(address, self._own[form], source_port, port)
+        self._headers[source, source_port, port, form] = header
+        return header
+
+    def _write_backlog(self) -> None:
+        """Write what came, as fast as it is read: a socket holds some 90 datagrams of 1200 bytes, and the rest of a
+        longer burst would be lost. A program that does not read is not waited for again until it does."""
+        self._writing = False
+        backlog = self._backlog
+        while backlog:
+            header, port, datagrams = backlog[0]
+            if self._unread > TUN_BURST:
+                if self._must_wait(port):
+                    self._writing = True
+                    self.interface.loop.call_later(TUN_RETRY, self._write_backlog)
+                    return
+                self._unread = 0
+            now, later = datagrams[:TUN_RUN], datagrams[TUN_RUN:]
+            if later:
+                backlog[0] = header, port, later
+            else:
+                backlog.popleft()
+            size = cost(now)
+            self._held -= size
+            self._unread += size
+            if len(now) == 1 or not self._segments:
+                for datagram in now:
+                    self._write(header.frame(datagram))
+            else:
+                for data, each in packets.runs(now):
+                    self._write(header.frame(data, each))
+
+    def _must_wait(self, port: int) -> bool:
+        """Return whether much waits in the sockets on `port`, and is being read."""
+        if self._receive_queue(port) <= TUN_BURST:
+            self._stalled.discard(port)
+            self._waits = 0
+            return False
+        if port in self._stalled:
+            return False
+        self._waits += 1
+        if self._waits * TUN_RETRY < TUN_PATIENCE:
+            return True
+        self._waits = 0
+        self._stalled.add(port)  # at most one for each port
+        return False
+
+    def _write(self, frame: bytes) -> None:
+        if self._fd < 0:
+            return
+        try:
+            os.write(self._fd, frame)
+        except OSError as error:
+            self.count(f"dropped: the device does not take a packet ({errno.errorcode.get(error.errno or 0)})")
+
+    def deliver_group(
+        self, source: PeerId, source_port: int, port: int, form: int, group: str, datagram: bytes
+    ) -> None:
+        """Write a broadcast or multicast to the device."""
+        if isinstance(source, UnprovedId):
+            return
+        spelling = self.interface.spelling
+        host = spelling.ipv6(source) if form == 6 else spelling.ipv4(source)
+        family = socket.AF_INET6 if form == 6 else socket.AF_INET
+        if (":" in group) != (form == 6):
+            self.count("dropped: a group of the other IP version")
+            return
+        header = UdpHeader(socket.inet_pton(family, host), socket.inet_pton(family, group), source_port, port)
+        self._write(header.frame(datagram))
+
+    def unreachable(self, destination: Destination, port: int, source_port: int, error: int) -> None:
+        """Write the ICMP message that a host on which nothing hears a port answers with."""
+        for form, address in self._addresses(destination):
+            self._write(packets.unreachable(self._own[form], source_port, address, port, packets.PORT_UNREACHABLE))
+
+    def unreachable_peer(self, destination: Destination, error: int) -> None:
+        """Write the ICMP message about a host that is not there, to every socket that sent to it."""
+        addresses = dict(self._addresses(destination))
+        for flow in list(self._flows.values()):
+            if flow is not None and flow.group is None and _same(flow.destination, destination):
+                address = addresses.get(flow.form)
+                if address is not None:
+                    own = self._own[flow.form]
+                    what = packets.HOST_UNREACHABLE
+                    self._write(packets.unreachable(own, flow.source_port, address, flow.port, what))
+
+    def _addresses(self, destination: Destination) -> Iterable[tuple[int, bytes]]:
+        """Yield the addresses that spell `destination`; a prefix of few bits has an IPv4 address only."""
+        spelling, bits = self.interface.spelling, 160
+        value = destination
+        if isinstance(destination, Prefix):
+            bits, value = destination
+        assert isinstance(value, bytes)
+        yield 4, socket.inet_aton(spelling.ipv4(value))
+        if bits >= 120:
+            yield 6, socket.inet_pton(socket.AF_INET6, spelling.ipv6(value))
+
+    def identity_changed(self) -> None:
+        """Give the device its new addresses; programs' sockets lose the old ones, as on any host."""
+        self._flows.clear()
+        self._headers.clear()
+        self._take_addresses()
+        if self._fd >= 0:
+            self._renumber()
+
+
+def _same(one: Destination, other: Destination) -> bool:
+    if one == other:
+        return True
+    return isinstance(one, Prefix) and isinstance(other, bytes) and not isinstance(other, Prefix) and one.matches(other)
+
+
+def _relays(group: str, meant: object, hop_limit: int) -> int:
+    """Return how many relays a datagram to a group passes: a router is to a multicast what a relay is here, and groups
+    that do not leave a link or a host (RFC 5771 §4, RFC 4291 §2.7) pass one or none."""
+    if meant is Special.BROADCAST:
+        return 255
+    if group.startswith(_HOST_GROUPS):
+        return 0
+    return min(hop_limit, 1) if group.startswith(_LOCAL_GROUPS) else hop_limit

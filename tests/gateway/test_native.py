@@ -1,0 +1,473 @@
+"""`peer-relay run` with programs that are no Python: the kernel's own sockets in a namespace, over the overlay.
+
+The oracle is the program itself, run without us: same output, same end.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from peer_relay_socket.address import Spelling
+from peer_relay_socket.cli.native import is_native, locate
+from peer_relay_socket.surface.udp_socket import Socket
+from tests.gateway.conftest import COMMAND, LIMIT, environment
+from tests.patience import until
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
+
+SLOW = pytest.mark.slow
+SIZES = ("0", "1", "1200", "9000", "65507")
+Peer = Callable[..., Socket]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(scope="session")
+def run_command(node: str) -> list[str]:
+    """The words before a program; skips where this machine permits no namespaces."""
+    words = [*COMMAND, "run", "--bootstrap", node]
+    done = subprocess.run(
+        [*words, "true"], env=environment(), capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    if done.returncode == 2:
+        pytest.skip(done.stderr.strip())
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    return words
+
+
+@pytest.fixture
+def run(run_command: list[str]) -> Run:
+    """Runs a program to its end."""
+
+    def run(
+        *words: str, options: tuple[str, ...] = (), input: str = "", **settings: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*run_command, *options, *words],
+            env=environment(**settings),
+            input=input,
+            capture_output=True,
+            text=True,
+            timeout=2 * LIMIT,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def start(run_command: list[str]) -> Iterator[Start]:
+    """Starts a program."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*words: str, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [*run_command, *options, *words],
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate(timeout=LIMIT)
+
+
+@pytest.fixture(scope="session")
+def udp_tool(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A static C program that asks and echoes."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    made = tmp_path_factory.mktemp("native") / "udp_tool"
+    subprocess.run(
+        [compiler, "-O1", "-static", "-o", made, Path(__file__).parent / "udp_tool.c"], check=True, timeout=60
+    )
+    return str(made)
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> tuple[str, str, str, str]:
+    """A key file, and the id, IPv4 and IPv6 address of its peer."""
+    path = tmp_path / "key"
+    told = subprocess.run([*COMMAND, "id", path], env=environment(), capture_output=True, text=True, check=True).stdout
+    peer_id, ipv4, ipv6 = told.split()
+    return str(path), peer_id, ipv4, ipv6
+
+
+def pids_named(mark: str) -> list[int]:
+    """The processes that carry `mark` in their command line."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes()
+        except OSError:
+            continue
+        if mark.encode() in words and b"peer_relay" not in words:
+            found.append(int(entry.parent.name))
+    return found
+
+
+def ready(process: subprocess.Popen[str], line: str = "ready\n") -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline() == line
+
+
+# --- datagrams -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_static_program_asks_a_peer_in_every_size_and_both_ip_versions(run: Run, peer: Peer, udp_tool: str) -> None:
+    there = peer(9000, family=socket.AF_INET6)
+    hosts = [there.peer.address, Spelling().ipv6(there.peer.id)]
+
+    def echo() -> None:
+        for _ in range(5 * 3 * len(hosts)):
+            data, source = there.recvfrom(65_535)
+            there.sendto(data, source)
+
+    thread = threading.Thread(target=echo, daemon=True)
+    thread.start()
+    for host in hosts:
+        assert run(udp_tool, "ask", host, "9000", "3", *SIZES).stdout == "15 of 15\n"
+
+
+def test_peers_reach_a_native_server_on_a_privileged_port(
+    start: Start, peer: Peer, udp_tool: str, key: tuple[str, str, str, str]
+) -> None:
+    path, peer_id, ipv4, ipv6 = key
+    ready(start(udp_tool, "echo", "53", options=("--identity", path)))
+    there = peer()
+    for size in (0, 1, 1200, 65_507):
+        data = os.urandom(size)
+        there.sendto(data, (ipv4, 53))
+        assert there.recvfrom(65_535) == (data, (ipv4, 53))
+    there.sendto(b"by name", (peer_id + ".peer", 53))
+    assert there.recv(100) == b"by name"
+    six = peer(family=socket.AF_INET6)
+    for size in (0, 1, 65_507):
+        six.sendto(bytes(size), (ipv6, 53))
+        data, source = six.recvfrom(65_535)
+        assert (len(data), source[:2]) == (size, (ipv6, 53))
+
+
+@pytest.mark.slow
+def test_two_native_programs_talk(start: Start, run: Run, udp_tool: str, key: tuple[str, str, str, str]) -> None:
+    ready(start(udp_tool, "echo", "7000", options=("--identity", key[0])))
+    for host in key[2:]:
+        assert run(udp_tool, "ask", host, "7000", "3", *SIZES).stdout == "15 of 15\n"
+
+
+def test_refusals_go_both_ways(
+    start: Start, run: Run, peer: Peer, udp_tool: str, key: tuple[str, str, str, str]
+) -> None:
+    there = peer()
+    assert run(udp_tool, "ask", there.peer.address, "9", "1", "5").stdout == "recv: Connection refused\n"
+    ready(start(udp_tool, "echo", "7000", options=("--identity", key[0])))
+    there.connect((key[2], 7001))
+    there.send(b"x")
+    with pytest.raises(ConnectionRefusedError):
+        there.recv(100)
+
+
+@pytest.mark.slow
+def test_peer_that_does_not_exist_is_unreachable(run: Run, udp_tool: str) -> None:
+    assert run(udp_tool, "ask", "100.64.7.7", "9", "1", "5").stdout == "recv: No route to host\n"
+
+
+@pytest.mark.slow
+def test_burst_arrives_whole_and_what_was_sent_last_leaves(run: Run, peer: Peer) -> None:
+    there = peer(9000)
+    program = (
+        "import socket,sys; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "for n in range(500): s.sendto(b'%4d' % n + bytes(1196), (sys.argv[1], 9000))"
+    )
+    done = run(sys.executable, "-c", program, there.peer.address)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [int(there.recv(2000)[:4]) for _ in range(500)] == list(range(500))
+
+
+def test_broadcast_and_multicast_reach_and_are_heard(start: Start, peer: Peer) -> None:
+    there = peer(9999)
+    there.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    group = socket.inet_aton("239.9.8.7") + socket.inet_aton("0.0.0.0")
+    there.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+    there.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 4)
+    program = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+s.bind(("", 9999))
+s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton("239.9.8.7") + socket.inet_aton("0.0.0.0"))
+s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 4)
+s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
+print("ready", flush=True)
+for _ in range(2):
+    data, source = s.recvfrom(100)
+    print(data.decode(), source[0], flush=True)
+s.sendto(b"native broadcast", ("255.255.255.255", 9999))
+s.sendto(b"native multicast", ("239.9.8.7", 9999))
+"""
+    process = start(sys.executable, "-c", program)
+    ready(process)
+    assert process.stdout is not None
+    for text, host in (("broadcast", "255.255.255.255"), ("multicast", "239.9.8.7")):
+        there.sendto(text.encode(), (host, 9999))
+        assert process.stdout.readline() == f"{text} {there.peer.address}\n"
+    heard = set()
+    while len(heard) < 2:
+        data = there.recv(100)
+        if data.startswith(b"native"):
+            heard.add(data)
+    assert heard == {b"native broadcast", b"native multicast"}
+
+
+# --- names -----------------------------------------------------------------------------------------------------
+
+
+def test_peer_names_are_found_and_others_are_refused(run: Run, key: tuple[str, str, str, str]) -> None:
+    script = """
+getent ahosts "$0"; getent ahosts example.org; echo $?; getent ahosts nobody.peer; echo $?; cat /etc/resolv.conf
+"""
+    lines = run("sh", "-c", script, key[1] + ".peer").stdout.splitlines()
+    assert [line.split()[0] for line in lines if "DGRAM" in line] == [key[2], key[3]]
+    assert lines[-4:] == ["2", "2", "nameserver 192.0.2.53", "options timeout:2 attempts:2"]
+
+
+@pytest.mark.slow
+def test_other_names_are_asked_of_the_machines_servers_where_told_so(run: Run) -> None:
+    with open("/etc/resolv.conf", encoding="utf-8") as file:
+        if "nameserver" not in file.read():
+            pytest.skip("this machine has no name servers")
+    alone = subprocess.run(
+        ["getent", "hosts", "example.org"], capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    if alone.returncode:
+        pytest.skip("this machine's name servers do not answer")
+    assert run("getent", "hosts", "example.org", options=("--dns", "host")).returncode == 0
+
+
+# --- the program's world ---------------------------------------------------------------------------------------
+
+
+def test_program_has_its_own_uid_no_capability_and_only_the_overlay(run: Run) -> None:
+    told = run("sh", "-c", "id -u; cat /proc/self/status /proc/self/uid_map /proc/net/dev").stdout
+    assert told.startswith(f"{os.geteuid()}\n")
+    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert re.search(rf"^{name}:\t0+$", told, re.M), name
+    assert re.search(rf"^ +{os.geteuid()} +{os.geteuid()} +1$", told, re.M)
+    assert re.findall(r"^ *(\w+):(?: +\d+){16}$", told, re.M) in (["lo", "peer0"], ["peer0", "lo"])
+
+
+def test_tcp_is_refused_at_once(run: Run, peer: Peer) -> None:
+    program = """
+import socket, sys, time
+for host in sys.argv[1:]:
+    began = time.monotonic()
+    try:
+        socket.create_connection((host, 80), timeout=10)
+    except OSError as error:
+        print(type(error).__name__, time.monotonic() - began < 1)
+"""
+    hosts = (peer().peer.address, "93.184.216.34", "2001:db8::1")
+    assert run(sys.executable, "-c", program, *hosts).stdout == "ConnectionRefusedError True\n" * 3
+
+
+def test_foreign_udp_is_dropped_and_does_not_leak(run: Run) -> None:
+    """A real socket on another address of this machine hears nothing, though the program may send there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outside:
+        outside.bind(("0.0.0.0", 0))
+        outside.settimeout(0.0)
+        port = str(outside.getsockname()[1])
+        program = (
+            "import socket,sys; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+            "for host in sys.argv[2:]: s.sendto(b'leak', (host, int(sys.argv[1])))"
+        )
+        hosts = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), 1, socket.AF_INET)} | {"127.0.0.1"}
+        assert run(sys.executable, "-c", program, port, *map(str, hosts), "8.8.8.8").returncode == 0
+        with pytest.raises(BlockingIOError):
+            outside.recv(100)
+
+
+def test_inherited_sockets_of_the_outer_network_are_closed(run_command: list[str]) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outside, open("/dev/null", "rb") as kept:
+        command = [
+            *run_command,
+            "sh",
+            "-c",
+            f"test ! -e /proc/self/fd/{outside.fileno()} && ls -d /proc/self/fd/{kept.fileno()}",
+        ]
+        done = subprocess.run(
+            command, env=environment(), pass_fds=(outside.fileno(), kept.fileno()), capture_output=True, text=True,
+            timeout=LIMIT, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0
+
+
+# --- life and end ----------------------------------------------------------------------------------------------
+
+
+def test_stdio_argv_directory_environment_and_status_are_as_without_us(run: Run, tmp_path: Path) -> None:
+    script = 'cat; echo "$0" "$@"; pwd; echo "$MINE"; echo err >&2; exit 7'
+    words = ["sh", "-c", script, "name", "a b", "*", "--bootstrap"]
+    alone = subprocess.run(
+        words, env=environment(MINE="x"), input="in\n", capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    done = run(*words, input="in\n", MINE="x")
+    assert (done.returncode, done.stdout, done.stderr) == (alone.returncode, alone.stdout, alone.stderr)
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGSEGV, *(pytest.param(number, marks=SLOW) for number in (signal.SIGINT, signal.SIGKILL))]
+)
+def test_death_by_a_signal_is_our_own(run: Run, number: signal.Signals) -> None:
+    assert run("sh", "-c", f"kill -{number} $$").returncode == -number
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(number, marks=SLOW) for number in (signal.SIGINT, signal.SIGUSR1))]
+)
+def test_signals_reach_the_program(start: Start, number: signal.Signals) -> None:
+    name = number.name.removeprefix("SIG")
+    process = start("sh", "-c", f"trap 'echo caught; exit 5' {name}; echo ready; while :; do sleep 0.05; done")
+    ready(process)
+    process.send_signal(number)
+    out, errors = process.communicate(timeout=LIMIT)
+    assert (process.returncode, out, errors) == (5, "caught\n", "")
+
+
+def test_every_descendant_is_killed_when_we_are(start: Start, tmp_path: Path) -> None:
+    mark = f"{tmp_path.name}-{os.getpid()}"
+    sleep = f"exec -a {mark} sleep 600"
+    script = f"bash -c '{sleep}' & (setsid bash -c '{sleep}' &); echo ready; {sleep}"
+    process = start("bash", "-c", script)
+    ready(process)
+    until(lambda: len(pids_named(mark)) >= 3, LIMIT)
+    process.kill()
+    until(lambda: not pids_named(mark), 1.0)
+
+
+def test_what_a_program_leaves_running_is_named(run: Run, tmp_path: Path) -> None:
+    done = run("sh", "-c", "setsid sleep 600 >/dev/null 2>&1 </dev/null & echo $!")
+    pid = int(done.stdout)
+    try:
+        assert done.returncode == 0
+        told = re.fullmatch(r"peer-relay run: still running, and without a network .*: (.*)\n", done.stderr)
+        assert told is not None
+        assert told[1] in (f"sleep({pid})", f"setsid({pid})")  # it may not have become sleep yet
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+# --- what is native, and what is refused -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("program", "complaint"),
+    [
+        (["--tcp", "overlay", "true"], "--tcp overlay: not in this version"),
+        (["--rate", "0", "true"], "--rate 0: not between"),
+        (["--tcp", "both", "true"], "invalid choice: 'both'"),
+        (["--dns", "host", "-m", "this"], "--dns is for programs in a namespace: add --native"),
+        (["--bootstrap", "http://x", "true"], "http://x"),
+        (["--native"], "which program?"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(run: Run, program: list[str], complaint: str) -> None:
+    done = run(*program)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("peer-relay run: ")
+    assert complaint in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("before", "complaint"),
+    [
+        (
+            "mount -t tmpfs none /dev/net",
+            "/dev/net/tun: No such file or directory: in a container, `--device /dev/net/tun`",
+        ),
+        (
+            "mount -t tmpfs none /dev/net && cd /dev/net && mknod tun c 10 200 && chown 65534 tun && chmod 600 tun",
+            "/dev/net/tun: Permission denied: `chmod 666 /dev/net/tun`",
+        ),
+        ("mount --bind /dev/null /dev/net/tun", "/dev/net/tun: Inappropriate ioctl for device"),
+        ("echo 0 > /proc/sys/user/max_user_namespaces", "`sysctl -w user.max_user_namespaces=10000`"),
+    ],
+)
+def test_machine_that_forbids_it_is_told_the_way_out_in_one_line(node: str, before: str, complaint: str) -> None:
+    kind = "-Urm" if "sysctl" in complaint else "-m"
+    inside = f"({before}) || exit 77; exec {shlex.join([*COMMAND, 'run', '--bootstrap', node, 'true'])}"
+    done = subprocess.run(
+        ["unshare", kind, "sh", "-c", inside], env=environment(), capture_output=True, text=True, timeout=LIMIT,
+        check=False,
+    )  # fmt: skip
+    if done.returncode in (1, 77):
+        pytest.skip(done.stderr.strip())
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert complaint in done.stderr
+    assert "`peer-relay forward`, `expose` and `socks` need none of this" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "executable", "native"),
+    [
+        (b"\x7fELF\x02", True, True),
+        (b"\x7fELF\x02", False, False),
+        (b"#!/bin/sh\n", True, True),
+        (b"#!/usr/bin/env node\n", True, True),
+        (b"#!/usr/bin/env -S deno run\n", True, True),
+        (b"#!/usr/bin/python3\n", True, False),
+        (b"#! /usr/bin/env python3.12\n", True, False),
+        (b"#!/usr/bin/env -S python3 -u\n", True, False),
+        (b"#!/x/.venv/bin/pypy3\n", True, False),
+        (b"#!\n", True, False),
+        (b"print(1)\n", True, False),
+        (b"", True, False),
+    ],
+)
+def test_program_is_native_by_its_first_bytes(tmp_path: Path, content: bytes, executable: bool, native: bool) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(content)
+    program.chmod(0o755 if executable else 0o644)
+    assert is_native(str(program)) is native
+    assert not is_native(str(tmp_path))
+    assert not is_native(str(tmp_path / "absent"))
+
+
+def test_existing_path_goes_before_the_search_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = shutil.which("true")
+    monkeypatch.chdir(tmp_path)
+    assert locate(["true", "-x"]) == [found, "-x"]
+    (tmp_path / "true").write_text("print(1)\n")
+    assert locate(["true", "-x"]) == ["true", "-x"]
+    assert locate(["./absent"]) == ["./absent"]
+    assert locate(["absent-program"]) == ["absent-program"]
+
+
+@pytest.mark.slow
+def test_python_console_script_on_the_search_path_runs_as_python(run: Run, tmp_path: Path) -> None:
+    script = tmp_path / "greet"
+    script.write_text("#!/usr/bin/env python3\nimport socket, sys\nprint(sys.argv[1:], 'peer_relay' in sys.modules)\n")
+    script.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    assert run("greet", "a", PATH=path).stdout == "['a'] True\n"
+    assert run("greet", "a", options=("--native",), PATH=path).stdout == "['a'] False\n"
+    assert run("-m", "platform", options=("--native",)).stdout.startswith("Linux")
