@@ -26,6 +26,7 @@ _MAKES: Final = "socket.__new__"
 _ADOPTS: Final = "peer_relay.adopt"
 _USES: Final = frozenset({"socket.bind", "socket.connect", "socket.sendto", "socket.sendmsg"})
 
+_fileno = _socket.socket.fileno
 _family = _socket.socket.family.__get__
 _kind = _socket.socket.type.__get__
 _proto = _socket.socket.proto.__get__
@@ -47,7 +48,7 @@ def refuse_real_udp(exempt: Exempt) -> None:
             made, family, kind, proto = arguments
         elif event in _USES:  # a socket made from a descriptor names neither family nor type when it is made
             made = arguments[0]
-            if not isinstance(made, _socket.socket):
+            if not isinstance(made, _socket.socket) or _fileno(made) < 0:  # closed: EBADF, as ever
                 return
             family, kind, proto = _family(made), _kind(made), _proto(made)
         else:

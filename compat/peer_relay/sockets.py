@@ -17,6 +17,8 @@ from typing import Any, ClassVar, Final, Unpack
 from peer_relay_socket.config import SocketSettings
 from peer_relay_socket.surface.udp_socket import Socket
 
+from . import ioctls
+
 Stdlib: Final = _stdlib.socket
 """The standard library's class, as it was before any patch."""
 
@@ -90,6 +92,7 @@ class PatchedSocket(socket):
 PatchedSocket.__module__, PatchedSocket.__name__, PatchedSocket.__qualname__ = "socket", "socket", "socket"
 socket.__module__ = "peer_relay"
 SocketType = socket
+ioctls.install()
 
 
 def fromfd(fd: int, family: int, type: int, proto: int = 0) -> socket:

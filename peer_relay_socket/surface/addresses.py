@@ -13,7 +13,8 @@ import _socket
 import ipaddress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from operator import index
+from typing import Final, SupportsIndex
 
 from ..address import AF_PEER, ID_BYTES, LIMITED_BROADCAST, Prefix, Special
 from ..bridge.endpoint import OWN, WILDCARD, Endpoint, Place
@@ -22,6 +23,8 @@ _AF_INET: Final = int(_socket.AF_INET)
 _AF_INET6: Final = int(_socket.AF_INET6)
 _HOST_TYPES: Final = (str, bytes, bytearray)
 _MAPPED: Final = "::ffff:"
+_NOT_OURS: Final = ("192.0.2.1", "2001:db8::1")
+"""Of networks for examples (RFC 5737, RFC 3849)."""
 _DEFAULTS: Final = {
     (Special.WILDCARD, 6): "::",
     (Special.LOOPBACK, 4): "127.0.0.1",
@@ -47,6 +50,8 @@ class Target:
     """An IPv4 address that an AF_INET6 socket spells ::ffff:a.b.c.d."""
     rest: tuple[int, int] | None
     """Flow label and scope of an AF_INET6 address."""
+    resolved: bool = False
+    """The resolver was asked, which may answer otherwise the next time."""
 
     @property
     def needs_scope(self) -> bool:
@@ -70,16 +75,19 @@ def read(sock: _socket.socket, endpoint: Endpoint, call: str, address: object) -
     if not _well_formed(family, address):
         _refuse(sock, family, call, address)
     assert isinstance(address, tuple)
-    host, port = address[0], int(address[1])
+    host, port = address[0], index(address[1])
     text = host if isinstance(host, str) else _text_of(bytes(host), family)
     rest = None
     if family == _AF_INET6:
-        rest = (int(address[2]) if len(address) > 2 else 0, int(address[3]) if len(address) > 3 else 0)
+        rest = (index(address[2]) if len(address) > 2 else 0, index(address[3]) if len(address) > 3 else 0)
     target = _meaning(endpoint, text, port)
     if target is None:
         text = _resolve(text, family)
         target = _meaning(endpoint, text, port)
         assert target is not None, text
+        target.resolved = True
+    if target.special is Special.FOREIGN and _is_this_machine(target.text.removeprefix(_MAPPED)):
+        target.special, target.place = None, OWN
     target.rest = rest
     return target
 
@@ -97,9 +105,13 @@ def _well_formed(family: int, address: object) -> bool:
     host, port, *rest = address
     if not isinstance(host, _HOST_TYPES) or (isinstance(host, str) and "\0" in host):
         return False
-    if not isinstance(port, int) or not 0 <= port <= 0xFFFF:
+    if not _is_number(port, 0xFFFF):
         return False
-    return all(isinstance(number, int) and 0 <= number <= 0xFFFFF for number in rest)
+    return all(_is_number(number, 0xFFFFF) for number in rest)
+
+
+def _is_number(value: object, most: int) -> bool:
+    return isinstance(value, SupportsIndex) and 0 <= index(value) <= most
 
 
 def _refuse(sock: _socket.socket, family: int, call: str, address: object) -> None:
@@ -162,6 +174,28 @@ def _meaning(endpoint: Endpoint, text: str, port: int) -> Target | None:
     else:
         shown = getattr(endpoint.host.spelling, f"ipv{form}")(meaning)
     return Target(None, place, shown, port, form, mapped, None)
+
+
+def _is_this_machine(text: str) -> bool:
+    """Return whether `text` is the address of an interface of this machine, which means this host of the overlay:
+    programs bind, and send to, what their host's name resolves to. A socket can be bound to no other address, but where
+    the system lets it be bound to any (net.ipv4.ip_nonlocal_bind)."""
+    return _can_bind(text) and not _can_bind(_NOT_OURS[":" in text])
+
+
+def _can_bind(text: str) -> bool:
+    family = _socket.AF_INET6 if ":" in text else _socket.AF_INET
+    try:
+        trial = _socket.socket(family, _socket.SOCK_STREAM)
+    except OSError:
+        return False
+    try:
+        trial.bind((text, 0))
+    except OSError:
+        return False
+    finally:
+        trial.close()
+    return True
 
 
 @lru_cache(maxsize=1024)

@@ -14,8 +14,9 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
+from ..address import AF_PEER
 from ..bridge.ports import failure
-from ..originals import time
+from ..originals import os, time
 from . import ancillary, numbers
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def receive(sock: _socket.socket, endpoint: Endpoint, flags: int) -> tuple[bytes
         # Unlike UDP: closing a socket wakes the threads that wait in it.
         if inbox.closed or _socket.socket.fileno(sock) < 0:
             raise failure(errno.EBADF)
-        timeout = sock.gettimeout()
+        timeout = timeout_of(sock)
         patience = _patience(endpoint) if timeout is None else timeout
         if patience is None and inbox.shut:
             return (b"", None)
@@ -92,6 +93,23 @@ def receive(sock: _socket.socket, endpoint: Endpoint, flags: int) -> tuple[bytes
             elif inbox.observed and not inbox.ready:
                 inbox.update_fd(sock)
             return taken
+
+
+def plain(sock: _socket.socket) -> type[_socket.socket]:
+    """Return the class whose methods serve `sock`, which has no endpoint: it is the standard library's, or closed.
+
+    Raises: OSError: EBADF where it is closed and of a family that the standard library does not know.
+    """
+    if sock.family == AF_PEER and _plain.fileno(sock) < 0:
+        raise failure(errno.EBADF)
+    return _plain
+
+
+def timeout_of(sock: _socket.socket) -> float | None:
+    """Return how long a call on `sock` may wait, None = for ever. A descriptor may be made non-blocking past the socket
+    object: by fcntl, os.set_blocking, or through a duplicate."""
+    timeout = sock.gettimeout()
+    return 0.0 if timeout is None and not os.get_blocking(_socket.socket.fileno(sock)) else timeout
 
 
 def _patience(endpoint: Endpoint) -> float | None:
@@ -140,7 +158,7 @@ class ReceivingSocket(socket.socket):
         """
         endpoint = self._endpoint
         if endpoint is None:
-            return _plain.recvfrom(self, bufsize, flags)
+            return plain(self).recvfrom(self, bufsize, flags)
         inbox = endpoint.inbox
         if flags == 0 and bufsize.__class__ is int and 0 <= bufsize <= _INT_MAX:
             if inbox.ready and not inbox.needs_check:
@@ -164,7 +182,7 @@ class ReceivingSocket(socket.socket):
         """Return the next datagram, cut to `bufsize`. Raises: as `recvfrom`."""
         endpoint = self._endpoint
         if endpoint is None:
-            return _plain.recv(self, bufsize, flags)
+            return plain(self).recv(self, bufsize, flags)
         inbox = endpoint.inbox
         if flags == 0 and bufsize.__class__ is int and bufsize > 0 and not inbox.needs_check:
             try:
@@ -186,7 +204,7 @@ class ReceivingSocket(socket.socket):
         """Receive the next datagram into `buffer`. Returns: its size, cut to the buffer's. Raises: as `recvfrom`."""
         endpoint = self._endpoint
         if endpoint is None:
-            return _plain.recv_into(self, buffer, nbytes, flags)
+            return plain(self).recv_into(self, buffer, nbytes, flags)
         view = _writable(buffer, "recv_into")
         nbytes, flags = numbers.size(nbytes), numbers.flags(flags)
         if nbytes < 0:
@@ -202,7 +220,7 @@ class ReceivingSocket(socket.socket):
         """As `recv_into`. Returns: (size, source address)."""
         endpoint = self._endpoint
         if endpoint is None:
-            return _plain.recvfrom_into(self, buffer, nbytes, flags)
+            return plain(self).recvfrom_into(self, buffer, nbytes, flags)
         view = _writable(buffer, "recvfrom_into")
         nbytes, flags = numbers.size(nbytes), numbers.flags(flags)
         if nbytes < 0:
@@ -221,7 +239,7 @@ class ReceivingSocket(socket.socket):
         IP_RECVTTL, IP_RECVTOS, IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT, IPV6_RECVTCLASS, SO_TIMESTAMP."""
         endpoint = self._endpoint
         if endpoint is None:
-            return _plain.recvmsg(self, bufsize, ancbufsize, flags)
+            return plain(self).recvmsg(self, bufsize, ancbufsize, flags)
         room, ancbufsize, flags = numbers.size(bufsize), numbers.size(ancbufsize), numbers.flags(flags)
         if room < 0:
             raise ValueError("negative buffer size in recvmsg()")
@@ -238,7 +256,7 @@ class ReceivingSocket(socket.socket):
         """As `recvmsg`, scattering the datagram over `buffers`. Returns: (size, control messages, flags, source)."""
         endpoint = self._endpoint
         if endpoint is None:
-            return _plain.recvmsg_into(self, buffers, ancbufsize, flags)
+            return plain(self).recvmsg_into(self, buffers, ancbufsize, flags)
         ancbufsize, flags = numbers.size(ancbufsize), numbers.flags(flags)
         try:
             listed = list(buffers)

@@ -23,7 +23,7 @@ from ..originals import time
 from . import ancillary, numbers
 from .addresses import Target, read
 from .options import CORK, HOPS, HOPS6, LOOP, LOOP6, SEGMENT
-from .receiving import MOST_BUFFERS, ReceivingSocket
+from .receiving import MOST_BUFFERS, ReceivingSocket, plain, timeout_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -93,7 +93,7 @@ def _way(sock: _socket.socket, endpoint: Endpoint, call: str, size: int, flags: 
         raise failure(errno.EINVAL)
     check_route(endpoint, target)
     way = way_to(endpoint, target)
-    if _is_key(address):
+    if _is_key(address) and not target.resolved:
         endpoint.remember(address, way)
     return way
 
@@ -230,7 +230,7 @@ def transmit(
         spread(endpoint, way, datagrams, relays, loop, (hops, traffic))
     elif isinstance(way, HandBack):
         mark = _reach(endpoint, way.way)[:2] if isinstance(way.way, Group) else manner.mark
-        hand_back(way, datagrams, mark, 0 if flags & _MSG_DONTWAIT else sock.gettimeout())
+        hand_back(way, datagrams, mark, 0 if flags & _MSG_DONTWAIT else timeout_of(sock))
     elif isinstance(way, Local):
         host.ports.send_local(endpoint, way.place, way.port, way.form, datagrams, manner.mark)
     else:
@@ -258,7 +258,7 @@ def _reach(endpoint: Endpoint, group: Group) -> tuple[int, int, int]:
 
 
 def _await_room(sock: _socket.socket, endpoint: Endpoint, flags: int) -> None:
-    timeout = sock.gettimeout()
+    timeout = timeout_of(sock)
     deadline = None if timeout is None else time.monotonic() + timeout
     while not endpoint.has_room(sock):
         if endpoint.inbox.closed or _socket.socket.fileno(sock) < 0:
@@ -288,7 +288,7 @@ class SendingSocket(ReceivingSocket):
         """
         endpoint = self._endpoint
         if endpoint is None:
-            return _plain.sendto(self, *args)
+            return plain(self).sendto(self, *args)
         if len(args) == 2:
             data, address = args
             if data.__class__ is bytearray:
@@ -331,7 +331,7 @@ class SendingSocket(ReceivingSocket):
         """Send `data` as one datagram to the connected peer. Returns and raises: as `sendto`; EDESTADDRREQ."""
         endpoint = self._endpoint
         if endpoint is None:
-            return _plain.send(self, data, flags)
+            return plain(self).send(self, data, flags)
         payload = _bytes(data)
         way = endpoint.way
         if (
@@ -351,7 +351,7 @@ class SendingSocket(ReceivingSocket):
     def sendall(self, data: ReadableBuffer, flags: int = 0, /) -> None:
         """As `send`: a datagram goes whole or not at all."""
         if self._endpoint is None:
-            return _plain.sendall(self, data, flags)
+            return plain(self).sendall(self, data, flags)
         self.send(data, flags)
         return None
 
@@ -369,7 +369,7 @@ class SendingSocket(ReceivingSocket):
         """
         endpoint = self._endpoint
         if endpoint is None:
-            return _plain.sendmsg(self, buffers, ancdata, flags, address)
+            return plain(self).sendmsg(self, buffers, ancdata, flags, address)
         try:
             parts = list(buffers)
         except TypeError:

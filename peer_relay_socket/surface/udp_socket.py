@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import _socket
 import errno
-import os
 import socket
-from operator import index
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack, overload
 
 from ..address import AF_PEER, Special
 from ..bridge.endpoint import OWN, Endpoint, endpoint_of, open_endpoint
 from ..bridge.ports import failure, group_source, source_for
 from ..config import Settings, SocketSettings, given_settings
-from . import addresses, options, sending
+from ..originals import os
+from . import addresses, numbers, options, sending
 from .peer import Peer, default_peer
+from .receiving import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _plain: Final = _socket.socket
 _FAMILIES: Final = frozenset({int(_socket.AF_INET), int(_socket.AF_INET6), AF_PEER})
 _FLAG_BITS: Final = int(_socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC)
+_NONBLOCK: Final = int(_socket.SOCK_NONBLOCK)
 _DGRAM: Final = int(_socket.SOCK_DGRAM)
 _PROTOCOLS: Final = frozenset({0, int(_socket.IPPROTO_UDP), int(_socket.IPPROTO_UDPLITE)})
 _PINGS: Final = frozenset({int(_socket.IPPROTO_ICMP), int(_socket.IPPROTO_ICMPV6)})
@@ -109,6 +110,8 @@ class Socket(sending.SendingSocket):
             endpoint.close()
             raise
         self._join(endpoint)
+        if type & _NONBLOCK:
+            os.set_blocking(fd, False)
         return endpoint
 
     def _adopt(self, endpoint: Endpoint, family: int, type: int, proto: int, fd: int) -> None:
@@ -182,7 +185,9 @@ class Socket(sending.SendingSocket):
 
     def listen(self, *backlog: int) -> None:
         """As the standard library's; EOPNOTSUPP on a datagram socket."""
-        if self._endpoint is not None and all(isinstance(number, int) for number in backlog):
+        if self._endpoint is not None and len(backlog) < 2:
+            for number in backlog:
+                numbers.flags(number)
             raise failure(errno.EOPNOTSUPP)
         super().listen(*backlog)
 
@@ -195,7 +200,7 @@ class Socket(sending.SendingSocket):
         if endpoint is None:
             return super().shutdown(how)
         endpoint.check()
-        if not 0 <= index(how) <= 2:
+        if not 0 <= numbers.flags(how) <= 2:
             raise failure(errno.EINVAL)
         if how != _socket.SHUT_RD:
             endpoint.shut_write = True
@@ -215,7 +220,7 @@ class Socket(sending.SendingSocket):
         """
         endpoint = self._endpoint
         if endpoint is None:
-            return super().bind(address)
+            return plain(self).bind(self, address)
         target = addresses.read(self, endpoint, "bind", address)
         endpoint.check()
         if target.needs_scope:
@@ -240,14 +245,14 @@ class Socket(sending.SendingSocket):
         """
         endpoint = self._endpoint
         if endpoint is None:
-            return super().connect(address)
+            return plain(self).connect(self, address)
         return self._connect(endpoint, addresses.read(self, endpoint, "connect", address))
 
     def connect_ex(self, address: Any, /) -> int:
         """As `connect`, returning the errno (0 for success) of what the kernel would refuse."""
         endpoint = self._endpoint
         if endpoint is None:
-            return super().connect_ex(address)
+            return plain(self).connect_ex(self, address)
         target = addresses.read(self, endpoint, "connect_ex", address)
         try:
             self._connect(endpoint, target)
@@ -293,7 +298,7 @@ class Socket(sending.SendingSocket):
         """
         endpoint = self._endpoint
         if endpoint is None:
-            return super().getsockname()
+            return plain(self).getsockname(self)
         if endpoint.local == OWN and not endpoint.settled:
             endpoint.settled = True
             endpoint.host.settle(_SETTLE)
@@ -303,7 +308,7 @@ class Socket(sending.SendingSocket):
         """Return the connected peer's address. Raises: OSError: ENOTCONN."""
         endpoint = self._endpoint
         if endpoint is None:
-            return super().getpeername()
+            return plain(self).getpeername(self)
         if endpoint.peer is None or not endpoint.peer_port:
             raise failure(errno.ENOTCONN)
         return endpoint.peer

@@ -18,7 +18,7 @@ NATIVE = [sys.executable]
 OURS = [sys.executable, "-m", "peer_relay", "run"]
 OPTIONS: dict[str, list[str]] = {}
 """What a case is run with."""
-ROOT: frozenset[str] = frozenset()
+ROOT = frozenset({"name_moves"})
 """Cases that want to be root."""
 
 
