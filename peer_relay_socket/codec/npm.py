@@ -28,7 +28,6 @@ the body of a LEGACY packet, whose header has `to` and `from`::
 from __future__ import annotations
 
 import json
-import re
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -48,7 +47,8 @@ _MAX_TYPE: Final = 64
 _JSON_FORM: Final = 0
 _DATAGRAM_FORM: Final = 1
 _DATAGRAM_KEYS: Final = {"buffer", "address", "port"}
-_TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS: Final = bytes(character for character in range(256) if character not in b"[]{}")
 _NUMBERS: Final = [str(number) for number in range(256)]
 
 
@@ -94,7 +94,7 @@ def read_json(text: str) -> Any:
     """
     if len(text) > MAX_BUNDLE:
         raise PacketError(f"{len(text)} characters of JSON")
-    if text.count("[") + text.count("{") > NPM_DEPTH and _depth(text) > NPM_DEPTH:
+    if text.count("[") + text.count("{") > NPM_DEPTH and _is_deeper(text, NPM_DEPTH):
         raise PacketError("JSON nested too deeply")
     try:
         return json.loads(text, parse_constant=_refuse_constant)
@@ -102,17 +102,20 @@ def read_json(text: str) -> Any:
         raise PacketError("not JSON") from None
 
 
-def _depth(text: str) -> int:
-    """Return how deeply brackets outside strings are nested; for text that is no JSON, some number."""
-    deepest = depth = 0
-    for token in _TOKENS.finditer(text):
-        first = text[token.start()]
-        if first in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif first in "]}":
-            depth -= 1
-    return deepest
+def _is_deeper(text: str, most: int) -> bool:
+    """Return whether brackets outside strings are nested more than `most` deep; text that is no JSON may be called so.
+
+    Every step is one pass of C over what is left: a loop in Python over 270,000 brackets took 100 ms.
+    """
+    outside = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])
+    brackets = outside.encode("ascii", "ignore").translate(_SQUARE, _NO_BRACKETS)
+    for _ in range(most):
+        before, brackets = len(brackets), brackets.replace(b"[]", b"")
+        if not brackets:
+            return False
+        if len(brackets) == before:  # not balanced
+            break
+    return True
 
 
 def write_json(value: object) -> str:
