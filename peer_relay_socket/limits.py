@@ -87,6 +87,9 @@ MAX_URL: Final = 255
 """Characters of a URL on the wire (its length is one byte)."""
 MAX_URLS: Final = 4
 """URLs a peer may advertise: a public one, IPv4, IPv6, loopback."""
+NOTE_CHARACTERS: Final = 500
+"""Characters of one line that the engine has logged. Without a bound a relay that answered one question with thousands
+of ids wrote a line of 160,000."""
 UNHEARD_ERRORS: Final = 8
 """Errors that a peer keeps for the first listener of "error"; the oldest goes. Without a bound a bootstrap that fails
 for days, each time for another reason, fills memory."""

@@ -14,7 +14,14 @@ from typing import NamedTuple, Protocol
 
 from ..address import DEFAULT_IPV4_NETWORK, Destination, PeerId, Spelling
 from ..identity import Identity
-from ..limits import BROADCAST_HOPS, LINK_BYTES_RATE, LINK_PACKETS_RATE, MAX_DIRECT_ATTEMPTS, MAX_ENDINGS
+from ..limits import (
+    BROADCAST_HOPS,
+    LINK_BYTES_RATE,
+    LINK_PACKETS_RATE,
+    MAX_DIRECT_ATTEMPTS,
+    MAX_ENDINGS,
+    NOTE_CHARACTERS,
+)
 from .authentication import Handshake, StaticKey
 from .effects import Effect, Note, Unreachable
 from .timers import Timers
@@ -121,8 +128,8 @@ class Core:
         self.effects.append(Unreachable(destination, why))
 
     def note(self, level: int, text: str) -> None:
-        """Ask for a line in the log."""
-        self.effects.append(Note(level, text))
+        """Ask for a line in the log, of at most NOTE_CHARACTERS: peers have a say in some of them."""
+        self.effects.append(Note(level, text if len(text) <= NOTE_CHARACTERS else text[: NOTE_CHARACTERS - 3] + "..."))
 
     def attempt(self) -> int:
         """Return the number of a new WebRTC attempt: how the driver knows it."""

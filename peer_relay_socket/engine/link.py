@@ -164,6 +164,8 @@ def seen_at(url: str, remote_host: str) -> str | None:
         if parts.scheme not in ("ws", "wss") or not host or not url.isascii():
             return None
         if host == "*":
+            if Scope.of(remote_host) is None:  # hidden by a proxy
+                return None
             shown = f"[{remote_host}]" if ":" in remote_host else remote_host
             return url.replace("*", shown, 1)
         return url

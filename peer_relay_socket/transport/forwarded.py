@@ -2,8 +2,9 @@
 
 Lives here: what may be believed of `X-Forwarded-For`. May not live here: what depends on it (limits, scopes: engine).
 
-Law: a header gains nobody anything. Where it names a client it was written by a proxy that the operator trusts;
-anywhere else it only takes away: whoever sends one from this machine or our own network is a stranger from anywhere.
+Law: a header gains its sender nothing. Where it names a client, a proxy that the operator trusts has written it;
+anywhere else it only takes away: a client on this machine or in our own network that sends one counts as a stranger
+from anywhere. From this machine it is hidden behind a proxy; from our network it still counts as the host that it is.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .connection import unmapped
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 HIDDEN: Final = ""
-"""The host of whom a proxy hides: a stranger, and nobody in particular."""
+"""The host of a client that a proxy on this machine hides: a stranger that no limit per host can be held against."""
 
 
 class Proxies:
@@ -40,18 +41,19 @@ class Proxies:
         return any(ip in network for network in self._trusted)
 
     def client(self, host: str, headers: Headers) -> str:
-        """Return the IP literal of the client whose request came from `host`, or HIDDEN."""
+        """Return the IP literal of the client whose request came from `host`, or HIDDEN, or "behind ..." a host of our
+        network that says it is a proxy, and is not trusted."""
         forwarded = [part.strip() for line in headers.get_all("X-Forwarded-For") for part in line.split(",")]
         if self.trusts(host):
-            for part in reversed(forwarded):  # each proxy adds whom it saw: behind the last, anybody wrote anything
+            for part in reversed(forwarded):  # each proxy adds the client that it saw: what comes before proves nothing
                 literal = _literal(part)
                 if literal is None or not self.trusts(literal):
                     return literal or HIDDEN
             return HIDDEN
-        nearby = Scope.of(host) is not Scope.GLOBAL
-        if nearby and (forwarded or "Forwarded" in headers or "X-Real-IP" in headers):
-            return HIDDEN
-        return HIDDEN if self._hiding and Scope.of(host) is Scope.LOOPBACK else host
+        local = Scope.of(host) is Scope.LOOPBACK
+        if forwarded or "Forwarded" in headers or "X-Real-IP" in headers:
+            return HIDDEN if local else host if Scope.of(host) is Scope.GLOBAL else f"behind {host}"
+        return HIDDEN if self._hiding and local else host
 
 
 def _literal(text: str) -> str | None:

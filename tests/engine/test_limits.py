@@ -31,7 +31,8 @@ from peer_relay_socket.engine import handshakes as handshakes_module
 from peer_relay_socket.engine import pending as pending_module
 from peer_relay_socket.engine import resolver as resolver_module
 from peer_relay_socket.engine import session_table
-from peer_relay_socket.engine.effects import Unreachable
+from peer_relay_socket.engine.effects import Note, Unreachable
+from peer_relay_socket.limits import NOTE_CHARACTERS
 from tests.sim.bench import Bench, Node
 
 
@@ -151,3 +152,11 @@ def test_peers_whose_traffic_is_watched_for_a_direct_path_are_bounded(monkeypatc
         bench.advance(0.5)
         assert other.heard() == [b"hello"]
     assert len(peer.engine._direct._pairs) == 4
+
+
+def test_a_line_for_the_log_is_cut() -> None:
+    node = Bench().node("node")
+    node.engine._core.note(30, "claimed by " + "ab" * 80_000)
+    node.engine._core.note(30, "a short one")
+    long, short = [effect.text for effect in node.engine.take_effects() if isinstance(effect, Note)]
+    assert (len(long), long[-3:], short) == (NOTE_CHARACTERS, "...", "a short one")

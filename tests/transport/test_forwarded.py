@@ -9,6 +9,7 @@ from links import Recorder, raw_client, run, serving, upgrade_request
 from websockets.datastructures import Headers
 
 from peer_relay_socket import limits
+from peer_relay_socket.scope import Scope, host_group
 from peer_relay_socket.transport.forwarded import Proxies
 
 pytestmark = pytest.mark.usefixtures("reading")
@@ -43,8 +44,9 @@ XFF = "X-Forwarded-For"
         ("8.8.4.4", [], "8.8.4.4"),
         ("127.0.0.2", [(XFF, "8.8.8.8")], ""),
         ("127.0.0.2", [("Forwarded", "for=8.8.8.8")], ""),
-        ("192.168.1.1", [(XFF, "8.8.8.8")], ""),
-        ("192.168.1.1", [("X-Real-IP", "8.8.8.8")], ""),
+        ("192.168.1.1", [(XFF, "8.8.8.8")], "behind 192.168.1.1"),
+        ("192.168.1.1", [("X-Real-IP", "8.8.8.8")], "behind 192.168.1.1"),
+        ("fe80::1%eth0", [(XFF, "8.8.8.8")], "behind fe80::1%eth0"),
         ("192.168.1.1", [], "192.168.1.1"),
         ("127.0.0.2", [], "127.0.0.2"),
         ("::1", [], "::1"),
@@ -60,6 +62,13 @@ def test_where_a_proxy_on_this_machine_hides_everybody_nobody_is_of_this_machine
     assert hiding.client("::1", Headers()) == ""
     assert hiding.client("192.168.1.1", Headers()) == "192.168.1.1"
     assert hiding.client("8.8.8.8", Headers()) == "8.8.8.8"
+
+
+@pytest.mark.parametrize("host", ["192.168.1.1", "10.0.0.5", "fd00::1"])
+def test_a_host_of_our_network_gains_no_place_by_a_header(host: str) -> None:
+    known = Proxies().client(host, Headers([(XFF, "8.8.8.8")]))
+    assert Scope.of(known) is None  # a stranger from anywhere, to which nothing near may be told
+    assert host_group(known) not in ("", host_group(Proxies().client("10.9.9.9", Headers([(XFF, "8.8.8.8")]))))
 
 
 def test_links_are_known_by_whom_a_trusted_proxy_names_and_it_is_under_no_limit_per_host(
