@@ -18,7 +18,8 @@ from urllib.parse import unquote, urlsplit
 
 from .address import DEFAULT_IPV4_NETWORK
 from .errors import ConfigError
-from .limits import BROADCAST_HOPS, BROADCAST_HOPS_MOST, MAX_URL
+from .limits import BROADCAST_HOPS, BROADCAST_HOPS_MOST, LEARNED_PATH, MAX_URL
+from .scope import is_learnable
 
 EMBEDDED_PORT: Final = 7317
 """Loopback TCP port of the embedded node: below Linux's ephemeral range (32768), not in IANA's registry for TCP."""
@@ -150,6 +151,15 @@ def _url(value: str) -> str:
     return url[:-1] if parts.path == "/" and url.endswith("/") else url
 
 
+def _public_url(value: str) -> str:
+    url = _url(value)
+    if not is_learnable(url):
+        raise ValueError(
+            f"{url!r} is no URL that others dial: its path may have {LEARNED_PATH} of [A-Za-z0-9/_-], no query"
+        )
+    return url
+
+
 def _origin(value: str) -> str:
     parts = urlsplit(value)
     if not parts.scheme or not parts.netloc or value != f"{parts.scheme}://{parts.netloc}":
@@ -242,7 +252,8 @@ class PeerConfig:
     )
     host: str = field(default="", metadata=_row(_text, "interface to serve on; all by default", has_variable=False))
     public_url: str | None = field(
-        default=None, metadata=_row(_url, "where others can dial this peer; without it it finds out whether they can")
+        default=None,
+        metadata=_row(_public_url, "where others can dial this peer; without it it finds out whether they can"),
     )
     identity: str | None = field(
         default=None, metadata=_row(_path, "key file, made if absent, mode 0600; a fresh identity by default")

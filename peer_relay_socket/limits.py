@@ -85,6 +85,13 @@ MAX_LIST_FILE: Final = 4 * 1024 * 1024
 """Bytes of a list's file: 100,000 ids. Ours alone to write; the bound is for the file that is something else."""
 MAX_URL: Final = 255
 """Characters of a URL on the wire (its length is one byte)."""
+LEARNED_PATH: Final = 64
+"""Characters of the path of a URL that others tell us to dial, of [A-Za-z0-9/_-]: enough for a relay behind a reverse
+proxy. Without it a stranger has us send requests of his choice ("/cgi-bin/reset?confirm=yes") to third parties."""
+OWN_NETWORKS_AGE: Final = 10.0
+OWN_NETWORKS_BYTES: Final = 1024 * 1024
+"""Seconds for which this machine's own networks are remembered, and bytes of each of the kernel's tables that are read:
+a router's routes have no end. Price: 0.3 ms each time that a link to a public address comes up, or one is dialled."""
 MAX_URLS: Final = 4
 """URLs a peer may advertise: a public one, IPv4, IPv6, loopback."""
 NOTE_CHARACTERS: Final = 500

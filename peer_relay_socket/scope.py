@@ -14,10 +14,13 @@ Teredo (RFC 4380), ISATAP (RFC 5214).
 from __future__ import annotations
 
 import ipaddress
+import re
 from enum import IntEnum
 from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
+
+from .limits import LEARNED_PATH
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 _LOCAL_NAT64: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
@@ -45,7 +48,7 @@ class Scope(IntEnum):
             return None
         if isinstance(ip, ipaddress.IPv4Address):
             return cls._of_ipv4(ip)
-        inner = _inside(ip)
+        inner = ipv4_inside(ip)
         if ip.ipv4_mapped is not None or ip in _NAT64:
             return cls._of_ipv4(inner[0])
         outer = cls._of_ipv6(ip)
@@ -77,6 +80,8 @@ class Scope(IntEnum):
             return None
         if ip.is_link_local:
             return cls.LINK
+        if ip.is_site_local:  # deprecated (RFC 3879), still in use, and global to the `ipaddress` module
+            return cls.PRIVATE
         if ip.sixtofour is not None or ip.teredo is not None:  # versions of Python disagree about these
             return cls.GLOBAL
         return cls.GLOBAL if ip.is_global else cls.PRIVATE
@@ -109,7 +114,7 @@ def _groups(host: str) -> tuple[str, ...]:
     return tuple(f"{ipaddress.IPv6Address(address >> 128 - bits << 128 - bits)}/{bits}" for bits in (64, 56, 48))
 
 
-def _inside(ip: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
+def ipv4_inside(ip: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
     """Return the IPv4 addresses that `ip` stands for, or leads to."""
     low = int(ip) & 0xFFFFFFFF
     if ip.ipv4_mapped is not None or ip in _NAT64 or int(ip) >> 32 & 0xFFFFFFFF in _ISATAP:
@@ -117,6 +122,17 @@ def _inside(ip: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
     if ip.sixtofour is not None:
         return [ip.sixtofour]
     return [] if ip.teredo is None else list(ip.teredo)
+
+
+_LEARNED: Final = re.compile(
+    rf"wss?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{{1,5}})?(?:/[A-Za-z0-9/_-]{{0,{LEARNED_PATH - 1}}})?"
+)
+
+
+def is_learnable(url: str) -> bool:
+    """Return whether a URL that others tell us may be dialled at all: a host, a port and a harmless path; no login,
+    query or fragment."""
+    return _LEARNED.fullmatch(url) is not None
 
 
 @lru_cache(maxsize=4096)

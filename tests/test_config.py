@@ -127,6 +127,11 @@ LONG = "ws://" + "a" * MAX_URL
             {},
             "public_url: 'ws://é.org' is longer than 255 characters, or some of them are not ASCII",
         ),
+        (
+            {"public_url": "wss://a/b?c"},
+            {},
+            "public_url: 'wss://a/b?c' is no URL that others dial: its path may have 64 of [A-Za-z0-9/_-], no query",
+        ),
         ({"ipv4_network": "10.0.0.1/8"}, {}, "ipv4_network: 10.0.0.1/8 has host bits set"),
         ({"ipv4_network": "10.0.0.0/25"}, {}, "ipv4_network: 10.0.0.0/25 leaves fewer than 8 bits for peers"),
         ({}, {"IPV4_NETWORK": "10.0.0.0/33"}, "PEER_RELAY_IPV4_NETWORK: '33' is not a valid netmask"),

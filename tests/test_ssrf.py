@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 
 from peer_relay_socket.address import PeerId
 from peer_relay_socket.bridge.dialler import Dialler
+from peer_relay_socket.bridge.own_networks import OwnNetworks
 from peer_relay_socket.codec import control
 from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.control import Contact
@@ -32,6 +34,8 @@ from tests.transport.links import Recorder
 
 INTERNET, LAN, WIRE, HERE = "8.0.0.1", "10.0.0.9", "fe80::9", "127.0.0.1"
 """Where the neighbour who tells us is seen: what it may send us to reaches at least as far."""
+OWN = [ipaddress.ip_network(network) for network in ("81.2.69.0/24", "2a02:8071:1234:5600::/64", "93.184.216.34/32")]
+"""Networks that this machine is on, beside those that nobody outside can reach."""
 STRANGER: PeerId = b"\x5a" * 20
 
 
@@ -59,7 +63,8 @@ class Loop(asyncio.SelectorEventLoop):
 
 
 def told(where: str, url: str) -> list[Dial]:
-    """Return what a peer does whose neighbour, seen at `where`, says that a stranger can be dialled at `url`."""
+    """Return what a peer on OWN networks does whose neighbour, seen at `where`, says that a stranger can be dialled at
+    `url`."""
     bench = Bench()
     us, neighbour = bench.node("us"), bench.node("neighbour", serves=True)
     neighbour.config.urls = ()
@@ -67,7 +72,7 @@ def told(where: str, url: str) -> list[Dial]:
     state = us.engine._links.all[cable.number(us)]
     scope = Scope.of(where)
     assert scope is not None
-    state.scope = scope
+    state.scope, state.nearby = scope, scope is Scope.LOOPBACK or OwnNetworks(lambda: OWN).holds(where)
     bench.flow()
     us.effects.clear()
     link = neighbour.engine._links.by_id[us.peer_id]
@@ -83,7 +88,9 @@ def connects(dials: list[Dial], names: dict[str, list[list[str]]]) -> list[str]:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, Loop)
         over = asyncio.Event()
-        dialling = Dialler(Recorder(), PeerConfig(), print, lambda _url, _why: over.set(), lambda: None)
+        dialling = Dialler(
+            Recorder(), PeerConfig(), OwnNetworks(lambda: OWN), print, lambda _url, _why: over.set(), lambda: None
+        )
         for each in dials:
             over.clear()
             dialling.start(each)
@@ -115,6 +122,7 @@ PLACES: list[tuple[str, str, str, str, str]] = [
     ("192.168.1.1", "", "192.168.1.1", "192.168.1.1", "192.168.1.1"),
     ("100.64.0.1", "", "100.64.0.1", "100.64.0.1", "100.64.0.1"),
     ("[fd00::1]", "", "fd00::1", "fd00::1", "fd00::1"),
+    ("[fec0::1]", "", "fec0::1", "fec0::1", "fec0::1"),
     ("169.254.169.254", "", "", "169.254.169.254", "169.254.169.254"),
     ("[fe80::1]", "", "", "fe80::1", "fe80::1"),
     ("127.0.0.1", "", "", "", "127.0.0.1"),
@@ -179,6 +187,65 @@ def test_an_advertised_url_leads_no_nearer_than_who_told_it(
     for where, expected in ((INTERNET, internet), (LAN, lan), (WIRE, wire_), (HERE, here)):
         dials = told(where, f"ws://{host}:9/")
         assert connects(dials, {name: [answer] for name, answer in NAMES.items()}) == expected.split(), where
+
+
+ON_WIRE = "81.2.69.7"
+"""A neighbour at the next socket of the wall, at a public address."""
+
+OWN_PLACES: list[tuple[str, str, str]] = [
+    # host of the URL; where it leads when a neighbour on the Internet, on our wire says so
+    ("81.2.69.142", "", "81.2.69.142"),
+    ("81.2.69.8", "", "81.2.69.8"),
+    ("93.184.216.34", "", "93.184.216.34"),
+    ("[2a02:8071:1234:5600::99]", "", "2a02:8071:1234:5600::99"),
+    ("[::ffff:81.2.69.142]", "", "81.2.69.142"),
+    ("[64:ff9b::81.2.69.142]", "", "64:ff9b::5102:458e"),
+    ("[2002:5102:458e::1]", "", "2002:5102:458e::1"),
+    ("own.example", "", "81.2.69.142"),
+    ("81.2.70.1", "81.2.70.1", "81.2.70.1"),
+    ("[2a02:8071:1234:5601::99]", *["2a02:8071:1234:5601::99"] * 2),
+    ("10.0.0.1", "", ""),
+]
+
+
+@pytest.mark.parametrize(("host", "internet", "wire_"), OWN_PLACES, ids=[row[0] for row in OWN_PLACES])
+def test_this_machines_own_addresses_and_wires_are_not_strangers_to_name(host: str, internet: str, wire_: str) -> None:
+    for where, expected in ((INTERNET, internet), (ON_WIRE, wire_), (HERE, wire_)):
+        if where == HERE and host == "10.0.0.1":
+            continue
+        dials = told(where, f"ws://{host}:6379")
+        assert connects(dials, {"own.example": [["81.2.69.142"]]}) == expected.split(), where
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "/FLUSHALL?x=1",
+        "/cgi-bin/reset?confirm=yes",
+        "/?",
+        "/a.php",
+        "/%2e%2e",
+        "/a#b",
+        "#" + "ab" * 20,
+        "/" + "a" * 64,
+        "?x",
+    ],
+)
+@pytest.mark.parametrize("where", [INTERNET, LAN, HERE])
+def test_a_stranger_chooses_no_request(where: str, end: str) -> None:
+    assert told(where, f"ws://8.8.8.8:9{end}") == []
+
+
+@pytest.mark.parametrize("end", ["", "/", "/relay", "/a/b-c_D9/", "/" + "a" * 63])
+def test_a_harmless_path_is_a_relay_behind_a_proxy(end: str) -> None:
+    assert [dial.url for dial in told(INTERNET, f"wss://relay.example{end}")] == [f"wss://relay.example{end}"]
+
+
+@pytest.mark.parametrize(
+    "url", ["ws://me:pw@8.8.8.8", "ws://8.8.8.8:", "ws://8.8.8.8:123456", "http://8.8.8.8", "ws://a b"]
+)
+def test_what_is_no_plain_url_is_not_dialled(url: str) -> None:
+    assert told(INTERNET, url) == []
 
 
 def test_a_name_that_resolves_to_something_else_the_second_time_gains_nothing() -> None:

@@ -12,6 +12,7 @@ import asyncio
 import errno
 import os
 import ssl
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config import EMBEDDED_PORT, PeerConfig
@@ -23,6 +24,7 @@ from ..transport.websocket import Listener, dial, listen
 from .dial_back import dial_back
 from .key_conflicts import KeyConflicts
 from .log import log
+from .own_networks import OwnNetworks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -38,6 +40,7 @@ class Dialler:
 
     Args:
         handler: who drives the links.
+        own_networks: those that learned URLs may not lead to.
         report: told what the program should know of.
         failed: told the URL of each dial that came to nothing, and why.
         embedded: told when this peer has become the embedded node.
@@ -47,12 +50,14 @@ class Dialler:
         self,
         handler: LinkHandler,
         config: PeerConfig,
+        own_networks: OwnNetworks,
         report: Callable[[str], None],
         failed: Callable[[str, str], None],
         embedded: Callable[[], None],
     ) -> None:
         self._handler = handler
         self._config = config
+        self._own_networks = own_networks
         self._report = report
         self._failed = failed
         self._embedded = embedded
@@ -143,7 +148,8 @@ class Dialler:
         named = url in self._config.bootstrap
         try:
             await asyncio.sleep(self._rivals.wait(url, asyncio.get_running_loop().time()))
-            await dial(self._handler, url, timeout=DIAL_TIME, allow=effect.scope.covers, named=named)
+            allow = partial(self._own_networks.allows, effect.scope, effect.nearby)
+            await dial(self._handler, url, timeout=DIAL_TIME, allow=allow, named=named)
         except OSError as error:
             if self._closed:
                 return

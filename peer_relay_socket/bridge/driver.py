@@ -66,6 +66,7 @@ from ..originals import os, time
 from ..transport.link import Link
 from .dialler import EMBEDDED_URL, Dialler
 from .log import log
+from .own_networks import OwnNetworks
 from .probes import Probes
 from .rtc_attempts import RtcAttempts
 from .status import DriverStatus
@@ -100,8 +101,9 @@ class Driver:
         """Links that are not read, and until when."""
         self._crowded: list[Crowded] = []
         """Inboxes that what was just delivered filled by more than half."""
-        self._direct = RtcAttempts(self, host.config)
-        self._dialling = Dialler(self, host.config, host.report, self._dial_failed, self._embedded)
+        self._own_networks = OwnNetworks()
+        self._direct = RtcAttempts(self, host.config, self._own_networks)
+        self._dialling = Dialler(self, host.config, self._own_networks, host.report, self._dial_failed, self._embedded)
         self._past: Counter[str] = Counter()
         """What links lost that are gone."""
         self._probes: Probes | None = None
@@ -185,6 +187,7 @@ class Driver:
             direct=True,
             webrtc=config.wrtc is not False,
             text_hint=": peer-relay of npm, which npm_peers turns on",
+            is_nearby=self._own_networks.holds,
             broadcast_hops=config.broadcast_hops,
             may_link=self._host.admission.may_link,
             may_talk=self._host.admission.may_talk,

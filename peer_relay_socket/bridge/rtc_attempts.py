@@ -12,11 +12,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..address import PeerId
 from ..engine.effects import Abandon, Accept, AddCandidate, Describe
+from ..scope import Scope
 from ..transport.link import Link, LinkHandler
+from .own_networks import OwnNetworks
 
 if TYPE_CHECKING:
     from ..config import PeerConfig
@@ -33,8 +36,9 @@ class Owner(LinkHandler, Protocol):
 class RtcAttempts:
     """The WebRTC connections of one peer, from attempt to end. Loop thread only."""
 
-    def __init__(self, owner: Owner, config: PeerConfig) -> None:
+    def __init__(self, owner: Owner, config: PeerConfig, own_networks: OwnNetworks) -> None:
         self._owner = owner
+        self._own_networks = own_networks
         self._config = config
         self._links: dict[int, RtcConnection] = {}
         """By attempt. The engine bounds them: MAX_DIRECT_ATTEMPTS, and one link per peer."""
@@ -62,7 +66,7 @@ class RtcAttempts:
             url=f"webrtc:{effect.peer_id.hex()}" if effect.offer is None else None,
             factory=self._config.wrtc if callable(self._config.wrtc) else None,
             ice_servers=self._config.ice_servers,
-            allow=effect.scope.covers,
+            allow=partial(self._own_networks.allows, effect.scope, effect.scope is not Scope.GLOBAL),
         )
         self._links[effect.attempt] = link
         self._attempts[link] = effect.attempt, effect.peer_id

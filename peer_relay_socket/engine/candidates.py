@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Final
 from ..address import PeerId
 from ..codec.control import Contact
 from ..limits import LOST_TIME, MAX_CANDIDATES, REDIAL_FIRST, REDIAL_LOCAL_MAX, REDIAL_MAX
-from ..scope import Scope, reach
+from ..scope import Scope, is_learnable, reach
 from .xor import slot_of
 
 if TYPE_CHECKING:
     from .core import Core
+    from .link import LinkState
     from .links import Links
 
 _GROWTH: Final = 1.7
@@ -39,6 +40,7 @@ class Candidate:
         "last_error",
         "lost_at",
         "luck",
+        "nearby",
         "not_before",
         "peer_id",
         "scope",
@@ -60,6 +62,8 @@ class Candidate:
         self.peer_id = peer_id
         self.urls = urls
         self.scope = scope
+        self.nearby = bootstrap
+        """Whether this machine's own addresses, and those on its wires, may be dialled for it."""
         self.bootstrap = bootstrap
         self.distance = distance
         self.slot = slot
@@ -148,24 +152,25 @@ class Candidates:
                 bootstrap.failures = 0
                 bootstrap.last_error = None
 
-    def consider(self, contact: Contact, scope: Scope) -> bool:
-        """Remember where a peer can be dialled; return whether that is news."""
-        peer_id = contact.peer_id
+    def consider(self, contact: Contact, link: LinkState) -> bool:
+        """Remember where a peer can be dialled, as the neighbour at `link` has it; return whether that is news."""
+        peer_id, scope = contact.peer_id, link.scope
         known = self._by_id.get(peer_id)
         if known is not None and known.urls == contact.urls and known.scope == scope:
             return False
-        urls = tuple(url for url in contact.urls if reach(url) >= scope)
+        urls = tuple(url for url in contact.urls if is_learnable(url) and reach(url) >= scope)
         if not urls or peer_id == self._core.peer_id:
             return False
         if known is not None:
             changed = known.dialling is None and set(urls) != set(known.urls)
             if changed:
                 known.urls = urls
+            known.nearby = link.nearby or (known.nearby and known.urls == urls)
             known.scope = min(known.scope, scope) if known.urls == urls else scope
             return changed
         if len(self._by_id) >= MAX_CANDIDATES and not self.make_room():
             return False
-        self.remember(peer_id, urls, scope)
+        self.remember(peer_id, urls, scope).nearby = link.nearby
         return True
 
     def make_room(self) -> bool:

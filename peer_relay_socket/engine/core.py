@@ -60,6 +60,8 @@ class EngineConfig:
     """Whether to be linked to a peer, asked once it has proved its id; None = anybody. `Engine.recheck` asks again."""
     may_talk: Callable[[PeerId], bool] | None = None
     """Whether to exchange datagrams and messages with a peer; what is relayed for others is not asked about."""
+    is_nearby: Callable[[str], bool] | None = None
+    """Whether an IP literal, however public, is this machine's own or on a wire of it; None = none is."""
     broadcast_hops: int = BROADCAST_HOPS
     """Relays that our broadcasts pass, and others' that we pass on; 0 = none are sent or taken."""
     assume_reachable: bool = False

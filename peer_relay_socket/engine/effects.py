@@ -42,10 +42,12 @@ class DeliverBroadcast(NamedTuple):
 
 
 class Dial(NamedTuple):
-    """Open a link to `url`; answer with `link_opened` or `dial_failed`. Addresses below `scope` must not be dialled."""
+    """Open a link to `url`; answer with `link_opened` or `dial_failed`. Addresses below `scope` must not be dialled,
+    and this machine's own and those on its wires only if `nearby`."""
 
     url: str
     scope: Scope
+    nearby: bool = False
 
 
 class DialBack(NamedTuple):

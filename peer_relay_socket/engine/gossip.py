@@ -117,10 +117,10 @@ class Gossip:
 
         Raises: PacketError.
         """
-        self._take_contacts(control.read_contacts(data)[: 2 * CONTACTS_PER_ANSWER], link.scope)
+        self._take_contacts(control.read_contacts(data)[: 2 * CONTACTS_PER_ANSWER], link)
 
-    def _take_contacts(self, contacts: list[Contact], scope: Scope) -> None:
-        news = [self._candidates.consider(contact, scope) for contact in contacts]
+    def _take_contacts(self, contacts: list[Contact], link: LinkState) -> None:
+        news = [self._candidates.consider(contact, link) for contact in contacts]
         if any(news):
             self._on_news()
 
@@ -161,7 +161,7 @@ class Gossip:
         if self._asked.pop(token, None) is None:
             self._core.counters["dropped: unasked answer"] += 1
             return
-        self._take_contacts(control.read_contacts(rest)[: 2 * CONTACTS_PER_ANSWER], arrived.scope)
+        self._take_contacts(control.read_contacts(rest)[: 2 * CONTACTS_PER_ANSWER], arrived)
 
     def _question(self, target: PeerId) -> bytes:
         """Return the token of a new FIND."""

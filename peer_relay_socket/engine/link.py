@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from ..address import PeerId
 from ..limits import BUNDLE_TARGET, CONTROL_PER_LEAF, HELLO_RATE, LOOPBACK_FACTOR
 from ..rate import TokenBucket, TrafficBucket
-from ..scope import Scope, host_group
+from ..scope import Scope, host_group, is_learnable
 
 if TYPE_CHECKING:
     from .authentication import Handshake
@@ -41,6 +41,7 @@ class LinkState:
         "hellos",
         "host",
         "limited",
+        "nearby",
         "number",
         "opened_at",
         "opening",
@@ -84,6 +85,9 @@ class LinkState:
         self.opened_at = self.received_at = now
         self.host = host_of(remote_host, self.scope)
         """The host that this link counts against; "" for none."""
+        is_nearby = core.config.is_nearby
+        self.nearby = self.scope is Scope.LOOPBACK or (is_nearby is not None and is_nearby(remote_host))
+        """Whether the neighbour is on this machine or a wire of it, and so may tell of what is there."""
         factor = LOOPBACK_FACTOR if self.scope is Scope.LOOPBACK else 1.0
         self.traffic = TrafficBucket(core.config.link_packets * factor, core.config.link_bytes * factor, now)
         """What we read from it. Charged without a look at the clock; `Links.overdrawn` settles what went below zero."""
@@ -161,13 +165,11 @@ def seen_at(url: str, remote_host: str) -> str | None:
     try:
         parts = urlsplit(url)
         host = parts.hostname
-        if parts.scheme not in ("ws", "wss") or not host or not url.isascii():
-            return None
         if host == "*":
             if Scope.of(remote_host) is None:  # hidden by a proxy
                 return None
             shown = f"[{remote_host}]" if ":" in remote_host else remote_host
-            return url.replace("*", shown, 1)
-        return url
+            url = url.replace("*", shown, 1)
+        return url if is_learnable(url) else None
     except ValueError:
         return None

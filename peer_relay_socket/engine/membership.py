@@ -114,7 +114,7 @@ class Membership:
         if link.url is not None:
             self._candidates.bootstrap_answers(link.url, link.peer_id)
         if link.serves and link.urls:
-            self._candidates.consider(Contact(link.peer_id, link.urls), link.scope)
+            self._candidates.consider(Contact(link.peer_id, link.urls), link)
         candidate = self._candidates.get(link.peer_id)
         if link.peer_id in self._blocked:
             if link.url is not None and not link.direct:  # dialled before the program changed its mind
@@ -137,7 +137,7 @@ class Membership:
     def link_changed(self, link: LinkState) -> None:
         """A neighbour relays now, or no more, or is to be dialled elsewhere."""
         if link.serves and link.urls:
-            self._candidates.consider(Contact(link.peer_id, link.urls), link.scope)
+            self._candidates.consider(Contact(link.peer_id, link.urls), link)
             self.gossip.introduce(link)
         else:
             candidate = self._candidates.get(link.peer_id)
@@ -411,7 +411,7 @@ class Membership:
             if candidate.not_before > core.now:
                 waits.append(candidate.not_before)
             elif self._candidates.dial(candidate):
-                core.effects.append(Dial(candidate.urls[0], candidate.scope))
+                core.effects.append(Dial(candidate.urls[0], candidate.scope, candidate.nearby))
         waits += self._shed_as_relay() if core.config.serves else self._shed()
         if self._review is not None:
             self._review.cancel()

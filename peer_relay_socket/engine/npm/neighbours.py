@@ -20,7 +20,7 @@ from ...address import PeerId
 from ...codec import npm as wire
 from ...codec.npm import Answer
 from ...limits import NPM_CANDIDATES, NPM_LINKS, NPM_OFFER_AGAIN, NPM_OFFER_TIME, NPM_SIGNAL_TIME, make_room
-from ...scope import Scope, reach
+from ...scope import Scope, is_learnable, reach
 from ..effects import Dial
 from ..timers import Due
 from .rtc import NpmRtc
@@ -201,8 +201,8 @@ class NpmNeighbours:
         self._crossed.pop(peer_id, None)
         if peer_id in self._links.by_id or not self._under_way(peer_id):
             return
-        if url is not None and reach(url) < scope:
-            self._core.counters["refused: a URL nearer than its owner"] += 1
+        if url is not None and (not is_learnable(url) or reach(url) < scope):
+            self._core.counters["refused: a URL that no stranger may name"] += 1
             url = None
         self._urls.pop(peer_id, None)
         if url is not None:
