@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import json
 import logging
 import random
 from collections import Counter
@@ -66,6 +65,7 @@ from ..originals import os, time
 from ..transport.link import Link
 from .dialler import EMBEDDED_URL, Dialler
 from .log import log
+from .outbox import LoopEnd
 from .own_networks import OwnNetworks
 from .probes import Probes
 from .rtc_attempts import RtcAttempts
@@ -73,8 +73,7 @@ from .status import DriverStatus
 
 if TYPE_CHECKING:
     from ..identity import Identity
-    from .host import Host
-    from .host_interface import Crowded
+    from .events import Filling, Owner
     from .outbox import Flow
     from .probes import Hop, PingEnd, Pong, Trace
     from .runtime import Runtime
@@ -83,7 +82,7 @@ if TYPE_CHECKING:
 class Driver:
     """One peer on the loop; it is the transport's LinkHandler. Loop thread only, but for `__init__`."""
 
-    def __init__(self, host: Host, runtime: Runtime) -> None:
+    def __init__(self, host: Owner, runtime: Runtime) -> None:
         self._host = host
         self._posted = host.outbox.posted
         self._deliver_to = host.receiver.deliver
@@ -99,7 +98,7 @@ class Driver:
         """Flows with more than DRAIN_BURST waiting, whose rest is taken when the loop has looked at its links."""
         self._throttled: dict[Link, float] = {}
         """Links that are not read, and until when."""
-        self._crowded: list[Crowded] = []
+        self._filling: list[Filling] = []
         """Inboxes that what was just delivered filled by more than half."""
         self._own_networks = OwnNetworks()
         self._direct = RtcAttempts(self, host.config, self._own_networks)
@@ -166,9 +165,8 @@ class Driver:
         self._engine = self._make_engine()
         self._engine.start(self._loop.time())
         self.pump()
-        self._host.outbox.ring = self._ring
-        self._host.outbox.send_now = partial(self._runtime.loop_lock.run_as_loop, self.send_now)
-        self._host.outbox.lead = self._runtime.lead
+        send_now = partial(self._runtime.loop_lock.run_as_loop, self.send_now)
+        self._host.outbox.open(LoopEnd(partial(self._runtime.call, self.drain), send_now, self._runtime.leader))
         self.drain()
 
     def _make_engine(self) -> Engine:
@@ -223,7 +221,7 @@ class Driver:
         """Say goodbye, flush and close every link, stop serving. Takes at most `limit` seconds."""
         if self._closed:
             return
-        self._host.outbox.ring = self._host.outbox.send_now = self._host.outbox.lead = None
+        self._host.outbox.close()
         if self._engine is not None:
             self._engine.leave(self._loop.time())
             self.pump()
@@ -272,9 +270,6 @@ class Driver:
         )
 
     # --- from callers ----------------------------------------------------------------------------------------
-
-    def _ring(self) -> None:
-        self._runtime.call(self.drain)
 
     def send_now(self, flow: Flow, data: bytes) -> bool:
         """Send one datagram that is not in `flow` yet, if nothing posted waits and there is nothing else to do for it.
@@ -441,7 +436,7 @@ class Driver:
         for bundle in bundles:
             engine.receive(number, bundle, now)
         self.pump()
-        if self._crowded:
+        if self._filling:
             self._hold_back(link)
 
     def fast_received(self, link: Link, bundle: bytes, taken: Callable[[], object]) -> bool:
@@ -463,22 +458,22 @@ class Driver:
             return True
         taken()
         source, source_port, port, form, datagrams, address_conflict = heard
-        crowded: list[Crowded] = []
-        if not self._deliver_to(source, source_port, port, form, datagrams, crowded, address_conflict):
+        filling: list[Filling] = []
+        if not self._deliver_to(source, source_port, port, form, datagrams, filling, address_conflict):
             self._runtime.call(partial(self.request, "refuse", source, port, source_port))
-        elif crowded:
-            self._crowded += crowded
+        elif filling:
+            self._filling += filling
             self._runtime.call(self._hold_back, link)
         return True
 
     def _hold_back(self, link: Link) -> None:
         """Do not read `link` while those who read what came over it catch up; a reader that does not read is not
         waited for twice, and nobody is for longer than READER_PATIENCE."""
-        inboxes, self._crowded = self._crowded, []
+        inboxes, self._filling = self._filling, []
         link.pause_reading()
         self._loop.call_later(READER_POLL, self._read_on, link, inboxes, self._loop.time() + READER_PATIENCE)
 
-    def _read_on(self, link: Link, inboxes: list[Crowded], end: float) -> None:
+    def _read_on(self, link: Link, inboxes: list[Filling], end: float) -> None:
         if self._loop.time() < end and not all(inbox.has_drained() for inbox in inboxes):
             self._loop.call_later(READER_POLL, self._read_on, link, inboxes, end)
         elif link not in self._throttled:
@@ -491,7 +486,7 @@ class Driver:
             return
         self._engine.link_text(number, text, self._loop.time())
         self.pump()
-        if self._crowded:
+        if self._filling:
             self._hold_back(link)
 
     def link_writable(self, link: Link) -> None:
@@ -582,7 +577,7 @@ class Driver:
 
     def _deliver(self, effect: Deliver) -> None:
         source, source_port, port, form, datagrams, address_conflict = effect
-        known = self._deliver_to(source, source_port, port, form, datagrams, self._crowded, address_conflict)
+        known = self._deliver_to(source, source_port, port, form, datagrams, self._filling, address_conflict)
         if not known and port and self._engine is not None:
             self._engine.refuse(source, port, source_port, self._loop.time())
 
@@ -620,12 +615,7 @@ class Driver:
         log.warning("! no link to %s: %s; still trying", effect.peer_id.hex()[:8], effect.reason)
 
     def _message(self, effect: Message) -> None:
-        try:
-            data = _from_json(effect.data)
-        except ValueError:
-            log.debug("< %s: a message that is no JSON", effect.source.hex()[:8])
-            return
-        self._host.emit("message", data, effect.source)
+        self._host.message(effect.source, effect.data)
 
     def _address_checked(self, effect: AddressChecked) -> None:
         other = None if effect.other is None else effect.other.hex()[:8]
@@ -708,14 +698,3 @@ def _count_losses(link: Link, counters: Counter[str]) -> None:
     """Add to `counters` what `link` did not carry."""
     counters["dropped: a link took no more"] += link.dropped
     counters["dropped: a WebRTC link lost parts"] += getattr(link, "missed", 0)
-
-
-def _from_json(data: bytes) -> Any:
-    """Return what JSON text means.
-
-    Raises: ValueError for anything that is no JSON, or nested too deeply.
-    """
-    try:
-        return json.loads(data)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None

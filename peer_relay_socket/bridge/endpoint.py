@@ -1,7 +1,7 @@
 """One UDP endpoint: what every duplicate of a socket shares.
 
-Lives here: `Endpoint` (its inbox, addresses, options, send budget) and the registry that finds it again by the inode
-of a file descriptor. May not live here: which endpoint gets a datagram (ports.py), what calls mean (surface).
+Lives here: `Endpoint` (what holds it, its inbox, ways out, send budget) and the registry that finds it again by the
+inode of a file descriptor. May not live here: which endpoint gets a datagram (ports.py), what calls mean (surface).
 
 Law: an endpoint lives until the last duplicate of its fd is closed, in whatever way that happens.
 """
@@ -15,33 +15,21 @@ import itertools
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from ..address import Destination
 from ..errors import PeerClosedError
 from ..limits import EXIT_TIME, FLOWS_PER_SOCKET, RECEIVE_BUFFER, SOCKET_BUFFER
 from ..originals import os
+from .binding import Binding
+from .child_channel import Channel
 from .errands import patiently
+from .host import Host
 from .inbox import Address, Inbox, cost
 from .outbox import Flow
+from .ports import INBOX_FULL
 from .readiness import Readiness, pair
 from .waiting import Waiters
-
-if TYPE_CHECKING:
-    from .fork import Channel
-    from .host import Host
-
-Place: TypeAlias = "str | Destination"
-"""Where one end of a datagram is: `WILDCARD`, `OWN`, the text of an IP address that is no peer's (loopback, a
-multicast group), or a peer."""
-WILDCARD: Final = ""
-OWN: Final = "own"
-"""This host's virtual address, however spelled."""
-
-INBOX_FULL: Final = "dropped: a socket's receive buffer was full"
-"""Counter of datagrams that came faster than a program read them; SO_RCVBUF makes room for more."""
-
-OptionKey: TypeAlias = "tuple[int, int]"
 
 _by_inode: Final[dict[tuple[int, int], Endpoint]] = {}
 _by_serial: Final[weakref.WeakValueDictionary[int, Endpoint]] = weakref.WeakValueDictionary()
@@ -69,7 +57,7 @@ class Nowhere:
 
 
 class Group:
-    """A way to everybody who hears a broadcast or multicast address."""
+    """A way to all that hear a broadcast or multicast address."""
 
     __slots__ = ("flows", "form", "host", "port")
 
@@ -86,22 +74,6 @@ class Group:
         return any(flow.waiting for flow in self.flows.values())
 
 
-class Membership:
-    """A socket's membership of one group: from every source but some, or from some only (RFC 3376 §3.1)."""
-
-    __slots__ = ("only", "sources")
-
-    def __init__(self) -> None:
-        self.only = False
-        """Whether `sources` are those that are heard, not those that are not."""
-        self.sources: set[str] | None = None
-        """As texts of addresses; None until the first is named, and until then `only` may change."""
-
-    def admits(self, source: str) -> bool:
-        """Return whether what `source` sends is heard."""
-        return True if self.sources is None else (source in self.sources) == self.only
-
-
 class HandBack:
     """A way out of an endpoint that this process inherited by fork: through the process that owns it."""
 
@@ -115,62 +87,53 @@ class HandBack:
 Way: TypeAlias = "Flow | Local | Nowhere | Group | HandBack"
 
 
-class Endpoint:
+class Endpoint(Binding):
     """An open socket as the rest of the host sees it.
 
-    Attributes with addresses change under the port table's guard; `pending` is counted without one (a lost update is
-    put right by the exact count that is taken when the budget seems used up).
+    `pending` is counted without a lock; a lost update is put right by the exact count that is taken when the budget
+    seems used up.
     """
 
     __slots__ = (
-        *("__weakref__", "_holders", "_inode", "broadcast", "channel", "cork", "family", "flows", "groups", "handle"),
-        *("host", "inbox", "local", "mapped", "on_close", "options", "peer", "peer_place", "peer_port"),
-        *("pending", "pinned", "plain", "port", "port_pinned", "proto", "recverr", "reuse_addr", "reuse_port"),
-        *("send_bound", "serial", "settled", "shut_write", "starved", "strict", "type", "v6only", "way", "writers"),
+        *("_holders", "_inode", "_on_close", "channel", "cork", "fast_ok", "flows", "handle", "host", "pending"),
+        *("proto", "send_bound", "serial", "shut_write", "starved", "strict", "type", "waited_for_id", "way"),
+        "writers",
     )
 
-    def __init__(self, host: Host, handle: object, family: int, type_: int, proto: int, hidden: int) -> None:
+    def __init__(
+        self,
+        host: Host,
+        handle: object,
+        family: int,
+        type_: int,
+        proto: int,
+        hidden: int,
+        on_close: Callable[[], object] | None = None,
+    ) -> None:
+        super().__init__(family, Inbox(Readiness(hidden, self._holder), RECEIVE_BUFFER))
         self.host = host
         self.handle = handle
         """The surface's Peer; opaque here."""
-        self.family = family
         self.type = type_
         self.proto = proto
-        self.inbox = Inbox(Readiness(hidden), RECEIVE_BUFFER)
-        self.local: Place = WILDCARD
-        self.port = 0
-        """0 = not bound."""
-        self.pinned = False
-        """bind() chose `local`, so that disconnecting keeps it."""
-        self.port_pinned = False
-        """bind() chose `port`."""
-        self.mapped = False
-        """An AF_INET6 endpoint whose `local` or peer is spelled ::ffff:a.b.c.d."""
-        self.peer: Address | None = None
-        self.peer_place: Place | None = None
-        self.peer_port = 0
-        self.reuse_addr = self.reuse_port = self.broadcast = self.v6only = self.recverr = False
         self.shut_write = False
         self.cork: tuple[Way, list[bytes]] | None = None
         """Pieces of one datagram being put together with MSG_MORE or UDP_CORK, and where it goes."""
-        self.plain = True
+        self.fast_ok = True
         """Sending is nothing but appending to a flow: no shutdown, no cork, no segmentation."""
         self.strict = False
         """Addresses outside the overlay get ENETUNREACH instead of silence (direct="error")."""
-        self.settled = False
+        self.waited_for_id = False
         """getsockname has waited for the host's id once."""
         self.way: Way | None = None
         """Where send() goes: the connected peer."""
-        self.groups: dict[str, Membership] = {}
-        """By the group's address; as many as the program likes, as on Linux."""
-        self.options: dict[OptionKey, int | bytes] = {}
         self.flows: dict[Address, Way] = {}
         self.pending = 0
         """What waits in `flows`, in `cost` units."""
         self.send_bound = SOCKET_BUFFER
         self.starved = False
         self.writers = Waiters()
-        self.on_close: Callable[[], object] | None = None
+        self._on_close = on_close
         self.channel: Channel | None = None
         """In a forked child: to the process that owns this endpoint."""
         self.serial = next(_serials)
@@ -184,7 +147,6 @@ class Endpoint:
         """Count `sock` as a holder until `release`, or until it is garbage. Returns: what `release` takes."""
         holder = weakref.ref(sock, self._lost)
         self._holders.add(holder)
-        self.inbox.readiness.holder = self._holder
         return holder
 
     def _holder(self) -> _socket.socket | None:
@@ -208,7 +170,7 @@ class Endpoint:
     def close_if_abandoned(self) -> bool:
         """Close when neither a socket object nor a bare fd, here or in another process, is left. Returns: whether."""
         with self.inbox.lock:
-            if self._holders or (not self.inbox.closed and self.inbox.readiness.held()):
+            if self._holders or (not self.inbox.closed and self.inbox.readiness.is_open()):
                 return False
         self.close()
         return True
@@ -223,8 +185,8 @@ class Endpoint:
         if self.inbox.dropped:
             self.host.count(INBOX_FULL, self.inbox.dropped)
         self.host.ports.remove(self)
-        if self.on_close is not None:
-            patiently(self.on_close)
+        if self._on_close is not None:
+            patiently(self._on_close)
 
     # --- fork --------------------------------------------------------------------------------------------------
 
@@ -248,15 +210,15 @@ class Endpoint:
         try:
             fd, hidden = pair()
         except OSError:
-            self.inbox = Inbox(Readiness(-1), RECEIVE_BUFFER)
+            self.inbox = Inbox(Readiness(-1, self._holder), RECEIVE_BUFFER)
         else:
-            self.inbox = Inbox(Readiness(hidden), RECEIVE_BUFFER)
+            self.inbox = Inbox(Readiness(hidden, self._holder), RECEIVE_BUFFER)
             self.inbox.readiness.ring()
             self._replace_fds(fd)
             os.close(fd)
         self.inbox.observed = self.inbox.needs_check = self.inbox.inherited = True
         self.writers = Waiters()
-        self.starved, self.pending, self.cork, self.settled = False, 0, None, True
+        self.starved, self.pending, self.cork, self.waited_for_id = False, 0, None, True
         self.flows = {}
         if self.way is not None and not isinstance(self.way, HandBack):
             self.way = HandBack(self, self.way)
@@ -264,11 +226,11 @@ class Endpoint:
     def _replace_fds(self, fd: int) -> None:
         sockets = [sock for sock in (holder() for holder in self._holders) if sock is not None]
         fds = [each for each in map(_socket.socket.fileno, sockets) if each >= 0]
-        self.on_close = None
+        self._on_close = None
         if not fds:
             return  # only a bare fd is left; whoever makes a socket of it is told
         with contextlib.suppress(OSError):
-            self.on_close = partial(os.close, os.dup(fds[0]))
+            self._on_close = partial(os.close, os.dup(fds[0]))
         for each in fds:
             os.dup2(fd, each, inheritable=os.get_inheritable(each))
         self._register(fd)
@@ -282,11 +244,15 @@ class Endpoint:
 
     # --- sending -----------------------------------------------------------------------------------------------
 
+    def flow(self, destination: Destination, port: int, form: int) -> Flow:
+        """Return a new way to a port of a peer."""
+        return Flow(self.host.outbox, self.inbox, self, destination, self.port, port, form)
+
     def remember(self, address: Address, way: Way) -> None:
         """Keep `way` for the next send to `address`."""
         if len(self.flows) >= FLOWS_PER_SOCKET:
             known = list(self.flows.items())
-            self.flows = {key: kept for key, kept in known if isinstance(kept, Flow | Group) and kept.waiting}
+            self.flows = {key: way for key, way in known if isinstance(way, Flow | Group) and way.waiting}
         self.flows[address] = way
 
     def forget_local(self) -> None:
@@ -349,13 +315,17 @@ class Endpoint:
             self.writers.leave(bell)
 
 
-def open_endpoint(host: Host, handle: object, family: int, type_: int, proto: int) -> tuple[int, Endpoint]:
+def open_endpoint(
+    host: Host, handle: object, family: int, type_: int, proto: int, on_close: Callable[[], object] | None = None
+) -> tuple[int, Endpoint]:
     """Return a new fd for a program to hold and the endpoint behind it.
 
+    Args: on_close: called once, when the endpoint is closed; it may wait for the loop.
     Raises: OSError: EMFILE or ENFILE, as socket() does.
     """
     fd, hidden = pair()
-    endpoint = Endpoint(host, handle, family, type_, proto, hidden)
+    endpoint = Endpoint(host, handle, family, type_, proto, hidden, on_close)
+    host.ports.add(endpoint)
     endpoint._register(fd)
     _by_serial[endpoint.serial] = endpoint
     return fd, endpoint

@@ -1,12 +1,12 @@
 """What is sent to a group: broadcast and multicast, to this host's own sockets at once, to other hosts by the loop.
 
-Lives here: the fork between the two. May not live here: who hears what (ports.py), how far it travels (engine).
+Lives here: the fork between the two. May not live here: which sockets hear it (ports.py), how far it travels (engine).
 """
 
 from __future__ import annotations
 
-from .endpoint import OWN, Endpoint, Group
-from .outbox import Flow
+from .binding import OWN
+from .endpoint import Endpoint, Group
 from .ports import group_source, speaks
 
 
@@ -26,6 +26,6 @@ def spread(
         return
     flow = group.flows.get(relays)
     if flow is None:
-        flow = group.flows[relays] = Flow(endpoint, b"", endpoint.port, group.port, group.form)
+        flow = group.flows[relays] = endpoint.flow(b"", group.port, group.form)
         flow.group = (group.host, relays)
     flow.accept(datagrams)

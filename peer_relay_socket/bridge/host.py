@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import json
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
@@ -38,11 +39,10 @@ from ..limits import (
     UNHEARD_ERRORS,
 )
 from ..originals import os, thread, time
-from . import fork
-from .endpoint import INBOX_FULL, open_endpoints
+from . import child_channel
 from .log import log
 from .outbox import Outbox
-from .ports import PortTable
+from .ports import INBOX_FULL, PortTable
 from .runtime import Runtime, event, lock
 from .threads import BackgroundThread
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from ..engine.direct import Path
     from ..identity import Identity
     from .driver import Driver
-    from .host_interface import Receiver
+    from .events import Receiver
     from .probes import Hop, PingEnd, Pong, Probes, Trace
     from .status import PeerStatus
 
@@ -249,7 +249,7 @@ class Host:
 
     def collect(self, limit: float) -> None:
         """Wait until what forked children have handed back is on its way, at most `limit` seconds. Any thread."""
-        fork.collect(limit)
+        child_channel.collect(limit)
 
     def destroy(self, timeout: float = EXIT_TIME) -> None:
         """Flush, say goodbye and close every link; then tell listeners of "close". Waits at most about `timeout`
@@ -300,7 +300,9 @@ class Host:
         def flush() -> None:
             self.flush(min(LATE_TIME, max(0.0, end - time.monotonic())))
 
-        self.outbox.ring = flush
+        loop_end = self.outbox.loop_end
+        if loop_end is not None:
+            self.outbox.open(loop_end._replace(wake=flush))
 
     # --- what the handle asks --------------------------------------------------------------------------------
 
@@ -350,7 +352,7 @@ class Host:
         counters = Counter({} if driver is None else driver.counters())
         counters.update(self._counts)
         counters["dropped: no peer's address"] += self.foreign_drops
-        counters[INBOX_FULL] += sum(each.inbox.dropped for each in open_endpoints() if each.host is self)
+        counters[INBOX_FULL] += sum(each.inbox.dropped for each in self.ports.sockets())
         return dict(+counters)
 
     def count(self, reason: str, times: int = 1) -> None:
@@ -457,8 +459,17 @@ class Host:
         if not self.peers:
             self.linked.clear()
 
+    def message(self, source: PeerId, text: bytes) -> None:
+        """A peer sent a message."""
+        try:
+            data = _from_json(text)
+        except ValueError:
+            log.debug("< %s: a message that is no JSON", source.hex()[:8])
+            return
+        self.emit("message", data, source)
+
     def change_identity(self, identity: Identity | None = None) -> None:
-        """Be somebody else, whom is all the same if `identity` does not say: another peer has our IPv4 address."""
+        """Take another identity: this one, or any."""
         self.identity = identity or _fresh(self.spelling)
         self.peers = ()
         self.linked.clear()
@@ -481,6 +492,17 @@ def _show(runtime: Runtime) -> None:
     that goes wrong with it is the program's concern."""
     with contextlib.suppress(Exception):
         import_module("peer_relay_socket.observe.control").serve(runtime)
+
+
+def _from_json(data: bytes) -> Any:
+    """Return what JSON text means.
+
+    Raises: ValueError for anything that is no JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _in_child() -> None:

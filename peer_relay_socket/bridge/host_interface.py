@@ -1,7 +1,7 @@
 """A host without sockets: whatever comes for it, on any port, goes to one receiver, which sends from any port.
 
-Lives here: `Receiver`, the calls that a driver makes with what comes from the network (the port table is one, too), and
-`HostInterface`, the sending side for a receiver of another kind. May not live here: what a receiver does with it.
+Lives here: `HostInterface`, the sending side for a receiver that is no port table. May not live here: what a receiver
+does with what comes.
 
 Law: everything is on the relay thread, but for `__init__`, `start`, `call`, `counters` and `close`.
 """
@@ -9,10 +9,12 @@ Law: everything is on the relay thread, but for `__init__`, `start`, `call`, `co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from ..address import Destination, PeerId, Spelling
 from ..limits import EXIT_TIME, GATEWAY_FLOW_DATAGRAMS, GATEWAY_SEND_BUDGET, JOIN_TIME
+from .events import Receiver
+from .host import Host
 from .inbox import cost
 from .outbox import Flow
 
@@ -20,52 +22,6 @@ if TYPE_CHECKING:
     import asyncio
 
     from ..config import PeerConfig
-
-
-class Crowded(Protocol):
-    """What has taken in more than it can hold for long."""
-
-    def has_drained(self) -> bool:
-        """Whether most of that is gone. Relay thread only."""
-
-
-class Receiver(Protocol):
-    """Where a host's driver takes what comes from the network."""
-
-    def deliver(
-        self,
-        source: PeerId,
-        source_port: int,
-        port: int,
-        form: int,
-        datagrams: list[bytes],
-        crowded: list[Crowded] | None = None,
-        address_conflict: bool = False,
-    ) -> bool:
-        """Take in datagrams, in order.
-
-        Args: port: 0 where the wire does not say it (peers without keys). form: how the sender spelled us: 4, 6, or 0
-            for whole ids. crowded: where to note what is to be spared for a moment. address_conflict: the source
-            shares its IPv4 address with another peer.
-        Returns: False when nothing is there to take them; the source is then told.
-        """
-
-    def deliver_group(
-        self, source: PeerId, source_port: int, port: int, form: int, group: str, datagram: bytes
-    ) -> None:
-        """Take in a datagram for a broadcast or multicast address."""
-
-    def hears(self, port: int) -> bool:
-        """Return whether what comes to `port` from the network finds anything there."""
-
-    def unreachable(self, destination: Destination, port: int, source_port: int, error: int) -> None:
-        """What was sent from `source_port` to a port of `destination` found nothing there (an errno)."""
-
-    def unreachable_peer(self, destination: Destination, error: int) -> None:
-        """What was sent to `destination` found no such peer (an errno)."""
-
-    def identity_changed(self) -> None:
-        """This host has another id, and with it other addresses, from now on."""
 
 
 class _NothingCame:
@@ -79,12 +35,10 @@ class HostInterface:
 
     def __init__(self, config: PeerConfig, receiver: Receiver) -> None:
         """Raises: IdentityError when the key file cannot be read or made; ConfigError for a list that is none."""
-        from .host import Host
-
         self.host = Host(config, receiver)
         self.pending = 0
         """What waits in all flows, in `cost` units; at most GATEWAY_SEND_BUDGET."""
-        self.inbox = _NothingCame()
+        self._inbox = _NothingCame()
 
     @property
     def spelling(self) -> Spelling:
@@ -130,11 +84,11 @@ class HostInterface:
 
     def flow(self, destination: Destination, source_port: int, port: int, form: int) -> Flow:
         """Return a way to a port of a peer from one of ours; it may be kept, and thrown away."""
-        return Flow(self, destination, source_port, port, form)
+        return Flow(self.host.outbox, self._inbox, self, destination, source_port, port, form)
 
     def group_flow(self, group: str, relays: int, source_port: int, port: int, form: int) -> Flow:
         """Return a way to all that hear the broadcast or multicast address `group`, past so many relays."""
-        flow = Flow(self, b"", source_port, port, form)
+        flow = self.flow(b"", source_port, port, form)
         flow.group = (group, relays)
         return flow
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..address import Destination
 from ..limits import DATAGRAM_OVERHEAD, FAST_PATH_GAP
@@ -22,62 +22,79 @@ from ..originals import time
 from .inbox import cost
 
 if TYPE_CHECKING:
-    from .host import Host
     from .inline_io import Leader
 
 
-class Came(Protocol):
-    """How much an owner of flows has heard."""
+class Heard(Protocol):
+    """What a flow asks of its sender's inbox."""
 
     @property
     def came(self) -> int:
         """Datagrams ever taken in."""
 
 
-class FlowOwner(Protocol):
-    """What sends by flows: an endpoint, or a host without sockets."""
+class Budget(Protocol):
+    """What bounds the datagrams that wait in flows: a socket's send buffer, say."""
 
-    host: Host
     pending: int
-    """What waits in its flows, in `cost` units."""
-
-    @property
-    def inbox(self) -> Came:
-        """Where answers come."""
+    """What waits, in `cost` units; counted without a lock."""
 
     def sent(self, size: int) -> None:
-        """The loop took `size` (in `cost` units) out of a flow."""
+        """The loop took `size` (in `cost` units) out of a flow. Loop thread only."""
+
+
+class LoopEnd(NamedTuple):
+    """What a driver that runs gives to callers' threads."""
+
+    wake: Callable[[], None]
+    """Have the loop look at the outbox, soon. Any thread; takes no lock."""
+    send_now: Callable[[Flow, bytes], bool]
+    """Send one datagram from the calling thread, or return False."""
+    leader: Leader | None
+    """Where a thread that waits for a datagram reads links itself."""
 
 
 class Flow:
-    """One caller-side stream of datagrams to one place; an endpoint keeps one per address it sends to.
+    """One caller-side stream of datagrams to one place; a socket keeps one per address it sends to.
 
     Callers append to `waiting` and, if `queued` is false, call `post`. Two threads may both post: the
     second finds nothing to take, which is harmless.
     """
 
     __slots__ = (
-        *("_heard", "_hurried_at", "burst", "destination", "endpoint", "form", "group", "port", "queued"),
-        *("source_port", "waiting"),
+        *("_budget", "_came", "_inbox", "_outbox", "_sent_now_at", "burst", "destination", "form", "group", "port"),
+        *("queued", "source_port", "waiting"),
     )
 
-    def __init__(self, endpoint: FlowOwner, destination: Destination, source_port: int, port: int, form: int) -> None:
-        self.endpoint = endpoint
+    def __init__(
+        self,
+        outbox: Outbox,
+        inbox: Heard,
+        budget: Budget,
+        destination: Destination,
+        source_port: int,
+        port: int,
+        form: int,
+    ) -> None:
+        self._outbox = outbox
+        self._inbox = inbox
+        self._budget = budget
         self.destination = destination
         self.source_port = source_port
         self.port = port
         self.form = form
         """How the sender spells addresses: 4, 6, or 0 for whole ids."""
         self.group: tuple[str, int] | None = None
-        """Instead of `destination`: everybody who hears this address, past so many relays."""
+        """Instead of `destination`: all that hear this address, past so many relays."""
         self.waiting: list[bytes] = []
         self.queued = False
         self.burst = False
         """Whether the loop found more than one datagram when it last looked."""
-        self._hurried_at = 0.0
-        self._heard = 0
+        self._sent_now_at = 0.0
+        self._came = 0
+        """What `inbox.came` was then."""
 
-    def hurry(self, data: bytes) -> bool:
+    def try_send_now(self, data: bytes) -> bool:
         """Send `data`, before which nothing waits here, from the calling thread and at once if it is a lone datagram.
 
         A datagram is lone when the loop last found no more than one here, and something was heard or FAST_PATH_GAP
@@ -86,18 +103,17 @@ class Flow:
 
         Returns: False when it must go by the loop.
         """
-        endpoint = self.endpoint
-        now, heard = time.monotonic(), endpoint.inbox.came
-        if self.burst or (heard == self._heard and now < self._hurried_at + FAST_PATH_GAP):
+        now, came = time.monotonic(), self._inbox.came
+        if self.burst or (came == self._came and now < self._sent_now_at + FAST_PATH_GAP):
             return False
-        self._hurried_at, self._heard = now, heard
-        send_now = endpoint.host.outbox.send_now
-        return send_now is not None and send_now(self, data)
+        self._sent_now_at, self._came = now, came
+        end = self._outbox.loop_end
+        return end is not None and end.send_now(self, data)
 
     def take(self, room: int) -> list[bytes]:
         """Take the datagrams that wait, in order: all that fit in `room` bytes, and at least one if `room` is positive.
 
-        Loop thread only. Gives what it took back to the endpoint's send budget.
+        Loop thread only. Gives what it took back to the budget.
 
         Returns: [] when nothing waits. The flow is not posted again for what is left: `waiting` tells.
         """
@@ -117,13 +133,13 @@ class Flow:
                 count += 1
             del taken[count:]
         del waiting[: len(taken)]
-        self.endpoint.sent(size + DATAGRAM_OVERHEAD * len(taken))
+        self._budget.sent(size + DATAGRAM_OVERHEAD * len(taken))
         return taken
 
     def accept(self, datagrams: list[bytes]) -> None:
         """Let `datagrams` wait, and post the flow if it was not. Any thread; the budget is the caller's business."""
         self.waiting.extend(datagrams)
-        self.endpoint.pending += cost(datagrams)
+        self._budget.pending += cost(datagrams)
         if not self.queued:
             self.post()
 
@@ -134,7 +150,7 @@ class Flow:
         """
         try:
             self.queued = True
-            self.endpoint.host.outbox.post(self)
+            self._outbox.post(self)
         except BaseException:
             self.queued = False
             raise
@@ -143,46 +159,54 @@ class Flow:
         """Throw away what waits (loop thread only). Returns: how many datagrams that were."""
         taken = self.waiting[:]
         del self.waiting[: len(taken)]
-        self.endpoint.sent(cost(taken))
+        self._budget.sent(cost(taken))
         return len(taken)
 
 
 class Outbox:
-    """The flows that have datagrams for the loop. Bounded by the send budgets of the endpoints behind them.
+    """The flows that have datagrams for the loop. Bounded by the send budgets of the sockets behind them.
 
     Callers enter no lock here, so that what a signal handler raises, at whatever instruction of `post`, leaves nothing
-    behind but a flow that the next datagram posts again. What holds at every instruction, in any interleaving: a flow
-    is appended before the ring is looked at; `_rung` equals `_takes` only once a whole ring was struck that no `take`
-    has answered yet; and `take` counts itself before it looks. So who finds the two equal is seen by a take to come.
+    behind but a flow that the next datagram posts again. A flow is appended before the loop is woken; `_woken` equals
+    `_takes` only once a whole wake-up was asked for that no `take` has answered yet; and `take` counts itself before it
+    looks. So the flow of a caller that finds the two equal is seen by a take to come.
     """
 
-    __slots__ = ("_rung", "_takes", "lead", "posted", "ring", "send_now")
+    __slots__ = ("_takes", "_woken", "loop_end", "posted")
 
     def __init__(self) -> None:
         self.posted: deque[Flow] = deque()
         self._takes = 0  # how often the loop has looked
-        self._rung = -1  # what `_takes` was when somebody last rang
-        self.send_now: Callable[[Flow, bytes], bool] | None = None
-        """Sends one datagram from the calling thread, or returns False. The driver's, as `ring`."""
-        self.lead: Leader | None = None
+        self._woken = -1  # what `_takes` was when the loop was last woken
+        self.loop_end: LoopEnd | None = None
+        """None unless a driver runs."""
+
+    @property
+    def leader(self) -> Leader | None:
         """Where a thread that waits for a datagram reads links itself; None until there are any."""
-        self.ring: Callable[[], None] | None = None
-        """Wakes the loop; called when the outbox goes from empty to not empty, sometimes more often. It takes no lock.
-        The driver sets it, then takes once (what was posted before is there), and sets it back to None before it closes
-        the loop."""
+        end = self.loop_end
+        return None if end is None else end.leader
+
+    def open(self, end: LoopEnd) -> None:
+        """Wake the loop from now on. The driver takes once after this: what was posted before is there."""
+        self.loop_end = end
+
+    def close(self) -> None:
+        """Leave the loop alone from now on: it ends."""
+        self.loop_end = None
 
     def post(self, flow: Flow) -> None:
         """Hand `flow`, which has datagrams waiting and was marked `queued`, to the loop. Any thread, never waits."""
         self.posted.append(flow)
         takes = self._takes
-        if self._rung != takes:
-            ring = self.ring
-            if ring is not None:
-                ring()
-                self._rung = takes
+        if self._woken != takes:
+            end = self.loop_end
+            if end is not None:
+                end.wake()
+                self._woken = takes
 
     def take(self) -> list[Flow]:
-        """Take every flow posted so far, each marked un-queued before anybody reads its datagrams, so that a datagram
+        """Take every flow posted so far, each marked un-queued before its datagrams are read, so that a datagram
         appended later posts its flow again. Loop thread only."""
         self._takes += 1
         flows: list[Flow] = []

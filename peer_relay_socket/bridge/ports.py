@@ -15,18 +15,17 @@ import os
 import random
 from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import Final
+from weakref import WeakSet
 
 from ..address import AF_PEER, Destination, PeerId, Prefix, Spelling, UnprovedHost, UnprovedId
 from ..limits import EPHEMERAL_PORTS, SPELLED_SOURCES
-from .endpoint import OWN, WILDCARD, Endpoint, Place, open_endpoints
+from .binding import OWN, WILDCARD, Binding, Place
+from .events import Filling
 from .inbox import Address
 from .waiting import guard
 
-if TYPE_CHECKING:
-    from .host_interface import Crowded
-
-__all__ = ["OWN", "WILDCARD", "Endpoint", "Place", "PortTable"]
+__all__ = ["OWN", "WILDCARD", "Place", "PortTable"]
 
 _AF_INET: Final = int(_socket.AF_INET)
 _AF_INET6: Final = int(_socket.AF_INET6)
@@ -39,6 +38,9 @@ _ALL6: Final = (int(_socket.IPPROTO_IPV6), 29)
 """IPV6_MULTICAST_ALL."""
 _ALL_HOSTS: Final = frozenset({"224.0.0.1", "ff01::1", "ff02::1"})
 """Groups that every host is a member of."""
+
+INBOX_FULL: Final = "dropped: a socket's receive buffer was full"
+"""Counter of datagrams that came faster than a program read them; SO_RCVBUF makes room for more."""
 
 
 def failure(code: int) -> OSError:
@@ -53,15 +55,26 @@ class PortTable:
         self._spelling = spelling
         self._own_id = own_id
         self._lock = guard()
-        self._bound: dict[int, list[Endpoint]] = {}
-        self._routes: dict[tuple[PeerId, int, int, int, type], tuple[Endpoint, Address]] = {}
+        self._open: WeakSet[Binding] = WeakSet()
+        self._bound: dict[int, list[Binding]] = {}
+        self._routes: dict[tuple[PeerId, int, int, int, type], tuple[Binding, Address]] = {}
         """Where `deliver` found that a datagram goes, and how its source is spelled there; forgotten at any change."""
         self._sources: dict[tuple[PeerId, int, int, int, bool], Address] = {}
         self._dice = random.Random()
 
+    def add(self, endpoint: Binding) -> None:
+        """Know of a new socket of this host, which is not bound yet."""
+        with self._lock:
+            self._open.add(endpoint)
+
+    def sockets(self) -> list[Binding]:
+        """Return the open sockets of this host."""
+        with self._lock:
+            return [each for each in self._open if not each.inbox.closed]
+
     # --- binding -----------------------------------------------------------------------------------------------
 
-    def bind(self, endpoint: Endpoint, place: Place, port: int, *, mapped: bool = False) -> None:
+    def bind(self, endpoint: Binding, place: Place, port: int, *, mapped: bool = False) -> None:
         """Give `endpoint` its local address; port 0 = any free one.
 
         Raises: OSError: EINVAL (already bound), EADDRINUSE.
@@ -84,7 +97,7 @@ class PortTable:
             endpoint.pinned = endpoint.pinned or chosen  # Linux forgets no lock
             endpoint.port_pinned = endpoint.port_pinned or port != 0
 
-    def autobind(self, endpoint: Endpoint) -> None:
+    def autobind(self, endpoint: Binding) -> None:
         """Give `endpoint` an ephemeral port if it has none, as the first send or connect does.
 
         Raises: OSError: EAGAIN when no port is free.
@@ -96,7 +109,7 @@ class PortTable:
                 except OSError:
                     raise failure(errno.EAGAIN) from None
 
-    def _claim(self, endpoint: Endpoint, port: int) -> None:
+    def _claim(self, endpoint: Binding, port: int) -> None:
         self._routes.clear()
         if port == 0:
             port = self._ephemeral()
@@ -113,10 +126,10 @@ class PortTable:
                 return port
         raise failure(errno.EADDRINUSE)
 
-    def _at(self, port: int) -> list[Endpoint]:
+    def _at(self, port: int) -> list[Binding]:
         return list(self._bound.get(port, ()))
 
-    def remove(self, endpoint: Endpoint) -> None:
+    def remove(self, endpoint: Binding) -> None:
         """Free the endpoint's port. Harmless if it has none."""
         with self._lock:
             self._routes.clear()
@@ -127,7 +140,7 @@ class PortTable:
                     del self._bound[endpoint.port]
             endpoint.port = 0
 
-    def connect(self, endpoint: Endpoint, peer: Address, place: Place, port: int, source: Place, mapped: bool) -> None:
+    def connect(self, endpoint: Binding, peer: Address, place: Place, port: int, source: Place, mapped: bool) -> None:
         """Let `endpoint`, bound by now, send to and hear only (`place`, `port`), whose spelling is `peer`; `source` is
         the local address if there is none yet."""
         with self._lock:
@@ -136,7 +149,7 @@ class PortTable:
             if endpoint.local == WILDCARD:  # the first connect chooses; reconnecting keeps it, as Linux does
                 endpoint.local, endpoint.mapped = source, mapped
 
-    def disconnect(self, endpoint: Endpoint) -> None:
+    def disconnect(self, endpoint: Binding) -> None:
         """Undo `connect`; a port that bind() did not choose is freed, as Linux does."""
         with self._lock:
             self._routes.clear()
@@ -156,7 +169,7 @@ class PortTable:
         port: int,
         form: int,
         datagrams: list[bytes],
-        crowded: list[Crowded] | None = None,
+        filling: list[Filling] | None = None,
         address_conflict: bool = False,  # by position, on the hot path
     ) -> bool:
         """Take in datagrams from the network, in order. `form` is how the sender spelled us: 4, 6, or 0 for whole ids.
@@ -164,7 +177,7 @@ class PortTable:
         `port` is 0 where the wire does not say it (the legacy one). Then they are for the only socket that hears the
         network; of several, for the one connected to their source; else for the one with the lowest port.
 
-        Args: crowded: where to note the inbox they went to, if it wants what comes held back for a moment.
+        Args: filling: where to note the inbox they went to, if it wants what comes held back for a moment.
             address_conflict: the source shares its IPv4 address with another peer; no socket sees it there.
 
         Returns: False when no socket is bound to `port` (or all are connected elsewhere).
@@ -189,13 +202,13 @@ class PortTable:
         endpoint, address = route
         inbox = endpoint.inbox
         held = inbox.put(address, datagrams)
-        if held and crowded is not None and inbox.is_filling():
-            crowded.append(inbox)
+        if held and filling is not None and inbox.is_filling():
+            filling.append(inbox)
         return held or not endpoint.close_if_abandoned()
 
     def send_local(
         self,
-        sender: Endpoint,
+        sender: Binding,
         place: str,
         port: int,
         form: int,
@@ -221,7 +234,7 @@ class PortTable:
 
     def send_group(
         self,
-        sender: Endpoint,
+        sender: Binding,
         group: str,
         port: int,
         form: int,
@@ -252,7 +265,7 @@ class PortTable:
             if not endpoint.inbox.put(address, [datagram], (1, 0, group)):
                 endpoint.close_if_abandoned()
 
-    def _hears(self, endpoint: Endpoint, group: str, form: int, source: Place, source_port: int) -> bool:
+    def _hears(self, endpoint: Binding, group: str, form: int, source: Place, source_port: int) -> bool:
         """Return whether what is sent to `group` is for `endpoint` (ip_mc_sf_allow, inet6_mc_check)."""
         if endpoint.local not in (WILDCARD, group) or form not in _forms(endpoint):
             return False
@@ -266,7 +279,7 @@ class PortTable:
         if not endpoint.options.get(*((_ALL, endpoint.family != _AF_INET6) if form == 4 else (_ALL6, 1))):
             return False
         # Who joined nothing hears what anybody on the host joined.
-        return group in _ALL_HOSTS or any(group in each.groups for each in open_endpoints() if each.host.ports is self)
+        return group in _ALL_HOSTS or any(group in each.groups for each in self._open)
 
     def hears(self, port: int) -> bool:
         """Return whether a socket that hears the network is bound to `port`."""
@@ -297,9 +310,9 @@ class PortTable:
     def identity_changed(self) -> None:
         """Nothing is kept here that our own id went into, but for spellings under that id."""
 
-    def _landing(self, source: PeerId, source_port: int) -> tuple[Endpoint | None, int]:
+    def _landing(self, source: PeerId, source_port: int) -> tuple[Binding | None, int]:
         """Return the endpoint for datagrams whose sender names no port, and the form in which it hears them."""
-        best: tuple[bool, int, Endpoint, int] | None = None
+        best: tuple[bool, int, Binding, int] | None = None
         for port in sorted(self._bound):
             for form in (4, 6):
                 endpoint = self._find(OWN, port, form, source, source_port)
@@ -310,11 +323,11 @@ class PortTable:
                 break
         return (None, 0) if best is None else best[2:]
 
-    def _find(self, place: Place, port: int, form: int, source: Place, source_port: int) -> Endpoint | None:
+    def _find(self, place: Place, port: int, form: int, source: Place, source_port: int) -> Binding | None:
         candidates = self._bound.get(port)
         if candidates is None:
             return None
-        best: list[Endpoint] = []
+        best: list[Binding] = []
         best_score = _NO_SCORE
         for endpoint in reversed(candidates):  # the latest bound of equals, as the kernel's hash chains have it
             score = _score(endpoint, place, form, source, source_port)
@@ -331,7 +344,7 @@ class PortTable:
 
     # --- spelling ----------------------------------------------------------------------------------------------
 
-    def _spell(self, endpoint: Endpoint, place: Place, port: int, form: int) -> Address:
+    def _spell(self, endpoint: Binding, place: Place, port: int, form: int) -> Address:
         """Return how `endpoint` sees (`place`, `port`) as a source."""
         if endpoint.peer is not None:
             if isinstance(place, UnprovedId):
@@ -355,7 +368,7 @@ class PortTable:
         peer_id = place if isinstance(place, bytes) else self._own_id()
         return self._spelling.ipv4(peer_id) if form == 4 else self._spelling.ipv6(peer_id)
 
-    def spell(self, endpoint: Endpoint, place: Place, port: int, *, mapped: bool) -> Address:
+    def spell(self, endpoint: Binding, place: Place, port: int, *, mapped: bool) -> Address:
         """Return (`place`, `port`) as sockets of the endpoint's family see it."""
         family = endpoint.family
         if family == AF_PEER:
@@ -386,7 +399,7 @@ def source_for(place: Place, form: int) -> str:
     return OWN
 
 
-def group_source(endpoint: Endpoint, group: str) -> str:
+def group_source(endpoint: Binding, group: str) -> str:
     """Return the local address that a socket which chose none sends to `group` from: loopback's if IP_MULTICAST_IF, or
     the group itself, says loopback."""
     interface = endpoint.options.get(_INTERFACE)
@@ -396,7 +409,7 @@ def group_source(endpoint: Endpoint, group: str) -> str:
     return "127.0.0.1" if inside else OWN
 
 
-def _forms(endpoint: Endpoint) -> Iterable[int]:
+def _forms(endpoint: Binding) -> Iterable[int]:
     """Return the IP versions that `endpoint` hears."""
     if endpoint.family == _AF_INET:
         return (4,)
@@ -409,7 +422,7 @@ def _forms(endpoint: Endpoint) -> Iterable[int]:
     return (6,) if endpoint.v6only else (4, 6)
 
 
-def _conflict(one: Endpoint, other: Endpoint) -> bool:
+def _conflict(one: Binding, other: Binding) -> bool:
     """Return whether two endpoints cannot share a port (udp_lib_lport_inuse, inet_rcv_saddr_equal)."""
     if (one.reuse_addr and other.reuse_addr) or (one.reuse_port and other.reuse_port):
         return False
@@ -421,7 +434,7 @@ def _conflict(one: Endpoint, other: Endpoint) -> bool:
     return wide.local == WILDCARD or (narrow.family == _AF_INET and narrow.local == WILDCARD)
 
 
-def _narrow(endpoint: Endpoint) -> bool:
+def _narrow(endpoint: Binding) -> bool:
     """Return whether `endpoint` is bound to IPv4."""
     return endpoint.family == _AF_INET or endpoint.mapped
 
@@ -433,7 +446,7 @@ def _same(pattern: Place | None, place: Place) -> bool:
     return isinstance(pattern, Prefix) and isinstance(place, bytes) and pattern.matches(place)
 
 
-def _score(endpoint: Endpoint, place: Place, form: int, source: Place, source_port: int) -> int:
+def _score(endpoint: Binding, place: Place, form: int, source: Place, source_port: int) -> int:
     """Return how well `endpoint` fits a datagram (compute_score, the address before all else), -1 for not at all."""
     score = 0
     if endpoint.family == AF_PEER:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
 
 from ..address import Destination, PeerId, Prefix, UnprovedId
 from ..codec.packet import ECHO_TOKEN, TRACE_TOKEN
@@ -30,8 +30,9 @@ from ..originals import os
 from .status import spell
 
 if TYPE_CHECKING:
-    from .driver import Driver
-    from .host import Host
+    from ..engine.direct import Path
+    from ..engine.engine import Engine
+    from .events import Owner
 
 State = Literal[
     "answered",
@@ -97,10 +98,27 @@ class NoAnswerError(Exception):
         self.state: State = state
 
 
+class Prober(Protocol):
+    """The driver, as probes need it."""
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of a peer that has started."""
+
+    def pump(self) -> None:
+        """Send what is to be sent, perform what the engine asks for."""
+
+    def is_cut_off(self) -> bool:
+        """Return whether there is no link and no hope of one."""
+
+    async def path(self, destination: Destination) -> Path:
+        """Return how a peer is reached."""
+
+
 class Probes:
     """Those of one peer that are under way, and others' that it answers. Loop thread only."""
 
-    def __init__(self, driver: Driver, host: Host) -> None:
+    def __init__(self, driver: Prober, host: Owner) -> None:
         self._driver = driver
         self._host = host
         self._loop = asyncio.get_running_loop()

@@ -38,22 +38,22 @@ def pair() -> tuple[int, int]:
     return ours.detach(), hidden.detach()
 
 
-def _nobody() -> None:
+def _none() -> None:
     return None
 
 
 class Readiness:
     """The hidden end of one pair."""
 
-    __slots__ = ("_hidden", "holder", "plugged", "rung")
+    __slots__ = ("_hidden", "_holder", "plugged", "rung")
 
-    def __init__(self, hidden: int) -> None:
+    def __init__(self, hidden: int, holder: Callable[[], _socket.socket | None]) -> None:
+        """Args: holder: finds a socket object that holds the fd, to make room for one more bell."""
         self._hidden = hidden
+        self._holder = holder
         self.rung = 0
         """How many bells lie in the pair."""
         self.plugged = False
-        self.holder: Callable[[], _socket.socket | None] = _nobody
-        """Finds a socket object that holds the fd, to make room for one more bell."""
 
     def ring(self) -> bool:
         """Make the fd readable, with a new edge for epoll.
@@ -61,7 +61,7 @@ class Readiness:
         Returns: False when no process holds the fd any more.
         """
         if self.rung >= _MOST_BELLS:
-            sock = self.holder()
+            sock = self._holder()
             if sock is None:
                 return True
             self._answer(sock)
@@ -105,7 +105,7 @@ class Readiness:
             with contextlib.suppress(OSError):
                 os.read(self._hidden, 1)
 
-    def held(self) -> bool:
+    def is_open(self) -> bool:
         """Return whether some process still holds the fd. Rings if so."""
         return self._strike()
 
@@ -114,4 +114,4 @@ class Readiness:
         hidden, self._hidden = self._hidden, -1  # first: a fork between the two must not close a number used anew
         with contextlib.suppress(OSError):
             os.close(hidden)
-        self.holder = _nobody
+        self._holder = _none  # no cycle is left to the garbage collector

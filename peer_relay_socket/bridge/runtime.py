@@ -84,7 +84,7 @@ class Runtime:
         sleep = LendingSelector(self.loop_lock)
         self.loop: asyncio.AbstractEventLoop = RelayLoop(sleep)
         sleep.serve(self.loop)
-        self.lead = None if sleep.readers is None else Leader(self.loop, self.loop_lock, sleep, sleep.readers)
+        self.leader = None if sleep.readers is None else Leader(self.loop, self.loop_lock, sleep, sleep.readers)
         """Where a thread that waits for a datagram may take the loop's place; None where there is no epoll."""
         self._first_at_exit: list[Callable[[float], None]] = []
         self._at_exit: list[tuple[Callable[[float], None], Callable[[float], object]]] = []

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import PurePath
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypedDict
 
-from ..address import Destination, Prefix, Spelling
+from ..address import Destination, PeerId, Prefix, Spelling
 from ..originals import os, time
-from .endpoint import Endpoint, open_endpoints
+from .binding import Binding
+from .ports import PortTable
 
 if TYPE_CHECKING:
     from ..engine.status import EngineStatus, LinkStatus, SessionStatus
-    from .host import Host
 
 
 class LinkRecord(TypedDict):
@@ -130,7 +130,21 @@ class DriverStatus(NamedTuple):
     """Round trip times that links measure themselves, by number."""
 
 
-def status(host: Host, driver: DriverStatus | None) -> PeerStatus:
+class Subject(Protocol):
+    """A host, as its record needs it."""
+
+    @property
+    def peer_id(self) -> PeerId: ...
+    @property
+    def spelling(self) -> Spelling: ...
+    @property
+    def ports(self) -> PortTable: ...
+    @property
+    def began(self) -> float: ...
+    def counters(self) -> dict[str, int]: ...
+
+
+def status(host: Subject, driver: DriverStatus | None) -> PeerStatus:
     """Return the record of `host`; `driver` is None while it takes no part in the network. Any thread."""
     peer_id, spelling = host.peer_id, host.spelling
     engine = None if driver is None else driver.engine
@@ -153,7 +167,7 @@ def status(host: Host, driver: DriverStatus | None) -> PeerStatus:
             for reach in (() if engine is None else engine.reach)
         ],
         advertised=[] if driver is None else list(driver.advertised),
-        sockets=[_socket(host, each) for each in open_endpoints() if each.host is host and each.port],
+        sockets=[_socket(host, each) for each in host.ports.sockets() if each.port],
         sessions=[] if driver is None else [_session(driver, spelling, each) for each in driver.engine.sessions],
         counters=host.counters(),
     )
@@ -217,7 +231,7 @@ def _session(driver: DriverStatus, spelling: Spelling, session: SessionStatus) -
     )
 
 
-def _socket(host: Host, endpoint: Endpoint) -> SocketRecord:
+def _socket(host: Subject, endpoint: Binding) -> SocketRecord:
     place = host.ports.spell(endpoint, endpoint.local, endpoint.port, mapped=endpoint.mapped)
     return SocketRecord(
         address=str(place[0]),

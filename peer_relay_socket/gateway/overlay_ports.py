@@ -24,7 +24,7 @@ from ..errors import ConfigError
 from ..limits import EPHEMERAL_PORTS, FLOWS_PER_SOCKET, GATEWAY_BATCH, GATEWAY_IDLE, GATEWAY_SOURCES
 
 if TYPE_CHECKING:
-    from ..bridge.host_interface import Crowded
+    from ..bridge.events import Filling
     from ..bridge.outbox import Flow
     from ..config import PeerConfig
 
@@ -104,7 +104,7 @@ class OverlayPorts:
         port: int,
         form: int,
         datagrams: list[bytes],
-        crowded: list[Crowded] | None = None,
+        filling: list[Filling] | None = None,
         address_conflict: bool = False,
     ) -> bool:
         """Pass datagrams on to what listens on `port`."""

@@ -37,7 +37,7 @@ from . import packets, resolver
 from .packets import VIRTIO, Packet, UdpHeader
 
 if TYPE_CHECKING:
-    from ..bridge.host_interface import Crowded
+    from ..bridge.events import Filling
     from ..config import PeerConfig
 
 RESOLVER: Final = "192.0.2.53"
@@ -243,7 +243,7 @@ class Tun:
         port: int,
         form: int,
         datagrams: list[bytes],
-        crowded: list[Crowded] | None = None,
+        filling: list[Filling] | None = None,
         address_conflict: bool = False,
     ) -> bool:
         """Write datagrams to the device. Returns: True; the namespace's kernel refuses what nothing hears."""
@@ -265,8 +265,8 @@ class Tun:
         self._backlog.append((header, port, datagrams))
         if not self._writing:
             self._write_backlog()
-        if crowded is not None and self._held > TUN_BACKLOG // 4:
-            crowded.append(self)
+        if filling is not None and self._held > TUN_BACKLOG // 4:
+            filling.append(self)
         return True
 
     def hears(self, port: int) -> bool:

@@ -17,7 +17,8 @@ from operator import index
 from typing import Final, SupportsIndex
 
 from ..address import AF_PEER, ID_BYTES, LIMITED_BROADCAST, Prefix, Special
-from ..bridge.endpoint import OWN, WILDCARD, Endpoint, Place
+from ..bridge.binding import OWN, WILDCARD, Place
+from ..bridge.endpoint import Endpoint
 
 _AF_INET: Final = int(_socket.AF_INET)
 _AF_INET6: Final = int(_socket.AF_INET6)

@@ -17,7 +17,7 @@ from operator import index
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from ..address import AF_PEER
-from ..bridge.endpoint import OWN, WILDCARD
+from ..bridge.binding import OWN, WILDCARD
 from ..bridge.inbox import Marked
 from ..bridge.ports import failure
 from ..originals import time

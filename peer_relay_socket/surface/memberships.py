@@ -16,7 +16,8 @@ from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, TypeAlias
 
-from ..bridge.endpoint import Endpoint, Membership
+from ..bridge.binding import Membership
+from ..bridge.endpoint import Endpoint
 from ..bridge.ports import failure
 
 Change: TypeAlias = "Callable[[Endpoint, bytes], None]"

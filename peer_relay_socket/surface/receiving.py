@@ -48,7 +48,7 @@ def receive(sock: _socket.socket, endpoint: Endpoint, flags: int) -> tuple[bytes
     Raises: OSError: the pending error, EAGAIN, EBADF once another thread closed the socket. TimeoutError.
     """
     inbox = endpoint.inbox
-    lead = endpoint.host.outbox.lead
+    leader = endpoint.host.outbox.leader
     started = None
     while True:
         if inbox.needs_check:
@@ -82,9 +82,9 @@ def receive(sock: _socket.socket, endpoint: Endpoint, flags: int) -> tuple[bytes
         left = None if patience is None else started + patience - now
         if left is not None and left <= 0:
             raise failure(errno.EAGAIN) if timeout is None else TimeoutError("timed out")
-        if lead is not None:
-            if not lead.wait(inbox, left):
-                lead = None
+        if leader is not None:
+            if not leader.wait(inbox, left):
+                leader = None
             continue
         taken = inbox.take(left)
         if taken is not None:

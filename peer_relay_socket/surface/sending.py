@@ -13,7 +13,8 @@ import errno
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, overload
 
 from ..address import Special
-from ..bridge.endpoint import OWN, Endpoint, Group, HandBack, Local, Nowhere, Way
+from ..bridge.binding import OWN
+from ..bridge.endpoint import Endpoint, Group, HandBack, Local, Nowhere, Way
 from ..bridge.fork import hand_back
 from ..bridge.groups import spread
 from ..bridge.outbox import Flow
@@ -110,7 +111,7 @@ def _cork(endpoint: Endpoint, way: Way, piece: bytes) -> None:
         raise failure(errno.EMSGSIZE)
     pieces.append(piece)
     endpoint.cork = (way, pieces)
-    endpoint.plain = False
+    endpoint.fast_ok = False
 
 
 def uncork(sock: _socket.socket, endpoint: Endpoint, flags: int = 0) -> None:
@@ -118,14 +119,14 @@ def uncork(sock: _socket.socket, endpoint: Endpoint, flags: int = 0) -> None:
     if endpoint.cork is not None:
         way, pieces = endpoint.cork
         endpoint.cork = None
-        endpoint.plain = is_plain(endpoint)
+        endpoint.fast_ok = is_fast_ok(endpoint)
         transmit(sock, endpoint, way, b"".join(pieces), flags, ancillary.manner(endpoint, _narrow(endpoint, way)))
 
 
-def is_plain(endpoint: Endpoint) -> bool:
-    """Return what `endpoint.plain` is to be."""
-    held = endpoint.cork is not None or endpoint.options.get(CORK) or endpoint.options.get(SEGMENT)
-    return not endpoint.shut_write and not held
+def is_fast_ok(endpoint: Endpoint) -> bool:
+    """Return what `endpoint.fast_ok` is to be."""
+    special = endpoint.cork is not None or endpoint.options.get(CORK) or endpoint.options.get(SEGMENT)
+    return not endpoint.shut_write and not special
 
 
 def connected_way(endpoint: Endpoint) -> Way:
@@ -184,7 +185,7 @@ def _way_to(endpoint: Endpoint, target: Target) -> Flow | Local | Nowhere | Grou
         return Local(this_host(endpoint, target.form), target.port, target.form)
     if isinstance(place, str):
         return Local(place, target.port, target.form)
-    return Flow(endpoint, place, endpoint.port, target.port, target.form)
+    return endpoint.flow(place, target.port, target.form)
 
 
 def this_host(endpoint: Endpoint, form: int) -> str:
@@ -303,11 +304,11 @@ class SendingSocket(ReceivingSocket):
                     way.__class__ is Flow
                     and endpoint.pending < endpoint.send_bound
                     and size <= MAX_DATAGRAM
-                    and endpoint.plain
+                    and endpoint.fast_ok
                     and not endpoint.inbox.needs_check
                 ):
                     if not way.queued:
-                        if way.hurry(data):
+                        if way.try_send_now(data):
                             return size
                         way.waiting.append(data)
                         endpoint.pending += size + DATAGRAM_OVERHEAD
@@ -339,10 +340,10 @@ class SendingSocket(ReceivingSocket):
             and not flags
             and endpoint.pending < endpoint.send_bound
             and len(payload) <= MAX_DATAGRAM
-            and endpoint.plain
+            and endpoint.fast_ok
             and not endpoint.inbox.needs_check
         ):
-            if way.queued or not way.hurry(payload):
+            if way.queued or not way.try_send_now(payload):
                 way.accept([payload])
             return len(payload)
         send(self, endpoint, "send", payload, numbers.flags(flags), None)

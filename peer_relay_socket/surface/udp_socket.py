@@ -15,7 +15,8 @@ import socket
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack, overload
 
 from ..address import AF_PEER, Special
-from ..bridge.endpoint import OWN, Endpoint, endpoint_of, open_endpoint
+from ..bridge.binding import OWN
+from ..bridge.endpoint import Endpoint, endpoint_of, open_endpoint
 from ..bridge.ports import failure, group_source, source_for
 from ..config import Settings, SocketSettings, given_settings
 from ..originals import os
@@ -96,13 +97,13 @@ class Socket(sending.SendingSocket):
         private = Peer(**settings) if settings else None
         peer = private or default_peer()
         try:
-            fd, endpoint = open_endpoint(peer._host, peer, family, type & ~_FLAG_BITS, proto or _socket.IPPROTO_UDP)
+            on_close = None if private is None else private.destroy
+            udp = proto or _socket.IPPROTO_UDP
+            fd, endpoint = open_endpoint(peer._host, peer, family, type & ~_FLAG_BITS, udp, on_close)
         except BaseException:
             if private is not None:
                 private.destroy()
             raise
-        if private is not None:
-            endpoint.on_close = private.destroy
         try:
             super().__init__(family, type, proto, fd)
         except BaseException:
@@ -204,7 +205,7 @@ class Socket(sending.SendingSocket):
             raise failure(errno.EINVAL)
         if how != _socket.SHUT_RD:
             endpoint.shut_write = True
-            endpoint.plain = False
+            endpoint.fast_ok = False
         if how != _socket.SHUT_WR:
             endpoint.inbox.shut_down()
         if endpoint.peer is None:
@@ -299,8 +300,8 @@ class Socket(sending.SendingSocket):
         endpoint = self._endpoint
         if endpoint is None:
             return plain(self).getsockname(self)
-        if endpoint.local == OWN and not endpoint.settled:
-            endpoint.settled = True
+        if endpoint.local == OWN and not endpoint.waited_for_id:
+            endpoint.waited_for_id = True
             endpoint.host.settle(_SETTLE)
         return endpoint.host.ports.spell(endpoint, endpoint.local, endpoint.port, mapped=endpoint.mapped)
 
@@ -334,7 +335,7 @@ class Socket(sending.SendingSocket):
         if endpoint is None:
             return super().setsockopt(level, optname, value, *optlen)
         options.put(self, endpoint, level, optname, value, optlen)
-        endpoint.plain = sending.is_plain(endpoint)
+        endpoint.fast_ok = sending.is_fast_ok(endpoint)
         if not endpoint.options.get(options.CORK):
             sending.uncork(self, endpoint)
         return None

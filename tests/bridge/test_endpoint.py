@@ -7,7 +7,6 @@ import pytest
 
 from peer_relay_socket.bridge.endpoint import Endpoint, endpoint_of, open_endpoint
 from peer_relay_socket.bridge.host import Host
-from peer_relay_socket.bridge.outbox import Flow
 from peer_relay_socket.config import peer_config
 
 
@@ -29,7 +28,7 @@ def test_send_budget_makes_fd_unwritable_until_half_is_free(endpoint):
         return bool(select.select([], [sock], [], 0)[1])
 
     end.inbox.observe(sock)
-    flow = Flow(end, bytes(20), 1, 2, 4)
+    flow = end.flow(bytes(20), 2, 4)
     end.remember(("x", 1), flow)
     assert end.has_room(sock)
     flow.waiting += [bytes(1000)] * 300

@@ -35,7 +35,7 @@ class Kept:
         port: int,
         form: int,
         datagrams: list[bytes],
-        crowded: object = None,
+        filling: object = None,
         address_conflict: bool = False,
     ) -> bool:
         self.heard.append((source, source_port, port, form, datagrams))

@@ -28,7 +28,7 @@ class Doorbell:
     def __init__(self, bound: int = 1 << 20) -> None:
         fd, hidden = readiness.pair()
         self.sock = socket.socket(fileno=fd)
-        self.inbox = Inbox(readiness.Readiness(hidden), bound)
+        self.inbox = Inbox(readiness.Readiness(hidden, lambda: self.sock), bound)
 
     def readable(self) -> bool:
         return bool(select.select([self.sock], [], [], 0)[0])

@@ -37,7 +37,7 @@ Ends: TypeAlias = tuple[Socket, Socket, tuple[str, int]]
 
 @pytest.fixture
 def lead() -> Leader:
-    lead = Runtime.current().lead
+    lead = Runtime.current().leader
     assert lead is not None
     return lead
 

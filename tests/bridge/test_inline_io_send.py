@@ -56,9 +56,9 @@ def test_what_interrupts_a_lone_datagram_may_wait_for_the_loop(ends: tuple[Socke
     asking, answering, where = ends
     outbox = asking.peer._host.outbox
     waited: list[object] = []
-    send_now = outbox.send_now
-    assert send_now is not None
-    driver_send = send_now.args[0]  # type: ignore[attr-defined]  # a partial of LoopLock.run_as_loop
+    end = outbox.loop_end
+    assert end is not None
+    driver_send = end.send_now.args[0]  # type: ignore[attr-defined]  # a partial of LoopLock.run_as_loop
 
     def interrupted(*arguments: object) -> bool:
         """As if a signal handler, or the garbage collector, came first."""
@@ -69,7 +69,8 @@ def test_what_interrupts_a_lone_datagram_may_wait_for_the_loop(ends: tuple[Socke
             waited.append(asking.peer.path(answering.peer.id))
         return bool(driver_send(*arguments))
 
-    outbox.send_now = partial(asking.peer._host._runtime.loop_lock.run_as_loop, interrupted)  # type: ignore[union-attr]
+    runtime = asking.peer._host.runtime
+    outbox.open(end._replace(send_now=partial(runtime.loop_lock.run_as_loop, interrupted)))
     deadline = time.monotonic() + LIMIT
     while not waited and time.monotonic() < deadline:
         asking.sendto(b"interrupted", where)
@@ -85,15 +86,15 @@ def test_answers_leave_from_the_thread_that_gives_them(ends: tuple[Socket, Socke
     asking, answering, where = ends
     outbox = asking.peer._host.outbox
     posts = 0
-    ring = outbox.ring
+    end = outbox.loop_end
+    assert end is not None
 
     def count() -> None:
         nonlocal posts
         posts += 1
-        assert ring is not None
-        ring()
+        end.wake()
 
-    outbox.ring = count
+    outbox.open(end._replace(wake=count))
     for number in range(200):
         asking.sendto(bytes((number,)), where)
         data, source = answering.recvfrom(100)

@@ -6,7 +6,7 @@ import pytest
 
 from peer_relay_socket.bridge.endpoint import open_endpoint
 from peer_relay_socket.bridge.host import Host
-from peer_relay_socket.bridge.outbox import Flow, Outbox
+from peer_relay_socket.bridge.outbox import LoopEnd, Outbox
 from peer_relay_socket.config import peer_config
 from peer_relay_socket.limits import DATAGRAM_OVERHEAD
 
@@ -25,8 +25,8 @@ def endpoint():
 def test_outbox_rings_once_per_burst_and_takes_each_flow_once(endpoint):
     end, _ = endpoint
     outbox, rings = Outbox(), []
-    outbox.ring = lambda: rings.append(None)
-    flows = [Flow(end, bytes(20), 1, port, 4) for port in (1, 2)]
+    outbox.open(LoopEnd(lambda: rings.append(None), lambda *_: False, None))
+    flows = [end.flow(bytes(20), port, 4) for port in (1, 2)]
     for flow in flows:
         flow.queued = True
         outbox.post(flow)
@@ -41,7 +41,7 @@ def test_outbox_rings_once_per_burst_and_takes_each_flow_once(endpoint):
 
 def test_outbox_keeps_what_was_posted_before_anybody_listens(endpoint):
     outbox = Outbox()
-    flow = Flow(endpoint[0], bytes(20), 1, 2, 4)
+    flow = endpoint[0].flow(bytes(20), 2, 4)
     outbox.post(flow)
     assert outbox.take() == [flow]
 
@@ -51,7 +51,7 @@ def test_outbox_keeps_what_was_posted_before_anybody_listens(endpoint):
     [(0, 0), (1, 1), (9, 1), (10, 1), (19, 1), (20, 2), (29, 2), (30, 3), (1000, 3)],
 )
 def test_flow_takes_what_fits_and_at_least_one(endpoint, room, expected):
-    flow = Flow(endpoint[0], bytes(20), 1, 2, 4)
+    flow = endpoint[0].flow(bytes(20), 2, 4)
     flow.waiting += [b"a" * 10, b"b" * 10, b"c" * 10]
     taken = flow.take(room)
     assert [data[:1] for data in taken] == [b"a", b"b", b"c"][:expected]
@@ -60,7 +60,7 @@ def test_flow_takes_what_fits_and_at_least_one(endpoint, room, expected):
 
 def test_flow_gives_budget_back_when_taken(endpoint):
     end, _ = endpoint
-    flow = Flow(end, bytes(20), 1, 2, 4)
+    flow = end.flow(bytes(20), 2, 4)
     flow.waiting += [b"12345", b""]
     end.pending = 5 + 2 * DATAGRAM_OVERHEAD
     flow.take(100)

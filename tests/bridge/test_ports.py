@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from peer_relay_socket.address import AF_PEER, Prefix, UnprovedId, is_authenticated
 from peer_relay_socket.bridge import ports
-from peer_relay_socket.bridge.endpoint import OWN, WILDCARD, Endpoint, Membership
+from peer_relay_socket.bridge.binding import OWN, WILDCARD, Membership
+from peer_relay_socket.bridge.endpoint import Endpoint
 from peer_relay_socket.bridge.host import Host
 from peer_relay_socket.bridge.ports import failure
 from peer_relay_socket.bridge.readiness import pair

@@ -6,8 +6,9 @@ import socket
 import pytest
 
 from peer_relay_socket.address import AF_PEER, Prefix
-from peer_relay_socket.bridge.endpoint import Flow, Local, Nowhere
+from peer_relay_socket.bridge.endpoint import Local, Nowhere
 from peer_relay_socket.bridge.host import Host
+from peer_relay_socket.bridge.outbox import Flow
 from peer_relay_socket.surface.udp_socket import Socket
 
 FAR = bytes(range(200, 220))

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from peer_relay_socket.bridge.host import Host
+from peer_relay_socket.bridge.outbox import LoopEnd
 from peer_relay_socket.surface.udp_socket import Socket
 
 FAR = "100.127.255.1"
@@ -50,7 +51,7 @@ class Interruptions:
 def test_handlers_send_while_their_thread_sends():
     with Socket(bootstrap="ws://127.0.0.1:9") as sock:
         outbox = sock.peer._host.outbox
-        outbox.ring = lambda: None
+        outbox.open(LoopEnd(lambda: None, lambda *_: False, None))
         sock.setblocking(False)
         received: list[bytes] = []
         sent = 0
