@@ -212,13 +212,27 @@ MAX_ROUTE_CACHE: Final = 16_384
 """Next hops remembered per alternate: 16,384 x ~100 bytes; emptied when links change."""
 MAX_LEARNED_ROUTES: Final = 4_096
 """Routes learned from control traffic; the oldest goes. Without it a flood of made-up senders fills memory."""
+ANSWER_TIME: Final = 4.0
+"""Seconds during which the answer to a control packet goes back over the link that the packet came over: a round trip
+and its retries. A sender may be made up, so nothing else goes there."""
 MAX_FLOODS: Final = 1_024
 """DISCOVER floods remembered to stop their echoes and to send the answer back."""
 FLOOD_FANOUT: Final = 8
 """Relays one relay passes a DISCOVER on to."""
 FLOOD_HOPS: Final = 8
-FLOOD_RATE: Final = 10.0
-"""DISCOVER packets a relay passes on per second: bounds a flooder's gain to 10 x 8 x ~100 bytes/s at each relay."""
+FLOOD_PER_LEAF: Final = 1.0
+FLOOD_PER_CALLER: Final = 4.0
+FLOOD_PER_RELAY: Final = 10.0
+FLOOD_RATE: Final = 40.0
+"""DISCOVER packets that a relay takes per second from a peer that does not relay, from one that dialled us and says
+that it does, from a relay that we dialled, and passes on in all; of a link's, four seconds' worth at once. Each costs
+0.3 ms (a signature, eight copies) and 8 x 160 bytes, so all together 1 % of a core. Without a rate for each link one
+leaf uses up the searches of a whole network: an origin costs nothing to make up."""
+MAX_FLOOD_ANSWERS: Final = 16
+"""Peers that may answer one search, each once. Without it a relay on the way draws a route to itself over and over."""
+SEARCH_AGE: Final = 120.0
+"""Seconds by which the clocks of a peer that searches and of a relay may differ. Beyond, the search is passed on, but
+moves no route towards its origin: it may be a replay."""
 CONTROL_RATE: Final = 200.0
 """NO_ROUTE and NO_SESSION notices a peer sends per second."""
 

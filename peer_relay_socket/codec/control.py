@@ -15,6 +15,8 @@ from ..errors import PacketError
 from ..limits import MAX_DATAGRAM, MAX_URL, MAX_URLS
 from .packet import DIALLED_BACK, split
 
+SEARCH_DOMAIN: Final = b"peer-relay.3 search"
+FOUND_DOMAIN: Final = b"peer-relay.3 found"
 BROADCAST_DOMAIN: Final = b"peer-relay.2 broadcast"
 
 # --- broadcasts ------------------------------------------------------------------------------------------------
@@ -258,3 +260,67 @@ def read_resolved(body: bytes) -> tuple[bytes, bool, list[PeerId], list[PeerId]]
         raise PacketError("ids cut short")
     ids = [rest[i : i + ID_BYTES] for i in range(0, len(rest), ID_BYTES)]
     return token, bool(final[0] & 1), ids[: len(ids) - behind], ids[len(ids) - behind :]
+
+
+# --- searches --------------------------------------------------------------------------------------------------
+
+
+class SearchBody(NamedTuple):
+    """The body of DISCOVER."""
+
+    token: bytes
+    bits: int
+    """How much of the id that is looked for is known."""
+    stamp: int
+    """Microseconds since 1970; those of one origin only grow."""
+    public_key: bytes
+    """The origin's."""
+    signature: bytes = b""
+
+    def signed(self, target: PeerId) -> bytes:
+        """Return what the signature is over."""
+        return SEARCH_DOMAIN + target + self.token + bytes((self.bits,)) + self.stamp.to_bytes(8)
+
+
+class FoundBody(NamedTuple):
+    """The body of DISCOVERED; without key and signature where a relay answers for a peer behind it."""
+
+    token: bytes
+    behind: bool
+    public_key: bytes = b""
+    signature: bytes = b""
+
+    def signed(self, origin: PeerId) -> bytes:
+        """Return what the signature is over."""
+        return FOUND_DOMAIN + origin + self.token
+
+
+def search_body(value: SearchBody) -> bytes:
+    """Return the body of DISCOVER."""
+    return value.token + bytes((value.bits,)) + value.stamp.to_bytes(8) + value.public_key + value.signature
+
+
+def read_search_body(body: bytes) -> SearchBody:
+    """Return what a body of DISCOVER says; nothing of it is checked yet.
+
+    Raises: PacketError when it is cut short.
+    """
+    token, bits, stamp, public_key, signature, _ = split(body, 4, 1, 8, 32, 64)
+    return SearchBody(token, bits[0], int.from_bytes(stamp), public_key, signature)
+
+
+def found_body(value: FoundBody) -> bytes:
+    """Return the body of DISCOVERED."""
+    return value.token + bytes((value.behind,)) + value.public_key + value.signature
+
+
+def read_found_body(body: bytes) -> FoundBody:
+    """Return what a body of DISCOVERED says; nothing of it is checked yet.
+
+    Raises: PacketError when it is cut short.
+    """
+    token, behind, rest = split(body, 4, 1)
+    if behind[0] & 1:
+        return FoundBody(token, True)
+    public_key, signature, _ = split(rest, 32, 64)
+    return FoundBody(token, False, public_key, signature)

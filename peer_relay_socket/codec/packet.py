@@ -40,9 +40,12 @@ Bodies by kind::
     FIND       token (4)                                         to = a target id: "which dialable peers are near?"
     FOUND      token (4) || count (1) || contacts
     NO_ROUTE   id (20)                                           "I know no way to that peer"
-    DISCOVER   token (4) || bits (1)                             flooded in search of `to`
-    DISCOVERED token (4) || behind (0 or 1 byte: 1)              goes back the way DISCOVER came; with `behind`, a relay
-                                                                 answers for its sender, a peer behind that relay
+    DISCOVER   token (4) || bits (1) || stamp (8: microseconds since 1970, growing) || public key (32)
+               || Ed25519 signature (64) over "peer-relay.3 search" || to || token || bits || stamp
+                                                                 flooded in search of `to`; from = the key's hash
+    DISCOVERED token (4) || bit 0: behind (1) || unless behind: public key (32) || Ed25519 signature (64) over
+               "peer-relay.3 found" || to || token               goes back the way DISCOVER came; from = the key's hash.
+                                                                 Behind: a relay answers for a peer behind it
     DENIED     sender's index (4), of its HANDSHAKE step 1       "I do not talk to you"; a hint: relays can say so, too
     TRACE      token (4)                                         answered by the peer, or where the hop limit ends
     TRACED     token (4)                                         from = what answered

@@ -106,7 +106,7 @@ class Broadcasts:
 
     def _packet(self, broadcast: Broadcast, relays: int) -> bytes:
         core = self._core
-        self._stamp = max(self._stamp + 1, self._wall())
+        self._stamp = max(self._stamp + 1, self._core.wall)
         made = BroadcastBody(core.identity.public_key, self._stamp, _NO_NONCE, b"", control.broadcast(broadcast))
         if self._seal is not None:
             nonce = core.entropy(len(_NO_NONCE))
@@ -155,7 +155,7 @@ class Broadcasts:
             core.counters["refused: broadcast"] += 1
             return
         heard = control.read_broadcast_body(bundle[header.body : header.end])
-        if abs(heard.stamp - self._wall()) > BROADCAST_AGE * 1e6:
+        if abs(heard.stamp - self._core.wall) > BROADCAST_AGE * 1e6:
             core.counters["dropped: broadcast, its time is not ours"] += 1
             return
         if self._is_known(header.sender, heard.stamp):
@@ -206,10 +206,6 @@ class Broadcasts:
                 return
             self._pass(link, packet)
 
-    def _wall(self) -> int:
-        """Return the microseconds since 1970."""
-        return int((self._core.now + self._core.ahead) * 1e6)
-
     def _is_known(self, origin: PeerId, stamp: int) -> bool:
         stamps = self._seen.get(origin)
         if stamps is None:
@@ -223,7 +219,7 @@ class Broadcasts:
         if stamps is None:
             if len(self._seen) >= MAX_BROADCASTERS:
                 oldest = next(iter(self._seen))
-                if self._seen[oldest][-1] >= self._wall() - BROADCAST_AGE * 1e6:
+                if self._seen[oldest][-1] >= self._core.wall - BROADCAST_AGE * 1e6:
                     return False
                 del self._seen[oldest]
             stamps = []

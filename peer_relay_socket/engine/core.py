@@ -133,6 +133,11 @@ class Core:
         """Ask for a line in the log, of at most NOTE_CHARACTERS: peers have a say in some of them."""
         self.effects.append(Note(level, text if len(text) <= NOTE_CHARACTERS else text[: NOTE_CHARACTERS - 3] + "..."))
 
+    @property
+    def wall(self) -> int:
+        """Microseconds since 1970, as far as we know."""
+        return max(0, int((self.now + self.ahead) * 1e6))
+
     def attempt(self) -> int:
         """Return the number of a new WebRTC attempt: how the driver knows it."""
         self.attempts += 1

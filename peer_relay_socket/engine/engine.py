@@ -43,6 +43,7 @@ from .probes import Probes
 from .reachability import Reachability
 from .resolver import Resolver
 from .routing import Router
+from .searches import Searches
 from .session_table import SessionTable
 from .sessions import Sessions
 from .status import EngineStatus
@@ -72,9 +73,10 @@ class Engine:
         claims = AddressClaims(core)
         self._links = Links(core, self)
         self._router = Router(core, self._links, behind)
-        self._table = SessionTable(core, self._router, claims)
+        self._searches = Searches(core, self._links, self._router, behind)
+        self._table = SessionTable(core, self._router, self._searches, claims)
         self._sessions = Sessions(core, self._router, self._table, self)
-        self._resolver = Resolver(core, self._links, self._router, self._sessions, claims, behind)
+        self._resolver = Resolver(core, self._links, self._router, self._searches, self._sessions, claims, behind)
         self._unresolved = Unresolved(core, self._resolver, self._router, self._send_found)
         self._own_address = OwnAddress(core, self._resolver, claims)
         self._membership = Membership(core, self._links, self._router, behind)
@@ -354,7 +356,7 @@ class Engine:
         if not link.control.take(core.now, CONTROL_PRICE.get(kind, 1.0)):
             core.counters["dropped: too much control traffic"] += 1
             return
-        if header.sender not in self._links.by_id and kind != Kind.DISCOVERED:
+        if header.sender not in self._links.by_id and kind not in (Kind.DISCOVER, Kind.DISCOVERED):
             self._router.learn(header.sender, link)
         try:
             if kind == Kind.FIND:
@@ -362,11 +364,11 @@ class Engine:
             elif kind == Kind.RESOLVE:
                 self._resolver.resolve_heard(bundle, offset, header, link)
             elif kind == Kind.DISCOVER:
-                self._router.discover_heard(bundle, offset, header, link)
+                self._searches.discover_heard(bundle, offset, header, link)
             elif kind == Kind.TRACE:
                 self.probes.trace_heard(bundle, offset, header, link)
             elif kind == Kind.DISCOVERED:
-                self._discovered(header.sender, self._router.discovered_heard(bundle, offset, header, link), link)
+                self._discovered(header.sender, self._searches.discovered_heard(bundle, offset, header, link), link)
             elif header.to != core.peer_id:
                 self._router.forward(bundle, offset, header, link)
             else:
@@ -427,6 +429,7 @@ class Engine:
     def link_down(self, link: LinkState) -> None:
         """A neighbour is gone."""
         self._router.link_down(link)
+        self._searches.link_down(link)
         self._membership.link_down(link)
         self._direct.link_down(link)
         self._reachability.link_down(link)

@@ -327,7 +327,7 @@ class Handshakes:
         else:
             attempt.keys = keys
             self._table.await_keys(session, keys)
-        if attempt.tries > 1:
+        if attempt.tries > 1 or self._router.next_hop(sender, 0) is None:
             self._router.adopt(sender, arrived)
         else:
             session.rtt = self._core.now - attempt.said_at
@@ -358,7 +358,7 @@ class Handshakes:
         keys = self._keys(local, half.remote, half.handshake)
         self._table.install(session, keys)
         session.alternate = 0
-        if alternate or half.repeated:
+        if alternate or half.repeated or self._router.next_hop(sender, 0) is None:
             self._router.adopt(sender, arrived)
         else:
             session.rtt = self._core.now - (half.expires - LINK_HANDSHAKE_TIME)

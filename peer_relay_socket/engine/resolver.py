@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .link import LinkState
     from .links import Links
     from .routing import Router
+    from .searches import Searches
     from .sessions import Sessions
 
 
@@ -92,11 +93,19 @@ class Resolver:
     """Which peer a prefix means."""
 
     def __init__(
-        self, core: Core, links: Links, router: Router, sessions: Sessions, claims: AddressClaims, behind: Behind
+        self,
+        core: Core,
+        links: Links,
+        router: Router,
+        searches: Searches,
+        sessions: Sessions,
+        claims: AddressClaims,
+        behind: Behind,
     ) -> None:
         self._core = core
         self._links = links
         self._router = router
+        self._searches = searches
         self._sessions = sessions
         self._claims = claims
         self._behind = behind
@@ -191,7 +200,7 @@ class Resolver:
         body = question.token + bytes((prefix.bits,))
         data = wire.packet(Kind.RESOLVE, prefix.value, core.peer_id, body, flags=alternate)
         if question.tries >= FLOOD_TRY:
-            self._router.discover(prefix.value, prefix.bits)
+            self._searches.discover(prefix.value, prefix.bits)
         wait = RESOLVE_RETRY * (1 << question.tries)
         question.tries += 1
         question.timer = core.timers.at(Due.RESOLVE_AGAIN, core.now + wait, self._ask_again, prefix, question)

@@ -1,18 +1,19 @@
 """Routing: which neighbour brings a packet nearer to its peer.
 
-Lives here: next hops, routes learned and discovered, the flood that finds a way where greedy routing finds none.
-May not live here: what packets mean to their receiver; which links exist (membership).
+Lives here: next hops, routes learned and found. May not live here: the search that finds them (searches.py), what
+packets mean to their receiver, which links exist (membership.py).
 
-Law: forwarding reads the header and nothing else, and one packet in is at most one packet out (DISCOVER apart, which is
-bounded by `FLOOD_RATE`).
+Law: forwarding reads the header and nothing else, and one packet in is at most one packet out. No route towards a peer
+that has not proved its key outlives the answer it was learned for.
 
 Order of choice for a packet to X::
 
     the link to X, if there is one
-    a discovered route (DISCOVER found it), alternate 0 only
+    a found route (X signed the answer to a search, or proved its key in a session), alternate 0 only
     the relay nearest to X by XOR, if nearer than we are; alternate v takes the v-th nearest instead (disjoint retry)
-    a route learned from control packets that came from X
+    an answer to a control packet: the link over which X seemed to send one, within ANSWER_TIME
     past the nearest relay: the next ones outward, at most MAX_SCAN of them (X may not yet know that we are nearer)
+    all else: as answers, but last, for any peer can pretend to be X
     nothing: NO_ROUTE to the sender
 
 A LEGACY packet goes to the link to X, else where a relay answered for X, else to the nearest relay; never elsewhere.
@@ -27,18 +28,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..address import ID_BITS, PeerId, Prefix
+from ..address import ID_BITS, PeerId
 from ..codec import packet as wire
 from ..codec.packet import Header, Kind
 from ..limits import (
+    ANSWER_TIME,
     CONTROL_RATE,
-    FLOOD_FANOUT,
-    FLOOD_HOPS,
-    FLOOD_RATE,
-    MAX_FLOODS,
+    HOP_LIMIT,
     MAX_LEARNED_ROUTES,
     MAX_ROUTE_CACHE,
-    MIN_PREFIX_BITS,
     make_room,
 )
 from ..rate import TokenBucket
@@ -58,16 +56,16 @@ class _Heads(dict[int, list[bytes]]):
     take 10 ms and 3 MB)."""
 
     def __missing__(self, kind: int) -> list[bytes]:
-        heads = self[kind] = [bytes((kind, hop)) for hop in range(256)]
+        heads = self[kind] = [bytes((kind, min(hop, HOP_LIMIT - 1))) for hop in range(256)]
         return heads
 
 
 _HOP: Final = _Heads()
 """Forwarding writes these and copies the rest."""
-_BEHIND: Final = b"\x01"
-"""Ends the DISCOVERED of a relay that answers for a peer behind it."""
 _NOTICED: Final = frozenset((Kind.HANDSHAKE, Kind.SEALED))
 """Kinds whose sender wants to know that there is no route."""
+_ANSWERS: Final = frozenset((Kind.RESOLVED, Kind.FOUND, Kind.NO_ROUTE, Kind.NO_SESSION, Kind.DENIED, Kind.TRACED))
+"""Kinds that go back where a control packet seemed to come from."""
 
 
 def _value(link: LinkState) -> int:
@@ -91,12 +89,13 @@ class Router:
         """Whether there is any way out at all."""
         self.hops: tuple[dict[PeerId, LinkState], ...] = tuple({} for _ in range(wire.ALTERNATES + 1))
         """What `next_hop` decided, by alternate; forgotten when anything changes. Others only look."""
-        self._learned: dict[PeerId, LinkState] = {}
-        self._discovered: dict[PeerId, LinkState] = {}
+        self._learned: dict[PeerId, tuple[LinkState, float]] = {}
+        """Links over which control packets of a sender came, and until when answers go there; at most
+        MAX_LEARNED_ROUTES, as the tables below."""
+        self._found: dict[PeerId, LinkState] = {}
+        """Routes to peers that proved their keys over them."""
         self._stand_ins: dict[PeerId, LinkState] = {}
         """Towards relays that have a peer behind them, by that peer; for LEGACY packets only."""
-        self._floods: dict[tuple[PeerId, bytes], LinkState | None] = {}
-        self._flood_rate = TokenBucket(FLOOD_RATE, core.now)
         self._notices = TokenBucket(CONTROL_RATE, core.now)
 
     # --- tables ----------------------------------------------------------------------------------------------
@@ -130,7 +129,7 @@ class Router:
             self._forget_routes(link)
             self._relays_changed()
             return
-        for table in (self._learned, self._discovered, self._stand_ins):
+        for table in (self._found, self._stand_ins):
             if table.get(link.peer_id) is link:
                 del table[link.peer_id]
 
@@ -148,18 +147,15 @@ class Router:
             cache.pop(link.peer_id, None)
 
     def _forget_routes(self, link: LinkState) -> None:
-        for table in (self._learned, self._discovered, self._stand_ins):
+        for table in (self._found, self._stand_ins):
             for peer_id in [peer_id for peer_id, via in table.items() if via is link]:
                 del table[peer_id]
 
     def learn(self, sender: PeerId, link: LinkState) -> None:
-        """A control packet from `sender` came over `link`."""
-        table = self._learned
-        if table.get(sender) is not link:
-            table.pop(sender, None)
-            self._remember(table, sender, link)
-            for cache in self.hops:
-                cache.pop(sender, None)
+        """A control packet came over `link` that says it is from `sender`: its answer goes back there."""
+        self._learned.pop(sender, None)
+        make_room(self._learned, MAX_LEARNED_ROUTES)
+        self._learned[sender] = link, self._core.now + ANSWER_TIME
 
     @staticmethod
     def _remember(table: dict[PeerId, LinkState], peer_id: PeerId, link: LinkState) -> None:
@@ -205,14 +201,19 @@ class Router:
             return link
         link = self._links.by_id.get(to)
         if link is None and not alternate:
-            link = self._discovered.get(to)
+            link = self._found.get(to)
         if link is None:
-            link = self.greedy(int.from_bytes(to), alternate) or self._learned.get(to)
+            link = self.greedy(int.from_bytes(to), alternate)
         if link is not None:
             if len(cache) >= MAX_ROUTE_CACHE:
                 cache.clear()
             cache[to] = link
         return link
+
+    def _answer_hop(self, to: PeerId, arrived: LinkState | None) -> LinkState | None:
+        """Return the link over which `to` seemed to ask just now, or None."""
+        link, until = self._learned.get(to, (None, 0.0))
+        return link if link is not None and link.up and link is not arrived and until >= self._core.now else None
 
     def _scan_hop(self, to: PeerId, arrived: LinkState | None) -> LinkState | None:
         target = int.from_bytes(to)
@@ -234,6 +235,8 @@ class Router:
     def send(self, data: bytes, to: PeerId, alternate: int) -> bool:
         """Send a packet of our own (made with `alternate` as its flags); False when there is no way."""
         link = self.next_hop(to, alternate)
+        if link is None and data[0] in _ANSWERS:
+            link = self._answer_hop(to, None)
         if link is None:
             link = self._scan_hop(to, None)
             if link is None:
@@ -264,18 +267,25 @@ class Router:
         if not flags & 0b1100:
             link = self.hops[flags & 3].get(header.to) or self.next_hop(header.to, flags & 3)
             if link is arrived:  # a stale route points back: do as if it were not there
-                link = self._links.by_id.get(header.to) or self._learned.get(header.to)
+                link = self._links.by_id.get(header.to)
         else:
             link = self._links.by_id.get(header.to)
+        if (link is None or link is arrived) and header.kind in _ANSWERS:
+            link = self._answer_hop(header.to, arrived)
         if link is not None and link is not arrived:
             self.pass_on(link, bundle, offset, header)
             return
         scanned = flags >> 2 & 3
         link = self._scan_hop(header.to, arrived) if scanned < wire.MAX_SCAN else None
         if link is not None:
-            head = bytes((header.kind, header.hop_limit - 1, flags & ~0b1100 | (scanned + 1) << 2))
+            left = min(header.hop_limit, HOP_LIMIT) - 1
+            head = bytes((header.kind, left, flags & ~0b1100 | (scanned + 1) << 2))
             self._count(offset, header)
             self._links.emit(link, head, memoryview(bundle)[offset + 3 : header.end])
+            return
+        link = self._answer_hop(header.to, arrived)
+        if link is not None:
+            self.pass_on(link, bundle, offset, header)
             return
         core.counters["dropped: no route"] += 1
         if header.kind in _NOTICED and header.sender != core.peer_id and self._notices.take(core.now):
@@ -331,80 +341,13 @@ class Router:
         """Return whether one more unasked-for notice is within CONTROL_RATE."""
         return self._notices.take(self._core.now)
 
-    # --- discovery -------------------------------------------------------------------------------------------
-
-    def discover(self, target: PeerId, bits: int = ID_BITS) -> None:
-        """Flood a search for the peer whose id begins with `bits` of `target`."""
-        core = self._core
-        token = core.token()
-        self._note_flood((core.peer_id, token), None)
-        data = wire.packet(Kind.DISCOVER, target, core.peer_id, token + bytes((bits,)), hop_limit=FLOOD_HOPS)
-        for link in self.nearest(int.from_bytes(target), FLOOD_FANOUT):
-            self._links.emit(link, data)
-
-    def _note_flood(self, key: tuple[PeerId, bytes], link: LinkState | None) -> bool:
-        if key in self._floods:
-            return False
-        make_room(self._floods, MAX_FLOODS)
-        self._floods[key] = link
-        return True
-
-    def discover_heard(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> None:
-        """Answer a DISCOVER, or pass it on."""
-        core = self._core
-        token, bits, _ = wire.split(bundle[header.body : header.end], 4, 1)
-        if not MIN_PREFIX_BITS <= bits[0] <= ID_BITS or not self._note_flood((header.sender, token), arrived):
-            return
-        self.learn(header.sender, arrived)
-        if header.sender != core.peer_id and Prefix(bits[0], header.to).matches(core.peer_id):
-            self.adopt(header.sender, arrived)
-            answer = wire.packet(Kind.DISCOVERED, header.sender, core.peer_id, token)
-            self._links.emit(arrived, answer)
-            return
-        wanted = Prefix(bits[0], header.to)
-        behind = self._behind.stand_in(wanted)
-        if behind is not None and behind != header.sender:
-            # Its owner, if there is one with a key, still gets to answer: the search goes on.
-            self._links.emit(arrived, wire.packet(Kind.DISCOVERED, header.sender, behind, token + _BEHIND))
-        if not core.config.serves or header.hop_limit <= 1 or not self._flood_rate.take(core.now):
-            return
-        data = bytes((header.kind, header.hop_limit - 1)) + bundle[offset + 2 : header.end]
-        onward = [link for link in self._links.by_id.values() if wanted.matches(link.peer_id)]
-        onward += self.nearest(int.from_bytes(header.to), FLOOD_FANOUT)
-        for link in dict.fromkeys(onward):
-            if link is not arrived:
-                self._links.emit(link, data)
-
-    def discovered_heard(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> bool | None:
-        """Note the way a DISCOVERED shows.
-
-        Returns: None unless it answers a search of ours; then whether a relay answered for a peer behind it.
-        Raises: PacketError.
-        """
-        core = self._core
-        token, mark = wire.split(bundle[header.body : header.end], 4)
-        key = (header.to, token)
-        if key not in self._floods:
-            core.counters["dropped: unasked answer"] += 1
-            return None
-        behind = mark == _BEHIND
-        if behind:
-            self.learn_behind(header.sender, arrived)
-        else:
-            self.adopt(header.sender, arrived)
-        if header.to == core.peer_id:
-            return behind
-        back = self._floods[key]
-        if back is not None and back.up and header.hop_limit > 1:
-            self.adopt(header.to, back)
-            self._links.emit(back, bytes((header.kind, header.hop_limit - 1)) + bundle[offset + 2 : header.end])
-        return None
+    # --- found routes ----------------------------------------------------------------------------------------
 
     def adopt(self, peer_id: PeerId, link: LinkState) -> None:
-        """`link` is a way to `peer_id` that was seen to work: prefer it in alternate 0."""
+        """`peer_id` proved its key over `link`, by a signature or in a session: prefer that route in alternate 0."""
         if peer_id == self._core.peer_id or peer_id in self._links.by_id:
             return
-        self._discovered.pop(peer_id, None)
-        self._remember(self._discovered, peer_id, link)
+        self._found.pop(peer_id, None)
+        self._remember(self._found, peer_id, link)
         for cache in self.hops:
             cache.pop(peer_id, None)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .address_claims import AddressClaims
     from .core import Core
     from .routing import Router
+    from .searches import Searches
 
 _REDISCOVER: Final = 2.0
 """Seconds between floods for one peer."""
@@ -36,9 +37,10 @@ _EVICTION_SAMPLE: Final = 32
 class SessionTable:
     """The sessions and keys of one peer."""
 
-    def __init__(self, core: Core, router: Router, claims: AddressClaims) -> None:
+    def __init__(self, core: Core, router: Router, searches: Searches, claims: AddressClaims) -> None:
         self._core = core
         self._router = router
+        self._searches = searches
         self._claims = claims
         self.by_id: dict[PeerId, Session] = {}
         """At most MAX_SESSIONS. Others only look."""
@@ -164,7 +166,7 @@ class SessionTable:
         core = self._core
         if core.now >= session.refound + _REDISCOVER or not session.refound:
             session.refound = core.now
-            self._router.discover(session.peer_id)
+            self._searches.discover(session.peer_id)
 
     # --- room --------------------------------------------------------------------------------------------------
 

@@ -9,9 +9,7 @@ from peer_relay_socket.codec.packet import HEADER_BYTES, Kind, Record
 from peer_relay_socket.engine.effects import Deliver, Message
 from peer_relay_socket.limits import (
     CONTROL_RATE,
-    FLOOD_FANOUT,
-    FLOOD_RATE,
-    MAX_FLOODS,
+    HOP_LIMIT,
     MAX_JOINING,
     MAX_LEARNED_ROUTES,
     MAX_ROUTE_CACHE,
@@ -91,45 +89,22 @@ def test_tables_stay_small_whatever_passes() -> None:
         made_up = n.to_bytes(20)
         packet = wire.packet(Kind.NO_SESSION, (n + 1 << 100).to_bytes(20), made_up, b"abcd")
         hub.engine.receive(cable.number(hub), packet, bench.now)
-        hub.engine.receive(cable.number(hub), wire.packet(Kind.DISCOVER, made_up, made_up, b"abcd\xa0"), bench.now)
         hub.engine.take_bundles()
         bench.now += 0.02
     router = hub.engine._router
     assert len(router._learned) <= MAX_LEARNED_ROUTES
-    assert len(router._discovered) <= MAX_LEARNED_ROUTES
-    assert len(router._floods) <= MAX_FLOODS
     assert all(len(cache) <= MAX_ROUTE_CACHE for cache in router.hops)
     assert other.engine is not hub.engine
 
 
-def test_a_flood_is_passed_on_once_to_few_and_at_a_bounded_rate() -> None:
-    bench = Bench()
-    hub, (a, *_), (*_, cable) = star(bench, 1, relays=FLOOD_FANOUT + 4)
-    search = wire.packet(Kind.DISCOVER, bytes(20), a.peer_id, b"abcd\xa0", hop_limit=4)
-    bench.inject(cable, hub, search, search)
-    assert FLOOD_FANOUT - 1 <= len(bench.sent(Kind.DISCOVER, hub)) <= FLOOD_FANOUT  # not back where it came from
-    bench.seen.clear()
-    for n in range(200):
-        bench.inject(cable, hub, wire.packet(Kind.DISCOVER, bytes(20), a.peer_id, n.to_bytes(4) + b"\xa0"))
-    assert len(bench.sent(Kind.DISCOVER, hub)) <= FLOOD_FANOUT * FLOOD_RATE
-
-
-@pytest.mark.parametrize("bits", [0, 1, 7, 161, 255])
-def test_a_search_for_nobody_in_particular_is_ignored(bits: int) -> None:
-    bench = Bench()
-    hub, (a, *_), (cable, *_) = star(bench, 1, relays=2)
-    for kind in (Kind.DISCOVER, Kind.RESOLVE):
-        bench.inject(cable, hub, wire.packet(kind, hub.peer_id, a.peer_id, b"abcd" + bytes((bits,))))
-    assert bench.seen == []
-
-
-def test_an_answer_to_no_search_of_ours_makes_no_route() -> None:
+def test_no_hop_limit_is_obeyed_beyond_ours() -> None:
     bench = Bench()
     hub, (a, b), (cable, _) = star(bench)
-    bench.inject(cable, hub, wire.packet(Kind.DISCOVERED, hub.peer_id, a.peer_id, b"abcd"))
-    assert hub.engine.counters["dropped: unasked answer"] == 1
-    assert not hub.engine._router._discovered
-    assert b.take(Deliver) == []
+    for kind in (Kind.SEALED, Kind.NO_SESSION):
+        bench.seen.clear()
+        bench.inject(cable, hub, wire.packet(kind, b.peer_id, a.peer_id, bytes(8), hop_limit=255))
+        (out,) = [data for _, far, data in bench.seen if far is b]
+        assert out[1] == HOP_LIMIT - 1
 
 
 # --- to oneself, and on request ----------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ class GatewayEngine(Engine):
     ) -> None:
         config.assume_reachable = True  # npm peers cannot be asked to dial back
         super().__init__(identity, config, random=random, entropy=entropy, now=now, handshake=handshake)
-        parts = (self._links, self._router, self._resolver, self._sessions, self._membership)
+        parts = (self._links, self._router, self._searches, self._resolver, self._sessions, self._membership)
         self._gateway = Gateway(self._core, self._peers, *parts, self._own_address.assume)
 
     def _make_behind(self, core: Core) -> Behind:

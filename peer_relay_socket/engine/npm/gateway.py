@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ..membership import Membership
     from ..resolver import Resolver
     from ..routing import Router
+    from ..searches import Searches
     from ..sessions import Sessions
     from .peers import NpmPeers
 
@@ -56,6 +57,7 @@ class Gateway:
         peers: NpmPeers,
         overlay: Links,
         router: Router,
+        searches: Searches,
         resolver: Resolver,
         sessions: Sessions,
         membership: Membership,
@@ -65,6 +67,7 @@ class Gateway:
         self._core = core
         self._peers = peers
         self._router = router
+        self._searches = searches
         self._resolver = resolver
         self._sessions = sessions
         self._membership = membership
@@ -72,7 +75,7 @@ class Gateway:
         self._names = peers.names
         self._trust = peers.trust
         self.links = NpmLinks(core, self, peers.neighbours)
-        self._routes = NpmRoutes(core, self.links, overlay, router, peers.heard_over)
+        self._routes = NpmRoutes(core, self.links, overlay, router, searches, peers.heard_over)
         self.neighbours = NpmNeighbours(core, self.links, peers, self._say)
         self._wanted: dict[PeerId, None] = {}
         """Peers that the program wants links to, while relays are asked what they are; at most NPM_CANDIDATES."""
@@ -340,7 +343,7 @@ class Gateway:
     def _look_again(self, peer_id: PeerId, wait: float) -> None:
         """Ask relays for a peer that the program wants, a few times more: it may be about to join."""
         if peer_id in self._wanted and self._router.linked:
-            self._router.discover(peer_id)
+            self._searches.discover(peer_id)
             if wait <= NPM_WAY_TIME:
                 self._core.timers.at(Due.NPM_SEARCH, self._core.now + wait, self._look_again, peer_id, 2 * wait)
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ..core import Core
     from ..links import Links
     from ..routing import Router
+    from ..searches import Searches
     from .links import NpmLink, NpmLinks
 
 _FAN_OUT: Final = 2
@@ -60,13 +61,20 @@ class NpmRoutes:
     """The forwarding table for npm peers."""
 
     def __init__(
-        self, core: Core, links: NpmLinks, overlay: Links, router: Router, heard_over: dict[PeerId, NpmLink]
+        self,
+        core: Core,
+        links: NpmLinks,
+        overlay: Links,
+        router: Router,
+        searches: Searches,
+        heard_over: dict[PeerId, NpmLink],
     ) -> None:
         """Args: heard_over: where is kept by which npm link a peer that is no neighbour was heard."""
         self._core = core
         self._links = links
         self._overlay = overlay
         self._router = router
+        self._overlay_searches = searches
         self._heard_over = heard_over
         self._found: dict[PeerId, float] = {}
         """Peers that the overlay has a route to, and since when we know it; at most NPM_WAYS."""
@@ -179,7 +187,7 @@ class NpmRoutes:
             return False
         if since is not None and core.now - since > NPM_WAY_TIME:
             self._found[to] = core.now
-            self._router.discover(to)
+            self._overlay_searches.discover(to)
         return self._router.send_behind(data, to)
 
     def _search(self, to: PeerId, data: bytes) -> None:
@@ -190,7 +198,7 @@ class NpmRoutes:
                 core.counters["dropped: too many npm peers are looked for"] += 1
                 return
             search = self._searches[to] = _Search()
-            self._router.discover(to)
+            self._overlay_searches.discover(to)
             core.timers.at(Due.NPM_SEARCH, core.now + NPM_SEEK_TIME / 4, self._search_again, to, search)
             core.timers.at(Due.NPM_SEARCH_OVER, core.now + NPM_SEEK_TIME, self._give_up, to, search)
         if self._waiting + len(data) > NPM_SEEK_BYTES:
@@ -202,7 +210,7 @@ class NpmRoutes:
 
     def _search_again(self, to: PeerId, search: _Search) -> None:
         if self._searches.get(to) is search:
-            self._router.discover(to)
+            self._overlay_searches.discover(to)
 
     def _give_up(self, to: PeerId, search: _Search) -> None:
         if self._searches.get(to) is search:
