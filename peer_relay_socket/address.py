@@ -187,3 +187,8 @@ def parse_id(text: str) -> PeerId | None:
         return bytes.fromhex(digits)
     except ValueError:
         return None
+
+
+def pinned_id(url: str) -> PeerId | None:
+    """Return the id that must answer at a bootstrap URL: what stands after its "#"; None if nothing does."""
+    return parse_id(url.partition("#")[2])

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Literal, TypeAlias, TypedDict, Unpack, cast
 from urllib.parse import unquote, urlsplit
 
-from .address import DEFAULT_IPV4_NETWORK
+from .address import DEFAULT_IPV4_NETWORK, parse_id
 from .errors import ConfigError
 from .limits import BROADCAST_HOPS, BROADCAST_HOPS_MOST, LEARNED_PATH, MAX_URL
 from .scope import is_learnable
@@ -151,6 +151,14 @@ def _url(value: str) -> str:
     return url[:-1] if parts.path == "/" and url.endswith("/") else url
 
 
+def _bootstrap(value: str) -> str:
+    url, pin, name = value.strip().partition("#")
+    peer_id = parse_id(name)
+    if pin and peer_id is None:
+        raise ValueError(f"{value!r}: after the # stands no peer id (40 hex digits)")
+    return _url(url) if peer_id is None else f"{_url(url)}#{peer_id.hex()}"
+
+
 def _public_url(value: str) -> str:
     url = _url(value)
     if not is_learnable(url):
@@ -242,7 +250,12 @@ class PeerConfig:
 
     bootstrap: tuple[str, ...] = field(
         default=(),
-        metadata=_row(_url, "ws:// or wss:// URLs, comma-separated, to join through; tried for ever", listed=True),
+        metadata=_row(
+            _bootstrap,
+            "ws:// or wss:// URLs, comma-separated, to join through; tried for ever; better `URL#ID`: only the peer "
+            "with that id is taken there",
+            listed=True,
+        ),
     )
     port: int | None = field(
         default=None,

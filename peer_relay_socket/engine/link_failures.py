@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ..address import pinned_id
+
 if TYPE_CHECKING:
     from .core import Core
     from .link import LinkState
@@ -60,7 +62,7 @@ class LinkFailures:
         core = self._core
         level = _DEBUG
         self._membership.blame(url, reason)
-        named = url in core.config.bootstrap and self._membership.expected(url) is None
+        named = url in core.config.bootstrap and self._membership.expected(url) == pinned_id(url)
         if named and (url, reason) not in self._noted:
             self._noted[url, reason] = None
             level = _WARNING

@@ -19,7 +19,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from ..address import ID_BITS, PeerId
+from ..address import ID_BITS, PeerId, pinned_id
 from ..codec import packet as wire
 from ..codec.control import Contact
 from ..codec.packet import LinkOp
@@ -456,6 +456,6 @@ class Membership:
         self._links.drop(link, "others need us more, or are nearer")
 
     def expected(self, url: str) -> PeerId | None:
-        """Return who should answer at `url`, when we dial a known contact."""
+        """Return the peer that must answer at `url`: a known contact, or one that the program named with the URL."""
         dialled = self._candidates.at(url)
-        return None if dialled is None or dialled.bootstrap else dialled.peer_id
+        return pinned_id(url) if dialled is None or dialled.bootstrap else dialled.peer_id

@@ -26,6 +26,7 @@ from websockets.http11 import Request, Response
 from websockets.uri import WebSocketURI, parse_uri
 
 from .. import limits
+from ..address import pinned_id
 from .connection import SILENT, SUBPROTOCOL, Connection, one_line, unmapped
 from .forwarded import HIDDEN
 from .link import Link, LinkError, LinkHandler
@@ -211,7 +212,7 @@ def _parse(url: str) -> WebSocketURI:
     try:
         if not url.isprintable() or " " in url:
             raise ValueError("it holds blanks or control characters")
-        uri = parse_uri(url)
+        uri = parse_uri(url if pinned_id(url) is None else url.partition("#")[0])
         if not 0 < uri.port < 65536:
             raise ValueError("its port is out of range")
     except InvalidURI as error:

@@ -76,6 +76,7 @@ class World:
         urls: tuple[str, ...] = (),
         webrtc: bool = False,
         direct: bool = False,
+        bootstrap: tuple[str, ...] = ("ws://8.8.8.8:80",),
     ) -> Engine:
         dice = Random(len(self.engines) + 1)
         config = EngineConfig(
@@ -83,7 +84,7 @@ class World:
             urls=urls,
             webrtc=webrtc,
             direct=direct,
-            bootstrap=("ws://8.8.8.8:80",),
+            bootstrap=bootstrap,
             text_hint=": npm_peers",
         )
         kind = GatewayEngine if npm_peers else Engine
@@ -195,6 +196,17 @@ def test_a_link_that_begins_with_no_id_is_dropped(world: World, first: str) -> N
     node = world.node(engine, FAR, greet=False)
     node.raw(first)
     assert [effect.link for effect in world.of(engine, CloseLink)] == [node.number]
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_where_a_peer_was_named_no_npm_node_is_taken_for_it(world: World, native: bool) -> None:
+    url = f"ws://8.8.8.8:80#{FAR.hex()}"
+    engine = world.engine(bootstrap=(url,))
+    engine.link_opened(1, url=url, remote_host="8.8.8.8", now=world.now, native=native)
+    engine.link_text(1, wire.id_text(FAR), world.now)  # the id that was named, of which npm's wire proves nothing
+    world.pump()
+    assert len(world.of(engine, CloseLink)) == 1
+    assert world.of(engine, PeerUp) == []
 
 
 @pytest.mark.parametrize(

@@ -47,9 +47,14 @@ def in_another_ipv4_network(relay: Peer, _folder: File) -> dict[str, Any]:
     return {"bootstrap": relay.url, "ipv4_network": "10.0.0.0/8"}
 
 
+def held_by_another_peer(relay: Peer, _folder: File) -> dict[str, Any]:
+    return {"bootstrap": f"{relay.url}#{'ab' * 20}"}
+
+
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
+        (held_by_another_peer, "expected abababab, but"),
         (refused_by_a_closed_port, "cannot reach"),
         (without_the_network_key, "network key"),
         (in_another_ipv4_network, "they closed it during the handshake"),
@@ -67,6 +72,24 @@ def test_a_bootstrap_that_cannot_be_joined_is_an_error(
         assert text in str(error)
         assert options["bootstrap"] in str(error)
         assert (thread == threading.get_ident(), is_relays) == (False, False)
+
+
+def test_a_bootstrap_url_may_name_the_peer_that_must_be_there(relay: Peer) -> None:
+    for name in (relay.id.hex(), relay.id.hex().upper(), f"{relay.id.hex()}.peer"):
+        with Peer(bootstrap=f"{relay.url}/#{name}", wrtc=False) as peer:
+            assert peer.wait_connected(LIMIT)
+            assert peer.peers == [relay.id]
+
+
+def test_an_impostor_at_a_bootstrap_url_is_linked_to_by_nobody(relay: Peer) -> None:
+    told: Queue[Exception] = Queue()
+    with Peer(port=0, host="127.0.0.1", wrtc=False) as impostor:
+        names = [f"{impostor.url}#{relay.id.hex()}", f"{relay.url}#{relay.id.hex()}"]
+        with Peer(bootstrap=names, wrtc=False) as peer:
+            peer.on("error", told.put)
+            assert "expected" in str(told.get(timeout=LIMIT))
+            until(lambda: relay.id in peer.peers)
+            assert impostor.id not in peer.peers
 
 
 def test_a_twin_with_our_key_is_an_error(relay: Peer, tmp_path: File) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...address import Destination, PeerId
+from ...address import Destination, PeerId, pinned_id
 from ...codec.packet import Header
 from ...errors import WireError
 from ...identity import Identity
@@ -73,8 +73,10 @@ class GatewayEngine(Engine):
     ) -> None:
         """A connection stands, as `Engine.link_opened`."""
         self._core.now = now
-        if native:
-            super().link_opened(link, url=url, remote_host=remote_host, now=now, peer_id=peer_id, unit=unit)
+        if native or (url is not None and pinned_id(url) is not None):
+            super().link_opened(
+                link, url=url, remote_host=remote_host, now=now, peer_id=peer_id, unit=unit, native=native
+            )
         else:
             self._gateway.opened(link, url, remote_host, peer_id)
 
@@ -111,7 +113,7 @@ class GatewayEngine(Engine):
         self._core.now = now
         state = self._links.all.get(link)
         if state is not None:
-            if not state.untouched:
+            if not state.untouched or (state.url is not None and pinned_id(state.url) is not None):
                 super().link_text(link, text, now)
                 return
             self._links.release(link)
