@@ -185,7 +185,7 @@ def test_what_the_file_system_refuses_keeps_its_errno(tmp_path: Path) -> None:
     assert issubclass(IdentityError, OSError)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+@pytest.mark.skipif(os.geteuid() == 0, reason="needs a user who is not root, who writes everywhere")
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(IdentityError) as caught:

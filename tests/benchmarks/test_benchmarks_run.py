@@ -72,8 +72,8 @@ def test_relay_node_prints_all_four_measurements() -> None:
 
 
 def test_asyncio_programs_run_on_both_networks() -> None:
-    pytest.importorskip("aioquic")
-    pytest.importorskip("kademlia")
+    pytest.importorskip("aioquic", reason="needs aioquic")
+    pytest.importorskip("kademlia", reason="needs kademlia")
     shown = run("asyncio_programs.py", "--rounds", "1")
     assert len(re.findall(r"^\| (?:aioquic|kademlia) \| \d", shown, re.MULTILINE)) == 2, shown
 

@@ -74,7 +74,7 @@ class Member:
 def loopback() -> Iterator[int]:
     """A machine of its own, as far as its loopback goes: the pid of a process in a fresh network namespace."""
     if shutil.which("unshare") is None or shutil.which("nsenter") is None:
-        pytest.skip("needs unshare and nsenter: the embedded node's port is one per machine")
+        pytest.skip("needs lab: no unshare and nsenter here, and the embedded node's port is one per machine")
     script = "ip link set lo up 2>/dev/null || ifconfig lo up; echo up; exec cat"
     keeper = subprocess.Popen(
         ["unshare", "-r", "-n", "sh", "-c", script],
@@ -89,7 +89,7 @@ def loopback() -> Iterator[int]:
     ready = select.select([keeper.stdout], [], [], LIMIT)[0] and keeper.stdout.readline() == "up\n"
     try:
         if not ready:
-            pytest.skip("network namespaces are not permitted here")
+            pytest.skip("needs lab: network namespaces are not permitted here")
         yield keeper.pid
     finally:
         keeper.stdin.close()

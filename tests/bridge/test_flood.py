@@ -39,7 +39,7 @@ def own_address() -> str:
         address = str(probe.getsockname()[0])
         if not address.startswith("127."):
             return address
-    pytest.skip("this machine has no address but loopback")
+    pytest.skip("needs address: an IPv4 one that is not loopback")
 
 
 @contextlib.contextmanager

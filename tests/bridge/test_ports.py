@@ -7,7 +7,7 @@ import weakref
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from peer_relay_socket.address import AF_PEER, Prefix, UnprovedId, is_authenticated
@@ -334,7 +334,6 @@ def deliver(world: World, datagram: tuple) -> object:
     return there, heard
 
 
-@settings(max_examples=150, deadline=None)
 @given(operations)
 def test_deliver_finds_what_it_would_if_it_remembered_nothing(stream: list[tuple]) -> None:
     remembering, forgetting = World(), World()

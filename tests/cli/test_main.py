@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,16 @@ def test_id_makes_a_private_key_file_and_names_it(tmp_path: Path) -> None:
     assert elsewhere.stdout.split()[1].startswith("10.")
 
 
+@pytest.fixture
+def keys(tmp_path: Path) -> None:
+    """Write a program, and key files that are none or that others can read."""
+    (tmp_path / "x.py").write_text("print('ran')\n")
+    (tmp_path / "broken.key").write_text("no key\n")
+    (tmp_path / "broken.key").chmod(0o600)
+    Identity.load_or_create(str(tmp_path / "open.key"))
+    (tmp_path / "open.key").chmod(0o644)
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "complaint"),
     [
@@ -52,6 +63,25 @@ def test_id_makes_a_private_key_file_and_names_it(tmp_path: Path) -> None:
         (["id", "broken.key"], {}, "broken.key: key file: not an unencrypted Ed25519 key"),
         (["id", "open.key"], {}, "open.key: key file: others can read it"),
         (["id", "new.key"], {"PEER_RELAY_IPV4_NETWORK": "100.64.0.0/33"}, "PEER_RELAY_IPV4_NETWORK: "),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_gets_one_line_and_status_2(
+    keys: None,
+    called: Callable[..., tuple[int, str, str]],
+    arguments: list[str],
+    environment: dict[str, str],
+    complaint: str,
+) -> None:
+    status, out, error = called(*arguments, **environment)
+    assert (status, out, error.count("\n")) == (2, "", 1)
+    assert error.startswith("peer-relay")
+    assert complaint in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "complaint"),
+    [
         (["run"], {}, "which program"),
         (["run", "-m"], {}, "-m"),
         (["run", "--direct", "x.py"], {}, "--direct"),
@@ -65,16 +95,11 @@ def test_id_makes_a_private_key_file_and_names_it(tmp_path: Path) -> None:
         (["run", "x.py"], {"PEER_RELAY_IDENTITY": "broken.key"}, "not an unencrypted Ed25519 key"),
         (["run", "x.py"], {"PEER_RELAY_PORT": "http"}, "PEER_RELAY_PORT: 'http' is not a port"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_input_gets_one_line_and_status_2(
-    tmp_path: Path, arguments: list[str], environment: dict[str, str], complaint: str
+def test_run_refuses_bad_input_with_one_line_and_status_2(
+    keys: None, tmp_path: Path, arguments: list[str], environment: dict[str, str], complaint: str
 ) -> None:
-    (tmp_path / "x.py").write_text("print('ran')\n")
-    (tmp_path / "broken.key").write_text("no key\n")
-    (tmp_path / "broken.key").chmod(0o600)
-    Identity.load_or_create(str(tmp_path / "open.key"))
-    (tmp_path / "open.key").chmod(0o644)
     refused = peer_relay(*arguments, cwd=tmp_path, **environment)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.startswith("peer-relay")
@@ -83,7 +108,7 @@ def test_bad_input_gets_one_line_and_status_2(
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["id", "--help"], ["run", "--help"]], ids=" ".join)
-def test_help_is_no_error(tmp_path: Path, arguments: list[str]) -> None:
-    helped = peer_relay(*arguments, cwd=tmp_path)
-    assert (helped.returncode, helped.stderr) == (0, "")
-    assert helped.stdout.startswith("usage: peer-relay")
+def test_help_is_no_error(called: Callable[..., tuple[int, str, str]], arguments: list[str]) -> None:
+    status, out, error = called(*arguments)
+    assert (status, error) == (0, "")
+    assert out.startswith("usage: peer-relay")

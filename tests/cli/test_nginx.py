@@ -56,7 +56,7 @@ def nginx(folder: Path, port: int, node: int) -> Iterator[Path]:
     """Run nginx before the node on port `node`; give the certificate's file."""
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if program is None:
-        pytest.skip("no nginx here")
+        pytest.skip("needs nginx")
     cert, key = certificate(folder)
     found = re.search(r"<!-- tests/cli/test_nginx.py -->\n```nginx\n(.*?)```", README.read_text(), re.DOTALL)
     assert found is not None

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -96,7 +96,11 @@ def test_nodes_join_and_a_dead_bootstrap_delays_nobody_long(tmp_path: Path) -> N
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_node_refuses_bad_input_with_one_line_and_status_2(
-    tmp_path: Path, options: list[str], settings: dict[str, str], complaint: str
+    tmp_path: Path,
+    called: Callable[..., tuple[int, str, str]],
+    options: list[str],
+    settings: dict[str, str],
+    complaint: str,
 ) -> None:
     (tmp_path / "broken.key").write_text("no key\n")
     (tmp_path / "broken.key").chmod(0o600)
@@ -104,12 +108,9 @@ def test_node_refuses_bad_input_with_one_line_and_status_2(
     (tmp_path / "open.key").chmod(0o644)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        command = [*NODE, *(word.format(taken=port) for word in options)]
+        words = [word.format(taken=port) for word in options]
         filled = {name: value.format(taken=port) for name, value in settings.items()}
-        refused = subprocess.run(
-            command, cwd=tmp_path, env=environment(**filled), capture_output=True, text=True, timeout=30, check=False
-        )
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.startswith("peer-relay node: ")
-    assert refused.stderr.count("\n") == 1
-    assert complaint in refused.stderr
+        status, out, error = called("node", *words, **filled)
+    assert (status, out, error.count("\n")) == (2, "", 1)
+    assert error.startswith("peer-relay node: ")
+    assert complaint in error

@@ -7,6 +7,7 @@ import ipaddress
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -67,16 +68,11 @@ def test_hosts_talk_through_a_node_that_serves_wss(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("files", ["--tls-cert absent.pem", "--tls-cert garbage.pem", "--tls-key key.pem"])
-def test_files_that_are_no_certificate_and_key_are_refused_with_one_line(tmp_path: Path, files: str) -> None:
+def test_files_that_are_no_certificate_and_key_are_refused_with_one_line(
+    tmp_path: Path, called: Callable[..., tuple[int, str, str]], files: str
+) -> None:
     (tmp_path / "garbage.pem").write_text("garbage")
     certificate(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-m", "peer_relay", "node", *files.split()],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "pem" in done.stderr or "tls" in done.stderr
+    status, out, error = called("node", *files.split())
+    assert (status, out, error.count("\n")) == (2, "", 1)
+    assert "pem" in error or "tls" in error

@@ -54,7 +54,7 @@ def test_a_real_udp_socket_is_refused_unless_allowed(tmp_path: Path, way: str) -
 )
 def test_monkey_patching_libraries_are_refused_for_udp_only(tmp_path: Path, library: str, patch: str) -> None:
     if importlib.util.find_spec(library) is None:
-        pytest.skip(f"{library} is not installed")
+        pytest.skip(f"needs {library}")
     use = "\nimport socket\nsocket.socket().close()\nprint('tcp')\nsocket.socket(type=socket.SOCK_DGRAM)"
     refused = run(tmp_path, patch + use)
     assert (refused.returncode, refused.stdout) == (1, "tcp\n")

@@ -50,7 +50,7 @@ uvloop.run(main())
 """
 
 
-@pytest.mark.skipif(importlib.util.find_spec("uvloop") is None, reason="uvloop is not installed")
+@pytest.mark.skipif(importlib.util.find_spec("uvloop") is None, reason="needs uvloop")
 def test_uvloops_datagrams_travel_the_overlay(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from peer_relay_socket.engine.authentication import (
@@ -125,7 +125,6 @@ def test_every_altered_byte_of_every_message_is_refused(psk: bytes | None, numbe
 
 @both_kinds
 @pytest.mark.parametrize("number", [0, 1, 2])
-@settings(max_examples=60, deadline=None)
 @given(data=st.one_of(st.binary(max_size=400), st.binary(min_size=194, max_size=194)))
 def test_random_bytes_raise_nothing_but_handshake_error(psk: bytes | None, number: int, data: bytes) -> None:
     _, reader = advance(*pair(psk=psk), number)
@@ -137,7 +136,6 @@ def test_random_bytes_raise_nothing_but_handshake_error(psk: bytes | None, numbe
     assert number == 0
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.integers(1, 2), st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=3), st.integers(0, 200)
 )

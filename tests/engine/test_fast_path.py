@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from peer_relay_socket.codec import packet as wire
@@ -645,7 +645,6 @@ class Twins:
         return taken(hub.engine)
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     seed=st.integers(0, 3),
     serves=st.booleans(),

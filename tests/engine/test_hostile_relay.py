@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from peer_relay_socket.address import PeerId, Spelling
@@ -422,7 +422,6 @@ _SCENE = Scene()
 IDS = [node.peer_id for node in _SCENE.bench.nodes] + [bytes(20), b"\xff" * 20]  # the seed gives each scene the same
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.tuples(st.integers(0, 3), st.integers(0, 2), bundles(IDS), st.sampled_from([0.0, 0.01, 1.0])), max_size=8
@@ -439,7 +438,6 @@ def test_no_bundle_makes_an_engine_raise(steps: list[tuple[int, int, bytes, floa
             stage.check()
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.binary(max_size=300), max_size=4), st.booleans())
 def test_no_greeting_makes_an_engine_raise(messages: list[bytes], outbound: bool) -> None:
     bench = Bench()
@@ -452,7 +450,6 @@ def test_no_greeting_makes_an_engine_raise(messages: list[bytes], outbound: bool
     assert node.engine.neighbours == []
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 255), st.binary(max_size=200))
 def test_no_operation_of_an_authentic_neighbour_makes_an_engine_raise(operation: int, operand: bytes) -> None:
     bench = Bench()
@@ -466,7 +463,6 @@ def test_no_operation_of_an_authentic_neighbour_makes_an_engine_raise(operation:
     bench.advance(1.0)
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.one_of(
         st.binary(max_size=200),

@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import permutations
 from random import Random
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -176,10 +176,5 @@ class Overlay(RuleBasedStateMachine):
         assert heard == {(one.peer_id, other.peer_id) for one, other in pairs}
 
 
-Overlay.TestCase.settings = settings(
-    max_examples=40,
-    stateful_step_count=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+Overlay.TestCase.settings = settings(stateful_step_count=25)
 TestOverlay = Overlay.TestCase

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.targets import TARGETS
@@ -30,7 +30,6 @@ commands = st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=80)), max_
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.one_of(st.binary(max_size=200), commands))
 def test_target_holds_on_arbitrary_bytes(name: str, data: bytes) -> None:
     TARGETS[name](data)

@@ -15,4 +15,4 @@ def _why_there_is_no_lab() -> str | None:
 @pytest.fixture(autouse=True)
 def _lab_is_possible(_why_there_is_no_lab: str | None) -> None:
     if _why_there_is_no_lab is not None:
-        pytest.skip(_why_there_is_no_lab)
+        pytest.skip(f"needs lab: {_why_there_is_no_lab}")

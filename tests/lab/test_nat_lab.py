@@ -124,7 +124,7 @@ def test_connect_says_why_there_is_no_link_where_one_side_lacks_webrtc(wrtc: tup
 
 def test_a_turn_server_carries_what_cannot_meet() -> None:
     if shutil.which("turnserver") is None:
-        pytest.skip("the TURN test needs the command turnserver (Debian: coturn)")
+        pytest.skip("needs turnserver (Debian: coturn)")
     with Lab() as lab:
         lab.nat("a", "symmetric")
         lab.nat("b", "symmetric")

@@ -26,7 +26,7 @@ def npm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if given:
         return Path(given)
     if shutil.which("npm") is None and not os.environ.get("CI"):
-        pytest.skip("needs node and npm")
+        pytest.skip("needs npm")
     folder = tmp_path_factory.mktemp("npm")
     command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), *PACKAGES]
     subprocess.run(command, check=True, capture_output=True, timeout=300)

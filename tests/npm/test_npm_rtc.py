@@ -40,7 +40,7 @@ def net() -> Iterator[PrivateNet]:
     try:
         net = PrivateNet()
     except OSError as error:
-        pytest.skip(str(error))
+        pytest.skip(f"needs lab: {error}")
     yield net
     net.close()
 

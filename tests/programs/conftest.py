@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         marker = item.get_closest_marker("needs")
         missing = [] if marker is None else [name for name in marker.args if not _installed(name)]
         if missing and not os.environ.get("CI"):
-            item.add_marker(pytest.mark.skip(reason=f"not installed: {', '.join(missing)} (pip install '.[programs]')"))
+            item.add_marker(pytest.mark.skip(reason=f"needs {', '.join(missing)} (pip install '.[programs]')"))
 
 
 def _installed(module: str) -> bool:

@@ -6,7 +6,7 @@ import socket
 import struct
 
 import pytest
-from twins import At, Twins
+from twins import GROUP, At, Twins
 
 INET, INET6 = socket.AF_INET, socket.AF_INET6
 ANY, LO = ("", 0), ("127.0.0.1", 0)
@@ -204,15 +204,15 @@ CASES = {
     ],
     "multicast loops": [
         ("a", "bind", ("", 0)), ("a", "setsockopt", 0, 35,
-        socket.inet_aton("224.9.9.9") + socket.inet_aton("127.0.0.1")),
-        ("b", "setsockopt", 0, 32, socket.inet_aton("127.0.0.1")), ("b", "sendto", b"x", At("a", "224.9.9.9")),
-        ("a", "recv", 9), ("a", "setsockopt", 0, 36, socket.inet_aton("224.9.9.9") + socket.inet_aton("127.0.0.1")),
-        ("b", "sendto", b"y", At("a", "224.9.9.9")), ("a", "recv", 9),
+        socket.inet_aton(GROUP) + socket.inet_aton("127.0.0.1")),
+        ("b", "setsockopt", 0, 32, socket.inet_aton("127.0.0.1")), ("b", "sendto", b"x", At("a", GROUP)),
+        ("a", "recv", 9), ("a", "setsockopt", 0, 36, socket.inet_aton(GROUP) + socket.inet_aton("127.0.0.1")),
+        ("b", "sendto", b"y", At("a", GROUP)), ("a", "recv", 9),
     ],
     "memberships": [
         ("a", "setsockopt", 0, 35, bytes(8)), ("a", "setsockopt", 0, 35, bytes(4)),
         *[("a", "setsockopt", 0, option,
-        socket.inet_aton("224.9.9.9") + socket.inet_aton("127.0.0.1")) for option in (36, 35, 35, 36, 36)],
+        socket.inet_aton(GROUP) + socket.inet_aton("127.0.0.1")) for option in (36, 35, 35, 36, 36)],
     ],
     "wrong types": [
         *[("a", "sendto", *args) for args in [

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 
 import pytest
+from twins import GROUP as TEXT
 from twins import At, Twins
 
 INET6 = socket.AF_INET6
 ANY, LO = ("", 0), ("127.0.0.1", 0)
 HOME = socket.inet_aton("127.0.0.1")
-TEXT = "224.9.9.9"
-GROUP, GROUP6 = socket.inet_aton(TEXT), socket.inet_pton(INET6, "ff02::77")
+GROUP, GROUP6 = socket.inet_aton(TEXT), socket.inet_pton(INET6, f"ff02::77:{os.getpid() & 0xFFFF:x}")
 FIRST = struct.pack("@I", 1)
 """The number of the loopback interface."""
 
@@ -131,7 +132,7 @@ CASES6 = {
         ("a", "setsockopt", 41, 42, wide(GROUP)), ("a", "setsockopt", 41, 46, wide(GROUP, HOME)),
     ],
     "an IPv4 group": [
-        ("a", "bind", ("::", 0)), option("a", JOIN), LOOPBACK, ("b", "sendto", b"x", At("a", "::ffff:224.9.9.9")),
+        ("a", "bind", ("::", 0)), option("a", JOIN), LOOPBACK, ("b", "sendto", b"x", At("a", "::ffff:" + TEXT)),
         HEARD,
     ],
 }  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import struct
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
@@ -166,24 +165,7 @@ def visible(method, size):
     return call
 
 
-def run(examples, steps):
-    run_state_machine_as_test(
-        SocketMachine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            derandomize=True,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-
-
 def test_random_calls_do_the_same():
-    run(examples=60, steps=40)
-
-
-@pytest.mark.slow
-def test_many_random_calls_do_the_same():
-    run(examples=400, steps=80)
+    run_state_machine_as_test(
+        SocketMachine, settings=settings(stateful_step_count=40, suppress_health_check=list(HealthCheck))
+    )

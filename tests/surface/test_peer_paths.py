@@ -26,7 +26,7 @@ def own_address() -> str | None:
     return next((a for a in addresses if not a.startswith(("127.", "169.254."))), None)
 
 
-pytestmark = pytest.mark.skipif(own_address() is None, reason="this machine has no IPv4 address but loopback")
+pytestmark = pytest.mark.skipif(own_address() is None, reason="needs address: an IPv4 one that is not loopback")
 
 
 class Conversation:

@@ -15,6 +15,9 @@ from typing import Any
 
 from peer_relay_socket.surface.udp_socket import Socket
 
+GROUP = f"224.9.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
+"""A multicast group of this process: the kernel gives what is sent to one to every process of the machine."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 

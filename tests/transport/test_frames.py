@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, OPEN, SERVER, Protocol
@@ -78,7 +78,6 @@ close_frames = st.builds(lambda data: Frame(Opcode.CLOSE, data), st.sampled_from
 streams = st.lists(st.one_of(data_frames, data_frames, control_frames, close_frames), max_size=8)
 
 
-@settings(max_examples=300, deadline=None)
 @given(frames=streams, places=st.lists(st.integers(0, 400_000), max_size=12), masked=st.booleans())
 def test_reader_agrees_with_core_when_frames_are_cut_anywhere(
     frames: list[Frame], places: list[int], masked: bool
@@ -89,7 +88,6 @@ def test_reader_agrees_with_core_when_frames_are_cut_anywhere(
     assert got.verdict() == expected.verdict()
 
 
-@settings(max_examples=300, deadline=None)
 @example(frames=[], flips=[], tail=b"\x03~", places=[], masked=False)  # refused before its length is known
 @example(frames=[], flips=[], tail=b"\x82\xfe", places=[], masked=False)
 @given(
@@ -155,7 +153,6 @@ chunks = st.one_of(
 )
 
 
-@settings(max_examples=500, deadline=None)
 @example(chunk=(b"\x82\x7e\0\0", False), end=0, flips=[], before=[])  # nothing, and its length not in the shortest form
 @example(chunk=(b"\x82\xfe\0\0abcd", True), end=0, flips=[], before=[])
 @example(chunk=(b"\x82\x7f" + bytes(127), False), end=0, flips=[], before=[])  # 127 is no length

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from links import PATIENCE, RawClient, Recorder, anywhere, raw_client, run, serving, upgrade_request
 
@@ -85,7 +85,6 @@ def test_garbage_is_closed_without_an_answer(garbage: bytes) -> None:
     assert one_answer(garbage) == b""
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.one_of(
         st.binary(max_size=400),

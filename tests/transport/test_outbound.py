@@ -230,7 +230,7 @@ def test_dial_asks_about_the_address_that_a_host_means_in_any_spelling(host: str
 
 def test_dial_takes_an_ipv6_literal() -> None:
     if not socket.has_dualstack_ipv6():
-        pytest.skip("no IPv6 here")
+        pytest.skip("needs ipv6")
 
     async def scenario() -> None:
         server, client = Recorder(), Recorder()
