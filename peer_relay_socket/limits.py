@@ -287,6 +287,10 @@ ADDRESS_MOVES: Final = (0.0, 0.5, 2.0)
 """Seconds before a newcomer without a key file takes its first, second and third new identity because another peer
 proved that the IPv4 address is its own. Then it stays, and says so: relays that grind keys for each address of a
 newcomer's could keep it from ever joining."""
+MAX_CLAIMS: Final = 32_768
+"""Peers that proved their keys and whose IPv4 addresses are therefore known: twice MAX_SESSIONS, so that strangers who
+push a friend's session out do not take its address. Price: 300 bytes each. Those that the program sent nothing go
+first."""
 MAX_PINNED: Final = 8_192
 """Addresses remembered with the id they stand for."""
 MIN_PREFIX_BITS: Final = 8

@@ -70,7 +70,7 @@ class Engine:
     ) -> None:
         core = self._core = Core(identity, config, random, entropy, now, handshake)
         behind = self._make_behind(core)
-        claims = AddressClaims(core)
+        claims = self._claims = AddressClaims(core)
         self._links = Links(core, self)
         self._router = Router(core, self._links, behind)
         self._searches = Searches(core, self._links, self._router, behind)
@@ -470,10 +470,14 @@ class Engine:
     def peer_proved(self, peer_id: PeerId) -> None:
         """`peer_id` has shown its key, on a link or in a session."""
         self._resolver.peer_proved(peer_id)
+        owner = self._claims.owner(peer_id)
+        if owner != peer_id and not self._sessions.is_proved(owner):
+            self._sessions.prove(owner)  # if it is no more, the address is free
 
     def peer_unreachable(self, peer_id: PeerId) -> None:
         """`peer_id` did not answer our handshake."""
         self._resolver.peer_unreachable(peer_id)
+        self._table.peer_unreachable(peer_id)
 
     def packet_leaves(self, peer_id: PeerId, size: int) -> None:
         """A packet of records is about to leave for `peer_id`."""

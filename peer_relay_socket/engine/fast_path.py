@@ -73,7 +73,11 @@ class FastPath:
             return None
         if session.outgoing or session.pending or session.state is not _OPEN or keys.sealing.worn:
             return None
-        if now - session.idle_since > SESSION_IDLE or session.in_flight + size > SESSION_WINDOW:
+        if (
+            not session.solicited
+            or now - session.idle_since > SESSION_IDLE
+            or session.in_flight + size > SESSION_WINDOW
+        ):
             return None
         link = self._router.hops[session.alternate].get(peer_id)
         if link is None or not self._links.can_send_now(link, size + ENVELOPE):
@@ -86,7 +90,6 @@ class FastPath:
         core, keys = self._core, session.keys
         if keys is None:
             return b""
-        session.solicited = True
         record = wire.datagrams_record(form, source_port, port, (datagram,))
         sealed = keys.sealing.seal(record)
         counter, size = int.from_bytes(sealed[:COUNTER_BYTES]), len(record) + OVERHEAD

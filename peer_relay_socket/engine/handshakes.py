@@ -104,6 +104,7 @@ class Handshakes:
             expected=session.peer_id,
         )
         attempt = session.attempt = Attempt(handshake, self._index(), core.now)
+        self._table.note_waiting(session)
         attempt.last = b"\x01" + attempt.local + bytes(_INDEX_BYTES) + handshake.write(attempt.local)
         self._try(session, attempt)
 

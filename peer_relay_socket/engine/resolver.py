@@ -169,6 +169,7 @@ class Resolver:
             callback(None)
             return
         question = self._questions[prefix] = _Question(core.token(), callback, once, core.now)
+        self._name(prefix, question, self._claims.claims(prefix), 0)
         self._ask(prefix, question)
 
     def link_up(self) -> None:
@@ -195,7 +196,7 @@ class Resolver:
             return
         for link in self._links.by_id.values():
             if prefix.matches(link.peer_id):
-                self._name(prefix, question, [link.peer_id], link)
+                self._name(prefix, question, [link.peer_id], 0)
         alternate = question.tries % wire.ALTERNATES
         body = question.token + bytes((prefix.bits,))
         data = wire.packet(Kind.RESOLVE, prefix.value, core.peer_id, body, flags=alternate)
@@ -292,7 +293,7 @@ class Resolver:
             if question.token == token:
                 question.behind |= {each: None for each in behind[:_MAX_MATCHES] if self._may_mean(prefix, each)}
                 question.final = question.final or final
-                self._name(prefix, question, ids, arrived)
+                self._name(prefix, question, ids, arrived.number)
                 self._weigh(prefix, question)
                 return
         self._core.counters["dropped: unasked answer"] += 1
@@ -312,19 +313,19 @@ class Resolver:
         for prefix, question in list(self._questions.items()):
             if prefix.matches(peer_id):
                 question.final = True
-                self._name(prefix, question, [peer_id], arrived)
+                self._name(prefix, question, [peer_id], arrived.number)
                 self._weigh(prefix, question)
 
-    def _name(self, prefix: Prefix, question: _Question, ids: list[PeerId], arrived: LinkState) -> None:
-        """The prefix may mean `ids`, as was said over `arrived`: let each prove its key."""
+    def _name(self, prefix: Prefix, question: _Question, ids: list[PeerId], source: int) -> None:
+        """The prefix may mean `ids`, as was said over link `source`, or is known (0): let each prove its key."""
         core, by_link = self._core, question.named_by
         for peer_id in ids:
             if peer_id in question.named or peer_id == core.peer_id or not prefix.matches(peer_id):
                 continue
-            if len(question.named) >= MAX_NAMED or by_link[arrived.number] >= MAX_NAMED_PER_LINK:
+            if len(question.named) >= MAX_NAMED or by_link[source] >= MAX_NAMED_PER_LINK:
                 core.counters["refused: too many peers named for an address"] += 1
                 return
-            by_link[arrived.number] += 1
+            by_link[source] += 1
             if peer_id in self._links.by_id or self._sessions.is_proved(peer_id):
                 question.named[peer_id] = True
             else:
@@ -349,8 +350,7 @@ class Resolver:
         del self._questions[prefix]
         if question.timer is not None:
             question.timer.cancel()
-        proved = dict.fromkeys([*question.proved, *self._claims.claims(prefix)])
-        found = proved or ({} if question.once else question.behind)
+        found = dict.fromkeys(question.proved) or ({} if question.once else question.behind)
         peer_id = next(iter(found)) if len(found) == 1 else None
         if peer_id is not None:
             self.pin(prefix, peer_id)

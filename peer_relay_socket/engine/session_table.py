@@ -46,7 +46,11 @@ class SessionTable:
         """At most MAX_SESSIONS. Others only look."""
         self.keys: dict[bytes, tuple[Session, Keys]] = {}
         """The keys that receive, by our index. Others only look."""
-        self.pending = Pending(core, self.writable)
+        self._strangers: dict[PeerId, Session] = {}
+        """Those that the program has sent nothing, the oldest first: forgotten before all others."""
+        self.waiting: dict[PeerId, Session] = {}
+        """Those with a handshake under way, or records that wait. Others only look."""
+        self.pending = Pending(core, self._pending_expired)
         self._blocked: dict[PeerId, Session] = {}
         """Those whose senders were told that there is no room."""
 
@@ -62,16 +66,25 @@ class SessionTable:
         if session is None:
             if len(self.by_id) >= MAX_SESSIONS:
                 self._evict()
-            session = self.by_id[peer_id] = Session(peer_id, self._core.now)
+            session = self.by_id[peer_id] = self._strangers[peer_id] = Session(peer_id, self._core.now)
         return session
 
+    def solicit(self, session: Session) -> None:
+        """The program sent something to `session`: it is no stranger."""
+        if not session.solicited:
+            session.solicited = True
+            self._strangers.pop(session.peer_id, None)
+            self._claims.solicit(session.peer_id)
+
     def _evict(self) -> None:
-        """Forget the longest idle of the next few; the others go to the end of the queue."""
-        sample = list(islice(self.by_id.values(), _EVICTION_SAMPLE))
+        """Forget the longest idle of the next few strangers, or, where there is none, of the next few; the others go to
+        the end of the queue."""
+        table = self._strangers or self.by_id
+        sample = list(islice(table.values(), _EVICTION_SAMPLE))
         victim = min(sample, key=lambda session: session.idle_since)
         for session in sample:
             if session is not victim:
-                self.by_id[session.peer_id] = self.by_id.pop(session.peer_id)
+                table[session.peer_id] = table.pop(session.peer_id)
         self._core.counters["sessions forgotten: too many"] += 1
         self.close(victim)
 
@@ -81,7 +94,6 @@ class SessionTable:
             if timer is not None:
                 timer.cancel()
         self.end_attempt(session, Happening.CLOSED)
-        self._claims.release(session.peer_id)
         self.pending.drop(session)
         for keys in [session.keys, *session.older]:
             if keys is not None:
@@ -90,8 +102,27 @@ class SessionTable:
         session.older = []
         session.silent_since = None
         if self.by_id.get(session.peer_id) is session:
-            del self.by_id[session.peer_id]
+            for table in (self.by_id, self._strangers, self.waiting):
+                table.pop(session.peer_id, None)
         self.writable(session)
+
+    def note_waiting(self, session: Session) -> None:
+        """A handshake began or ended, or records came to wait or left."""
+        if session.attempt is not None or session.pending:
+            self.waiting[session.peer_id] = session
+        else:
+            self.waiting.pop(session.peer_id, None)
+
+    def _pending_expired(self, session: Session) -> None:
+        self.note_waiting(session)
+        self.writable(session)
+
+    def peer_unreachable(self, peer_id: PeerId) -> None:
+        """`peer_id` does not answer: its address may be another peer's, which has a session."""
+        owner = self._claims.release(peer_id)
+        session = None if owner is None else self.by_id.get(owner)
+        if session is not None:
+            session.address_conflict = False
 
     def accepts(self, peer_id: PeerId) -> bool:
         """Return whether we talk to `peer_id` at all."""
@@ -137,6 +168,7 @@ class SessionTable:
                 attempt.timer.cancel()
             if attempt.keys is not None:
                 self.forget_keys(attempt.keys)
+            self.note_waiting(session)
         session.move(happening)
 
     # --- packets -----------------------------------------------------------------------------------------------

@@ -136,7 +136,7 @@ class Sessions:
         """What was just sent to `peer_id` is the program's: it is no stranger."""
         session = self._table.by_id.get(peer_id)
         if session is not None:
-            session.solicited = True
+            self._table.solicit(session)
 
     def send(self, peer_id: PeerId, record: bytes) -> None:
         """Send one record, or keep it until there are keys. `flush` must follow."""
@@ -151,6 +151,7 @@ class Sessions:
             session = self._table.session(peer_id)
         if session.keys is None or not self._router.linked:
             self._table.pending.add(session, record)
+            self._table.note_waiting(session)
             if session.keys is None:
                 self._handshakes.begin(session)
             return
@@ -195,13 +196,15 @@ class Sessions:
     def _release(self, session: Session) -> None:
         """There are keys: send what waited."""
         self._events.peer_proved(session.peer_id)
-        for record in self._table.pending.take(session):
+        records = self._table.pending.take(session)
+        self._table.note_waiting(session)
+        for record in records:
             self.send(session.peer_id, record)
         self._table.writable(session)
 
     def link_up(self) -> None:
         """There is a way that was not there: try at once what waits for one."""
-        for session in list(self._table.by_id.values()):
+        for session in list(self._table.waiting.values()):
             self._handshakes.retry_now(session)
             if session.keys is not None and session.pending:
                 self._release(session)
@@ -215,7 +218,7 @@ class Sessions:
 
     def waiting(self) -> list[PeerId]:
         """Return all peers of which `waits` is true."""
-        return [peer_id for peer_id in self._table.by_id if self.waits(peer_id)]
+        return [peer_id for peer_id in self._table.waiting if self.waits(peer_id)]
 
     def surrender(self, peer_id: PeerId) -> list[bytes]:
         """Return the records that wait for `peer_id`, and forget them. The handshake under way goes on, in case that
@@ -225,6 +228,7 @@ class Sessions:
             return []
         records = [record for _, record in session.pending]
         self._table.pending.drop(session)
+        self._table.note_waiting(session)
         session.surrendered = True
         self._table.writable(session)
         self._events.surrendered(peer_id)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 
+import pytest
+
 from peer_relay_socket.address import PeerId, Prefix, Spelling
 from peer_relay_socket.codec import control
 from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.packet import HEADER_BYTES, Kind
+from peer_relay_socket.engine import address_claims, session_table
+from peer_relay_socket.engine.address_claims import AddressClaims
 from peer_relay_socket.engine.core import EngineConfig
 from peer_relay_socket.engine.effects import Deliver, DeliverBroadcast, Note, Unreachable
 from peer_relay_socket.identity import Identity
@@ -136,14 +140,58 @@ def test_what_a_twin_broadcasts_is_not_heard_under_the_address_of_whom_we_know()
     assert [cast.source for cast in a.take(DeliverBroadcast)] == [b.peer_id]
 
 
-def test_an_address_is_free_again_when_its_holder_is_forgotten() -> None:
+def test_a_claim_outlives_its_session_and_ends_when_its_peer_does_not_answer() -> None:
     bench, _, a, b, twin = scene()
     b.send(a, b"first")
     bench.advance(0.5)
     a.engine._table.close(a.engine._table.session(b.peer_id))
     twin.send(a, b"second")
     bench.advance(0.5)
-    assert [deliver.address_conflict for deliver in a.take(Deliver)] == [False, False]
-    for session in list(a.engine._table.by_id.values()):
-        a.engine._table.close(session)
-    assert not a.engine._table._claims._by_address
+    assert [deliver.address_conflict for deliver in a.take(Deliver)] == [False, True]
+    for cable in list(b.cables.values()):
+        cable.cut()
+    a.engine._table.close(a.engine._table.session(b.peer_id))
+    a.engine._table.close(a.engine._table.session(twin.peer_id))
+    twin.send(a, b"third")  # whose handshake makes us ask b for its key
+    bench.advance(10.0)
+    twin.send(a, b"fourth")
+    bench.advance(0.5)
+    assert a.take(Deliver)[-1].address_conflict is False
+
+
+def test_strangers_push_out_no_friend_and_take_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_table, "MAX_SESSIONS", 20)
+    bench, relay, a, b, twin = scene()
+    b.send(a, b"question")
+    bench.advance(0.5)
+    a.send(b, b"answer")
+    bench.advance(20.0)  # b pauses
+    a.take(Deliver)
+    for number in range(60):
+        stranger = node(bench, f"stranger{number}")
+        cable = bench.join(stranger, relay)
+        bench.flow()
+        stranger.send(a, b"let me in")
+        bench.flow()
+        cable.cut()
+        bench.nodes.remove(stranger)
+    assert a.engine.counters["sessions forgotten: too many"] >= 40
+    bench.seen.clear()
+    twin.send(a, b"I am b")
+    b.send(a, b"I am b")
+    bench.advance(1.0)
+    assert not [data for sender, _, data in bench.seen if sender is b and kind_of(data) == Kind.HANDSHAKE]
+    conflict = {deliver.source: deliver.address_conflict for deliver in a.take(Deliver)}
+    assert (conflict[b.peer_id], conflict[twin.peer_id]) == (False, True)
+
+
+def test_claims_are_bounded_and_strangers_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address_claims, "MAX_CLAIMS", 10)
+    bench, _, a, b, twin = scene()
+    claims = AddressClaims(a.engine._core)
+    claims.claim(b.peer_id)
+    claims.solicit(b.peer_id)
+    for _ in range(100):
+        claims.claim(bench.random.randbytes(20))
+    assert claims.is_anothers(twin.peer_id)
+    assert sum(len(claims.claims(Prefix.of(bytes((number,)) * 20, 8))) for number in range(256)) <= 10

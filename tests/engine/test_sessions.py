@@ -724,3 +724,22 @@ def test_an_answer_to_a_search_does_not_move_a_healthy_session() -> None:
     a.engine._sessions.discovered(b.peer_id)
     bench.flow()
     assert bench.sent(Kind.SEALED) == []
+
+
+def test_sessions_wait_for_a_link_while_a_handshake_or_a_record_does() -> None:
+    bench = Bench()
+    low, high = bench.pair()
+    table = low.engine._table
+    bench.gate = lambda _sender, _receiver, data: None if kind_of(data) == Kind.HANDSHAKE else data
+    low.send(high, b"x")
+    bench.flow()
+    assert list(table.waiting) == [high.peer_id]
+    bench.gate = lambda _sender, _receiver, data: data
+    bench.advance(3.0)
+    assert high.heard() == [b"x"]
+    assert not table.waiting
+    assert not high.engine._table.waiting
+    bench.gate = lambda _sender, _receiver, data: None if kind_of(data) == Kind.HANDSHAKE else data
+    low.engine.send(bytes(20), 4, 9, 5, [b"x"], bench.now)
+    bench.advance(20.0)
+    assert not table.waiting
