@@ -48,6 +48,7 @@ from .threads import BackgroundThread
 
 if TYPE_CHECKING:
     from ..engine.direct import Path
+    from ..engine.engine import Engine
     from ..identity import Identity
     from .driver import Driver
     from .events import Receiver
@@ -314,7 +315,7 @@ class Host:
 
     def connect(self, peer_id: PeerId) -> None:
         """Link to `peer_id` directly, if that can be had."""
-        self._request("connect", peer_id)
+        self._run(lambda engine, now: engine.connect(peer_id, now))
 
     def path(self, destination: Destination) -> Path:
         """Return how a peer is reached. Waits for the loop: milliseconds, at most START_TIME seconds.
@@ -331,7 +332,7 @@ class Host:
 
     def disconnect(self, peer_id: PeerId) -> None:
         """Drop the link to `peer_id`."""
-        self._request("disconnect", peer_id)
+        self._run(lambda engine, now: engine.disconnect(peer_id, now))
 
     def send_message(self, peer_id: PeerId, data: bytes) -> None:
         """Send JSON text to `peer_id`.
@@ -340,11 +341,11 @@ class Host:
         """
         if len(data) > MAX_MESSAGE:
             raise OSError(errno.EMSGSIZE, f"a message may have {MAX_MESSAGE} bytes of JSON, this one has {len(data)}")
-        self._request("send_message", peer_id, data)
+        self._run(lambda engine, now: engine.send_message(peer_id, data, now))
 
-    def _request(self, name: str, *args: object) -> None:
+    def _run(self, act: Callable[[Engine, float], object]) -> None:
         driver, runtime = self._running()
-        runtime.call(driver.request, name, *args)
+        runtime.call(driver.run, act)
 
     def counters(self) -> dict[str, int]:
         """Return drops and refusals by reason, as they were a moment ago."""
@@ -388,13 +389,13 @@ class Host:
         """Ping a peer, and call `emit` on the relay thread at each answer, as `Probes.ping`. Waits for all of it."""
         driver, runtime = self._running()
         limit = START_TIME + PROBE_TIME + count * (PING_INTERVAL + PING_ANSWER)
-        return runtime.submit(driver.ping(destination, port, count, emit)).result(limit)
+        return runtime.submit(driver.probes.ping(destination, port, count, emit)).result(limit)
 
     def trace(self, destination: Destination, emit: Callable[[Hop], object]) -> Trace:
         """Find the relays on the way to a peer, as `Probes.trace`, and call `emit` on the relay thread at each."""
         driver, runtime = self._running()
         limit = START_TIME + PROBE_TIME + HOP_LIMIT * TRACE_ANSWER
-        return runtime.submit(driver.trace(destination, emit)).result(limit)
+        return runtime.submit(driver.probes.trace(destination, emit)).result(limit)
 
     def _running(self) -> tuple[Driver, Runtime]:
         self.start()

@@ -111,7 +111,7 @@ class HostInterface:
 
     def send(self, flows: Iterable[Flow]) -> None:
         """Send what waits in `flows`, as far as there is room on the way; the rest follows by itself."""
-        self.host.driver.feed(flows)
+        self.host.driver.feeder.feed(flows)
 
     def send_now(self, flow: Flow, datagram: bytes) -> bool:
         """Send one datagram, before which nothing waits in `flow`, by the shortest way.
@@ -122,7 +122,7 @@ class HostInterface:
 
     def refuse(self, source: PeerId, port: int, source_port: int) -> None:
         """Tell `source` that nothing hears `port`, to which it sent from `source_port`."""
-        self.host.driver.request("refuse", source, port, source_port)
+        self.host.driver.run(lambda engine, now: engine.refuse(source, port, source_port, now))
 
     def sent(self, size: int) -> None:
         """A flow's datagrams left; `size` is in `cost` units."""

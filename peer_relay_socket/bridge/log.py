@@ -59,6 +59,17 @@ def divert(on_relay_thread: Callable[[], bool], *packages: str) -> None:
             logger.addFilter(divert_record)
 
 
+def log_to_stderr(level: int) -> None:
+    """Show lines of `level` and above on stderr, unless the program has a handler for them."""
+    logger = log.logger
+    logger.setLevel(level)
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s peer-relay %(levelname)s %(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False
+
+
 def finish(limit: float) -> None:
     """Wait until the lines so far are with their handlers, at most `limit` seconds."""
     if _handling.locked():

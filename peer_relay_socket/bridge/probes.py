@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
 
 from ..address import Destination, PeerId, Prefix, UnprovedId
@@ -118,10 +119,10 @@ class Prober(Protocol):
 class Probes:
     """Those of one peer that are under way, and others' that it answers. Loop thread only."""
 
-    def __init__(self, driver: Prober, host: Owner) -> None:
+    def __init__(self, driver: Prober, host: Owner, loop: asyncio.AbstractEventLoop) -> None:
         self._driver = driver
         self._host = host
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._waiting: dict[bytes, asyncio.Future[Found | Echoed | Traced]] = {}
         """By token; at most MAX_PROBES."""
 
@@ -139,10 +140,12 @@ class Probes:
         self._driver.engine.probes.answer(effect.token, effect.peer_id, refused, self._loop.time())
 
     async def _ask(
-        self, question: str, *args: object, size: int = ECHO_TOKEN, limit: float
+        self, question: Callable[[bytes, float], object], *, size: int = ECHO_TOKEN, limit: float
     ) -> tuple[Found | Echoed | Traced | None, float]:
-        """Ask the engine's probes one thing. Returns: the answer, None if it did not come within `limit` seconds, and
-        how long it took."""
+        """Ask the engine one thing, with a token and the time.
+
+        Returns: the answer, None if it did not come within `limit` seconds, and how long it took.
+        """
         if len(self._waiting) >= MAX_PROBES:
             raise NoAnswerError(
                 "no relay linked", f"{MAX_PROBES} pings and traces of this process are under way already"
@@ -151,7 +154,7 @@ class Probes:
         answer = self._waiting[token] = self._loop.create_future()
         began = self._loop.time()
         try:
-            getattr(self._driver.engine.probes, question)(token, *args, now=began)
+            question(token, began)
             self._driver.pump()
             return await asyncio.wait_for(answer, limit), self._loop.time() - began
         except TimeoutError:
@@ -166,7 +169,8 @@ class Probes:
         if destination == own or (isinstance(destination, Prefix) and destination.matches(own)):
             return own
         await self._linked()
-        found, _ = await self._ask("find", destination, limit=end - self._loop.time())
+        probes, limit = self._driver.engine.probes, end - self._loop.time()
+        found, _ = await self._ask(lambda token, now: probes.find(token, destination, now), limit=limit)
         if isinstance(found, Found) and found.peer_id is not None:
             return found.peer_id
         if not self._host.linked.is_set():
@@ -256,7 +260,8 @@ class Probes:
         if peer_id == self._host.peer_id:
             answer, rtt = Echoed(b"", peer_id, port != 0 and not self._host.receiver.hears(port)), 0.0
         else:
-            answer, rtt = await self._ask("echo", peer_id, port, limit=limit)
+            probes = self._driver.engine.probes
+            answer, rtt = await self._ask(lambda token, now: probes.echo(token, peer_id, port, now), limit=limit)
         if not isinstance(answer, Echoed):
             emit(Pong(seq=seq, rtt_s=None, path=None, via=None))
             if not times:
@@ -287,12 +292,17 @@ class Probes:
             result["state"], result["why"] = failure.state, str(failure)
         return result
 
+    def _trace_hop(self, peer_id: PeerId, hops: int, token: bytes, now: float) -> None:
+        self._driver.engine.probes.trace(token, peer_id, hops, now)
+
     async def _trace(self, peer_id: PeerId, result: Trace, emit: Callable[[Hop], object]) -> None:
         if peer_id == self._host.peer_id:
             return
         silent = 0
         for number in range(1, HOP_LIMIT + 1):
-            answer, rtt = await self._ask("trace", peer_id, number, size=TRACE_TOKEN, limit=TRACE_ANSWER)
+            answer, rtt = await self._ask(
+                partial(self._trace_hop, peer_id, number), size=TRACE_TOKEN, limit=TRACE_ANSWER
+            )
             if isinstance(answer, Traced):
                 silent = 0
                 hop = Hop(id=answer.peer_id.hex(), url=self._driver.engine.url_of(answer.peer_id), rtt_s=round(rtt, 6))

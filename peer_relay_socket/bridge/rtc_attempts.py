@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,14 +23,15 @@ from .own_networks import OwnNetworks
 
 if TYPE_CHECKING:
     from ..config import PeerConfig
+    from ..engine.engine import Engine
     from ..transport.rtc_connection import RtcConnection
 
 
 class Owner(LinkHandler, Protocol):
     """The driver, as far as attempts need it."""
 
-    def request(self, name: str, *args: object) -> None:
-        """Call the engine's input `name`."""
+    def run(self, act: Callable[[Engine, float], object]) -> None:
+        """Call `act` with the engine and the time, if there is one."""
 
 
 class RtcAttempts:
@@ -74,7 +75,7 @@ class RtcAttempts:
 
     async def _describe(self, effect: Describe, link: RtcConnection) -> None:
         sdp = await (link.offer() if effect.offer is None else link.answer(effect.offer))
-        self._owner.request("described", effect.attempt, sdp)
+        self._owner.run(lambda engine, now: engine.described(effect.attempt, sdp, now))
 
     def accept(self, effect: Accept) -> None:
         """The other side's answer is here."""
@@ -116,7 +117,7 @@ class RtcAttempts:
         if link in self._attempts:
             attempt, _ = self._attempts.pop(link)
             del self._links[attempt]
-            self._owner.request("direct_failed", attempt, reason)
+            self._owner.run(lambda engine, now: engine.direct_failed(attempt, reason, now))
         self._forgotten.discard(link)
         if self._all_ended is not None and not self._links and not self._forgotten:
             self._all_ended.set()

@@ -343,7 +343,8 @@ def _mishap(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     # aioice repeats STUN requests on a connection that was closed meanwhile (0.13).
     harmless = "Transaction.__retry" in message
     # A loop that wants a thread once the interpreter ends gets none: "can't register atexit after shutdown" and others.
-    harmless = harmless or (isinstance(error, RuntimeError) and "shutdown" in str(error))
+    # One that imports something then cannot: "sys.meta_path is None, Python is likely shutting down".
+    harmless = harmless or (isinstance(error, RuntimeError | ImportError) and "shut" in str(error))
     level = logging.DEBUG if harmless else logging.ERROR
     log.log(level, "! %s: %r", message, error)
     log.debug("! traceback", exc_info=error)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import PurePath
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypedDict
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from ..address import Destination, PeerId, Prefix, Spelling
 from ..originals import os, time
@@ -19,7 +19,8 @@ from .binding import Binding
 from .ports import PortTable
 
 if TYPE_CHECKING:
-    from ..engine.status import EngineStatus, LinkStatus, SessionStatus
+    from ..engine.status import LinkStatus, SessionStatus
+    from .link_status import DriverStatus
 
 
 class LinkRecord(TypedDict):
@@ -116,18 +117,6 @@ class PeerStatus(TypedDict):
     sockets: list[SocketRecord]
     sessions: list[SessionRecord]
     counters: dict[str, int]
-
-
-class DriverStatus(NamedTuple):
-    """What the relay thread knows."""
-
-    engine: EngineStatus
-    advertised: tuple[str, ...]
-    ahead: float
-    """Seconds by which the wall clock is ahead of the engine's."""
-    now: float
-    rtts: dict[int, float]
-    """Round trip times that links measure themselves, by number."""
 
 
 class Subject(Protocol):

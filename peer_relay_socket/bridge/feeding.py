@@ -1,0 +1,102 @@
+"""From the outbox to the engine, as fast as the network takes it.
+
+Lives here: flows that wait for room, and those that have more waiting than the loop takes at once. May not live here:
+how callers post (outbox), what there is room for (engine).
+
+Law: what does not fit stays in its flow, where it counts against the caller's budget; nothing is dropped here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+
+from ..address import Destination
+from ..limits import DRAIN_BURST, PACKET_TARGET
+from ..originals import time
+from .outbox import Flow, Outbox
+
+if TYPE_CHECKING:
+    from ..engine.engine import Engine
+
+
+class Fed(Protocol):
+    """The driver, as feeding needs it."""
+
+    @property
+    def running_engine(self) -> Engine | None:
+        """The engine; None before the start and after the end."""
+
+    def transmit(self) -> None:
+        """Send what the engine has ready."""
+
+    def pump(self) -> None:
+        """Send what the engine has ready, perform what it asks for."""
+
+
+class Feeder:
+    """The flows of one peer. Loop thread only."""
+
+    def __init__(self, outbox: Outbox, loop: asyncio.AbstractEventLoop, driver: Fed) -> None:
+        self._outbox = outbox
+        self._loop = loop
+        self._driver = driver
+        self._blocked: dict[Destination, dict[Flow, None]] = {}
+        """Flows for which there is no room, by destination; no more than callers have."""
+        self._unfinished: dict[Flow, None] = {}
+        """Flows with more than DRAIN_BURST waiting, whose rest is taken when the loop has looked at its links."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits."""
+        return self._outbox.idle() and not self._blocked and not self._unfinished
+
+    def drain(self) -> None:
+        """Take what callers posted."""
+        if self._driver.running_engine is not None:
+            self.feed(self._outbox.take())
+
+    def feed(self, flows: Iterable[Flow]) -> None:
+        """Take what waits in `flows`."""
+        engine = self._driver.running_engine
+        if engine is not None:
+            for flow in flows:
+                self._feed(engine, flow)
+            self._driver.pump()
+
+    def writable(self, engine: Engine, destination: Destination) -> None:
+        """There is room for `destination` again."""
+        flows = self._blocked.pop(destination, None)
+        if flows is None:  # blocked under its short address, known by its id meanwhile, or the other way round
+            found = [each for each in self._blocked if isinstance(each, tuple) or each == destination]
+            flows = {flow: None for each in found for flow in self._blocked.pop(each)}
+        for flow in flows:
+            self._feed(engine, flow)
+
+    def _feed(self, engine: Engine, flow: Flow) -> None:
+        now = self._loop.time()
+        if flow.group is not None:
+            engine.clock(time.time(), now)
+            group, relays = flow.group
+            engine.broadcast(group, relays, flow.form, flow.source_port, flow.port, flow.take(DRAIN_BURST), now)
+            return
+        taken = 0
+        while flow.waiting:
+            room = engine.room(flow.destination)
+            if room <= 0:
+                self._blocked.setdefault(flow.destination, {})[flow] = None
+                return
+            if taken >= DRAIN_BURST:
+                self._unfinished[flow] = None
+                self._loop.call_soon(self._feed_on, flow)
+                return
+            batch = flow.take(min(room, PACKET_TARGET))
+            engine.send(flow.destination, flow.form, flow.source_port, flow.port, batch, now)
+            taken += PACKET_TARGET
+            if flow.waiting:
+                self._driver.transmit()  # the wire works while the next packet is packed
+
+    def _feed_on(self, flow: Flow) -> None:
+        self._unfinished.pop(flow, None)
+        self.feed((flow,))

@@ -1,0 +1,63 @@
+"""What an engine and its links say of themselves, put together on the relay thread.
+
+Lives here: how links' own measurements complete what the engine knows. May not live here: the record that others are
+shown (status.py).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..address import Destination
+from ..engine.direct import Path
+from ..originals import time
+from ..transport.link import Link
+
+if TYPE_CHECKING:
+    from ..engine.engine import Engine
+    from ..engine.status import EngineStatus
+
+
+class DriverStatus(NamedTuple):
+    """What the relay thread knows."""
+
+    engine: EngineStatus
+    advertised: tuple[str, ...]
+    ahead: float
+    """Seconds by which the wall clock is ahead of the engine's."""
+    now: float
+    rtts: dict[int, float]
+    """Round trip times that links measure themselves, by number."""
+
+
+def driver_status(engine: Engine | None, links: Mapping[int, Link], now: float) -> DriverStatus | None:
+    """Return what is known of the engine and its links; None without an engine."""
+    if engine is None:
+        return None
+    rtts = {number: rtt for number, link in links.items() if (rtt := getattr(link, "rtt", None)) is not None}
+    return DriverStatus(engine.status(now), engine.advertised, time.time() - now, now, rtts)
+
+
+def path_to(engine: Engine | None, links: Mapping[int, Link], destination: Destination, now: float) -> Path:
+    """Return how a peer is reached."""
+    if engine is None:
+        return Path("unknown", None, None, None, None, "this peer is closed")
+    peer_id = engine.known(destination)
+    if peer_id is None:
+        return Path("unknown", None, None, None, None, "no peer is known by this address yet")
+    path, number = engine.path(peer_id)
+    link = links.get(number)
+    if path.since is not None:
+        path = path._replace(since=round(time.time() - (now - path.since), 3))
+    if path.reached != "direct":
+        return path
+    rtt = getattr(link, "rtt", None)
+    return path._replace(rtt=path.rtt if rtt is None else rtt, turn=getattr(link, "turn", None))
+
+
+def count_losses(link: Link, counters: Counter[str]) -> None:
+    """Add to `counters` what `link` did not carry."""
+    counters["dropped: a link took no more"] += link.dropped
+    counters["dropped: a WebRTC link lost parts"] += getattr(link, "missed", 0)

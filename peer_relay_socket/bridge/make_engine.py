@@ -1,0 +1,50 @@
+"""From a host's settings to its engine.
+
+Lives here: which setting the engine is told as what; where its randomness and its clock come from. May not live here:
+what they mean (config, engine/core.py).
+"""
+
+from __future__ import annotations
+
+import random
+
+from ..engine.authentication import network_psk
+from ..engine.core import EngineConfig
+from ..engine.engine import Engine
+from ..originals import os, time
+from .events import Owner
+from .own_networks import OwnNetworks
+
+
+def make_engine(
+    host: Owner, urls: tuple[str, ...], bootstrap: tuple[str, ...] | None, own_networks: OwnNetworks, now: float
+) -> Engine:
+    """Return the engine of `host`, which has yet to start.
+
+    Args: urls: where the host listens. bootstrap: what it joins through in place of its setting.
+    """
+    config = host.config
+    public = () if config.public_url is None or not urls else (config.public_url,)
+    settings = EngineConfig(
+        bootstrap=config.bootstrap if bootstrap is None else bootstrap,
+        serves=bool(public),
+        urls=public,
+        listens=() if public else urls,
+        ipv4_network=config.ipv4_network,
+        psk=None if config.network_key is None else network_psk(config.network_key),
+        direct=True,
+        webrtc=config.wrtc is not False,
+        text_hint=": peer-relay of npm, which npm_peers turns on",
+        is_nearby=own_networks.holds,
+        broadcast_hops=config.broadcast_hops,
+        may_link=host.admission.may_link,
+        may_talk=host.admission.may_talk,
+    )
+    kind: type[Engine] = Engine
+    if config.npm_peers:
+        from ..engine.npm.engine import GatewayEngine
+
+        kind = GatewayEngine
+    engine = kind(host.identity, settings, random=random.Random(), entropy=os.urandom, now=now)
+    engine.clock(time.time(), now)
+    return engine
