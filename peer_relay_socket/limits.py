@@ -334,6 +334,12 @@ MAX_SESSIONS: Final = 16_384
 PENDING_BYTES: Final = 512 * 1024
 """Datagrams that wait for a peer to be found, per peer (Linux queues 212,992 bytes per unresolved neighbour)."""
 PENDING_TOTAL: Final = 16 * 1024 * 1024
+FAILURE_AGAIN: Final = 60.0
+MAX_FAILURES: Final = 256
+"""Seconds for which one place's failures are told once, and places of which that is known, 200 bytes each: a flood of
+refused links is not a flood of lines."""
+FIRST_WORD: Final = 3.0
+"""Seconds after which a dial that nothing answers, as behind a firewall, is spoken of, long before DIAL_TIME."""
 MAX_REASON: Final = 300
 """Characters of a reason that is remembered: a line."""
 MAX_ENDINGS: Final = 64

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import ssl
 from functools import partial
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..config import EMBEDDED_PORT, PeerConfig
 from ..engine.effects import SUPERSEDED, Dial, DialBack
-from ..limits import DIAL_TIME
+from ..limits import DIAL_TIME, FIRST_WORD
 from ..scope import Scope, reach
 from ..transport.forwarded import Proxies
 from ..transport.websocket import Listener, dial, listen
@@ -44,6 +45,7 @@ class Dialler:
         report: told what the program should know of.
         failed: told the URL of each dial that came to nothing, and why.
         embedded: told when this peer has become the embedded node.
+        is_linked: whether any link is up.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Dialler:
         report: Callable[[str], None],
         failed: Callable[[str, str], None],
         embedded: Callable[[], None],
+        is_linked: Callable[[], bool] = lambda: False,
     ) -> None:
         self._handler = handler
         self._config = config
@@ -61,10 +64,13 @@ class Dialler:
         self._report = report
         self._failed = failed
         self._embedded = embedded
+        self._is_linked = is_linked
         self._dials: set[asyncio.Task[None]] = set()
         self._rivals = KeyConflicts()
         self._unanswered: set[str] = set()
-        """URLs whose failure was already logged."""
+        """Bootstrap URLs where the last dial came to nothing."""
+        self._complained: dict[str, int] = {}
+        """Bootstrap URLs whose failure was told since they last answered, and at what level."""
         self._listener: Listener | None = None
         self._closed = False
 
@@ -146,8 +152,11 @@ class Dialler:
     async def _dial(self, effect: Dial) -> None:
         url = effect.url
         named = url in self._config.bootstrap
+        loop = asyncio.get_running_loop()
+        first_word: asyncio.TimerHandle | None = None
         try:
-            await asyncio.sleep(self._rivals.wait(url, asyncio.get_running_loop().time()))
+            await asyncio.sleep(self._rivals.wait(url, loop.time()))
+            first_word = loop.call_later(FIRST_WORD, self._complain, url, f"no answer within {FIRST_WORD:g} s")
             allow = partial(self._own_networks.allows, effect.scope, effect.nearby)
             await dial(self._handler, url, timeout=DIAL_TIME, allow=allow, named=named)
         except OSError as error:
@@ -157,18 +166,36 @@ class Dialler:
                 return
             self.failed(url, os.strerror(error.errno) if error.errno else str(error))
         else:
-            if url in self._unanswered:
-                self._unanswered.discard(url)
-                log.info("= %s answers again", url)
+            self._unanswered.discard(url)
+        finally:
+            if first_word is not None:
+                first_word.cancel()
 
     def failed(self, url: str, reason: str) -> None:
         """`url` was dialled in vain."""
-        if url not in self._unanswered and url in self._config.bootstrap:
+        if url in self._config.bootstrap:
             self._unanswered.add(url)
-            self._report(f"cannot reach {url}: {reason}; still trying")
-        else:
-            log.debug("! cannot reach %s: %s", url, reason)
+        self._complain(url, reason)
         self._failed(url, reason)
+
+    def _complain(self, url: str, reason: str) -> None:
+        """Say that `url` does not answer, once until it does: as a warning where no link is up, else as information."""
+        level = logging.INFO if self._is_linked() else logging.WARNING
+        text = f"cannot reach {url}: {reason}; still trying"
+        if url not in self._config.bootstrap or self._complained.get(url, 0) >= level:
+            log.debug("! %s", text)
+            return
+        self._complained[url] = level
+        if level == logging.WARNING:
+            self._report(text)
+        else:
+            log.info("! %s", text)
+
+    def answered(self, url: str) -> None:
+        """A link to `url` is up."""
+        level = self._complained.pop(url, None)
+        if level is not None:
+            log.log(level, "= %s answers again", url)
 
     def is_rival(self, url: str, reason: str) -> bool:
         """Return whether the link to `url`, closed for `reason`, went to another process that uses our key."""

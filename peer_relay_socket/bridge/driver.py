@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -68,7 +69,15 @@ class Driver:
         """Inboxes that what was just delivered filled by more than half."""
         self._own_networks = OwnNetworks()
         self._direct = RtcAttempts(self, host.config, self._own_networks)
-        self._dialling = Dialler(self, host.config, self._own_networks, host.report, self._dial_failed, self._embedded)
+        self._dialling = Dialler(
+            self,
+            host.config,
+            self._own_networks,
+            host.report,
+            self._dial_failed,
+            self._embedded,
+            lambda: bool(host.peers),
+        )
         self._past: Counter[str] = Counter()
         """What links lost that are gone."""
         self.probes = Probes(self, host, self._loop)
@@ -83,7 +92,7 @@ class Driver:
             effects.DialBack: self._dialling.start_back,
             effects.CloseLink: self._close_link,
             effects.Throttle: self._throttle,
-            effects.PeerUp: lambda effect: host.peer_up(effect.peer_id),
+            effects.PeerUp: self._peer_up,
             effects.PeerDown: lambda effect: host.peer_down(effect.peer_id),
             effects.ConnectFailed: self._connect_failed,
             effects.Message: lambda effect: host.message(effect.source, effect.data),
@@ -349,7 +358,8 @@ class Driver:
         if link.url is not None and self._dialling.is_rival(link.url, reason):
             own = self._host.peer_id.hex()[:8]
             self._host.report(f"{link.url}: another process uses our key (peer {own}); each needs one of its own")
-        self.run(lambda engine, now: engine.link_closed(number, now))
+        words = _their_words(reason)
+        self.run(lambda engine, now: engine.link_closed(number, now, words))
 
     # --- performing ------------------------------------------------------------------------------------------
 
@@ -412,7 +422,13 @@ class Driver:
         self._host.receiver.unreachable(effect.source, effect.port, effect.source_port, errno.ECONNREFUSED)
 
     def _unreachable(self, effect: effects.Unreachable) -> None:
-        self._host.receiver.unreachable_peer(effect.destination, errno.EHOSTUNREACH)
+        self._host.receiver.unreachable_peer(effect.destination, errno.EHOSTUNREACH, effect.why)
+
+    def _peer_up(self, effect: effects.PeerUp) -> None:
+        url = self.engine.url_of(effect.peer_id)
+        if url is not None:
+            self._dialling.answered(url)
+        self._host.peer_up(effect.peer_id)
 
     def _connect_failed(self, effect: effects.ConnectFailed) -> None:
         log.warning("! no link to %s: %s; still trying", effect.peer_id.hex()[:8], effect.reason)
@@ -448,3 +464,9 @@ class Driver:
         if link is not None:
             del self._numbers[link]
             link.close(1000, effect.reason[:100])
+
+
+def _their_words(reason: str) -> str:
+    """Return what the other end gave as its reason in its close frame, "" if it gave none."""
+    found = re.fullmatch(r"closed by the other end: \d+ \([^)]*\) (.+)", reason)
+    return "" if found is None else found[1]

@@ -59,7 +59,7 @@ class Receiver(Protocol):
     def unreachable(self, destination: Destination, port: int, source_port: int, error: int) -> None:
         """What was sent from `source_port` to a port of `destination` found nothing there (an errno)."""
 
-    def unreachable_peer(self, destination: Destination, error: int) -> None:
+    def unreachable_peer(self, destination: Destination, error: int, why: str = "") -> None:
         """What was sent to `destination` found no such peer (an errno)."""
 
     def identity_changed(self) -> None:

@@ -108,7 +108,7 @@ class Inbox:
 
     __slots__ = (
         *("blocked", "_bridge", "_taken_before", "_waiting_size", "bound", "came", "closed", "dropped", "error"),
-        *("inherited", "lock", "needs_check", "observed", "readiness", "ready", "shut", "waiters"),
+        *("inherited", "lock", "needs_check", "observed", "readiness", "ready", "shut", "waiters", "why"),
     )
 
     def __init__(self, readiness: Readiness, bound: int) -> None:
@@ -129,6 +129,8 @@ class Inbox:
         self.shut = False
         self.error = 0
         """Pending errno (SO_ERROR), reported once."""
+        self.why = ""
+        """What is known of its reason, in words."""
         self.dropped = 0
         self.came = 0
         """Datagrams ever taken in."""
@@ -331,10 +333,10 @@ class Inbox:
 
     # --- what there is to know -----------------------------------------------------------------------------------
 
-    def fail(self, error: int) -> None:
-        """Make the next call report `error` (an errno). Any thread."""
+    def fail(self, error: int, why: str = "") -> None:
+        """Make the next call report `error` (an errno), for reason `why`. Any thread."""
         with self.lock:
-            self.error = error
+            self.error, self.why = error, why
         self._alert()
 
     def shut_down(self) -> None:

@@ -43,9 +43,11 @@ INBOX_FULL: Final = "dropped: a socket's receive buffer was full"
 """Counter of datagrams that came faster than a program read them; SO_RCVBUF makes room for more."""
 
 
-def failure(code: int) -> OSError:
-    """Return the OSError (of the right subclass) that CPython raises for errno `code`."""
-    return OSError(code, os.strerror(code))
+def failure(code: int, why: str = "") -> OSError:
+    """Return the OSError (of the right subclass) that CPython raises for errno `code`; `why` adds what is known of the
+    reason to its text."""
+    text = os.strerror(code)
+    return OSError(code, f"{text}: {why}" if why else text)
 
 
 class PortTable:
@@ -300,12 +302,12 @@ class PortTable:
         for endpoint in told:
             endpoint.inbox.fail(error)
 
-    def unreachable_peer(self, destination: Destination, error: int) -> None:
+    def unreachable_peer(self, destination: Destination, error: int, why: str = "") -> None:
         """Tell every socket that is connected to some port of `destination` that the peer is not there."""
         with self._lock:
             told = [each for group in self._bound.values() for each in group if _same(each.peer_place, destination)]
         for endpoint in told:
-            endpoint.inbox.fail(error)
+            endpoint.inbox.fail(error, why)
 
     def identity_changed(self) -> None:
         """Nothing is kept here that our own id went into, but for spellings under that id."""

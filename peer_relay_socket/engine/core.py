@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from ..address import DEFAULT_IPV4_NETWORK, Destination, PeerId, Spelling
+from ..address import DEFAULT_IPV4_NETWORK, Destination, PeerId, Prefix, Spelling
 from ..identity import Identity
 from ..limits import (
     BROADCAST_HOPS,
@@ -127,6 +127,8 @@ class Core:
         while len(self.endings) >= MAX_ENDINGS:
             del self.endings[next(iter(self.endings))]
         self.endings[destination] = Ending("refused" if refused else "unreachable", why, self.now)
+        whole = destination.value if isinstance(destination, Prefix) else destination
+        self.note(10, f"gave up {whole.hex()[:8]}: {why}")
         self.effects.append(Unreachable(destination, why))
 
     def note(self, level: int, text: str) -> None:

@@ -80,7 +80,7 @@ class Engine:
         self._unresolved = Unresolved(core, self._resolver, self._router, self._send_found)
         self._own_address = OwnAddress(core, self._resolver, claims)
         self._membership = Membership(core, self._links, self._router, behind)
-        self._link_failures = LinkFailures(core, self._membership)
+        self._link_failures = LinkFailures(core, self._links, self._membership)
         self._reachability = Reachability(core, self._links, self._serves_changed)
         self._direct = Direct(core, self._links, self._router, self._table, self._sessions, self._membership)
         self.probes = Probes(core, self._router, self._resolver, self._table, self._sessions)
@@ -206,10 +206,10 @@ class Engine:
             peer_id = self._membership.expected(url)
         self._links.opened(link, url, remote_host, peer_id, unit)
 
-    def link_closed(self, link: int, now: float) -> None:
-        """A connection is gone."""
+    def link_closed(self, link: int, now: float, reason: str = "") -> None:
+        """A connection is gone. `reason`: what the other end said of it, which is for people to read."""
         self._core.now = now
-        self._links.closed(link)
+        self._links.closed(link, reason)
 
     def link_full(self, link: int, full: bool, now: float) -> None:
         """A connection takes no more for now, or takes it again; `room` of the peers reached over it follows."""
@@ -294,7 +294,7 @@ class Engine:
                 self._links.drop(state, str(error))
 
     def _link_failed(self, link: LinkState, reason: str) -> None:
-        self._link_failures.refused(link, reason)
+        reason = self._link_failures.refused(link, reason)
         link.handshake = None
         self._links.drop(link, reason)
 
@@ -422,12 +422,17 @@ class Engine:
         self._direct.link_up(link)
         self._reachability.link_up(link)
         self._link_failures.link_up(link)
+        where = f"at {link.remote_host}" if link.url is None else link.url
+        self._core.note(_INFO, f"link up: {link.peer_id.hex()[:8]} {where}")
         self._sessions.link_up()
         self._broadcasts.link_up()
         self._own_address.link_up()
 
     def link_down(self, link: LinkState) -> None:
         """A neighbour is gone."""
+        spent, carried = self._core.now - link.opened_at, f"{link.rx_bytes} bytes in, {link.tx_bytes} out"
+        name = f"{link.peer_id.hex()[:8]} at {link.remote_host}"
+        self._core.note(_INFO, f"link down: {name} after {spent:.0f} s, {carried}: {link.reason or 'no goodbye'}")
         self._router.link_down(link)
         self._searches.link_down(link)
         self._membership.link_down(link)

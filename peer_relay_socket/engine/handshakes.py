@@ -103,6 +103,7 @@ class Handshakes:
             entropy=core.entropy,
             expected=session.peer_id,
         )
+        core.note(10, f"looking for {session.peer_id.hex()[:8]}: session handshake")
         attempt = session.attempt = Attempt(handshake, self._index(), core.now)
         self._table.note_waiting(session)
         attempt.last = b"\x01" + attempt.local + bytes(_INDEX_BYTES) + handshake.write(attempt.local)

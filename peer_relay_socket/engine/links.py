@@ -43,6 +43,7 @@ from ..limits import (
     MAX_HALF_OPEN_PER_HOST,
     MAX_LINKS,
     MAX_LINKS_PER_HOST,
+    MAX_REASON,
 )
 from ..rate import TokenBucket
 from ..scope import Scope
@@ -161,16 +162,19 @@ class Links:
                 return "too many handshakes from one host"
         return ""
 
-    def closed(self, number: int) -> None:
-        """The connection is gone."""
+    def closed(self, number: int, reason: str) -> None:
+        """The connection is gone, and this is what the other end said."""
         link = self.all.pop(number, None)
         if link is not None:
+            link.reason = reason[:MAX_REASON]
             self._forget(link)
 
     def drop(self, link: LinkState, reason: str) -> None:
         """Close `link` from our side."""
         if self.all.pop(link.number, None) is not None:
             self._core.effects.append(CloseLink(link.number, reason))
+            if link.up:
+                link.reason = reason
             self._forget(link)
 
     def release(self, number: int) -> LinkState:
@@ -217,7 +221,8 @@ class Links:
         payload = handshake.read(message[1:])
         if handshake.remote_id is not None and not self._admits(handshake.remote_id):
             self._core.counters["refused: peer not admitted"] += 1
-            raise HandshakeError(f"{handshake.remote_id.hex()[:8]} is not admitted")
+            name = handshake.remote_id.hex()[:8]
+            raise HandshakeError(f"{name} is not admitted: see allow_links and deny_links there")
         keyed, begins = self._keyed, self._begins(link)
         if handshake.remote_id is not None and not (keyed and begins):
             # The first message proves nothing, so neither does what it carries.
@@ -261,7 +266,8 @@ class Links:
     def _read_hello(self, link: LinkState, payload: bytes) -> None:
         hello = control.read_hello(payload)
         if hello.ipv4_network != self._core.config.ipv4_network:
-            raise HandshakeError(f"their IPv4 network is {hello.ipv4_network}")
+            networks = f"{self._core.config.ipv4_network} and {hello.ipv4_network}"
+            raise HandshakeError(f"the IPv4 networks differ, {networks}: set ipv4_network alike")
         link.serves = hello.serves
         link.urls = ()
         link.contacts = {}

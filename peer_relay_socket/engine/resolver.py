@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
 Answer = Callable[["PeerId | None"], None]
 """Called once with the id, or None: no peer answers, or more than one does."""
+_DEBUG: Final = 10
 _WARNING: Final = 30
 _MAX_MATCHES: Final = 4
 
@@ -168,6 +169,7 @@ class Resolver:
             core.counters["refused: too many addresses being resolved"] += 1
             callback(None)
             return
+        core.note(_DEBUG, f"looking for the peer whose id begins with {prefix.value.hex()[: (prefix.bits + 3) // 4]}")
         question = self._questions[prefix] = _Question(core.token(), callback, once, core.now)
         self._name(prefix, question, self._claims.claims(prefix), 0)
         self._ask(prefix, question)

@@ -128,7 +128,7 @@ class OverlayPorts:
         """Nothing listens there; an unconnected kernel socket is not told either."""
         self.count("refused by the peer: nothing listens on the port")
 
-    def unreachable_peer(self, destination: Destination, error: int) -> None:
+    def unreachable_peer(self, destination: Destination, error: int, why: str = "") -> None:
         """No such peer is to be found."""
         self.count("unreachable: no such peer")
 

@@ -362,7 +362,7 @@ class Tun:
         for form, address in self._addresses(destination):
             self._write(packets.unreachable(self._own[form], source_port, address, port, packets.PORT_UNREACHABLE))
 
-    def unreachable_peer(self, destination: Destination, error: int) -> None:
+    def unreachable_peer(self, destination: Destination, error: int, why: str = "") -> None:
         """Write the ICMP message about a host that is not there, to every socket that sent to it."""
         addresses = dict(self._addresses(destination))
         for flow in list(self._flows.values()):

@@ -56,7 +56,7 @@ def receive(sock: _socket.socket, endpoint: Endpoint, flags: int) -> tuple[bytes
             error = inbox.take_error()
             if error:
                 inbox.update_fd(sock)
-                raise failure(error)
+                raise failure(error, inbox.why)
         if not flags & _MSG_ERRQUEUE:
             try:
                 if flags & _MSG_PEEK:

@@ -214,7 +214,7 @@ def transmit(
         error = inbox.take_error()
         inbox.update_fd(sock)
         if error:
-            raise failure(error)
+            raise failure(error, inbox.why)
     if endpoint.shut_write:
         raise failure(errno.EPIPE)
     datagrams = ancillary.split(payload, manner.segment)

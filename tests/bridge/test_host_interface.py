@@ -49,7 +49,7 @@ class Kept:
     def unreachable(self, destination: Destination, port: int, source_port: int, error: int) -> None:
         self.errors.append((destination, port, source_port, error))
 
-    def unreachable_peer(self, destination: Destination, error: int) -> None:
+    def unreachable_peer(self, destination: Destination, error: int, why: str = "") -> None:
         self.lost.append((destination, error))
 
     def identity_changed(self) -> None:

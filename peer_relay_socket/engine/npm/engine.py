@@ -80,9 +80,9 @@ class GatewayEngine(Engine):
         else:
             self._gateway.opened(link, url, remote_host, peer_id)
 
-    def link_closed(self, link: int, now: float) -> None:
+    def link_closed(self, link: int, now: float, reason: str = "") -> None:
         """A connection is gone."""
-        super().link_closed(link, now)
+        super().link_closed(link, now, reason)
         self._gateway.links.closed(link)
 
     def link_full(self, link: int, full: bool, now: float) -> None:
