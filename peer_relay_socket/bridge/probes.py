@@ -94,9 +94,10 @@ class Trace(TypedDict):
 class NoAnswerError(Exception):
     """A probe ends without an answer."""
 
-    def __init__(self, state: State, why: str) -> None:
+    def __init__(self, state: State, why: str, peer_id: PeerId | None = None) -> None:
         super().__init__(why)
         self.state: State = state
+        self.peer_id = peer_id
 
 
 class Prober(Protocol):
@@ -169,16 +170,32 @@ class Probes:
         if destination == own or (isinstance(destination, Prefix) and destination.matches(own)):
             return own
         await self._linked()
-        probes, limit = self._driver.engine.probes, end - self._loop.time()
+        began = self._loop.time()
+        probes, limit = self._driver.engine.probes, end - began
         found, _ = await self._ask(lambda token, now: probes.find(token, destination, now), limit=limit)
         if isinstance(found, Found) and found.peer_id is not None:
             return found.peer_id
+        self._named(destination, began)
         if not self._host.linked.is_set():
             raise NoAnswerError("no relay linked", self._why_not_linked())
         relays = sum(link.relays for link in self._driver.engine.status(self._loop.time()).links)
         name = spell(self._host.spelling, destination)
         text = f"we are linked to {relays} relay{'s' * (relays != 1)}, but nobody has {name}, or several claim it"
         raise NoAnswerError("nobody has this address", text)
+
+    def _named(self, destination: Destination, began: float) -> None:
+        """Raise for a peer that relays named for `destination`, lately as of `began`, and that proved no key."""
+        for each in self._driver.engine.status(self._loop.time()).sessions:
+            if isinstance(each.destination, Prefix) or not (
+                each.destination == destination
+                or (isinstance(destination, Prefix) and destination.matches(each.destination))
+            ):
+                continue
+            fresh = each.since >= began - 2 * PROBE_TIME
+            if each.state == "refused" and fresh:
+                raise self._refused(each.destination)
+            if each.state == "handshaking" or (each.state == "unreachable" and each.found and fresh):
+                raise self._silent(each.destination)
 
     async def _linked(self) -> None:
         """Wait until there is a link."""
@@ -194,16 +211,23 @@ class Probes:
         told = [f"{place.url}: {place.last_error or 'no answer so far'}" for place in places]
         return "; ".join(told) or "no bootstrap URL is set: PEER_RELAY_BOOTSTRAP, --bootstrap"
 
+    @staticmethod
+    def _refused(peer_id: PeerId) -> NoAnswerError:
+        text = f"{peer_id.hex()[:8]} refuses us: its lists (allow_datagrams, deny_datagrams) do not admit us"
+        return NoAnswerError("refuses us", text, peer_id)
+
+    @staticmethod
+    def _silent(peer_id: PeerId) -> NoAnswerError:
+        text = f"{peer_id.hex()[:8]} is known to the network, but does not answer"
+        return NoAnswerError("found, does not answer", text, peer_id)
+
     def _why_silent(self, peer_id: PeerId) -> NoAnswerError:
-        name = peer_id.hex()[:8]
         for each in self._driver.engine.status(self._loop.time()).sessions:
             if each.destination == peer_id and each.state == "refused":
-                return NoAnswerError(
-                    "refuses us", f"{name} refuses us: its lists (allow_datagrams, deny_datagrams) do not admit us"
-                )
+                return self._refused(peer_id)
         if not self._host.linked.is_set():
-            return NoAnswerError("no relay linked", self._why_not_linked())
-        return NoAnswerError("found, does not answer", f"{name} is known to the network, but does not answer")
+            return NoAnswerError("no relay linked", self._why_not_linked(), peer_id)
+        return self._silent(peer_id)
 
     # --- ping ------------------------------------------------------------------------------------------------
 
@@ -238,6 +262,7 @@ class Probes:
                     await asyncio.sleep(max(0.0, PING_INTERVAL - (times[-1] if times else 0.0)))
         except NoAnswerError as failure:
             result["state"], result["why"] = failure.state, str(failure)
+            result["id"] = result["id"] if failure.peer_id is None else failure.peer_id.hex()
         result["received"] = len(times)
         if times:
             result["min_s"], result["max_s"] = min(times), max(times)
@@ -290,6 +315,7 @@ class Probes:
             result["why_not_direct"] = (await self._driver.path(peer_id)).why_not_direct
         except NoAnswerError as failure:
             result["state"], result["why"] = failure.state, str(failure)
+            result["id"] = result["id"] if failure.peer_id is None else failure.peer_id.hex()
         return result
 
     def _trace_hop(self, peer_id: PeerId, hops: int, token: bytes, now: float) -> None:

@@ -81,6 +81,8 @@ class Ending(NamedTuple):
     """"refused" or "unreachable"."""
     why: str
     at: float
+    found: bool
+    """Whether it was said to be there."""
 
 
 @dataclass(slots=True)
@@ -121,15 +123,19 @@ class Core:
         self.peer_id = self.identity.peer_id
         self.number = int.from_bytes(self.peer_id)
 
-    def give_up(self, destination: Destination, why: str, *, refused: bool = False) -> None:
+    def give_up(self, destination: Destination, why: str, *, refused: bool = False, found: bool = False) -> None:
         """`destination` cannot be reached: remember why, and tell the program."""
-        self.endings.pop(destination, None)
-        while len(self.endings) >= MAX_ENDINGS:
-            del self.endings[next(iter(self.endings))]
-        self.endings[destination] = Ending("refused" if refused else "unreachable", why, self.now)
+        self.remember_end(destination, why, refused=refused, found=found)
         whole = destination.value if isinstance(destination, Prefix) else destination
         self.note(10, f"gave up {whole.hex()[:8]}: {why}")
         self.effects.append(Unreachable(destination, why))
+
+    def remember_end(self, destination: Destination, why: str, *, refused: bool = False, found: bool = False) -> None:
+        """`destination` cannot be reached, which the program did not ask for: remember why."""
+        self.endings.pop(destination, None)
+        while len(self.endings) >= MAX_ENDINGS:
+            del self.endings[next(iter(self.endings))]
+        self.endings[destination] = Ending("refused" if refused else "unreachable", why, self.now, found)
 
     def note(self, level: int, text: str) -> None:
         """Ask for a line in the log, of at most NOTE_CHARACTERS: peers have a say in some of them."""

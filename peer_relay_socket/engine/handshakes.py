@@ -184,7 +184,9 @@ class Handshakes:
         if not session.surrendered and (session.solicited or session.pending or keys is not None):
             core.counters["unreachable peers"] += 1
             core.counters["dropped: peer unreachable"] += len(session.pending)
-            core.give_up(session.peer_id, self._why(session), refused=session.denied)
+            core.give_up(session.peer_id, self._why(session), refused=session.denied, found=session.found)
+        else:
+            core.remember_end(session.peer_id, self._why(session), refused=session.denied, found=session.found)
         self._table.close(session)
         self._unreachable(session.peer_id)
 

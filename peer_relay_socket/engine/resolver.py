@@ -332,7 +332,9 @@ class Resolver:
                 question.named[peer_id] = True
             else:
                 question.named[peer_id] = False
-                if not self._sessions.prove(peer_id):
+                if self._sessions.prove(peer_id):
+                    self._sessions.found(peer_id)
+                else:
                     question.named.pop(peer_id, None)
 
     def _weigh(self, prefix: Prefix, question: _Question) -> None:

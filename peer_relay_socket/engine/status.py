@@ -80,6 +80,8 @@ class SessionStatus(NamedTuple):
     why_not_direct: str | None
     why: str | None
     """Why it cannot be reached."""
+    found: bool = False
+    """Whether a relay, or the peer itself, said that it is there."""
 
 
 class EngineStatus(NamedTuple):
@@ -163,7 +165,9 @@ def _sessions(
     known = {each.destination for each in found}
     for destination, ending in core.endings.items():
         if destination not in known:
-            found.append(SessionStatus(destination, ending.state, None, 0, None, ending.at, None, ending.why))
+            found.append(
+                SessionStatus(destination, ending.state, None, 0, None, ending.at, None, ending.why, ending.found)
+            )
     return found
 
 
