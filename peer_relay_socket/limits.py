@@ -100,6 +100,10 @@ of ids wrote a line of 160,000."""
 UNHEARD_ERRORS: Final = 8
 """Errors that a peer keeps for the first listener of "error"; the oldest goes. Without a bound a bootstrap that fails
 for days, each time for another reason, fills memory."""
+LISTENER_BACKLOG: Final = 4 * 1024 * 1024
+"""Bytes of messages, and of events that peers cause, that wait for a program's listeners, with DATAGRAM_OVERHEAD each;
+what comes beyond is dropped and counted. Without it a stranger's messages filled 720 MB in 8 s behind a listener that
+takes 0.1 s for each. 64 of the largest messages, 30,000 small ones."""
 MAX_MESSAGE: Final = 64 * 1024
 """Bytes of JSON that Peer.send carries: one packet, as a datagram."""
 

@@ -26,8 +26,9 @@ from pyee.base import EventEmitter
 from peer_relay_socket import AF_PEER, Peer
 from peer_relay_socket import Socket as _Socket
 from peer_relay_socket.address import ID_BYTES
+from peer_relay_socket.bridge.callbacks import StayAlive, read_aloud
 from peer_relay_socket.bridge.log import log
-from peer_relay_socket.bridge.runtime import Runtime, StayAlive, read_aloud
+from peer_relay_socket.bridge.runtime import Runtime
 from peer_relay_socket.config import SocketSettings
 from peer_relay_socket.limits import MAX_DATAGRAM
 

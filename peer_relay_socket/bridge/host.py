@@ -12,11 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import json
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
-from functools import partial
 from importlib import import_module
 from os.path import samefile
 from typing import TYPE_CHECKING, Any, Final
@@ -36,10 +34,10 @@ from ..limits import (
     PROBE_TIME,
     START_TIME,
     TRACE_ANSWER,
-    UNHEARD_ERRORS,
 )
 from ..originals import os, thread, time
 from . import child_channel
+from .callbacks import Listeners
 from .log import log
 from .outbox import Outbox
 from .ports import INBOX_FULL, PortTable
@@ -55,8 +53,6 @@ if TYPE_CHECKING:
     from .probes import Hop, PingEnd, Pong, Probes, Trace
     from .status import PeerStatus
 
-
-Listener = Callable[..., object]
 
 _hosts: Final[WeakSet[Host]] = WeakSet()
 _starting: Final[set[int]] = set()
@@ -129,18 +125,16 @@ class Host:
         self._guard = lock()
         """Held while this host starts or ends; never taken on the relay's thread."""
         self._starts = False
-        self._listeners_guard = lock()
         self._runtime: Runtime | None = None
         self._driver: Driver | None = None
-        self._listeners: dict[str, tuple[Listener, ...]] = {}
-        self._unheard: list[PeerRelayError] = []
-        """Errors that came while nothing listened, at most UNHEARD_ERRORS."""
         self._counts: Counter[str] = Counter()
+        self.listeners = Listeners(self.count)
         _hosts.add(self)
 
     def forked(self) -> None:
         """This process is a fork, this its copy: whatever another thread had locked or half changed is made anew."""
-        self._guard, self._listeners_guard = lock(), lock()
+        self._guard = lock()
+        self.listeners.forked()
         self.outbox = Outbox()
         self.ports = PortTable(self.spelling, lambda: self.identity.peer_id)
         self.receiver = self.ports
@@ -407,43 +401,14 @@ class Host:
 
     # --- events ----------------------------------------------------------------------------------------------
 
-    def on(self, event_name: str, listener: Listener) -> None:
-        """Call `listener` at each such event, in order, on a thread of its own kind where it may block. The first
-        listener of "error" hears of the latest ones from before, too: the first dial may fail before it is there."""
-        unheard: list[PeerRelayError] = []
-        with self._listeners_guard:
-            self._listeners[event_name] = (*self._listeners.get(event_name, ()), listener)
-            if event_name == "error":
-                unheard, self._unheard = self._unheard, []
-        for error in unheard:
-            Runtime.current().announce(partial(listener, error))
-
-    def off(self, event_name: str, listener: Listener) -> None:
-        """Undo one `on`; harmless if there was none."""
-        with self._listeners_guard:
-            rest = list(self._listeners.get(event_name, ()))
-            if listener in rest:
-                rest.remove(listener)
-            self._listeners[event_name] = tuple(rest)
-
     def emit(self, event_name: str, *args: Any) -> None:
         """Have every listener called. Any thread."""
-        listeners = self._listeners.get(event_name, ())
-        if listeners:
-            runtime = self._runtime or Runtime.current()
-            for listener in listeners:
-                runtime.announce(partial(listener, *args))
+        self.listeners.emit(event_name, *args)
 
     def report(self, problem: str) -> None:
         """Log what the program should know of, and tell listeners of "error". Any thread."""
         log.warning("! %s", problem)
-        error = PeerRelayError(problem)
-        with self._listeners_guard:
-            heard = bool(self._listeners.get("error"))
-            if not heard:
-                self._unheard = [*self._unheard, error][-UNHEARD_ERRORS:]
-        if heard:
-            self.emit("error", error)
+        self.listeners.error(PeerRelayError(problem))
 
     # --- what the driver tells (loop thread) -----------------------------------------------------------------
 
@@ -452,7 +417,7 @@ class Host:
         if peer_id not in self.peers:
             self.peers = (*self.peers, peer_id)
         self.linked.set()
-        self.emit("peer", peer_id)
+        self.listeners.peer(peer_id)
 
     def peer_down(self, peer_id: PeerId) -> None:
         """A link is gone."""
@@ -462,12 +427,7 @@ class Host:
 
     def message(self, source: PeerId, text: bytes) -> None:
         """A peer sent a message."""
-        try:
-            data = _from_json(text)
-        except ValueError:
-            log.debug("< %s: a message that is no JSON", source.hex()[:8])
-            return
-        self.emit("message", data, source)
+        self.listeners.message(source, text)
 
     def change_identity(self, identity: Identity | None = None) -> None:
         """Take another identity: this one, or any."""
@@ -493,17 +453,6 @@ def _show(runtime: Runtime) -> None:
     that goes wrong with it is the program's concern."""
     with contextlib.suppress(Exception):
         import_module("peer_relay_socket.observe.control").serve(runtime)
-
-
-def _from_json(data: bytes) -> Any:
-    """Return what JSON text means.
-
-    Raises: ValueError for anything that is no JSON, or nested too deeply.
-    """
-    try:
-        return json.loads(data)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
 
 
 def _in_child() -> None:

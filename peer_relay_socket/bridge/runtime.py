@@ -281,62 +281,6 @@ def _call_back(queue: SimpleQueue[Callable[[], object] | None]) -> None:
             log.exception("a callback raised")
 
 
-def read_aloud(take: Callable[[], Callable[[], object] | None], ahead: int) -> None:
-    """Call `take`, which may wait, again and again on a daemon thread of its own, and have what it returns called where
-    all callbacks are, until it returns None. At most `ahead` of them wait there."""
-    slots = threading.BoundedSemaphore(ahead)
-
-    def call(callback: Callable[[], object]) -> None:
-        try:
-            callback()
-        finally:
-            slots.release()
-
-    def read() -> None:
-        while True:
-            slots.acquire()
-            callback = take()
-            if callback is None:
-                return
-            Runtime.current().announce(partial(call, callback))
-
-    BackgroundThread(read)
-
-
-class StayAlive:
-    """Keeps the program from ending, as an open handle does in Node. Any thread; every method is idempotent."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._wanted = False
-        self._allowed = True
-        self._over: threading.Event | None = None
-
-    def ref(self) -> None:
-        """From now on, if allowed."""
-        self._change(wanted=True)
-
-    def unref(self) -> None:
-        """No more."""
-        self._change(wanted=False)
-
-    def allow(self, allowed: bool) -> None:
-        """Say whether `ref` does anything."""
-        self._change(allowed=allowed)
-
-    def _change(self, *, wanted: bool | None = None, allowed: bool | None = None) -> None:
-        with self._guard:
-            self._wanted = self._wanted if wanted is None else wanted
-            self._allowed = self._allowed if allowed is None else allowed
-            if self._wanted and self._allowed:
-                if self._over is None:  # a thread that is no daemon: the interpreter waits for it
-                    self._over = threading.Event()
-                    threading.Thread(target=self._over.wait, name="peer-relay-stay", daemon=False).start()
-            elif self._over is not None:
-                self._over.set()
-                self._over = None
-
-
 def _mishap(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log what went wrong in a callback: a line, and the traceback for whoever debugs."""
     message, error = context.get("message", ""), context.get("exception")

@@ -243,7 +243,7 @@ class Peer:
         """
         if event_name not in _EVENTS:
             raise ValueError(f"no such event: {event_name!r} (there are {', '.join(_EVENTS)})")
-        self._host.on(event_name, listener)
+        self._host.listeners.on(event_name, listener)
         if event_name in ("message", "peer"):  # these come from the network, the others tell how it goes
             self._host.start()
         return self
@@ -270,7 +270,7 @@ class Peer:
 
     def off(self, event_name: PeerEvent, listener: Callable[..., object]) -> Self:
         """Undo one `on` or `once`; harmless if there was none."""
-        self._host.off(event_name, self._once.pop((event_name, listener), listener))
+        self._host.listeners.off(event_name, self._once.pop((event_name, listener), listener))
         return self
 
 
