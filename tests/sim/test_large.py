@@ -1,4 +1,4 @@
-"""A thousand peers, and ten thousand. All of it slow; the figures are in README.md."""
+"""A thousand peers, and ten thousand. Slow, and long; the figures are in README.md."""
 
 from __future__ import annotations
 
@@ -88,6 +88,7 @@ def test_a_thousand_peers_do_no_worse_than_they_did_under_churn_and_loss() -> No
     assert measure(case, settled(case)).worse_than(read()[case.name]) == []
 
 
+@pytest.mark.long
 def test_ten_thousand_peers_join_and_deliver_everything_over_few_links() -> None:
     population = settled(HUGE)
     figures = measure(HUGE, population, idle=30.0)
