@@ -635,7 +635,7 @@ MAX_DIRECT_PAIRS: Final = 4096
 
 # --- gateways: programs without a Python socket ----------------------------------------------------------------
 GATEWAY_SEND_BUDGET: Final = 8 * 1024 * 1024
-GATEWAY_FLOW_DATAGRAMS: Final = 1024
+GATEWAY_FLOW_DATAGRAMS: Final = 4096
 """What waits to be sent, from all programs behind one gateway together, and datagrams of it to one port of one peer:
 a peer that cannot be reached, or reads slowly, keeps nothing from the others. What is beyond is dropped and counted."""
 FRAGMENTED_PACKETS: Final = 64
@@ -678,11 +678,16 @@ KILL_TIME: Final = 1.0
 gone before."""
 TUN_QUEUE_LENGTH: Final = 4096
 """Packets that wait in a TUN device until the relay thread reads them; beyond, the kernel drops."""
-TUN_RATE: Final = 250e6
-TUN_RATE_BURST: Final = 256 * 1024
+TUN_RATE: Final = 40e6
+TUN_RATE_LEAST: Final = 8e6
+TUN_RATE_MOST: Final = 2e9
+TUN_RATE_BURST: Final = 128 * 1024
 TUN_RATE_QUEUE: Final = 64 * 1024 * 1024
-"""Bytes per second that programs in a namespace may send at first, what of it may come at once, and what may wait for
-it. A TUN device drops what it has no room for; a rate before it makes `sendto` wait, as it does on any network card."""
+TUN_TICK: Final = 0.01
+TUN_WAITING: Final = 256 * 1024
+"""Bytes per second that programs in a namespace may send at first, at least and at most, what of it may come at once
+and what may wait for it; seconds between two looks, and bytes that may have been read and not sent before it is
+lowered. A TUN device drops what it has no room for; a rate before it makes `sendto` wait, as on any network card."""
 TUN_DRAIN: Final = 1.0
 """Seconds that what a program sent last may take to leave its device."""
 NAME_QUERIES: Final = 64

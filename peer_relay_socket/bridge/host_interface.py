@@ -38,6 +38,8 @@ class HostInterface:
         self.host = Host(config, receiver)
         self.pending = 0
         """What waits in all flows, in `cost` units; at most GATEWAY_SEND_BUDGET."""
+        self.left = 0
+        """What ever left the flows, in `cost` units."""
         self._inbox = _NothingCame()
 
     @property
@@ -127,3 +129,4 @@ class HostInterface:
     def sent(self, size: int) -> None:
         """A flow's datagrams left; `size` is in `cost` units."""
         self.pending = max(0, self.pending - size)
+        self.left += size

@@ -119,6 +119,8 @@ class _Device:
         self._netlink.up(self._index, mtu=_DATAGRAM_MTU, queue=TUN_QUEUE_LENGTH)
         with contextlib.suppress(OSError):  # a kernel without tbf: what programs send too fast is lost
             self.set_rate(TUN_RATE if rate is None else rate)
+            if rate is None:
+                self._tun.adapt(self.set_rate)
 
     def set_rate(self, rate: float) -> None:
         """Let programs send so many bytes per second; more makes their `sendto` wait."""

@@ -29,11 +29,14 @@ from ..limits import (
     TUN_BACKLOG,
     TUN_BURST,
     TUN_PATIENCE,
+    TUN_QUEUE_LENGTH,
     TUN_READS,
     TUN_RETRY,
     TUN_RUN,
+    TUN_TICK,
 )
 from . import packets, resolver
+from .pace import Pace
 from .packets import VIRTIO, Packet, UdpHeader
 
 if TYPE_CHECKING:
@@ -85,6 +88,15 @@ class Tun:
         self._own: dict[int, bytes] = {}
         self.read_to_end = True
         """Whether the last look at the device emptied it."""
+        self._pace: Pace | None = None
+        self._set_rate: Callable[[float], object] = lambda rate: None
+        self._ticking = False
+        self._tick_at = 0.0
+        self._read = 0  # since the last tick, as the two below
+        self._alone = 0
+        self._left = 0
+        self._since_end = 0
+        """Reads since the device was last empty."""
         self._take_addresses()
 
     def _take_addresses(self) -> None:
@@ -108,6 +120,10 @@ class Tun:
         self._take_addresses()
         renumber()
         self.interface.loop.add_reader(fd, self._readable)
+
+    def adapt(self, set_rate: Callable[[float], object]) -> None:
+        """From now on, let the rate at which programs may send follow what the overlay takes."""
+        self._pace, self._set_rate = Pace(), set_rate
 
     def detach(self) -> None:
         """Serve it no more."""
@@ -151,12 +167,36 @@ class Tun:
             self.read_to_end = True
         except OSError:  # the device is gone, with its namespace
             self.detach()
+        self._since_end = 0 if self.read_to_end else self._since_end + TUN_READS
+        if not self._ticking and self._pace is not None:
+            self._ticking = True
+            self._tick_at = self.interface.loop.time()
+            self.interface.loop.call_later(TUN_TICK, self._tick)
         self._send(batches)
+
+    def _tick(self) -> None:
+        """Look whether the rate still fits; not while nothing is read."""
+        interface, pace = self.interface, self._pace
+        assert pace is not None
+        now = interface.loop.time()
+        left = interface.left - self._left + self._alone
+        behind = self._since_end > TUN_QUEUE_LENGTH // 2
+        if pace.tick(max(now - self._tick_at, TUN_TICK), self._read, left, interface.pending, behind=behind):
+            self._set_rate(pace.rate)
+        self._ticking = bool(self._read) or interface.pending > 0
+        self._read = self._alone = 0
+        self._left = interface.left
+        self._tick_at = now
+        if self._ticking:
+            interface.loop.call_later(TUN_TICK, self._tick)
 
     def _send(self, batches: dict[Flow, list[bytes]]) -> None:
         interface = self.interface
         for flow, datagrams in batches.items():
+            size = cost(datagrams)
+            self._read += size
             if len(datagrams) == 1 == len(batches) and not flow.waiting and interface.send_now(flow, datagrams[0]):
+                self._alone += size
                 return
             interface.offer(flow, datagrams)
         if batches:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,9 @@ import pytest
 from peer_relay_socket.surface.udp_socket import Socket
 
 LIMIT = 20.0
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Start = Callable[..., "subprocess.Popen[str]"]
+Peer = Callable[..., Socket]
 COMMAND = [sys.executable, "-m", "peer_relay"]
 
 
@@ -122,3 +126,84 @@ def kernel() -> Iterator[Callable[..., socket.socket]]:
     yield make
     for sock in made:
         sock.close()
+
+
+# --- native programs ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def run_command(node: str) -> list[str]:
+    """The words before a program; skips where this machine permits no namespaces."""
+    words = [*COMMAND, "run", "--bootstrap", node]
+    done = subprocess.run(
+        [*words, "true"], env=environment(), capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    if done.returncode == 2:
+        pytest.skip(done.stderr.strip())
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    return words
+
+
+@pytest.fixture
+def run(run_command: list[str]) -> Run:
+    """Runs a program to its end."""
+
+    def run(
+        *words: str, options: tuple[str, ...] = (), input: str = "", **settings: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*run_command, *options, *words],
+            env=environment(**settings),
+            input=input,
+            capture_output=True,
+            text=True,
+            timeout=2 * LIMIT,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def start(run_command: list[str]) -> Iterator[Start]:
+    """Starts a program."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*words: str, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [*run_command, *options, *words],
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate(timeout=LIMIT)
+
+
+@pytest.fixture(scope="session")
+def udp_tool(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A static C program that asks and echoes."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    made = tmp_path_factory.mktemp("native") / "udp_tool"
+    subprocess.run(
+        [compiler, "-O1", "-static", "-o", made, Path(__file__).parent / "udp_tool.c"], check=True, timeout=60
+    )
+    return str(made)
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> tuple[str, str, str, str]:
+    """A key file, and the id, IPv4 and IPv6 address of its peer."""
+    path = tmp_path / "key"
+    told = subprocess.run([*COMMAND, "id", path], env=environment(), capture_output=True, text=True, check=True).stdout
+    peer_id, ipv4, ipv6 = told.split()
+    return str(path), peer_id, ipv4, ipv6

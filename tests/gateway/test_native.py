@@ -14,102 +14,19 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from peer_relay_socket.address import Spelling
 from peer_relay_socket.cli.native import is_native, locate
-from peer_relay_socket.surface.udp_socket import Socket
-from tests.gateway.conftest import COMMAND, LIMIT, environment
+from tests.gateway.conftest import COMMAND, LIMIT, Peer, Run, Start, environment
 from tests.patience import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
 
 SLOW = pytest.mark.slow
 SIZES = ("0", "1", "1200", "9000", "65507")
-Peer = Callable[..., Socket]
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
-Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture(scope="session")
-def run_command(node: str) -> list[str]:
-    """The words before a program; skips where this machine permits no namespaces."""
-    words = [*COMMAND, "run", "--bootstrap", node]
-    done = subprocess.run(
-        [*words, "true"], env=environment(), capture_output=True, text=True, timeout=LIMIT, check=False
-    )
-    if done.returncode == 2:
-        pytest.skip(done.stderr.strip())
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    return words
-
-
-@pytest.fixture
-def run(run_command: list[str]) -> Run:
-    """Runs a program to its end."""
-
-    def run(
-        *words: str, options: tuple[str, ...] = (), input: str = "", **settings: str
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*run_command, *options, *words],
-            env=environment(**settings),
-            input=input,
-            capture_output=True,
-            text=True,
-            timeout=2 * LIMIT,
-            check=False,
-        )
-
-    return run
-
-
-@pytest.fixture
-def start(run_command: list[str]) -> Iterator[Start]:
-    """Starts a program."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*words: str, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [*run_command, *options, *words],
-            env=environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate(timeout=LIMIT)
-
-
-@pytest.fixture(scope="session")
-def udp_tool(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A static C program that asks and echoes."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    made = tmp_path_factory.mktemp("native") / "udp_tool"
-    subprocess.run(
-        [compiler, "-O1", "-static", "-o", made, Path(__file__).parent / "udp_tool.c"], check=True, timeout=60
-    )
-    return str(made)
-
-
-@pytest.fixture
-def key(tmp_path: Path) -> tuple[str, str, str, str]:
-    """A key file, and the id, IPv4 and IPv6 address of its peer."""
-    path = tmp_path / "key"
-    told = subprocess.run([*COMMAND, "id", path], env=environment(), capture_output=True, text=True, check=True).stdout
-    peer_id, ipv4, ipv6 = told.split()
-    return str(path), peer_id, ipv4, ipv6
 
 
 def pids_named(mark: str) -> list[int]:
@@ -192,18 +109,21 @@ def test_peer_that_does_not_exist_is_unreachable(run: Run, udp_tool: str) -> Non
     assert run(udp_tool, "ask", "100.64.7.7", "9", "1", "5").stdout == "recv: No route to host\n"
 
 
-@pytest.mark.slow
-def test_burst_arrives_whole_and_what_was_sent_last_leaves(run: Run, peer: Peer) -> None:
+@pytest.mark.parametrize("options", [(), ("--rate", "8")], ids=["adapted", "8 Mbit/s"])
+def test_burst_arrives_whole_and_what_was_sent_last_leaves(run: Run, peer: Peer, options: tuple[str, ...]) -> None:
+    """At 8 Mbit/s a third of a second's worth still waits in the device when the program ends."""
     there = peer(9000)
+    there.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2 * 1024 * 1024)
     program = (
         "import socket,sys; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
         "for n in range(500): s.sendto(b'%4d' % n + bytes(1196), (sys.argv[1], 9000))"
     )
-    done = run(sys.executable, "-c", program, there.peer.address)
+    done = run(sys.executable, "-c", program, there.peer.address, options=options)
     assert (done.returncode, done.stderr) == (0, "")
     assert [int(there.recv(2000)[:4]) for _ in range(500)] == list(range(500))
 
 
+@pytest.mark.slow
 def test_broadcast_and_multicast_reach_and_are_heard(start: Start, peer: Peer) -> None:
     there = peer(9999)
     there.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
