@@ -140,7 +140,7 @@ LOOPBACK_FACTOR: Final = 40.0
 """How many times more our own machine may send."""
 CONTROL_PER_LEAF: Final = 500.0
 CONTROL_PER_RELAY: Final = 5_000.0
-"""What control packets of a neighbour may cost per second (CONTROL_PRICE in engine.py), a second's worth at once; what
+"""What control packets of a neighbour may cost per second (CONTROL_PRICE in overlay.py), a second's worth at once; what
 is beyond is dropped. 200 handshakes, or 10 floods, per second of one leaf; a relay passes on those of many."""
 MAX_LINK_QUEUE: Final = 8 * 1024 * 1024
 """Bytes a relay holds for one slow neighbour before it drops: four SESSION_WINDOWs."""

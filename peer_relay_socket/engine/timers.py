@@ -37,13 +37,13 @@ class Due(Enum):
     DIAL_BACK_ASK = "ask neighbours to dial us"
     DIAL_BACK_OVER = "judge by those that did"
     BROADCAST_PENDING = "drop broadcasts that waited for a link"
-    NPM_GRACE = "treat a peer that may lack a key as one that does"
-    NPM_SEARCH = "look for an npm peer again"
-    NPM_SEARCH_OVER = "stop looking for an npm peer"
-    NPM_SILENT = "drop an npm link that says nothing"
-    NPM_ANSWER = "answer an npm peer's offer"
-    NPM_OFFER = "offer WebRTC to an npm peer"
-    NPM_OFFER_OVER = "give up an attempt with an npm peer"
+    LEGACY_GRACE = "treat a peer that may lack a key as one that does"
+    LEGACY_SEARCH = "look for a legacy peer again"
+    LEGACY_SEARCH_OVER = "stop looking for a legacy peer"
+    LEGACY_SILENT = "drop a legacy link that says nothing"
+    LEGACY_ANSWER = "answer a legacy peer's offer"
+    LEGACY_OFFER = "offer WebRTC to a legacy peer"
+    LEGACY_OFFER_OVER = "give up an attempt with a legacy peer"
 
 
 class Timer:

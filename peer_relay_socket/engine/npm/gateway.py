@@ -120,7 +120,7 @@ class Gateway:
             self._resolver.discovered_behind(peer_id)
             self._doubt(peer_id)
         if npm and peer_id in self._wanted:  # if it has a key after all, it answers too
-            self._core.timers.at(Due.NPM_GRACE, self._core.now + NPM_GRACE, self._connect_found, peer_id)
+            self._core.timers.at(Due.LEGACY_GRACE, self._core.now + NPM_GRACE, self._connect_found, peer_id)
         elif not npm:
             self._wanted.pop(peer_id, None)
 
@@ -345,7 +345,7 @@ class Gateway:
         if peer_id in self._wanted and self._router.linked:
             self._searches.discover(peer_id)
             if wait <= NPM_WAY_TIME:
-                self._core.timers.at(Due.NPM_SEARCH, self._core.now + wait, self._look_again, peer_id, 2 * wait)
+                self._core.timers.at(Due.LEGACY_SEARCH, self._core.now + wait, self._look_again, peer_id, 2 * wait)
 
     def look_for_wanted(self) -> None:
         """The first link is up: look for the peers that the program wants to be linked to."""

@@ -248,7 +248,7 @@ class NpmLinks:
         link.value = int.from_bytes(peer_id)
         if link.timer is not None:
             link.timer.cancel()
-        link.timer = core.timers.at(Due.NPM_SILENT, core.now + NPM_SILENT, self._silent, link)
+        link.timer = core.timers.at(Due.LEGACY_SILENT, core.now + NPM_SILENT, self._silent, link)
         self._events.npm_greeted(link)
 
     def _silent(self, link: NpmLink) -> None:

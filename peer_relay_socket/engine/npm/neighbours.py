@@ -157,7 +157,7 @@ class NpmNeighbours:
         if under_way and peer_id > core.peer_id:
             if peer_id not in self._crossed:
                 self._crossed[peer_id] = None
-                core.timers.at(Due.NPM_ANSWER, core.now + NPM_SIGNAL_TIME, self._answer_late, peer_id, scope)
+                core.timers.at(Due.LEGACY_ANSWER, core.now + NPM_SIGNAL_TIME, self._answer_late, peer_id, scope)
             return
         self._forget_old_offers()
         if len(self._offers) >= NPM_CANDIDATES:
@@ -169,7 +169,7 @@ class NpmNeighbours:
         rtc = self._prefers_rtc(peer_id, url, scope)
         self._say(peer_id, wire.ANSWER, Answer(url, rtc))
         if url is None and not under_way:
-            core.timers.at(Due.NPM_OFFER, core.now + (NPM_SIGNAL_TIME if rtc else 0.0), self._offer_back, peer_id)
+            core.timers.at(Due.LEGACY_OFFER, core.now + (NPM_SIGNAL_TIME if rtc else 0.0), self._offer_back, peer_id)
 
     def _answer_late(self, peer_id: PeerId, scope: Scope) -> None:
         """Two offers crossed, and theirs is the higher id: but it has not answered ours, which was lost, then."""

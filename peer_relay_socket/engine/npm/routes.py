@@ -199,8 +199,8 @@ class NpmRoutes:
                 return
             search = self._searches[to] = _Search()
             self._overlay_searches.discover(to)
-            core.timers.at(Due.NPM_SEARCH, core.now + NPM_SEEK_TIME / 4, self._search_again, to, search)
-            core.timers.at(Due.NPM_SEARCH_OVER, core.now + NPM_SEEK_TIME, self._give_up, to, search)
+            core.timers.at(Due.LEGACY_SEARCH, core.now + NPM_SEEK_TIME / 4, self._search_again, to, search)
+            core.timers.at(Due.LEGACY_SEARCH_OVER, core.now + NPM_SEEK_TIME, self._give_up, to, search)
         if self._waiting + len(data) > NPM_SEEK_BYTES:
             core.counters["dropped: too much waits for this peer"] += 1
             return

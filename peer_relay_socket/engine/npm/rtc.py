@@ -145,7 +145,7 @@ class NpmRtc:
         self.forget(peer_id)
         if attempt.stage is _Stage.DESCRIBING:  # they have not heard of ours
             return self._begin(peer_id, offering=False)
-        self._core.timers.at(Due.NPM_OFFER, self._core.now + NPM_CROSSED, self.offer, peer_id, scope)
+        self._core.timers.at(Due.LEGACY_OFFER, self._core.now + NPM_CROSSED, self.offer, peer_id, scope)
         return attempt
 
     def _candidate(self, attempt: _Attempt, candidate: str) -> None:
@@ -157,7 +157,7 @@ class NpmRtc:
     def _wait(self, attempt: _Attempt) -> None:
         core = self._core
         attempt.timer = core.timers.at(
-            Due.NPM_OFFER_OVER, core.now + NPM_OFFER_TIME, self._fail, attempt, "the other side said no more"
+            Due.LEGACY_OFFER_OVER, core.now + NPM_OFFER_TIME, self._fail, attempt, "the other side said no more"
         )
 
     def _stop_waiting(self, attempt: _Attempt, stage: _Stage) -> None:

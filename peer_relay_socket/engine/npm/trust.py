@@ -60,7 +60,7 @@ class NpmTrust:
     def doubt(self, peer_id: PeerId, expired: Callable[[PeerId], None]) -> None:
         """`peer_id`, for which something sealed waits, is said to be npm's: call `expired` unless it shows a key."""
         if peer_id not in self._grace and self.may_lack_a_key(peer_id):
-            self._grace[peer_id] = self._core.timers.at(Due.NPM_GRACE, self._core.now + NPM_GRACE, expired, peer_id)
+            self._grace[peer_id] = self._core.timers.at(Due.LEGACY_GRACE, self._core.now + NPM_GRACE, expired, peer_id)
 
     def fall_back(self, peer_id: PeerId) -> bool:
         """`peer_id` has shown no key. Returns: whether it is spoken to by npm's wire from now on."""
