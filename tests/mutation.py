@@ -48,7 +48,7 @@ def mutants(source: str) -> Iterator[tuple[str, str]]:
     """Yield what was changed, and the changed source."""
     tree = ast.parse(source)
     for position, node in enumerate(ast.walk(tree)):
-        for field, old, new in _changes(node):
+        for field, new in _changes(node):
             changed = copy.deepcopy(tree)
             target = next(each for at, each in enumerate(ast.walk(changed)) if at == position)
             before = ast.unparse(target)
@@ -60,18 +60,18 @@ def mutants(source: str) -> Iterator[tuple[str, str]]:
             yield f"line {node.lineno}: {before}  ->  {ast.unparse(target)}", ast.unparse(changed)  # type: ignore[attr-defined]
 
 
-def _changes(node: ast.AST) -> Iterator[tuple[str, object, object]]:
-    """Yield the field of `node` to change, its value, and another."""
+def _changes(node: ast.AST) -> Iterator[tuple[str, object]]:
+    """Yield a field of `node` and another value for it."""
     if isinstance(node, ast.Compare) and type(node.ops[0]) in OPERATORS:
-        yield "ops", node.ops[0], OPERATORS[type(node.ops[0])]()
+        yield "ops", OPERATORS[type(node.ops[0])]()
     elif isinstance(node, ast.BoolOp | ast.BinOp) and type(node.op) in OPERATORS:
-        yield "op", node.op, OPERATORS[type(node.op)]()
+        yield "op", OPERATORS[type(node.op)]()
     elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
-        yield "value", node.value, not node.value
+        yield "value", not node.value
     elif isinstance(node, ast.Constant) and isinstance(node.value, int):
-        yield "value", node.value, node.value + 1
+        yield "value", node.value + 1
     elif isinstance(node, ast.If | ast.While | ast.IfExp):
-        yield "test", node.test, ast.UnaryOp(ast.Not(), node.test)
+        yield "test", ast.UnaryOp(ast.Not(), node.test)
 
 
 def passes(checkout: Path, tests: list[str], seconds: float) -> bool:
