@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Final, Literal, TypeAlias, TypedDict, Unpack, cast
+from typing import Any, Final, Literal, TypeAlias, TypedDict, Unpack, cast, get_args
 from urllib.parse import unquote, urlsplit
 
 from .address import DEFAULT_IPV4_NETWORK, parse_id
@@ -28,6 +28,8 @@ Members: TypeAlias = str | Callable[[bytes], bool] | None
 """Which peers: a file with one id a line, or a function of an id (20 bytes); None = not said."""
 MembersSetting: TypeAlias = "str | os.PathLike[str] | Callable[[bytes], bool] | None"
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+Shown: TypeAlias = Literal["auto", "all", "public", "none"]
 
 _PREFIX: Final = "PEER_RELAY_"
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -54,6 +56,7 @@ class Settings(TypedDict, total=False):
     trusted_proxies: str | Iterable[str]
     wrtc: bool | Callable[..., Any] | None
     ice_servers: Iterable[str] | None
+    candidates: Shown | None
     public_url: str | None
     tls_cert: str | os.PathLike[str] | None
     tls_key: str | os.PathLike[str] | None
@@ -102,6 +105,13 @@ def _wrtc(value: bool | str | Callable[..., Any]) -> bool | Callable[..., Any]:
 
 def _port(value: int | str) -> int:
     return _number(value, 65535, "a port")
+
+
+def _candidates(value: str) -> str:
+    name = value.strip().lower()
+    if name not in get_args(Shown):
+        raise ValueError(f"{value!r} is none of {', '.join(get_args(Shown))}")
+    return name
 
 
 def _hops(value: int | str) -> int:
@@ -304,6 +314,13 @@ class PeerConfig:
             "`stun:HOST[:PORT]`, `turn:USER:PASSWORD@HOST[:PORT][?transport=tcp]`, comma-separated; none by default",
             listed=True,
             empty_counts=True,
+        ),
+    )
+    candidates: Shown = field(
+        default="auto",
+        metadata=_row(
+            _candidates,
+            "addresses of this machine that WebRTC shows to other peers: `all`, the `public` ones, `none`, or `auto`",
         ),
     )
     broadcast_hops: int = field(

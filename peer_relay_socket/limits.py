@@ -626,6 +626,9 @@ DIRECT_STEADY: Final = 30.0
 """Seconds after which a direct link that is lost was a good one: it is tried anew at once."""
 DIRECT_IDLE: Final = 60.0
 """Seconds without traffic after which a direct link is let go: its pings cost 150 bytes/s each way."""
+NEAR_TIME: Final = 1.0
+"""Seconds for a relay to say whether two of its neighbours are in one place; then their private addresses stay
+private."""
 DIRECT_OFFER_RATE: Final = 4.0
 """Offers answered per second; each opens sockets and takes 10 ms of CPU. Without it a stranger keeps us busy."""
 MAX_DIRECT_ATTEMPTS: Final = 16

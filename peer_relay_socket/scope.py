@@ -25,6 +25,7 @@ from .limits import LEARNED_PATH
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 _LOCAL_NAT64: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
 """RFC 8215: whoever runs the translator chose where the IPv4 address is, so we cannot tell."""
+_SHARED: Final = ipaddress.IPv4Network("100.64.0.0/10")
 _THIS_NETWORK: Final = ipaddress.IPv4Network("0.0.0.0/8")
 _ISATAP: Final = frozenset((0x00005EFE, 0x02005EFE))
 
@@ -99,6 +100,15 @@ def host_group(host: str) -> str:
 def prefix_groups(host: str) -> tuple[str, ...]:
     """Return the prefixes that one site or customer holds, narrowest first: IPv4 /24; IPv6 /56 and /48 (RFC 6177)."""
     return _groups(host)[1:]
+
+
+def private_network(host: str) -> str | None:
+    """Return the network that a private address of a home or an office is in, most likely: IPv4 /24, IPv6 /64; None for
+    shared address space (RFC 6598), where each customer of a provider is alone."""
+    groups = _groups(host)
+    if not groups or ":" in groups[0]:
+        return groups[0] if groups else None
+    return None if ipaddress.IPv4Address(groups[0]) in _SHARED else groups[1]
 
 
 def _groups(host: str) -> tuple[str, ...]:

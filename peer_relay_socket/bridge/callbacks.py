@@ -60,6 +60,10 @@ class Listeners:
         for error in unheard:
             Runtime.current().announce(partial(listener, error))
 
+    def any(self, event_name: str) -> bool:
+        """Return whether there is one for such events."""
+        return bool(self._by_event.get(event_name))
+
     def off(self, event_name: str, listener: Listener) -> None:
         """Undo one `on`; harmless if there was none."""
         with self._guard:

@@ -118,6 +118,9 @@ class Owner(Protocol):
     def message(self, source: PeerId, text: bytes) -> None:
         """A peer sent a message: JSON, if it is honest."""
 
+    def listens(self, event_name: str) -> bool:
+        """Return whether the program listens to such events."""
+
     def report(self, problem: str) -> None:
         """Something went wrong that the program should know of."""
 

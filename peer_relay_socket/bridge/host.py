@@ -401,6 +401,10 @@ class Host:
 
     # --- events ----------------------------------------------------------------------------------------------
 
+    def listens(self, event_name: str) -> bool:
+        """Return whether the program listens to such events. Any thread."""
+        return self.listeners.any(event_name)
+
     def emit(self, event_name: str, *args: Any) -> None:
         """Have every listener called. Any thread."""
         self.listeners.emit(event_name, *args)

@@ -7,6 +7,7 @@ what they mean (config, engine/core.py).
 from __future__ import annotations
 
 import random
+from functools import partial
 
 from ..engine.authentication import network_psk
 from ..engine.core import EngineConfig
@@ -33,7 +34,9 @@ def make_engine(
         ipv4_network=config.ipv4_network,
         psk=None if config.network_key is None else network_psk(config.network_key),
         direct=True,
-        webrtc=config.wrtc is not False,
+        webrtc=config.wrtc is not False and config.candidates != "none",
+        candidates="all" if config.candidates == "none" else config.candidates,
+        welcomes_links=partial(host.listens, "peer"),
         text_hint=": peer-relay of npm, which npm_peers turns on",
         is_nearby=own_networks.holds,
         broadcast_hops=config.broadcast_hops,

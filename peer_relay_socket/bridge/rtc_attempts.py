@@ -68,10 +68,16 @@ class RtcAttempts:
             factory=self._config.wrtc if callable(self._config.wrtc) else None,
             ice_servers=self._config.ice_servers,
             allow=partial(self._own_networks.allows, effect.scope, effect.scope is not Scope.GLOBAL),
+            shows=self._shown(effect),
         )
         self._links[effect.attempt] = link
         self._attempts[link] = effect.attempt, effect.peer_id
         self._start(self._describe(effect, link))
+
+    def _shown(self, effect: Describe) -> Scope:
+        """Return how far our addresses must reach that a description shows; the engine says so but for legacy links."""
+        legacy = {"all": Scope.PRIVATE, "public": Scope.GLOBAL}.get(self._config.candidates, effect.scope)
+        return legacy if effect.legacy else effect.shows
 
     async def _describe(self, effect: Describe, link: RtcConnection) -> None:
         sdp = await (link.offer() if effect.offer is None else link.answer(effect.offer))

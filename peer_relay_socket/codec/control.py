@@ -231,6 +231,28 @@ def read_dialling(data: bytes) -> tuple[bytes, str]:
     return nonce, url.decode("ascii")
 
 
+def near(token: bytes, peer_id: PeerId) -> bytes:
+    """Return the operand of NEAR: is this peer, as you see it, where you see me?"""
+    return token + peer_id
+
+
+def read_near(data: bytes) -> tuple[bytes, PeerId]:
+    """Return (token, peer id) of NEAR. Raises: PacketError when `data` is too short."""
+    token, peer_id, _ = split(data, 4, ID_BYTES)
+    return token, peer_id
+
+
+def nearness(token: bytes, near: bool) -> bytes:
+    """Return the operand of NEARNESS, the answer to NEAR."""
+    return token + bytes((near,))
+
+
+def read_nearness(data: bytes) -> tuple[bytes, bool]:
+    """Return (token, whether it is near) of NEARNESS. Raises: PacketError when `data` is too short."""
+    token, near, _ = split(data, 4, 1)
+    return token, near[0] == 1
+
+
 def proof(nonce: bytes) -> bytes:
     """Return what a peer that was asked to dial back says."""
     return bytes((DIALLED_BACK,)) + nonce

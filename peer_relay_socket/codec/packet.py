@@ -201,6 +201,8 @@ class LinkOp(IntEnum):
     HELLO = 7
     DIAL_BACK = 8
     DIALLING = 9
+    NEAR = 10
+    NEARNESS = 11
 
 
 class Header(NamedTuple):

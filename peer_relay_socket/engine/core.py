@@ -10,7 +10,7 @@ import ipaddress
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from ..address import DEFAULT_IPV4_NETWORK, Destination, PeerId, Prefix, Spelling
 from ..identity import Identity
@@ -56,6 +56,10 @@ class EngineConfig:
     """Whether to try for direct links where traffic persists."""
     webrtc: bool = False
     """Whether these may be WebRTC's: the driver performs Describe, Accept and Abandon."""
+    candidates: Literal["auto", "all", "public"] = "all"
+    """Which addresses of ours a WebRTC description shows, and to whom (`Direct`)."""
+    welcomes_links: Callable[[], bool] = bool
+    """Whether the program listens for new links, so that a peer whose program asks for one is no stranger."""
     may_link: Callable[[PeerId], bool] | None = None
     """Whether to be linked to a peer, asked once it has proved its id; None = anybody. `Engine.recheck` asks again."""
     may_talk: Callable[[PeerId], bool] | None = None

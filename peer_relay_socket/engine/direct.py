@@ -8,6 +8,12 @@ A program may also ask for a link outright (`want`): the attempt begins when the
 lifts what its program may have forbidden before, and is repeated until there is a link or the program ends the wish.
 Such a link is not let go when it idles, by either side.
 
+Addresses are shown with care (EngineConfig.candidates). "auto": a peer to which our program sent nothing learns none,
+unless its program asks for a link and ours listens for links; one that our program answers learns the public ones; one
+that our program sent to first, or asks for a link, learns all. So does one that is near: a relay that we dialled sees
+both of us at one address or in one private network. Private addresses of others are tried on the same terms, or where
+the way to them lies in our own network.
+
 Law: traffic never waits for any of this. An attempt costs a bounded time and ends in a link that is up or in a reason;
 a pair that fails is left alone for longer each time.
 
@@ -29,6 +35,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from ..address import PeerId
+from ..codec import control
 from ..codec import packet as wire
 from ..codec.packet import LinkOp, Record, Signal
 from ..errors import PacketError
@@ -47,9 +54,10 @@ from ..limits import (
     DIRECT_WANTED_MAX,
     DIRECT_WINDOW,
     MAX_DIRECT_PAIRS,
+    NEAR_TIME,
 )
 from ..rate import TokenBucket
-from ..scope import Scope
+from ..scope import Scope, private_network
 from .effects import Abandon, Accept, ConnectFailed, Describe
 from .timers import Due
 
@@ -69,6 +77,8 @@ _OFF: Final = "WebRTC is turned off here"
 _DISCONNECTED: Final = "the program disconnected it"
 _DISCONNECTED_THERE: Final = "the other side's program disconnected it"
 _SAME_MACHINE: Final = "the relay is on this machine"
+_NOT_TALKED: Final = "its program has sent you nothing"
+_NOT_TALKED_HERE: Final = "our program has sent it nothing"
 
 
 class Path(NamedTuple):
@@ -107,6 +117,8 @@ class _Pair:
         "failures",
         "handle",
         "last_reason",
+        "near",
+        "near_token",
         "not_before",
         "offering",
         "packets",
@@ -117,6 +129,7 @@ class _Pair:
         "repeat",
         "signal",
         "stage",
+        "their_offer",
         "their_wish",
         "timer",
         "token",
@@ -140,6 +153,12 @@ class _Pair:
         self.offering = False
         self.signal = b""
         """What we last signalled, to be said again."""
+        self.their_offer: str | None = None
+        """What we answer; None where we offer."""
+        self.near = False
+        """Whether a relay that we dialled sees both of us in one place."""
+        self.near_token = b""
+        """How that relay's answer is known; empty while none is awaited."""
         self.asked = False
         """Whether membership was asked to link to it, on our account alone."""
         self.wish = b""
@@ -158,6 +177,20 @@ class _Pair:
             if timer is not None:
                 timer.cancel()
         self.timer = self.repeat = None
+
+
+def _are_near(one: LinkState, other: LinkState) -> bool:
+    """Return whether two neighbours are in one place, as this relay sees them: on its machine, at one public address,
+    or in one private network. Shared address space (RFC 6598) is no such network."""
+    if one.direct or other.direct or one.scope is not other.scope:
+        return False
+    if one.scope is Scope.LOOPBACK:
+        return True
+    if not one.host or Scope.of(one.remote_host) is None or Scope.of(other.remote_host) is None:
+        return False
+    if one.scope is Scope.GLOBAL:
+        return one.host == other.host
+    return private_network(one.remote_host) == private_network(other.remote_host) is not None
 
 
 class Direct:
@@ -328,9 +361,70 @@ class Direct:
             self._fail(pair, _SAME_MACHINE)
         elif not core.may_attempt:
             self._fail(pair, "too many attempts at once")
+        elif self._shows(pair) is None:
+            self._fail(pair, _NOT_TALKED_HERE)
         else:
             self._attempt(pair, core.entropy(8), offering=True)
-            core.effects.append(Describe(pair.handle, pair.peer_id, None, Scope.PRIVATE))
+            self._locate(pair, None)
+
+    def _shows(self, pair: _Pair) -> Scope | None:
+        """Return how far our addresses must reach that the other side may learn; None: it learns none."""
+        config = self._core.config
+        if config.candidates != "auto":
+            return Scope.PRIVATE if config.candidates == "all" else Scope.GLOBAL
+        session = self._table.get(pair.peer_id)
+        answered = session is not None and session.solicited
+        asked = bool(pair.wish) or (session is not None and session.solicited and not session.heard_first)
+        if not (asked or answered or (pair.their_wish and config.welcomes_links())):
+            return None
+        return Scope.PRIVATE if asked or pair.near else Scope.GLOBAL
+
+    def _locate(self, pair: _Pair, offer: str | None) -> None:
+        """Find out whether the other side is near, if that makes a difference; then describe."""
+        core = self._core
+        pair.their_offer, pair.near = offer, False
+        hop = self._router.next_hop(pair.peer_id, 0)
+        ours = hop is not None and hop.url is not None and not hop.direct
+        if hop is None or not ours or core.config.candidates != "auto" or self._shows(pair) is Scope.PRIVATE:
+            self._describe(pair)
+            return
+        pair.near_token = core.token()
+        self._links.tell(hop, LinkOp.NEAR, control.near(pair.near_token, pair.peer_id))
+        pair.repeat = core.timers.at(Due.DIRECT_NEAR, core.now + NEAR_TIME, self._describe, pair)
+
+    def near_asked(self, link: LinkState, operand: bytes) -> None:
+        """A neighbour asks whether another of ours is where it is itself.
+
+        Raises: PacketError.
+        """
+        token, peer_id = control.read_near(operand)
+        other = self._links.by_id.get(peer_id)
+        near = other is not None and other is not link and _are_near(link, other)
+        self._links.tell(link, LinkOp.NEARNESS, control.nearness(token, near))
+
+    def near_answered(self, link: LinkState, operand: bytes) -> None:
+        """A relay says whether another neighbour of its is near.
+
+        Raises: PacketError.
+        """
+        token, near = control.read_nearness(operand)
+        for pair in list(self._attempts.values()):
+            if pair.near_token == token and link.url is not None:
+                pair.near = near
+                self._describe(pair)
+
+    def _describe(self, pair: _Pair) -> None:
+        pair.near_token = b""
+        if pair.repeat is not None:
+            pair.repeat.cancel()
+        shows = self._shows(pair)
+        if shows is None:  # the session with it has ended meanwhile
+            self._fail(pair, _NOT_TALKED_HERE)
+            return
+        hop = self._router.next_hop(pair.peer_id, 0)
+        farthest = Scope.GLOBAL if hop is None else max(Scope.PRIVATE, hop.scope)
+        tries = Scope.PRIVATE if shows is Scope.PRIVATE else farthest
+        self._core.effects.append(Describe(pair.handle, pair.peer_id, pair.their_offer, tries, shows=shows))
 
     def _attempt(self, pair: _Pair, token: bytes, *, offering: bool) -> None:
         core = self._core
@@ -409,29 +503,22 @@ class Direct:
             refusal = _DISCONNECTED
         elif link is not None and not link.direct:
             refusal = "there is a link already"
+        elif self._shows(pair) is None:
+            refusal = _NOT_TALKED
         elif not core.may_attempt or not self._offers.take(core.now):
             refusal = "too many attempts at once"
         if refusal:
-            self._sessions.send(
-                peer_id, wire.record(Record.SIGNAL, bytes((Signal.REFUSAL,)) + token + refusal.encode())
-            )
+            self._refuse(pair, token, refusal)
             return
         self._unseek(pair)
         self._abandon(pair)
         self._attempt(pair, token, offering=False)
-        core.effects.append(Describe(pair.handle, peer_id, sdp, self._confidence(peer_id)))
+        self._locate(pair, sdp)
 
-    def _confidence(self, peer_id: PeerId) -> Scope:
-        """Return how far the addresses in an offer of `peer_id` must reach: into our own network only if the program
-        talks to it, or if our way there lies within that network. A stranger's offer is a list of places to send to.
-
-        Where it is reached from there itself, its checks are answered all the same.
-        """
-        session = self._table.get(peer_id)
-        if session is not None and session.solicited:
-            return Scope.PRIVATE
-        hop = self._router.next_hop(peer_id, 0)
-        return Scope.GLOBAL if hop is None else max(Scope.PRIVATE, hop.scope)
+    def _refuse(self, pair: _Pair, token: bytes, reason: str) -> None:
+        self._sessions.send(
+            pair.peer_id, wire.record(Record.SIGNAL, bytes((Signal.REFUSAL,)) + token + reason.encode()[:200])
+        )
 
     # --- what comes of it ----------------------------------------------------------------------------------------
 
@@ -448,6 +535,8 @@ class Direct:
         self._core.now = now
         pair = self._attempts.get(handle)
         if pair is not None:
+            if pair.stage is _Stage.DESCRIBING and not pair.offering:
+                self._refuse(pair, pair.token, reason)
             self._fail(pair, reason)
 
     def _fail(self, pair: _Pair, reason: str) -> None:

@@ -170,6 +170,8 @@ class Describe(NamedTuple):
     scope: Scope
     """How far the addresses must reach, at least, that the other side names."""
     legacy: bool = False
+    shows: Scope = Scope.PRIVATE
+    """How far the addresses must reach that our description names; GLOBAL: the public ones only."""
 
 
 class Accept(NamedTuple):

@@ -140,6 +140,8 @@ class FastPath:
         session.note_heard(keys, counter, now)
         link.received_at = now
         session.unacked += length
+        if not session.solicited:
+            session.heard_first = True
         traffic.bytes.level -= 0.25 * size
         traffic.packets.level -= 2.0
         link.rx_bytes += size

@@ -257,6 +257,10 @@ class Overlay:
             self._reachability.asked(link, operand)
         elif operation == LinkOp.DIALLING:
             self._reachability.answered(link, operand)
+        elif operation == LinkOp.NEAR:
+            self._direct.near_asked(link, operand)
+        elif operation == LinkOp.NEARNESS:
+            self._direct.near_answered(link, operand)
         elif operation == LinkOp.LIMITS and not link.limited:
             link.limited = True
             packets, size = control.read_link_limits(operand)

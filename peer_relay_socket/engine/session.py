@@ -162,6 +162,7 @@ class Session:
         "flights",
         "found",
         "heard_at",
+        "heard_first",
         "heard_under",
         "hinted_at",
         "idle_since",
@@ -224,6 +225,8 @@ class Session:
         self.liveness_timer: Timer | None = None
         self.silent_since: float | None = None
         """Since when we expect to hear something and do not; None while nothing is due."""
+        self.heard_first = False
+        """Whether their program's first datagram or message came before ours."""
         self.solicited = False
         """Whether the program of this host ever sent something there, so that it is no stranger."""
         self.missed_probes = 0

@@ -309,6 +309,7 @@ class Sessions:
                 run_from = (header.sender, run.source_port, run.port, run.form, run.datagrams)
                 core.effects.append(Deliver(*run_from, session.address_conflict))
                 elicits = True
+                session.heard_first = session.heard_first or not session.solicited
             elif kind == Record.ACK:
                 self._ack_heard(session, keys, plain[start:end])
             elif kind == Record.PING:
@@ -332,6 +333,7 @@ class Sessions:
     def _record_heard(self, session: Session, kind: int, content: bytes) -> None:
         core = self._core
         if kind == Record.MESSAGE:
+            session.heard_first = session.heard_first or not session.solicited
             core.effects.append(Message(session.peer_id, content))
         elif kind == Record.REFUSED:
             port, source_port, _ = wire.split(content, 2, 2)

@@ -22,6 +22,7 @@ class Due(Enum):
     SESSION_SWEEP = "forget idle sessions, renew worn keys"
     DIRECT_BEGIN = "begin an attempt, once the packet that caused it has left"
     DIRECT_DIALLED = "offer WebRTC, where no WebSocket came up"
+    DIRECT_NEAR = "describe, though the relay has not said whether the other side is near"
     DIRECT_REPEAT = "repeat an offer"
     DIRECT_OVER = "give up an attempt"
     DIRECT_RETRY = "try again for a link that the program wants"

@@ -40,9 +40,10 @@ class LegacyRtcLink(RtcConnection):
         factory: Factory | None,
         ice_servers: Sequence[IceServer],
         allow: Callable[[str], bool] = Scope.PRIVATE.covers,
+        shows: Scope = Scope.PRIVATE,
     ) -> None:
         """Args: as `RtcConnection` has them."""
-        super().__init__(handler, ended, url=url, factory=factory, ice_servers=ice_servers, allow=allow)
+        super().__init__(handler, ended, url=url, factory=factory, ice_servers=ice_servers, allow=allow, shows=shows)
         self.full = False
         self.dropped = 0
         self._channel: DataChannel | None = None

@@ -20,7 +20,7 @@ from .. import limits
 from ..config import IceServer
 from ..scope import Scope
 from .link import LinkError, LinkHandler
-from .rtc_description import Description, has_candidates, safe_description
+from .rtc_description import Description, has_candidates, safe_description, shown_description
 from .rtc_implementation import (
     Factory,
     PeerConnection,
@@ -60,9 +60,10 @@ class RtcConnection(ABC):
         factory: Factory | None,
         ice_servers: Sequence[IceServer],
         allow: Callable[[str], bool] = Scope.PRIVATE.covers,
+        shows: Scope = Scope.PRIVATE,
     ) -> None:
         """Args: url: what to call it where this end offers, else None. factory: None = aiortc. allow: asked with each
-        IP literal that the other end wants to be reached at."""
+        IP literal that the other end wants to be reached at. shows: how far the addresses reach that it is told."""
         self.outbound = url is not None
         self.url = url
         self.remote_host = "0.0.0.0"
@@ -74,6 +75,7 @@ class RtcConnection(ABC):
         self._factory = factory
         self._ice_servers = tuple(ice_servers)
         self._allow = allow
+        self._shows = shows
         self._loop = asyncio.get_running_loop()
         self._pc: PeerConnection | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -150,6 +152,7 @@ class RtcConnection(ABC):
             patience.cancel()
             if not has_candidates(sdp):
                 raise LinkError("this machine has no address that another could reach")
+            sdp = shown_description(sdp, self._shows)
         except Exception as error:
             raise self._unusable(error) from None
         if remote is not None:

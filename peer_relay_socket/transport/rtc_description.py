@@ -1,6 +1,6 @@
 """What two ends tell each other before a WebRTC link: session descriptions, and the servers that help to write them.
 
-Lives here: reading ICE server settings, making a stranger's description safe. May not live here: connections.
+Lives here: making a stranger's description safe, and ours discreet. May not live here: connections.
 
 Law: of a description that somebody else wrote only what a data channel needs is handed on: one media section, at most
 RTC_CANDIDATES candidates, none of which leads to this very machine or its wire, or where the caller does not allow.
@@ -63,6 +63,37 @@ def safe_description(sdp: str, allow: Callable[[str], bool], *, more: bool = Fal
     text = "\r\n".join([*lines, *([] if more else ["a=end-of-candidates"]), ""])
     if not media or not (more or has_candidates(text)):
         raise LinkError("they named no address that can be tried")
+    return text
+
+
+def shown_description(sdp: str, nearest: Scope) -> str:
+    """Return our own description with no address in it that reaches less far than `nearest`, but for those at which
+    STUN and TURN servers see us.
+
+    Raises: LinkError when that leaves none.
+    """
+    if nearest <= Scope.PRIVATE:
+        return sdp
+    lines = []
+    for line in sdp.splitlines():
+        words = line.split()
+        if line.startswith("a=candidate:"):
+            if words[7] == "host" and not nearest.covers(words[4]):
+                continue
+            for i in range(8, len(words) - 1, 2):  # where a server saw us from
+                words[i + 1] = {"raddr": "0.0.0.0", "rport": "0"}.get(words[i], words[i + 1])
+            line = " ".join(words)
+        elif line.startswith("m="):
+            line = " ".join([words[0], "9", *words[2:]])
+        elif line.startswith(("c=", "o=")):
+            line = " ".join([*words[:-2], "IP4", "0.0.0.0"])
+        lines.append(line)
+    text = "\r\n".join([*lines, ""])
+    if not has_candidates(text):
+        raise LinkError(
+            "this machine has no public address to show: a STUN server (ice_servers) finds one, candidates=all shows"
+            " the private ones"
+        )
     return text
 
 

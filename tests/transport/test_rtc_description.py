@@ -1,0 +1,71 @@
+"""What our own session descriptions show: every address, or the public ones and those that servers saw."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import aiortc
+import pytest
+
+from peer_relay_socket.scope import Scope
+from peer_relay_socket.transport.link import LinkError
+from peer_relay_socket.transport.rtc_description import safe_description, shown_description
+
+SDP = "\r\n".join(
+    [
+        "v=0",
+        "o=- 1 1 IN IP4 192.168.7.2",
+        "s=-",
+        "m=application 40000 UDP/DTLS/SCTP webrtc-datachannel",
+        "c=IN IP4 192.168.7.2",
+        "a=candidate:1 1 udp 2130706431 192.168.7.2 40000 typ host",
+        "a=candidate:2 1 udp 2130706431 10.8.0.3 40001 typ host",
+        "a=candidate:3 1 udp 2130706431 fd00::7 40002 typ host",
+        "a=candidate:4 1 udp 2130706431 2600::7 40003 typ host",
+        "a=candidate:5 1 udp 1694498815 203.0.113.10 40000 typ srflx raddr 192.168.7.2 rport 40000",
+        "a=candidate:6 1 udp 16777215 198.51.100.1 50000 typ relay raddr 203.0.113.10 rport 40000",
+        "a=end-of-candidates",
+        "",
+    ]
+)
+
+
+def test_all_is_shown_where_it_may_be() -> None:
+    assert shown_description(SDP, Scope.PRIVATE) == SDP
+
+
+def test_private_addresses_are_shown_nowhere_in_a_public_description() -> None:
+    shown = shown_description(SDP, Scope.GLOBAL)
+    assert re.findall(r"192\.168|10\.8\.|fd00", shown) == []
+    assert [line.split()[4] for line in shown.splitlines() if "candidate:" in line] == [
+        "2600::7",
+        "203.0.113.10",
+        "198.51.100.1",
+    ]
+    assert shown.count("raddr 0.0.0.0 rport 0") == 2
+    assert safe_description(shown, lambda _host: True).count("a=candidate:") == 3
+
+
+def test_what_leaves_nothing_to_show_says_what_to_do() -> None:
+    bare = "\r\n".join(line for line in SDP.splitlines() if not re.search("2600|srflx|relay", line))
+    with pytest.raises(LinkError, match=r"no public address to show: a STUN server .* candidates=all"):
+        shown_description(bare, Scope.GLOBAL)
+
+
+def test_aiortc_describes_and_takes_a_public_description() -> None:
+    async def perform() -> None:
+        ends = aiortc.RTCPeerConnection(), aiortc.RTCPeerConnection()
+        ends[0].createDataChannel("x", negotiated=True, id=0)
+        await ends[0].setLocalDescription(await ends[0].createOffer())
+        offer = ends[0].localDescription.sdp
+        public = offer.replace("a=end-of-candidates", SDP.splitlines()[9] + "\r\na=end-of-candidates", 1)
+        shown = shown_description(public, Scope.GLOBAL)
+        own = {line.split()[4] for line in offer.splitlines() if line.startswith("a=candidate:")}
+        private = [address for address in own if not Scope.GLOBAL.covers(address)]
+        assert [address for address in private if address in shown] == []
+        await ends[1].setRemoteDescription(aiortc.RTCSessionDescription(shown, "offer"))
+        for end in ends:
+            await end.close()
+
+    asyncio.run(perform())
