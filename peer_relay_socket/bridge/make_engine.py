@@ -14,6 +14,7 @@ from ..engine.core import EngineConfig
 from ..engine.engine import Engine
 from ..originals import os, time
 from .events import Owner
+from .machine import machine_secret
 from .own_networks import OwnNetworks
 
 
@@ -38,6 +39,7 @@ def make_engine(
         candidates="all" if config.candidates == "none" else config.candidates,
         welcomes_links=partial(host.listens, "peer"),
         text_hint=": peer-relay of npm, which npm_peers turns on",
+        machine=machine_secret(),
         is_nearby=own_networks.holds,
         broadcast_hops=config.broadcast_hops,
         may_link=host.admission.may_link,

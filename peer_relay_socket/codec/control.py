@@ -97,12 +97,18 @@ class Contact(NamedTuple):
     urls: tuple[str, ...]
 
 
+_MACHINE: Final = 1
+"""A field of a hello."""
+
+
 class Hello(NamedTuple):
     """What each end of a link tells the other, inside the handshake."""
 
     serves: bool
     ipv4_network: ipaddress.IPv4Network
     urls: tuple[str, ...]
+    machine: bytes = b""
+    """Proof that it is on the machine on which we are; empty over links from elsewhere."""
 
 
 def _urls(urls: Sequence[str]) -> bytes:
@@ -168,13 +174,15 @@ def read_contacts(data: bytes) -> list[Contact]:
 def hello(value: Hello) -> bytes:
     """Return the payload of a link handshake."""
     network = value.ipv4_network
-    return pack(">H4sB", int(value.serves), network.network_address.packed, network.prefixlen) + _urls(value.urls)
+    head = pack(">H4sB", int(value.serves), network.network_address.packed, network.prefixlen) + _urls(value.urls)
+    return head + bytes((_MACHINE, len(value.machine))) + value.machine if value.machine else head
 
 
 def read_hello(data: bytes) -> Hello:
     """Return what the other end of a link told.
 
-    Raises: PacketError when it is malformed. Bytes after the URLs are ignored: later versions may add there.
+    Raises: PacketError when it is malformed. Fields after the URLs (kind, length, content) that are not known are
+    skipped: later versions may add there.
     """
     if len(data) < 8:
         raise PacketError("hello cut short")
@@ -183,8 +191,13 @@ def read_hello(data: bytes) -> Hello:
         network = ipaddress.IPv4Network((address, length))
     except ValueError:
         raise PacketError("hello names no IPv4 network") from None
-    urls, _ = _read_urls(data, 7)
-    return Hello(bool(flags & 1), network, urls)
+    urls, offset = _read_urls(data, 7)
+    fields: dict[int, bytes] = {}
+    while offset + 2 <= len(data):
+        kind, length = data[offset], data[offset + 1]
+        fields[kind] = data[offset + 2 : offset + 2 + length]
+        offset += 2 + length
+    return Hello(bool(flags & 1), network, urls, fields.get(_MACHINE, b""))
 
 
 def link_limits(packets: float, size: float) -> bytes:

@@ -6,11 +6,12 @@ Law: parts talk to each other through `Core` and their own methods; time comes o
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from ..address import DEFAULT_IPV4_NETWORK, Destination, PeerId, Prefix, Spelling
 from ..identity import Identity
@@ -35,6 +36,9 @@ class Chance(Protocol):
 
     def getrandbits(self, k: int, /) -> int:
         """Return an integer of `k` random bits."""
+
+
+_MACHINE_DOMAIN: Final = b"peer-relay same machine "
 
 
 @dataclass(slots=True)
@@ -64,6 +68,9 @@ class EngineConfig:
     """Whether to be linked to a peer, asked once it has proved its id; None = anybody. `Engine.recheck` asks again."""
     may_talk: Callable[[PeerId], bool] | None = None
     """Whether to exchange datagrams and messages with a peer; what is relayed for others is not asked about."""
+    machine: bytes | None = None
+    """What only programs on this machine know: a neighbour at a loopback address proves that it is one of them. None =
+    its address is proof enough."""
     is_nearby: Callable[[str], bool] | None = None
     """Whether an IP literal, however public, is this machine's own or on a wire of it; None = none is."""
     broadcast_hops: int = BROADCAST_HOPS
@@ -140,6 +147,11 @@ class Core:
         while len(self.endings) >= MAX_ENDINGS:
             del self.endings[next(iter(self.endings))]
         self.endings[destination] = Ending("refused" if refused else "unreachable", why, self.now, found)
+
+    def machine_proof(self, peer_id: PeerId) -> bytes:
+        """Return what shows that `peer_id` is on this machine; b"" where nothing can."""
+        secret = self.config.machine
+        return b"" if secret is None else hmac.digest(secret, _MACHINE_DOMAIN + peer_id, "sha256")[:16]
 
     def note(self, level: int, text: str) -> None:
         """Ask for a line in the log, of at most NOTE_CHARACTERS: peers have a say in some of them."""

@@ -142,6 +142,11 @@ class LinkState:
         self.packed: list[list[bytes | memoryview]] = []
         """Bundles already full."""
 
+    def is_from_elsewhere(self, core: Core) -> None:
+        """The neighbour came by a loopback address and is not on this machine: a proxy or a tunnel hides it."""
+        self.scope, self.nearby = Scope.GLOBAL, False
+        self.traffic = TrafficBucket(core.config.link_packets, core.config.link_bytes, core.now)
+
     @property
     def untouched(self) -> bool:
         """Whether we dialled it and nothing was said on it yet."""

@@ -22,6 +22,7 @@ anybody on the Internet can, learns an id and nothing by which to test guesses o
 
 from __future__ import annotations
 
+import hmac
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ..address import PeerId
@@ -261,13 +262,20 @@ class Links:
 
     def _hello(self, link: LinkState) -> bytes:
         serves, urls = self._events.hello_for(link)
-        return control.hello(Hello(serves, self._core.config.ipv4_network, urls))
+        core = self._core
+        machine = core.machine_proof(core.peer_id) if link.scope is Scope.LOOPBACK else b""
+        return control.hello(Hello(serves, core.config.ipv4_network, urls, machine))
 
     def _read_hello(self, link: LinkState, payload: bytes) -> None:
         hello = control.read_hello(payload)
         if hello.ipv4_network != self._core.config.ipv4_network:
             networks = f"{self._core.config.ipv4_network} and {hello.ipv4_network}"
             raise HandshakeError(f"the IPv4 networks differ, {networks}: set ipv4_network alike")
+        if self._core.config.machine is not None and not (link.up or link.direct) and link.scope is Scope.LOOPBACK:
+            handshake = link.handshake
+            peer_id = handshake.remote_id if handshake is not None and handshake.remote_id else link.peer_id
+            if not hmac.compare_digest(self._core.machine_proof(peer_id), hello.machine):
+                link.is_from_elsewhere(self._core)
         link.serves = hello.serves
         link.urls = ()
         link.contacts = {}

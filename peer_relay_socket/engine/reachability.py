@@ -357,7 +357,7 @@ class Reachability:
     def _may_dial(self, link: LinkState) -> bool:
         """Whether to dial `link`'s address: it has one that is not this machine's, and it is time."""
         now, host = self._core.now, link.host
-        if link.direct or link.scope is Scope.LOOPBACK or Scope.of(link.remote_host) is None or "%" in host:
+        if link.direct or link.scope is Scope.LOOPBACK or Scope.of(link.remote_host) is not link.scope or "%" in host:
             return False
         if now < self._dialled.get(host, -DIAL_BACK_PATIENCE) + DIAL_BACK_PATIENCE or not self._rate.take(now):
             return False

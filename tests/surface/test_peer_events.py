@@ -57,7 +57,7 @@ def held_by_another_peer(relay: Peer, _folder: File) -> dict[str, Any]:
         (held_by_another_peer, "expected abababab, but"),
         (refused_by_a_closed_port, "cannot reach"),
         (without_the_network_key, "network key"),
-        (in_another_ipv4_network, "they closed it during the handshake"),
+        (in_another_ipv4_network, "the IPv4 networks differ"),
     ],
 )
 def test_a_bootstrap_that_cannot_be_joined_is_an_error(

@@ -1,0 +1,27 @@
+"""What the programs of one machine share, and nobody elsewhere knows.
+
+Lives here: where it comes from. May not live here: what it proves (engine).
+
+Law: it never leaves this machine; what is shown to others is made from it and an id.
+"""
+
+from __future__ import annotations
+
+from ..originals import os
+
+
+def machine_secret() -> bytes | None:
+    """Return it, or None where the system has none.
+
+    On Linux: the random id of this boot, and the network namespace, so that the loopback addresses of two containers
+    are not taken for one machine's.
+    """
+    try:
+        fd = os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            boot = os.read(fd, 64)
+        finally:
+            os.close(fd)
+        return boot.strip() + b" " + os.readlink(b"/proc/self/ns/net") if len(boot) > 30 else None
+    except OSError:
+        return None
