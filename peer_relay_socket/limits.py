@@ -388,6 +388,12 @@ STATUS_AGE: Final = 0.2
 PING_MOST: Final = 100_000
 """Pings that may be asked for at once."""
 
+ADMIN_CLIENTS: Final = 32
+"""Connections to the admin port at once; more get 503."""
+ADMIN_HEAD: Final = 8 * 1024
+ADMIN_TIME: Final = 5.0
+"""Bytes and seconds that a request to the admin port may take, and seconds for its answer to be taken."""
+
 # --- bridge ----------------------------------------------------------------------------------------------------
 START_TIME: Final = 5.0
 """Seconds that a peer which is told to serve may take to listen."""

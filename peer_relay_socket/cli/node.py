@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
+import ipaddress
 import os
 import signal
 import socket
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
 
+from ..bridge.runtime import Runtime
 from ..errors import ConfigError
-from ..limits import JOIN_TIME
+from ..limits import JOIN_TIME, START_TIME
+from ..observe import metrics
+from ..observe.admin import Admin
 from ..surface.peer import Peer
 from .arguments import Arguments
+
+T = TypeVar("T")
 
 
 def command(arguments: list[str]) -> int:
@@ -22,6 +33,7 @@ def command(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.port is None and not os.environ.get("PEER_RELAY_PORT"):
         options.port = 0
+    admin = _admin(parser, options)
     stop = {signal.SIGINT, signal.SIGTERM}
     # Blocked before any thread starts, so every thread inherits it and sigwait below is the only taker.
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, stop)
@@ -41,11 +53,15 @@ def command(arguments: list[str]) -> int:
             tls_key=options.tls_key,
         )
         try:
+            if admin is not None:
+                _serve_admin(parser, admin, options.admin)
             if options.bootstrap:  # an id that is in no key file may still change until the first link is up
                 peer.wait_connected(JOIN_TIME)
             print("node", peer.id.hex(), peer.address, peer.url, flush=True)
             signal.sigwait(stop)
         finally:
+            if admin is not None:
+                _on_loop(admin.drain())
             peer.destroy()
     except socket.gaierror as error:
         parser.error(f"--host {options.host}: {error.strerror}")
@@ -54,6 +70,53 @@ def command(arguments: list[str]) -> int:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
     return 0
+
+
+def _admin(parser: Arguments, options: argparse.Namespace) -> Admin | None:
+    """Return the admin server that is asked for, not yet serving; exit for one that may not be."""
+    if options.admin is None:
+        if options.admin_token_file is not None:
+            parser.error("--admin-token-file: of no use without --admin")
+        return None
+    host, colon, port = options.admin.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        parser.error(f"--admin: {options.admin!r} is not HOST:PORT")
+    token = None
+    if options.admin_token_file is not None:
+        try:
+            token = Path(options.admin_token_file).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            parser.error(f"--admin-token-file {options.admin_token_file}: {getattr(error, 'strerror', None) or error}")
+        if not token:
+            parser.error(f"--admin-token-file {options.admin_token_file}: no token in it")
+    if token is None and not _is_loopback(host):
+        parser.error(f"--admin {options.admin}: off loopback it needs --admin-token-file")
+    return Admin(host, int(port), token)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _serve_admin(parser: Arguments, admin: Admin, place: str) -> None:
+    try:
+        port = _on_loop(admin.start())
+    except OSError as error:
+        parser.error(f"--admin {place}: {os.strerror(error.errno) if error.errno else error}")
+    try:
+        metrics.library()
+    except metrics.NoLibraryError as error:
+        print(f"peer-relay node: {error}", file=sys.stderr, flush=True)
+    if place.endswith(":0"):
+        print(f"peer-relay node: admin at http://{place.removesuffix('0')}{port}/", file=sys.stderr, flush=True)
+
+
+def _on_loop(coroutine: Coroutine[Any, Any, T]) -> T:
+    return Runtime.current().submit(coroutine).result(START_TIME)
 
 
 def _parser() -> Arguments:
@@ -81,6 +144,8 @@ def _parser() -> Arguments:
     parser.add_argument("--allow-links", metavar="FILE", help="link to the peers in FILE only (one id a line)")
     parser.add_argument("--deny-links", metavar="FILE", help="link to none of the peers in FILE; read again on change")
     parser.add_argument("--public-url", metavar="URL", help="URL under which others can dial this node")
+    parser.add_argument("--admin", metavar="H:P", help="serve /livez, /readyz, /metrics, /status and a page here")
+    parser.add_argument("--admin-token-file", metavar="FILE", help="token that --admin asks for; needed off loopback")
     parser.add_argument("--tls-cert", metavar="FILE", help="serve wss:// with this certificate chain (PEM)")
     parser.add_argument("--tls-key", metavar="FILE", help="its key (PEM; default: in the file of --tls-cert)")
     return parser

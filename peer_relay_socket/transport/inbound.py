@@ -90,7 +90,8 @@ class _Inbound(Connection):
         assert isinstance(event, Request)
         if core.close_expected():  # what followed the request was no WebSocket
             return False
-        response = core.accept(event)
+        alive = event.path.partition("?")[0] == "/healthz" and "Upgrade" not in event.headers
+        response = core.reject(200, "ok\n") if alive else core.accept(event)
         core.send_response(response)
         if response.status_code != 101:
             self._end("refused")
@@ -255,7 +256,8 @@ async def listen(
     """Accept neighbours.
 
     A request with an `Origin` header comes from a web page, which any site can make a browser send: it is answered 403
-    unless `origins` names that origin. Requests that are no WebSocket get a short HTTP answer.
+    unless `origins` names that origin. Requests that are no WebSocket get a short HTTP answer,
+    GET /healthz a 200.
 
     Args:
         host: name or IP literal to bind; "" for all interfaces, IPv4 and IPv6 on one socket where there is IPv6.

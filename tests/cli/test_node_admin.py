@@ -1,0 +1,268 @@
+"""`peer-relay node --admin`: health, metrics, the record and the page, of a node that is a process; who is kept out."""
+
+from __future__ import annotations
+
+import base64
+import html.parser
+import http.client
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from peer_relay_socket import Peer
+from peer_relay_socket.limits import ADMIN_CLIENTS, ADMIN_HEAD
+from tests.cli.test_node import environment
+from tests.patience import LIMIT, until
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+class Node(NamedTuple):
+    process: subprocess.Popen[str]
+    id: str
+    url: str
+    admin: int
+
+    def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=LIMIT)
+        try:
+            connection.request(method, path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def say(self, data: bytes) -> bytes:
+        """Return all that is answered to raw bytes."""
+        with socket.create_connection(("127.0.0.1", self.admin), timeout=LIMIT) as sock:
+            answer = b""
+            try:
+                sock.sendall(data)
+                sock.shutdown(socket.SHUT_WR)
+                while part := sock.recv(65536):
+                    answer += part
+            except OSError:  # let go without a word
+                pass
+            return answer
+
+
+@contextmanager
+def node(*options: str, host: str = "127.0.0.1") -> Iterator[Node]:
+    admin = free_port()
+    argv = [sys.executable, "-m", "peer_relay", "node", "--admin", f"{host}:{admin}", *options]
+    with subprocess.Popen(
+        argv, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            words = process.stdout.readline().split()
+            assert words[:1] == ["node"], process.communicate()
+            yield Node(process, words[1], words[3], admin)
+        finally:
+            process.kill()
+
+
+def test_a_node_says_that_it_lives_and_is_ready_and_what_it_knows() -> None:
+    with node() as served, Peer(bootstrap=served.url, wrtc=False) as peer:
+        assert peer.wait_connected(LIMIT)
+        assert served.get("/livez") == (200, "alive\n")
+        assert served.get("/readyz") == (200, "ready\n")
+        until(lambda: len(json.loads(served.get("/status")[1])["peers"][0]["links"]) == 1)
+        (record,) = json.loads(served.get("/status")[1])["peers"]
+        assert (record["id"], record["relays"]) == (served.id, True)
+        assert record["links"][0]["id"] == peer.id.hex()
+        assert served.get("/status", "HEAD") == (200, "")
+        assert served.get("/nothing")[0] == 404
+
+
+def test_a_node_that_is_cut_off_lives_and_is_not_ready() -> None:
+    with node("--bootstrap", f"ws://127.0.0.1:{free_port()}") as served:
+        assert served.get("/livez")[0] == 200
+        assert served.get("/readyz") == (503, "cut off: no bootstrap URL answers\n")
+
+
+def test_metrics_follow_the_fields_naming_and_carry_no_ids() -> None:
+    with node() as served, Peer(bootstrap=served.url, wrtc=False) as peer:
+        assert peer.wait_connected(LIMIT)
+        until(lambda: 'direction="in"' in served.get("/metrics")[1])
+        text = served.get("/metrics")[1]
+        families = {family.name: family for family in text_string_to_metric_families(text)}
+        (links,) = families["peer_relay_links"].samples
+        assert (links.labels, links.value) == ({"scope": "loopback", "direction": "in", "carrier": "websocket"}, 1.0)
+        assert families["peer_relay_ready"].samples[0].value == 1.0
+        assert families["peer_relay_open_fds"].samples[0].value > 3
+        for name in ("peer_relay_forwarded_bytes", "peer_relay_drops", "peer_relay_refusals"):
+            assert families[name].type == "counter"
+            assert all(sample.name.endswith("_total") for sample in families[name].samples)
+        assert peer.id.hex()[:8] not in text
+        assert served.id[:8] not in text
+        assert "127.0.0.1" not in text
+
+
+def test_the_link_port_answers_healthz_and_nothing_of_the_admin_port() -> None:
+    with node() as served:
+        link = http.client.HTTPConnection(served.url.removeprefix("ws://"), timeout=LIMIT)
+        link.request("GET", "/healthz")
+        assert link.getresponse().status == 200
+        for path in ("/status", "/metrics", "/"):
+            link.close()
+            link.request("GET", path)
+            assert link.getresponse().status == 426
+        link.close()
+
+
+def test_sigterm_drains_a_node_within_five_seconds() -> None:
+    with node() as served, Peer(bootstrap=served.url, wrtc=False) as peer:
+        assert peer.wait_connected(LIMIT)
+        began = time.monotonic()
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(LIMIT) == 0
+        assert time.monotonic() - began < 6
+        until(lambda: not peer.peers)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--admin", "127.0.0.1"], "--admin: '127.0.0.1' is not HOST:PORT"),
+        (["--admin", "127.0.0.1:70000"], "is not HOST:PORT"),
+        (["--admin", "0.0.0.0:0"], "off loopback it needs --admin-token-file"),
+        (
+            ["--admin", "127.0.0.1:0", "--admin-token-file", "/nonexistent"],
+            "--admin-token-file /nonexistent: No such file",
+        ),
+        (["--admin", "127.0.0.1:0", "--admin-token-file", "/dev/null"], "no token in it"),
+        (["--admin-token-file", "/dev/null"], "of no use without --admin"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_admin_options_get_one_line_and_status_2(options: list[str], complaint: str) -> None:
+    argv = [sys.executable, "-m", "peer_relay", "node", *options]
+    refused = subprocess.run(argv, env=environment(), capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.count("\n") == 1
+    assert complaint in refused.stderr
+
+
+def test_an_admin_port_in_use_is_said_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        argv = [sys.executable, "-m", "peer_relay", "node", "--admin", f"127.0.0.1:{taken.getsockname()[1]}"]
+        refused = subprocess.run(argv, env=environment(), capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.count("\n") == 1
+    assert "Address already in use" in refused.stderr
+
+
+def test_with_a_token_only_probes_need_none(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret\n")
+    with node("--admin-token-file", str(token)) as served:
+        assert served.get("/livez")[0] == served.get("/readyz")[0] == 200
+        for path in ("/status", "/metrics", "/"):
+            assert served.get(path)[0] == 401
+            assert served.get(path, Authorization="Bearer guess")[0] == 401
+            assert served.get(path, Authorization="Basic ???")[0] == 401
+            assert served.get(path, Authorization="Bearer secret")[0] == 200
+            basic = base64.b64encode(b"anyone:secret").decode()
+            assert served.get(path, Authorization=f"Basic {basic}")[0] == 200
+
+
+def test_pages_of_other_sites_are_kept_out() -> None:
+    with node() as served:
+        assert served.get("/status", Host=f"localhost:{served.admin}")[0] == 200
+        assert served.get("/status", Host=f"rebound.example:{served.admin}")[0] == 421
+        assert served.get("/status", Origin="https://example.org")[0] == 403
+        assert served.get("/status", Origin=f"http://127.0.0.1:{served.admin}")[0] == 200
+        assert served.get("/status", "POST")[0] == 405
+
+
+def test_garbage_slow_clients_and_crowds_do_no_harm() -> None:
+    with node() as served:
+        for garbage, answer in (
+            (b"\r\n\r\n", b"HTTP/1.1 400 "),
+            (b"GET\r\n\r\n", b"HTTP/1.1 400 "),
+            (b"GET http://x/ HTTP/1.1\r\n\r\n", b"HTTP/1.1 400 "),
+            (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"HTTP/1.1 421 "),
+            (b"\xff\xfe" * 100 + b"\r\n\r\n", b"HTTP/1.1 400 "),
+            (b"GET / HTTP/1.1\r\nx: " + b"y" * (2 * ADMIN_HEAD) + b"\r\n\r\n", b"HTTP/1.1 431 "),
+            (b"GET /livez HTTP/1.1\r\nHost: localhost", b""),
+            (b"", b""),
+        ):
+            assert served.say(garbage).startswith(answer), garbage[:40]
+        alive = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        with ExitStack() as idle:
+            for _ in range(2 * ADMIN_CLIENTS):
+                idle.enter_context(socket.create_connection(("127.0.0.1", served.admin), timeout=LIMIT))
+            until(lambda: b" 503 " in served.say(alive))
+            until(lambda: served.say(alive).startswith(b"HTTP/1.1 200 "))
+        answers: list[int] = []
+
+        def scrape() -> None:
+            answers.extend(served.get("/metrics")[0] for _ in range(50))
+
+        scrapers = [threading.Thread(target=scrape) for _ in range(20)]
+        for thread in scrapers:
+            thread.start()
+        for thread in scrapers:
+            thread.join()
+        assert len(answers) == 1000
+        assert set(answers) <= {200, 503}
+        assert served.get("/livez")[0] == 200
+        assert served.process.poll() is None
+
+
+class Links(html.parser.HTMLParser):
+    """Collects what a page would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def test_the_page_loads_nothing_from_elsewhere() -> None:
+    with node() as served:
+        status, text = served.get("/")
+        assert status == 200
+        links = Links()
+        links.feed(text)
+        assert links.found == []
+        assert "url(" not in text
+        assert "prefers-color-scheme" in text
+
+
+@pytest.mark.slow
+def test_the_page_in_chromium_shows_what_status_says(tmp_path: Path) -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs chromium")
+    with node() as served, Peer(bootstrap=served.url, wrtc=False) as a, Peer(bootstrap=served.url, wrtc=False) as b:
+        assert a.wait_connected(LIMIT)
+        assert b.wait_connected(LIMIT)
+        until(lambda: len(json.loads(served.get("/status")[1])["peers"][0]["links"]) == 2)
+        argv = [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
+        argv += ["--virtual-time-budget=3000", "--dump-dom", f"http://127.0.0.1:{served.admin}/"]
+        seen = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert served.id in seen
+    assert re.search(r'id="state"[^>]*class="good"[^>]*>ready<', seen)
+    assert '<div class="card"><b>2</b>links</div>' in seen
+    for peer in (a, b):
+        assert f"<td>{peer.id.hex()[:8]}</td>" in seen
