@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from urllib.parse import urlsplit
 
 from websockets.client import ClientProtocol
@@ -52,7 +53,7 @@ class Flooder:
 
     async def upgrade(self) -> ClientProtocol:
         """Make a WebSocket of it."""
-        core = ClientProtocol(parse_uri(self.url), subprotocols=["peer-relay.2"], max_size=None)
+        core = ClientProtocol(parse_uri(self.url), subprotocols=["peer-relay.3"], max_size=None)
         core.send_request(core.connect())
         self.writer.write(b"".join(core.data_to_send()))
         while core.state is not core.state.OPEN:
@@ -80,12 +81,19 @@ class Flooder:
                 raise ConnectionError("refused")
             core.receive_data(data)
 
-    async def pour(self, *chunks: bytes) -> None:
-        """Write for ever, and throw away what comes back."""
+    def bundle(self, packets: bytes) -> bytes:
+        """Return the WebSocket message of one bundle, as this end of the link vouches for it."""
+        (link,) = self.engine._links.all.values()
+        assert link.tagging is not None
+        return frame(packets + link.tagging.tag(wire.covered(packets, len(packets))))
+
+    async def pour(self, *chunks: Callable[[], bytes]) -> None:
+        """Write what each makes, for ever, and throw away what comes back."""
         sink = asyncio.ensure_future(self.discard())
         try:
             while True:
-                for chunk in chunks:
+                for make in chunks:
+                    chunk = make()
                     self.writer.write(chunk)
                     await self.writer.drain()
                     done["bytes"] += len(chunk)
@@ -110,14 +118,16 @@ async def bulk(flooder: Flooder) -> None:
     """Full packets, to another flooder: the relay's bandwidth."""
     await flooder.link()
     to = others(flooder)
-    await flooder.pour(frame(wire.packet(Kind.SEALED, to, flooder.engine.peer_id, os.urandom(60_000))))
+    packet = wire.packet(Kind.SEALED, to, flooder.engine.peer_id, os.urandom(60_000))
+    await flooder.pour(lambda: flooder.bundle(packet))
 
 
 async def small(flooder: Flooder) -> None:
     """The smallest packets, each in a message of its own: the relay's processor."""
     await flooder.link()
     to = others(flooder)
-    await flooder.pour(frame(wire.packet(Kind.SEALED, to, flooder.engine.peer_id, b"")) * 500)
+    packet = wire.packet(Kind.SEALED, to, flooder.engine.peer_id, b"")
+    await flooder.pour(lambda: b"".join(flooder.bundle(packet) for _ in range(500)))
 
 
 async def control(flooder: Flooder) -> None:
@@ -128,20 +138,22 @@ async def control(flooder: Flooder) -> None:
     chunks = []
     for kind, size in kinds.items():
         packets = [wire.packet(kind, os.urandom(20), me, os.urandom(size - 1) + b"\xa0") for _ in range(200)]
-        chunks.append(frame(b"".join(packets)))
+        chunks.append(partial(flooder.bundle, b"".join(packets)))
     await flooder.pour(*chunks)
 
 
 async def empty(flooder: Flooder) -> None:
     """Messages with nothing in them."""
     await flooder.link()
-    await flooder.pour(frame(b"") * 5000)
+    chunk = frame(b"") * 5000
+    await flooder.pour(lambda: chunk)
 
 
 async def pings(flooder: Flooder) -> None:
     """WebSocket pings, which must be answered."""
     await flooder.link()
-    await flooder.pour(frame(bytes(100), Opcode.PING) * 500)
+    chunk = frame(bytes(100), Opcode.PING) * 500
+    await flooder.pour(lambda: chunk)
 
 
 async def garbage(flooder: Flooder) -> None:
@@ -179,8 +191,9 @@ async def unread(flooder: Flooder) -> None:
     await flooder.link()
     flooder.writer.transport.pause_reading()  # type: ignore[attr-defined]
     to = others(flooder)
-    chunk = frame(wire.packet(Kind.SEALED, to, flooder.engine.peer_id, os.urandom(60_000)))
+    packet = wire.packet(Kind.SEALED, to, flooder.engine.peer_id, os.urandom(60_000))
     while True:
+        chunk = flooder.bundle(packet)
         flooder.writer.write(chunk)
         await flooder.writer.drain()
         done["bytes"] += len(chunk)

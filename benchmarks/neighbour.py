@@ -78,15 +78,17 @@ class Neighbour:
     def bodies(self, data: memoryview) -> Iterator[bytes]:
         """Yield the bodies of the routed packets that `data`, the next bytes read, completes."""
         for bundle in self._reader.feed(data)[0]:
-            offset = 0
-            while offset < len(bundle):
+            end = len(bundle) - wire.BUNDLE_TAG
+            offset, rest = 0, False
+            while offset < end:
                 header = wire.read_header(bundle, offset)
                 if header.kind == Kind.SEALED:
                     yield bundle[header.body : header.end]
-                else:  # the relay asks whether we live
-                    self.engine.receive(LINK, bundle[offset : header.end], time.monotonic())
-                    self.pump()
+                rest = rest or header.kind != Kind.SEALED
                 offset = header.end
+            if rest:  # the relay asks whether we live
+                self.engine.receive(LINK, bundle, time.monotonic())
+                self.pump()
 
     def pump(self) -> None:
         """Send what the engine wants sent."""
@@ -99,4 +101,7 @@ class Neighbour:
 
     def frame(self, to: PeerId, body: bytes) -> bytes:
         """Return the WebSocket frame of one packet to `to`, as this neighbour sends it."""
-        return binary_frame(wire.packet(Kind.SEALED, to, self.peer_id, body), masked=True)
+        packet = wire.packet(Kind.SEALED, to, self.peer_id, body)
+        link = self.engine._links.all[LINK]
+        assert link.tagging is not None
+        return binary_frame(packet + link.tagging.tag(wire.covered(packet, len(packet))), masked=True)

@@ -84,11 +84,10 @@ def source(pipe: Connection, url: str, count: int) -> None:
 
 def bulk(neighbours: list[Neighbour], ids: list[bytes], seconds: float) -> int:
     """Send packed datagrams flat out over the first link; return how many."""
-    frame = neighbours[0].frame(ids[0], os.urandom(SIZE * PACKED))
-    blob, sent, end = frame * 8, 0, time.perf_counter() + seconds
+    body, sent, end = os.urandom(SIZE * PACKED), 0, time.perf_counter() + seconds
     while time.perf_counter() < end:
-        neighbours[0].sock.sendall(blob)
-        sent += 8 * PACKED
+        neighbours[0].sock.sendall(neighbours[0].frame(ids[0], body))
+        sent += PACKED
     return sent
 
 

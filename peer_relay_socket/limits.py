@@ -68,6 +68,11 @@ NETWORK_KEY_SCRYPT_P: Final = 1
 """scrypt's cost (RFC 7914 §2; these are its interactive parameters) for turning the network key into 32 bytes. Without
 it whoever lured a member into a handshake tries a dictionary at 10^7 words a second; with it each word costs 16 MiB and
 35 ms (measured). Price: the same, once per process that has a network key. Equal across a network: not a setting."""
+STATIC_KEY_HOURS: Final = 30 * 24
+"""Hours for which the signature of a static key holds; it is made anew at half of them. Without an end a key that leaks
+from memory once stands for its identity for ever. A clock may be wrong by half of it."""
+CLOCK_LEAST: Final = 1_735_689_600.0
+"""2025 in seconds since 1970: a clock that says less was never set."""
 REPLAY_WINDOW: Final = 2048
 """Packets that may overtake one another and still be opened; one that is older is dropped. Without a window a relay
 replays what it carried. WireGuard's has 8128, IPsec's default 64; a path change at 600 k datagrams/s in packets of 50
@@ -469,13 +474,6 @@ LINK_HIGH_WATER: Final = 1024 * 1024
 neighbour makes its relay hold what others send it. Price: 1 MiB per slow neighbour."""
 LINK_LOW_WATER: Final = 256 * 1024
 """Where a full link says that it is writable again: four packets are left, so the kernel does not run dry."""
-LINK_BACKLOGS: Final = 128 * 1024 * 1024
-LINK_BACKLOGS_LOOK: Final = 4 * 1024 * 1024
-"""Bytes that wait on all links of a process together, and how far past them what is sent between two looks may lead.
-16 neighbours hold MAX_LINK_QUEUE each; beyond, a link gets no more than an equal share. Without it 40 links that never
-read made a relay hold 362 MB, and 256 of one host 2 GB. Buffers cost up to half as much again: 256 MiB in all."""
-LINK_STALLED: Final = 10.0
-"""Seconds after which a link whose neighbour took nothing of what waits for it is dropped."""
 LINK_BACKLOG_MAX: Final = MAX_LINK_QUEUE
 """Bytes waiting at which `send` drops, whatever the driver does with `full`: only a sender heeds that, a relay forwards
 on, and one well-behaved sender alone may have a SESSION_WINDOW on its way. Answers to a neighbour's pings count, so one

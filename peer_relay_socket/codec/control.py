@@ -17,7 +17,7 @@ from .packet import DIALLED_BACK, split
 
 SEARCH_DOMAIN: Final = b"peer-relay.3 search"
 FOUND_DOMAIN: Final = b"peer-relay.3 found"
-BROADCAST_DOMAIN: Final = b"peer-relay.2 broadcast"
+BROADCAST_DOMAIN: Final = b"peer-relay.3 broadcast"
 
 # --- broadcasts ------------------------------------------------------------------------------------------------
 

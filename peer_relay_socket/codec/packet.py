@@ -4,7 +4,15 @@ Lives here: headers, records, and the drawing of everything. The bodies of contr
 
 Law: nothing here raises anything but `PacketError`, and nothing here knows a link, a key or a route.
 
-Every integer is big-endian. A *bundle* (one WebSocket message after the link handshake) is one or more packets::
+Every integer is big-endian. A *bundle* (one WebSocket message after the link handshake) is
+
+    one or more packets || counter (8) || tag (16)
+
+The tag is AES-256-GCM's, of no plaintext, under a key of the link's handshake (links.py) and the counter; it vouches
+for every packet, but of a SEALED one only for header, index, counter and own tag: the ciphertext has that tag to
+vouch for it, at the far end. So nobody on the way adds, changes or repeats a packet on a link, and a relay's work does
+not grow with what it carries. A bundle whose tag is wrong, or that came before, is dropped, and nothing else happens.
+A packet::
 
      0               1               2               3
     +---------------+---------------+---------------+---------------+
@@ -26,6 +34,10 @@ Every integer is big-endian. A *bundle* (one WebSocket message after the link ha
             bits 2-3  scan: how often the packet stepped past the closest relay in search of the peer's other relays
 
 A relay reads these 48 bytes and nothing else, and rewrites only hop limit and flags.
+
+What is unknown is skipped, so that later versions may add without another subprotocol: packet kinds (a relay carries
+them all the same), operations of LINK, records, fields of a hello, and bytes behind the end of any body whose length
+is not given by its parts.
 
 Bodies by kind::
 
@@ -50,8 +62,8 @@ Bodies by kind::
     TRACE      token (4)                                         answered by the peer, or where the hop limit ends
     TRACED     token (4)                                         from = what answered
     BROADCAST  public key (32) || stamp (8: microseconds since 1970, no two alike) || nonce (12, zero if not sealed)
-               || Ed25519 signature (64) over "peer-relay.2 broadcast" || public key || stamp || nonce || content
-               || content, which a network key seals: AES-256-GCM under HMAC-SHA-256(PSK, "peer-relay.2 broadcast"),
+               || Ed25519 signature (64) over "peer-relay.3 broadcast" || public key || stamp || nonce || content
+               || content, which a network key seals: AES-256-GCM under HMAC-SHA-256(PSK, "peer-relay.3 broadcast"),
                associated data public key || stamp. to = zeros, from = the hash of the public key, hop limit = relays
                that it may still pass
     LEGACY     an envelope of the legacy network                 to, from = its; to the relay that `to` is behind
@@ -115,6 +127,13 @@ from ..errors import PacketError
 from ..limits import HOP_LIMIT, MAX_BODY, MAX_DATAGRAM
 
 HEADER_BYTES: Final = 48
+TAG_BYTES: Final = 16
+BUNDLE_TAG: Final = 8 + TAG_BYTES
+"""Bytes behind the packets of a bundle: counter and tag."""
+SEALED_LEAST: Final = 4 + 8 + TAG_BYTES
+"""Bytes that the body of a SEALED packet has at least."""
+COVERED_FRONT: Final = HEADER_BYTES + 4 + 8
+"""Of a SEALED packet: header, index and counter, for which the tag of its bundle vouches."""
 LINK_HANDSHAKE: Final = 0xF2
 """First byte of a link handshake message: not a packet kind, and not the beginning of UTF-8 text or JSON."""
 DIALLED_BACK: Final = 0xF3
@@ -128,6 +147,7 @@ _FORMS: Final = frozenset((0, 4, 6))
 _HEADER: Final = Struct(">BBBxI20s20s")
 read_head: Final = _HEADER.unpack_from
 """Returns kind, hop limit, flags, body length, to and from of the packet at the beginning of HEADER_BYTES or more."""
+_KIND_AND_LENGTH: Final = Struct(">BxxxI")
 _RUN: Final = Struct(">BIBHHH")
 _LONE: Final = Struct(">BIBHHHH")
 _RECORD: Final = Struct(">BI")
@@ -175,6 +195,7 @@ class Record(IntEnum):
 
 
 _DATAGRAMS: Final = int(Record.DATAGRAMS)
+_SEALED: Final = int(Kind.SEALED)
 
 
 class Signal(IntEnum):
@@ -253,6 +274,31 @@ def read_header(bundle: bytes, offset: int) -> Header:
     if length > MAX_BODY or end > len(bundle):
         raise PacketError(f"packet body of {length} bytes does not fit its bundle")
     return Header(kind, hop_limit, flags, to, sender, body, end)
+
+
+def covered(bundle: bytes, end: int) -> bytes:
+    """Return what the tag of a bundle vouches for, whose packets are bundle[:end].
+
+    Raises: PacketError unless whole packets fill bundle[:end].
+    """
+    parts = []
+    offset = 0
+    while offset < end:
+        if end - offset < HEADER_BYTES:
+            raise PacketError("packet header cut short")
+        kind, length = _KIND_AND_LENGTH.unpack_from(bundle, offset)
+        stop = offset + HEADER_BYTES + length
+        if stop > end:
+            raise PacketError(f"packet body of {length} bytes does not fit its bundle")
+        if kind == _SEALED and length >= SEALED_LEAST:
+            parts.append(bundle[offset : offset + COVERED_FRONT])
+            parts.append(bundle[stop - TAG_BYTES : stop])
+        else:
+            parts.append(bundle[offset:stop])
+        offset = stop
+    if not parts:
+        raise PacketError("empty bundle")
+    return b"".join(parts)
 
 
 def must_arrive(bundle: bytes) -> bool:

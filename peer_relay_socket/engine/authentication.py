@@ -7,14 +7,15 @@ Law: `remote_id` is never set to an id whose key the other end did not use in *t
 
 The handshake on one page. I is the Noise initiator, R the responder. On a link the acceptor speaks first, so it is I;
 with a network key it only says "go ahead", and the connector is I (links.py draws both). Of an end-to-end session, I is
-whoever has something to send. `[x]` is encrypted, proof = Ed25519 public key and its
-signature of "peer-relay.2 static" || X25519 static key (so one signature serves every handshake of the process, as in
-libp2p's noise specification).
+whoever has something to send. `[x]` is encrypted, proof = Ed25519 public key || expiry (4 bytes: hours since 1970, 0 =
+never) || its signature of "peer-relay.3 static" || X25519 static key || expiry (so one signature serves many handshakes
+of the process, as in libp2p's noise specification). A static key that leaks stands for its identity until it expires,
+STATIC_KEY_HOURS at most, where both ends have a clock; a process without one signs for ever, and checks nothing.
 
     message                               bytes        what the reader then knows
     1  I -> R  e, payload                 32 (psk 48)  nothing: anybody can write it, and anybody can read its payload
-    2  R -> I  e, [s], [proof, payload]   194          I: R holds its key, now, for this message 1 and this prologue
-    3  I -> R  [s], [proof, payload]      162          R: the same of I; with a network key, also that I knows it
+    2  R -> I  e, [s], [proof, payload]   198          I: R holds its key, now, for this message 1 and this prologue
+    3  I -> R  [s], [proof, payload]      166          R: the same of I; with a network key, also that I knows it
     first sealed packet R -> I                         I: R knows the network key, which until now R merely claims
 
 - What proves what. The signature ties the static key to an id for good; only "es" (message 2) and "se" (message 3),
@@ -52,25 +53,26 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from ..address import PeerId
 from ..errors import HandshakeError
 from ..identity import Identity, peer_id_of, verify
-from ..limits import NETWORK_KEY_SCRYPT_N, NETWORK_KEY_SCRYPT_P, NETWORK_KEY_SCRYPT_R
+from ..limits import CLOCK_LEAST, NETWORK_KEY_SCRYPT_N, NETWORK_KEY_SCRYPT_P, NETWORK_KEY_SCRYPT_R, STATIC_KEY_HOURS
 from .noise import DH_BYTES, PSK_BYTES, Buffer, HandshakeState, public_bytes
 
-LINK_PROLOGUE: Final = b"peer-relay.2 link"
+LINK_PROLOGUE: Final = b"peer-relay.3 link"
 """What a link's prologue begins with; what was negotiated follows."""
 
 _PROTOCOL: Final = "Noise_XX_25519_AESGCM_SHA256"
 _PROTOCOL_PSK: Final = "Noise_XXpsk3_25519_AESGCM_SHA256"
-_STATIC_DOMAIN: Final = b"peer-relay.2 static"
-_NETWORK_KEY_SALT: Final = b"peer-relay.2 network key"
+_STATIC_DOMAIN: Final = b"peer-relay.3 static"
+_NETWORK_KEY_SALT: Final = b"peer-relay.3 network key"
 """Fixed, because nobody could send a random one before the handshake; it keeps tables made for other protocols out."""
 _KEY_BYTES: Final = 32
-_PROOF_BYTES: Final = _KEY_BYTES + 64
+_EXPIRY_BYTES: Final = 4
+_PROOF_BYTES: Final = _KEY_BYTES + _EXPIRY_BYTES + 64
 _LENGTH_BYTES: Final = 2
 
 
 def session_prologue(initiator: PeerId, responder: PeerId) -> bytes:
     """Return the prologue of an end-to-end session between two peers."""
-    return b"peer-relay.2 session" + initiator + responder
+    return b"peer-relay.3 session" + initiator + responder
 
 
 def network_psk(network_key: str) -> bytes:
@@ -92,17 +94,22 @@ def network_psk(network_key: str) -> bytes:
 class StaticKey:
     """The X25519 key with which an identity takes part in handshakes, and the identity's signature of it. Immutable.
 
-    Made once per process and reused: what each handshake adds is the ephemeral key.
+    Reused until it is half as old as it may become: what each handshake adds is the ephemeral key.
     """
 
-    __slots__ = ("peer_id", "private", "proof", "public")
+    __slots__ = ("peer_id", "private", "proof", "public", "renewal")
 
-    def __init__(self, identity: Identity, entropy: Callable[[int], bytes]) -> None:
+    def __init__(self, identity: Identity, entropy: Callable[[int], bytes], wall: float = 0.0) -> None:
+        """Args: wall: seconds since 1970, or less than CLOCK_LEAST where there is no clock."""
+        has_clock = wall >= CLOCK_LEAST
+        expiry = (int(wall // 3600) + STATIC_KEY_HOURS if has_clock else 0).to_bytes(_EXPIRY_BYTES)
+        self.renewal = wall + 1800.0 * STATIC_KEY_HOURS if has_clock else CLOCK_LEAST
+        """When another should take its place, in seconds since 1970."""
         self.private = X25519PrivateKey.from_private_bytes(entropy(DH_BYTES))
         self.public = public_bytes(self.private)
         self.peer_id: PeerId = identity.peer_id
-        self.proof = identity.public_key + identity.sign(_STATIC_DOMAIN + self.public)
-        """The identity's public key and its signature: what the encrypted payloads carry."""
+        self.proof = identity.public_key + expiry + identity.sign(_STATIC_DOMAIN + self.public + expiry)
+        """The identity's public key, the expiry and the signature: what the encrypted payloads carry."""
 
 
 class Handshake:
@@ -112,7 +119,7 @@ class Handshake:
     unauthenticated; the others are encrypted, but message 2 to whoever wrote message 1 (see the module).
     """
 
-    __slots__ = ("_expected", "_initiator", "_noise", "_position", "_static", "remote_id")
+    __slots__ = ("_expected", "_initiator", "_noise", "_position", "_static", "_wall", "remote_id")
 
     def __init__(
         self,
@@ -123,11 +130,13 @@ class Handshake:
         psk: bytes | None,
         entropy: Callable[[int], bytes],
         expected: PeerId | None = None,
+        wall: float = 0.0,
     ) -> None:
         """Begin.
 
         Args: prologue: equal on both sides, or message 2 fails. psk: of `network_psk`. entropy: returns so many random
             bytes; asked once, for the ephemeral key. expected: the only id that is accepted.
+            wall: seconds since 1970, by which the other end's static key may have expired.
         """
         self._noise = HandshakeState(
             _PROTOCOL if psk is None else _PROTOCOL_PSK,
@@ -140,6 +149,7 @@ class Handshake:
         self._initiator = initiator
         self._static = static
         self._expected = expected
+        self._wall = wall
         self._position = 0
         self.remote_id: PeerId | None = None
         """Who the other end proved to be: the initiator knows after message 2, the responder after message 3."""
@@ -197,12 +207,15 @@ class Handshake:
             raise HandshakeError("the handshake carries no identity")
         assert remote_static is not None  # every message after the first brings it
         public_key = payload[_LENGTH_BYTES : _LENGTH_BYTES + _KEY_BYTES]
-        signature = payload[_LENGTH_BYTES + _KEY_BYTES : proof_end]
+        expiry = payload[_LENGTH_BYTES + _KEY_BYTES : _LENGTH_BYTES + _KEY_BYTES + _EXPIRY_BYTES]
+        signature = payload[_LENGTH_BYTES + _KEY_BYTES + _EXPIRY_BYTES : proof_end]
         remote_id = peer_id_of(public_key)
         if remote_id == self._static.peer_id:
             raise HandshakeError("the other end has our own id")
         if self._expected is not None and remote_id != self._expected:
             raise HandshakeError(f"expected {self._expected.hex()[:8]}, but {remote_id.hex()[:8]} answered")
-        if not verify(public_key, signature, _STATIC_DOMAIN + remote_static):
+        if not verify(public_key, signature, _STATIC_DOMAIN + remote_static + expiry):
             raise HandshakeError("the identity did not sign this static key")
+        if any(expiry) and self._wall >= CLOCK_LEAST and int.from_bytes(expiry) < self._wall // 3600:
+            raise HandshakeError("their static key has expired; is a clock wrong?")
         return public_key, payload[proof_end:]

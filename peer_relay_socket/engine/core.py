@@ -153,6 +153,13 @@ class Core:
         secret = self.config.machine
         return b"" if secret is None else hmac.digest(secret, _MACHINE_DOMAIN + peer_id, "sha256")[:16]
 
+    def set_clock(self, wall: float, now: float) -> None:
+        """The wall clock says `wall` at `now`."""
+        self.now = now
+        self.ahead = wall - now
+        if wall >= self.static.renewal:
+            self.static = StaticKey(self.identity, self.entropy, wall)
+
     def note(self, level: int, text: str) -> None:
         """Ask for a line in the log, of at most NOTE_CHARACTERS: peers have a say in some of them."""
         self.effects.append(Note(level, text if len(text) <= NOTE_CHARACTERS else text[: NOTE_CHARACTERS - 3] + "..."))

@@ -104,7 +104,7 @@ class Engine(Overlay):
         self._own_address.assume()
 
     def recheck(self, now: float) -> None:
-        """What `may_link` and `may_talk` answer has changed: part from the peers that they refuse now."""
+        """What `may_link` and `may_talk` answer has changed: part from those whom they refuse now."""
         self._core.now = now
         self._links.recheck()
         self._sessions.recheck()
@@ -210,12 +210,12 @@ class Engine(Overlay):
         core = self._core
         core.now = now
         state = self._links.all.get(link)
-        if state is None:  # we dropped it, and what was on its way still arrives
+        if state is None:  # we dropped it, and what was under way still arrives
             return
-        state.received_at = now
         state.rx_bytes += len(bundle)
         try:
             if state.opening is None:
+                state.received_at = now
                 state.rx_packets += 1
                 nonce = control.read_proof(bundle) if state.url is None else None
                 if nonce is None:
@@ -223,8 +223,11 @@ class Engine(Overlay):
                 else:
                     self._links.drop(state, "thank you")
                     self._reachability.proved(nonce)
-            else:
+            elif self._links.is_authentic(state, bundle):
+                state.received_at = now
                 self._unpack(state, bundle)
+            else:
+                self._charge(state, len(bundle), 1)
         except WireError as error:
             if state.opening is None:
                 self._link_failed(state, str(error))
@@ -266,8 +269,7 @@ class Engine(Overlay):
 
     def clock(self, wall: float, now: float) -> None:
         """The wall clock says `wall` (seconds since 1970)."""
-        self._core.now = now
-        self._core.ahead = wall - now
+        self._core.set_clock(wall, now)
 
     def send_message(self, destination: Destination, data: bytes, now: float) -> None:
         """Send JSON text."""

@@ -4,9 +4,10 @@ Lives here: telling whether that is so, and doing it. May not live here: the way
 done here (sessions.py, routing.py, links.py).
 
 Law: unlike every other input of the engine these may be left by an exception that comes from outside, and interrupted
-by other inputs, at any point: who calls them may have borrowed the loop's turn, amid a program with signal handlers. So
+by other inputs, at any point: the caller may have borrowed the loop's turn, amid a program with signal handlers. So
 each either changes nothing or costs one packet: no number is used twice, no packet opens twice, and sums that come
-out wrong are put right by what follows. None of them sets a timer or leaves an effect.
+out wrong are put right by what follows. A bundle whose number was taken is not looked at again. None of them sets a
+timer or leaves an effect.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ..address import Destination, PeerId, Prefix
 from ..codec import packet as wire
-from ..codec.packet import HEADER_BYTES, Kind, read_head
+from ..codec.packet import BUNDLE_TAG, COVERED_FRONT, HEADER_BYTES, SEALED_LEAST, TAG_BYTES, Kind, read_head
 from ..limits import ACK_EVERY, SESSION_IDLE, SESSION_WINDOW
-from .seal import COUNTER_BYTES
+from .seal import COUNTER_BYTES, WINDOW_MASK
 from .session import State
 from .sessions import ENVELOPE, OVERHEAD
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .session_table import SessionTable
 
 _SEALED: Final = int(Kind.SEALED)
+_LEAST: Final = HEADER_BYTES + SEALED_LEAST
 _CONTENT: Final = HEADER_BYTES + 4
 """Where a SEALED packet's counter and ciphertext begin, after the receiver's index."""
 Heard: TypeAlias = tuple[PeerId, int, int, int, list[bytes], bool]
@@ -84,25 +86,24 @@ class FastPath:
             return None
         return (session, link.number) if self._direct.counted(peer_id, size) else None
 
-    def seal(self, session: Session, form: int, source_port: int, port: int, datagram: bytes) -> bytes:
-        """Return the bundle that carries one datagram, for the link that `ready` said just now; b"" if the session lost
-        its keys since."""
-        core, keys = self._core, session.keys
-        if keys is None:
+    def seal(self, session: Session, number: int, form: int, source_port: int, port: int, datagram: bytes) -> bytes:
+        """Return the bundle that carries one datagram, for link `number`, as `ready` said just now; b"" if the session
+        lost its keys since, or the link is gone."""
+        core, keys, link = self._core, session.keys, self._links.all.get(number)
+        if keys is None or link is None or link.tagging is None:
             return b""
         record = wire.datagrams_record(form, source_port, port, (datagram,))
         sealed = keys.sealing.seal(record)
         counter, size = int.from_bytes(sealed[:COUNTER_BYTES]), len(record) + OVERHEAD
         data = wire.sealed(session.peer_id, core.peer_id, keys.remote, sealed, session.alternate)
         session.idle_since = core.now
-        link = self._router.hops[session.alternate].get(session.peer_id)
-        if link is not None:
-            link.tx_bytes += len(data)
-            link.tx_packets += 1
+        bundle = data + link.tagging.tag(data[:COVERED_FRONT] + data[-TAG_BYTES:])
+        link.tx_bytes += len(bundle)
+        link.tx_packets += 1
         session.note_sent(counter, size, core.now)
         if session.silent_since is None:
             session.silent_since = core.now
-        return data
+        return bundle
 
     # --- in, and on ------------------------------------------------------------------------------------------
 
@@ -113,13 +114,14 @@ class FastPath:
         """
         link = self._links.all.get(number)
         size = len(bundle)
-        if link is None or not link.up or size < HEADER_BYTES:
+        end = size - BUNDLE_TAG
+        if link is None or not link.up or link.checking is None or end < _LEAST:
             return None
         traffic = link.traffic
         if traffic.bytes.level < size or traffic.packets.level < 2.0:
             return None
         kind, hop_limit, flags, length, to, sender = read_head(bundle)
-        if kind != _SEALED or HEADER_BYTES + length != size or not (link.serves or sender == link.peer_id):
+        if kind != _SEALED or HEADER_BYTES + length != end or not (link.serves or sender == link.peer_id):
             return None
         if to != self._core.peer_id:
             return self._pass_on(link, bundle, hop_limit, flags, to, now)
@@ -130,19 +132,24 @@ class FastPath:
             return None
         if session.ack_timer is None or session.unacked + length >= ACK_EVERY:
             return None
-        opening = keys.opening
-        newest = opening.newest
-        plain = opening.peek(bundle[_CONTENT:])
+        opening, checking = keys.opening, link.checking
+        newest, bundles = opening.newest, checking.newest
+        if checking.peek(bundle[end:], bundle[:COVERED_FRONT] + bundle[end - TAG_BYTES : end]) is None:
+            return None
+        plain = opening.peek(bundle[_CONTENT:end])
         run = None if plain is None else wire.only_datagram(plain)
-        if run is None or opening.newest != newest:  # somebody came between; from here to the next line nobody can,
-            return None  # for want of a call: only there does CPython let handlers and other threads in
+        if run is None or opening.newest != newest or checking.newest != bundles:  # another input came between; from
+            return None  # here on none can, for want of a call: only there does CPython let handlers and threads in
+        opening.missing = opening.missing << 1 & WINDOW_MASK
         opening.newest = counter = newest + 1
+        checking.missing = checking.missing << 1 & WINDOW_MASK
+        checking.newest = bundles + 1
         session.note_heard(keys, counter, now)
         link.received_at = now
         session.unacked += length
         if not session.solicited:
             session.heard_first = True
-        traffic.bytes.level -= 0.25 * size
+        traffic.bytes.level -= size - 0.75 * end
         traffic.packets.level -= 2.0
         link.rx_bytes += size
         link.rx_packets += 1
@@ -154,12 +161,22 @@ class FastPath:
     ) -> tuple[int, bytes] | None:
         if flags >= wire.ALTERNATES or hop_limit <= 1 or not self._core.config.serves:
             return None
-        onward = self._router.hops[flags].get(to)
+        onward, checking = self._router.hops[flags].get(to), link.checking
         if onward is None or onward is link or not self._links.can_send_now(onward, len(bundle)):
             return None
         size = len(bundle)
+        end = size - BUNDLE_TAG
+        if checking is None or onward.tagging is None:
+            return None
+        bundles = checking.newest
+        own_tag = bundle[end - TAG_BYTES : end]
+        if checking.peek(bundle[end:], bundle[:COVERED_FRONT] + own_tag) is None or checking.newest != bundles:
+            return None
+        checking.missing = checking.missing << 1 & WINDOW_MASK
+        checking.newest = bundles + 1
+        packet = self._router.older(bundle[:end], hop_limit)
         link.received_at = now
-        link.traffic.bytes.level -= len(bundle)
+        link.traffic.bytes.level -= size
         link.traffic.packets.level -= 2.0
         link.rx_bytes += size
         link.rx_packets += 1
@@ -167,4 +184,4 @@ class FastPath:
         onward.tx_packets += 1
         self._core.forwarded_bytes += size
         self._core.forwarded_packets += 1
-        return onward.number, self._router.older(bundle, hop_limit)
+        return onward.number, packet + onward.tagging.tag(packet[:COVERED_FRONT] + own_tag)

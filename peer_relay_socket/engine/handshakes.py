@@ -101,6 +101,7 @@ class Handshakes:
             prologue=session_prologue(core.peer_id, session.peer_id),
             psk=core.config.psk,
             entropy=core.entropy,
+            wall=core.wall / 1e6,
             expected=session.peer_id,
         )
         core.note(10, f"looking for {session.peer_id.hex()[:8]}: session handshake")
@@ -284,6 +285,7 @@ class Handshakes:
             prologue=session_prologue(sender, core.peer_id),
             psk=core.config.psk,
             entropy=core.entropy,
+            wall=core.wall / 1e6,
             expected=sender,
         )
         if handshake.read(message)[:_INDEX_BYTES] != remote:

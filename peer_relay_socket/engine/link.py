@@ -19,7 +19,7 @@ from ..scope import Scope, host_group, is_learnable
 if TYPE_CHECKING:
     from .authentication import Handshake
     from .core import Core
-    from .seal import OpeningKey, SealingKey
+    from .seal import OpeningKey, SealingKey, TaggingKey
     from .timers import Timer
 
 Carrier: TypeAlias = Literal["websocket", "webrtc"]
@@ -31,6 +31,7 @@ class LinkState:
 
     __slots__ = (
         "asked_at",
+        "checking",
         "contacts",
         "control",
         "direct",
@@ -47,6 +48,7 @@ class LinkState:
         "opening",
         "our_hello",
         "out",
+        "out_covered",
         "out_size",
         "packed",
         "peer_id",
@@ -61,6 +63,7 @@ class LinkState:
         "scope",
         "sealing",
         "serves",
+        "tagging",
         "throttled",
         "timer",
         "traffic",
@@ -125,6 +128,9 @@ class LinkState:
         self.timer: Timer | None = None
         self.sealing: SealingKey | None = None
         self.opening: OpeningKey | None = None
+        self.tagging: TaggingKey | None = None
+        self.checking: OpeningKey | None = None
+        """What vouches for our bundles, and checks the neighbour's."""
         self.peer_id: PeerId = b""
         self.our_hello = b""
         """The hello that the neighbour knows."""
@@ -138,6 +144,8 @@ class LinkState:
         """What others are told of it, on the wire, by the scope of the link they are told over."""
         self.out: list[bytes | memoryview] = []
         """Chunks of the bundle being filled; when not empty the link is in `Links.dirty`."""
+        self.out_covered: list[bytes | memoryview] = []
+        """What its tag will vouch for."""
         self.out_size = 0
         self.packed: list[list[bytes | memoryview]] = []
         """Bundles already full."""

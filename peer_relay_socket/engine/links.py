@@ -51,7 +51,7 @@ from ..scope import Scope
 from .authentication import LINK_PROLOGUE
 from .effects import SUPERSEDED, CloseLink, PeerDown, PeerUp, Throttle
 from .link import LinkState, seen_at
-from .seal import OpeningKey, SealingKey
+from .seal import OpeningKey, SealingKey, TaggingKey
 from .timers import Due
 
 if TYPE_CHECKING:
@@ -59,8 +59,15 @@ if TYPE_CHECKING:
 
 _GO_AHEAD: Final = bytes((wire.LINK_HANDSHAKE,))
 """How every message of the handshake begins; alone, the first word of an acceptor that waits for message 1."""
+_SEALED: Final = int(Kind.SEALED)
+_LEAST_SEALED: Final = wire.HEADER_BYTES + wire.SEALED_LEAST
 _MAX_PREAMBLE: Final = 4096
 """Bytes of one handshake message: Noise, identity and a hello of at most MAX_URLS URLs."""
+
+
+def _tag_key(key: bytes) -> bytes:
+    """Return the key that vouches for bundles, of the key that seals LINK packets in the same direction."""
+    return hmac.digest(key, b"peer-relay.3 bundles", "sha256")
 
 
 class LinkEvents(Protocol):
@@ -115,7 +122,7 @@ class Links:
         link = LinkState(number, url, remote_host, core)
         if unit is not None:
             link.direct = link.protected = True
-            link.unit = unit
+            link.unit = unit - wire.BUNDLE_TAG
         refusal = self._refusal(link)
         if refusal:
             self.refuse(number, refusal)
@@ -129,6 +136,7 @@ class Links:
             prologue=LINK_PROLOGUE,
             psk=core.config.psk,
             entropy=core.entropy,
+            wall=core.wall / 1e6,
             expected=expected,
         )
         link.timer = core.timers.at(
@@ -141,7 +149,7 @@ class Links:
                 self._say(link)
             else:
                 link.asked_at = core.now
-                self.emit(link, _GO_AHEAD)
+                self._put_message(link, _GO_AHEAD)
 
     def refuse(self, number: int, reason: str) -> None:
         """Close a connection that never became a link."""
@@ -233,6 +241,7 @@ class Links:
         if handshake.complete:
             send_key, receive_key = handshake.keys()
             link.sealing, link.opening = SealingKey(send_key), OpeningKey(receive_key)
+            link.tagging, link.checking = TaggingKey(_tag_key(send_key)), OpeningKey(_tag_key(receive_key))
             link.peer_id = handshake.remote_id or b""
             link.value = int.from_bytes(link.peer_id)
             link.handshake = None
@@ -258,7 +267,7 @@ class Links:
         last = handshake.remote_id is not None
         link.our_hello = self._hello(link) if last or not (self._keyed or self._begins(link)) else b""
         link.asked_at = self._core.now
-        self.emit(link, _GO_AHEAD + handshake.write(link.our_hello))
+        self._put_message(link, _GO_AHEAD + handshake.write(link.our_hello))
 
     def _hello(self, link: LinkState) -> bytes:
         serves, urls = self._events.hello_for(link)
@@ -407,30 +416,63 @@ class Links:
 
     def _put(self, link: LinkState, data: bytes, rest: bytes | memoryview = b"") -> None:
         size = len(data) + len(rest)
-        out = link.out
-        if not out:
+        if link.out and link.out_size + size > link.unit:
+            self._finish_bundle(link)
+        elif not link.out and not link.packed:
             self.dirty.append(link)
-        elif link.out_size + size > link.unit:
-            link.packed.append(out)
-            out = link.out = []
-            link.out_size = 0
         link.out_size += size
-        link.tx_bytes += size
         link.tx_packets += 1
-        out.append(data)
+        link.out.append(data)
         if rest:
-            out.append(rest)
+            link.out.append(rest)
+        if data[0] == _SEALED and size >= _LEAST_SEALED:  # as wire.covered has it
+            if rest:
+                link.out_covered += (data, rest[: wire.COVERED_FRONT - len(data)], rest[-wire.TAG_BYTES :])
+            else:
+                link.out_covered += (data[: wire.COVERED_FRONT], data[-wire.TAG_BYTES :])
+        else:
+            link.out_covered.append(data)
+            if rest:
+                link.out_covered.append(rest)
+
+    def _finish_bundle(self, link: LinkState) -> None:
+        """Vouch for the packets of the bundle that is being filled, and begin another."""
+        assert link.tagging is not None
+        link.out.append(link.tagging.tag(b"".join(link.out_covered)))
+        link.packed.append(link.out)
+        link.tx_bytes += link.out_size + wire.BUNDLE_TAG
+        link.out = []
+        link.out_covered = []
+        link.out_size = 0
+
+    def _put_message(self, link: LinkState, message: bytes) -> None:
+        """Send one message of the link handshake, which is no bundle."""
+        if not link.packed:
+            self.dirty.append(link)
+        link.packed.append([message])
+        link.tx_bytes += len(message)
+
+    def is_authentic(self, link: LinkState, bundle: bytes) -> bool:
+        """Return whether a bundle is the neighbour's and new. Everything on the way could have put another there, so
+        that this one is counted and nothing else follows."""
+        assert link.checking is not None
+        end = len(bundle) - wire.BUNDLE_TAG
+        try:
+            link.checking.open(bundle[max(0, end) :], wire.covered(bundle, end))
+        except WireError:
+            self._core.counters["dropped: bundle not the neighbour's, or not new"] += 1
+            return False
+        return True
 
     def take_bundles(self) -> list[tuple[int, list[bytes | memoryview]]]:
         """Return (link, chunks of one bundle) for all that is to be sent, in order, and forget it."""
         bundles = []
         dirty, self.dirty = self.dirty, []
         for link in dirty:
+            if link.out:
+                self._finish_bundle(link)
             bundles += [(link.number, chunks) for chunks in link.packed]
-            bundles.append((link.number, link.out))
             link.packed = []
-            link.out = []
-            link.out_size = 0
         return bundles
 
     def tell(self, link: LinkState, operation: LinkOp, operand: bytes = b"") -> None:

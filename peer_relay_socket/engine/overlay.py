@@ -93,7 +93,7 @@ class Overlay:
     def _unpack(self, link: LinkState, bundle: bytes) -> None:
         me = self._core.peer_id
         forward = self._router.forward
-        offset, size, packets, own = 0, len(bundle), 1, 0
+        offset, size, packets, own = 0, len(bundle) - wire.BUNDLE_TAG, 1, 0
         leaf = b"" if link.serves else link.peer_id  # a peer that does not relay speaks only for itself
         while offset < size:
             header = wire.read_header(bundle, offset)
@@ -116,10 +116,14 @@ class Overlay:
             else:
                 self._control(link, bundle, offset, header)
             offset = header.end
-        traffic = link.traffic
-        traffic.bytes.level -= size - 0.75 * own
-        traffic.packets.level -= packets
         link.rx_packets += packets - 1
+        self._charge(link, len(bundle) - 0.75 * own, packets)
+
+    def _charge(self, link: LinkState, size: float, packets: int) -> None:
+        """Count what a neighbour sent against its rates."""
+        traffic = link.traffic
+        traffic.bytes.level -= size
+        traffic.packets.level -= packets
         if traffic.bytes.level < 0.0 or traffic.packets.level < 0.0:
             self._links.overdrawn(link)
 
@@ -235,7 +239,7 @@ class Overlay:
 
     def link_failed(self, link: LinkState) -> None:
         """A link that we dialled never came up."""
-        # With a network key the dialler has done its part and waits; where another link stands, that one stays.
+        # With a network key the dialler has done its part and waits; where another link stands, that was kept instead.
         self._link_failures.ended(link, link.opening is not None and link.peer_id not in self._links.by_id)
         if link.url is not None:
             self._membership.dial_failed(link.url, link.peer_id)

@@ -26,10 +26,9 @@ limit ends that.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
-from ..address import ID_BITS, ID_BYTES, PeerId, Prefix
+from ..address import ID_BITS, PeerId
 from ..codec import packet as wire
 from ..codec.packet import Header, Kind
 from ..limits import (
@@ -81,15 +80,13 @@ class Router:
         self._links = links
         self._behind = behind
         self.relays: list[LinkState] = []
-        """Links to peers that relay, by ascending id; `links_changed` sees to it."""
+        """Links to peers that relay, by ascending id; kept by `links_changed`."""
         self._values: list[int] = []
         """Their ids as integers."""
-        self._all_values: list[int] = []
-        """Ids of all linked peers as integers, ascending."""
         self.direct: dict[PeerId, LinkState] = {}
         """WebRTC links that are up, by peer."""
         self.linked = False
-        """Whether any link is up."""
+        """Whether there is any way out at all."""
         self.hops: tuple[dict[PeerId, LinkState], ...] = tuple({} for _ in range(wire.ALTERNATES + 1))
         """What `next_hop` decided, by alternate; forgotten when anything changes. Others only look."""
         self._learned: dict[PeerId, tuple[LinkState, float]] = {}
@@ -107,7 +104,6 @@ class Router:
         """Links came or went: forget what was decided by them."""
         self.linked = bool(self._links.by_id)
         self.direct = {link.peer_id: link for link in self._links.by_id.values() if link.direct}
-        self._all_values = sorted(link.value for link in self._links.by_id.values())
         self._relays_changed()
 
     def _relays_changed(self) -> None:
@@ -119,9 +115,6 @@ class Router:
     def link_up(self, link: LinkState) -> None:
         """`link` is up."""
         self.linked = True
-        at = bisect_left(self._all_values, link.value)
-        if self._all_values[at : at + 1] != [link.value]:
-            self._all_values.insert(at, link.value)
         self._forget_leaf(link)
         if link.direct:
             self.direct[link.peer_id] = link
@@ -131,9 +124,6 @@ class Router:
     def link_down(self, link: LinkState) -> None:
         """Forget routes over `link`."""
         self.linked = bool(self._links.by_id)
-        at = bisect_left(self._all_values, link.value)
-        if link.peer_id not in self._links.by_id and self._all_values[at : at + 1] == [link.value]:
-            del self._all_values[at]
         self._forget_leaf(link)
         if link.serves:
             self._forget_routes(link)
@@ -144,7 +134,7 @@ class Router:
                 del table[link.peer_id]
 
     def link_changed(self, link: LinkState) -> None:
-        """The peer at the end of `link` relays now, or no more."""
+        """Who is at the end of `link` relays now, or no more."""
         if not link.serves:
             self._forget_routes(link)
         self.links_changed()
@@ -184,18 +174,8 @@ class Router:
         relays = self.relays
         return [relays[position] for position in nearest(self._values, target, count)]
 
-    def matching(self, prefix: Prefix, most: int) -> list[LinkState]:
-        """Return the links, `most` at most, to peers whose ids begin with `prefix`. Costs the same however many links
-        there are."""
-        shift = ID_BITS - prefix.bits
-        first = int.from_bytes(prefix.value) >> shift << shift
-        low = bisect_left(self._all_values, first)
-        high = bisect_left(self._all_values, first + (1 << shift), low)
-        found = (value.to_bytes(ID_BYTES) for value in self._all_values[low : min(high, low + most)])
-        return [self._links.by_id[peer_id] for peer_id in found if peer_id in self._links.by_id]
-
     def is_nearest(self, target: int) -> bool:
-        """Return whether no linked relay is nearer to `target` than we are, provided that we relay."""
+        """Return whether no linked relay is nearer to `target` than we, who relay, are."""
         if not self._core.config.serves:
             return False
         first = self.nearest(target, 1)
@@ -205,7 +185,7 @@ class Router:
         """Return the linked relay nearest to `target` if nearer than we, or the one `alternate` places behind it."""
         core = self._core
         best = None
-        # A peer that does not relay is no step towards another: to it any relay is nearer than itself.
+        # Who does not relay is no step on anybody's way: to it any relay is nearer than itself.
         limit = core.number ^ target if core.config.serves else 1 << ID_BITS
         for link in self.nearest(target, alternate + 1):
             if link.value ^ target >= limit:
@@ -253,7 +233,7 @@ class Router:
     # --- sending and forwarding ------------------------------------------------------------------------------
 
     def send(self, data: bytes, to: PeerId, alternate: int) -> bool:
-        """Send a packet of our own (made with `alternate` as its flags); False when there is no route."""
+        """Send a packet of our own (made with `alternate` as its flags); False when there is no way."""
         link = self.next_hop(to, alternate)
         if link is None and data[0] in _ANSWERS:
             link = self._answer_hop(to, None)

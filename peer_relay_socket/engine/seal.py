@@ -11,6 +11,9 @@ packet sent back to its sender does not open. The counter travels in clear: rela
 sent, and nothing else. Packets may arrive out of order (two paths, datagrams beside a data channel), hence the window
 instead of a strict count.
 
+The *tag* of a bundle is a sealed packet without plaintext: it vouches for bytes that travel beside it. Its key hides
+nothing, so it does not wear out.
+
 Cost (timeit, 100 and 1200 bytes, CPython 3.11, cryptography 50): 0.3 µs to seal and 0.4-0.6 µs to open, beside the
 0.4-0.6 µs that `AESGCM` itself takes; a packet out of order or after a gap costs 0.2 µs more.
 """
@@ -37,8 +40,8 @@ _pack_counter: Final = struct.Struct(">Q").pack
 _NONCE_PREFIX: Final = bytes(4)
 _PACKET_PRICE: Final = 32
 """What a packet uses up of its key beside its bytes: two cipher blocks, for the tag and for a last partial block."""
-_WINDOW_MASK: Final = (1 << REPLAY_WINDOW) - 1
-_ALL_BUT_NEWEST: Final = _WINDOW_MASK - 1
+WINDOW_MASK: Final = (1 << REPLAY_WINDOW) - 1
+_ALL_BUT_NEWEST: Final = WINDOW_MASK - 1
 
 
 class SealingKey:
@@ -81,6 +84,22 @@ class SealingKey:
         self._sealed = number + 1
         counter = _pack_counter(number)
         return counter + self._encrypt(_NONCE_PREFIX + counter, plaintext, associated)
+
+
+class TaggingKey:
+    """One direction's sending end of a link: vouches for bundles. Not thread-safe. An `OpeningKey` checks."""
+
+    __slots__ = ("_encrypt", "_numbers")
+
+    def __init__(self, key: bytes) -> None:
+        """Args: key: 32 bytes, used by nothing else."""
+        self._encrypt = AESGCM(key).encrypt
+        self._numbers = count()
+
+    def tag(self, covered: Buffer) -> bytes:
+        """Return OVERHEAD bytes that vouch for `covered`."""
+        counter = _pack_counter(next(self._numbers))  # one step: whatever interrupts this, no number comes twice
+        return counter + self._encrypt(_NONCE_PREFIX + counter, b"", covered)
 
 
 class OpeningKey:
@@ -128,14 +147,14 @@ class OpeningKey:
             self._mark(ahead)
         return plaintext
 
-    def peek(self, sealed: bytes) -> bytes | None:
+    def peek(self, sealed: bytes, associated: bytes | None = None) -> bytes | None:
         """Return the plaintext of what is the next packet in order, or None: then `open` knows more. The window stays
-        as it is: who takes the packet adds one to `newest`."""
+        as it is: the caller that takes the packet shifts `missing` (by WINDOW_MASK) and adds one to `newest`."""
         nonce = _NONCE_PREFIX + sealed[:COUNTER_BYTES]
-        if self.missing or int.from_bytes(nonce) != self.newest + 1 or len(sealed) < OVERHEAD:
+        if int.from_bytes(nonce) != self.newest + 1 or len(sealed) < OVERHEAD:
             return None
         try:
-            return self._decrypt(nonce, sealed[COUNTER_BYTES:], None)
+            return self._decrypt(nonce, sealed[COUNTER_BYTES:], associated)
         except InvalidTag:
             return None
 
@@ -149,4 +168,4 @@ class OpeningKey:
             self.missing = _ALL_BUT_NEWEST
         else:
             skipped = (1 << ahead) - 2
-            self.missing = (self.missing << ahead | skipped) & _WINDOW_MASK
+            self.missing = (self.missing << ahead | skipped) & WINDOW_MASK

@@ -34,7 +34,7 @@ class _Queue:
         self.records: list[bytes] = []
         self.size = 0
         self.blocked = False
-        """Whether `room` said that there is none."""
+        """Whether the driver was told that there is no room."""
 
 
 class Unresolved:

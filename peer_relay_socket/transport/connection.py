@@ -31,7 +31,10 @@ from .stream import Stream
 
 BINARY, TEXT, CONT = Opcode.BINARY, Opcode.TEXT, Opcode.CONT
 
-SUBPROTOCOL: Final = Subprotocol("peer-relay.2")
+SUBPROTOCOL: Final = Subprotocol("peer-relay.3")
+OLDER: Final = Subprotocol("peer-relay.2")
+"""Offered behind ours, so that a node which speaks nothing else can say so."""
+_FAMILY: Final = "peer-relay."
 """What our client offers and our server selects. A legacy client offers none; a legacy server echoes any offer."""
 
 SILENT = logging.Logger("websockets", level=logging.CRITICAL + 1)  # noqa: LOG001  # outside the tree, on purpose
@@ -71,6 +74,7 @@ class Connection(Stream):
         self.remote_host = ""
         self.remote_port = 0
         self.ours = False
+        self.other_version: str | None = None
         self.full = False
         self.dropped = 0
 
@@ -338,6 +342,9 @@ class Connection(Stream):
         for event in core.events_received():
             assert isinstance(event, Request | Response)
             if self._handshake(event):
+                name = self._core.subprotocol or ""
+                self.ours = name == SUBPROTOCOL
+                self.other_version = name if name.startswith(_FAMILY) and not self.ours else None
                 self._open_up()
         if self._head is not None and not self._closing:
             self._handshake_stuck(head)

@@ -41,8 +41,10 @@ def _anyone(host: str) -> str | None:
 
 
 def _select(core: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """Ours where it is offered; a client that does not offer it (a legacy one) is accepted without."""
-    return SUBPROTOCOL if SUBPROTOCOL in offered else None
+    """Ours where it is offered, else another version of it, which is then told why it is closed; a client that offers
+    neither (a legacy one) is accepted without."""
+    versions = [name for name in offered if name.startswith("peer-relay.")]
+    return SUBPROTOCOL if SUBPROTOCOL in versions else next(iter(versions), None)
 
 
 class _Inbound(Connection):
@@ -96,7 +98,6 @@ class _Inbound(Connection):
         if response.status_code != 101:
             self._end("refused")
             return False
-        self.ours = core.subprotocol == SUBPROTOCOL
         self.remote_host = self._listener.proxies.client(self.remote_host, event.headers)
         return True
 

@@ -38,7 +38,11 @@ class Link(Protocol):
 
     @property
     def ours(self) -> bool:
-        """Inbound: the client offered subprotocol peer-relay.2. Outbound: the server selected it (legacy ones echo)."""
+        """Inbound: the client offered subprotocol peer-relay.3. Outbound: the server selected it (legacy ones echo)."""
+
+    @property
+    def other_version(self) -> str | None:
+        """The subprotocol of a neighbour that speaks another version of ours, else None."""
 
     @property
     def tls(self) -> bool:

@@ -27,7 +27,7 @@ from websockets.uri import WebSocketURI, parse_uri
 
 from .. import limits
 from ..address import pinned_id
-from .connection import SILENT, SUBPROTOCOL, Connection, one_line, unmapped
+from .connection import OLDER, SILENT, SUBPROTOCOL, Connection, one_line, unmapped
 from .forwarded import HIDDEN
 from .link import Link, LinkError, LinkHandler
 
@@ -40,7 +40,7 @@ class _Outbound(Connection):
     def __init__(
         self, handler: LinkHandler, url: str, uri: WebSocketURI, ssl: SSLContext | None, host: str | None
     ) -> None:
-        core = ClientProtocol(uri, subprotocols=[SUBPROTOCOL], max_size=limits.MAX_BUNDLE, logger=SILENT)
+        core = ClientProtocol(uri, subprotocols=[SUBPROTOCOL, OLDER], max_size=limits.MAX_BUNDLE, logger=SILENT)
         super().__init__(handler, core, outbound=True, url=url, tls=ssl is not None)
         self._ssl = ssl
         self._hostname = uri.host
@@ -70,10 +70,7 @@ class _Outbound(Connection):
         self._flush()
 
     def _handshake(self, event: Request | Response) -> bool:
-        if self._core.handshake_exc is not None:
-            return False
-        self.ours = self._core.subprotocol == SUBPROTOCOL
-        return True
+        return self._core.handshake_exc is None
 
     def _handshake_stuck(self, head: bytearray) -> None:
         status = _STATUS_LINE.match(head)

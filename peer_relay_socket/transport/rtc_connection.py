@@ -42,6 +42,7 @@ class RtcConnection(ABC):
     """
 
     ours = True
+    other_version = None
     tls = True
     trickles = False
     """Whether the other end's candidates may follow its description, one by one."""

@@ -19,9 +19,11 @@ from peer_relay_socket.engine.authentication import (
     network_psk,
     session_prologue,
 )
+from peer_relay_socket.engine.core import Core, EngineConfig
 from peer_relay_socket.engine.noise import HandshakeState
 from peer_relay_socket.errors import HandshakeError
 from peer_relay_socket.identity import Identity
+from peer_relay_socket.limits import CLOCK_LEAST, STATIC_KEY_HOURS
 
 PSK = hashlib.sha256(b"the network").digest()
 ENTROPY = random.Random(20).randbytes
@@ -74,7 +76,7 @@ def test_message_sizes_are_those_of_the_module_docstring(psk: bytes | None) -> N
         sizes.append(len(message))
         bob.read(message)
         alice, bob = bob, alice
-    assert sizes == [32 if psk is None else 48, 194, 162]
+    assert sizes == [32 if psk is None else 48, 198, 166]
 
 
 def test_two_runs_of_the_same_pair_share_nothing() -> None:
@@ -90,13 +92,14 @@ def test_network_psk_is_pinned_and_normalised() -> None:
     assert network_psk("café") == network_psk("cafe\u0301")
     assert network_psk("café") != network_psk("cafe")
     # Every member must come to the same bytes for ever.
-    expected = hashlib.scrypt(b"k", salt=b"peer-relay.2 network key", n=16384, r=8, p=1, dklen=32)
+    expected = hashlib.scrypt(b"k", salt=b"peer-relay.3 network key", n=16384, r=8, p=1, dklen=32)
     assert network_psk("k") == expected
 
 
 def test_static_key_proof_is_the_identity_and_its_signature() -> None:
     static = STATIC[ALICE.peer_id]
-    assert static.proof == ALICE.public_key + ALICE.sign(b"peer-relay.2 static" + static.public)
+    never = bytes(4)
+    assert static.proof == ALICE.public_key + never + ALICE.sign(b"peer-relay.3 static" + static.public + never)
 
 
 @both_kinds
@@ -125,7 +128,7 @@ def test_every_altered_byte_of_every_message_is_refused(psk: bytes | None, numbe
 
 @both_kinds
 @pytest.mark.parametrize("number", [0, 1, 2])
-@given(data=st.one_of(st.binary(max_size=400), st.binary(min_size=194, max_size=194)))
+@given(data=st.one_of(st.binary(max_size=400), st.binary(min_size=198, max_size=198)))
 def test_random_bytes_raise_nothing_but_handshake_error(psk: bytes | None, number: int, data: bytes) -> None:
     _, reader = advance(*pair(psk=psk), number)
     try:
@@ -240,9 +243,12 @@ class Forger(StaticKey):
 FORGERIES: dict[str, Callable[[], bytes]] = {
     "proof of another key": lambda: STATIC[ALICE.peer_id].proof,
     "own signature under another id": lambda: ALICE.public_key + STATIC[MALLORY.peer_id].proof[32:],
-    "signature without the domain": lambda: MALLORY.public_key + MALLORY.sign(STATIC[MALLORY.peer_id].public),
-    "zeros": lambda: bytes(96),
-    "no signature": lambda: MALLORY.public_key + bytes(64),
+    "signature without the domain": lambda: (
+        MALLORY.public_key + bytes(4) + MALLORY.sign(STATIC[MALLORY.peer_id].public)
+    ),
+    "another expiry": lambda: MALLORY.public_key + b"\0\0\0\1" + STATIC[MALLORY.peer_id].proof[36:],
+    "zeros": lambda: bytes(100),
+    "no signature": lambda: MALLORY.public_key + bytes(68),
     "truncated": lambda: STATIC[MALLORY.peer_id].proof[:-1],
     "nothing": lambda: b"",
 }
@@ -263,8 +269,8 @@ def test_forged_identity_is_refused(forgery: str, initiator: bool) -> None:
     assert not bob.complete
 
 
-@pytest.mark.parametrize("length", [0, 95, 96, 97, 65_535])
-@pytest.mark.parametrize("size", [0, 1, 2, 34, 97, 98, 300])
+@pytest.mark.parametrize("length", [0, 99, 100, 101, 65_535])
+@pytest.mark.parametrize("size", [0, 1, 2, 34, 101, 102, 300])
 def test_payload_without_a_whole_proof_is_refused(length: int, size: int) -> None:
     static = STATIC[MALLORY.peer_id]
     mallory = HandshakeState(
@@ -277,8 +283,8 @@ def test_payload_without_a_whole_proof_is_refused(length: int, size: int) -> Non
     bob = side(BOB, initiator=True)
     mallory.read_message(bob.write())
     proof = length.to_bytes(2, "big") + static.proof + bytes(300)
-    if length == 96:
-        proof = proof[:97]
+    if length == 100:
+        proof = proof[:101]
     message = mallory.write_message(proof[:size])
     with pytest.raises(HandshakeError, match="carries no identity"):
         bob.read(message)
@@ -376,7 +382,7 @@ def test_low_order_ephemeral_is_refused() -> None:
 def test_payload_up_to_the_noise_limit_passes() -> None:
     alice, bob = pair()
     bob.read(alice.write(bytes(65_535 - 32)))
-    payload = bytes(65_535 - 194)
+    payload = bytes(65_535 - 198)
     assert alice.read(bob.write(payload)) == payload
     with pytest.raises(HandshakeError, match="largest"):
         alice.write(bytes(65_535))
@@ -393,3 +399,48 @@ def test_entropy_is_asked_once_for_each_key() -> None:
     alice = side(ALICE, initiator=True, static=static, entropy=entropy)
     advance(alice, side(BOB, initiator=False), 3)
     assert asked == [32, 32]
+
+
+# --- static keys expire ------------------------------------------------------------------------------------------
+
+WALL = CLOCK_LEAST + 1e6
+
+
+@pytest.mark.parametrize(
+    ("made_at", "checked_at", "refused"),
+    [
+        (WALL, WALL, False),
+        (WALL, WALL + 3600 * (STATIC_KEY_HOURS - 1), False),
+        (WALL, WALL + 3600 * (STATIC_KEY_HOURS + 2), True),
+        (WALL, WALL - 1e9, False),  # the other's clock was never set
+        (0.0, WALL + 1e9, False),  # ours was never set, so it signed for ever
+    ],
+)
+@pytest.mark.parametrize("initiator", [True, False])
+def test_a_static_key_stands_for_its_identity_until_it_expires(
+    initiator: bool, made_at: float, checked_at: float, refused: bool
+) -> None:
+    alice = side(ALICE, initiator=initiator, static=StaticKey(ALICE, ENTROPY, made_at))
+    bob = side(BOB, initiator=not initiator, wall=checked_at)
+    first, second = (alice, bob) if initiator else (bob, alice)
+    writer, reader = advance(first, second, 2 if initiator else 1)
+    assert writer is alice
+    if refused:
+        with pytest.raises(HandshakeError, match="expired"):
+            reader.read(writer.write())
+        assert bob.remote_id is None
+    else:
+        reader.read(writer.write())
+        assert bob.remote_id == ALICE.peer_id
+
+
+def test_a_process_renews_its_static_key_at_half_its_life() -> None:
+    core = Core(ALICE, EngineConfig(), random.Random(1), ENTROPY, 0.0)
+    without_clock = core.static
+    core.set_clock(WALL, 1.0)
+    first = core.static
+    assert first is not without_clock
+    core.set_clock(WALL + 1800 * STATIC_KEY_HOURS - 1, 2.0)
+    assert core.static is first
+    core.set_clock(WALL + 1800 * STATIC_KEY_HOURS + 1, 3.0)
+    assert core.static.public != first.public

@@ -23,6 +23,7 @@ from peer_relay_socket.limits import (
     BROADCAST_WINDOW,
 )
 from tests.sim.bench import Bench, Node
+from tests.sim.tags import receive
 
 GROUP = "239.1.2.3"
 DATA = b"who is there?"
@@ -158,7 +159,7 @@ def test_replays_are_dropped_at_once_and_later(bench: Bench, star: tuple[Node, .
     (cable,) = b.cables
     for pause in (0.0, 1.0, BROADCAST_AGE, BROADCAST_AGE):
         bench.advance(pause)
-        b.engine.receive(cable, packet, bench.now)
+        receive(b.engine, cable, packet, bench.now)
         assert b.engine.take_effects() == []
     assert counted(b, "dropped: broadcast, its time is not ours") >= 1
     assert counted(relay, "dropped: forged broadcast") == 0

@@ -21,6 +21,7 @@ from peer_relay_socket.codec.control import Contact
 from peer_relay_socket.codec.packet import HEADER_BYTES, Kind, LinkOp, Record
 from peer_relay_socket.engine.effects import Deliver, Dial, Message, Note, Unreachable
 from tests.sim.bench import Bench, Node, kind_of, step_of
+from tests.sim.tags import receive
 
 PATTERN = b"a payload that nobody but its receiver may read"
 PORTS = (0xBEEF, 0xCAFE)
@@ -303,8 +304,11 @@ def test_the_relay_cannot_be_somebody_else_in_a_handshake() -> None:
     def gate(node: Node, far: Node, data: bytes) -> bytes | None:
         if node is relay and kind_of(data) == Kind.HANDSHAKE:
             if far is b:
-                impostor.engine.receive(
-                    next(iter(impostor.cables)), data[:8] + impostor.peer_id + data[28:], stage.bench.now
+                receive(
+                    impostor.engine,
+                    next(iter(impostor.cables)),
+                    data[:8] + impostor.peer_id + data[28:],
+                    stage.bench.now,
                 )
                 return None
             return data[:28] + b.peer_id + data[48:]

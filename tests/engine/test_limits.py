@@ -34,6 +34,7 @@ from peer_relay_socket.engine import session_table
 from peer_relay_socket.engine.effects import Note, Unreachable
 from peer_relay_socket.limits import NOTE_CHARACTERS
 from tests.sim.bench import Bench, Node
+from tests.sim.tags import receive
 
 
 def relayed(bench: Bench) -> tuple[Node, Node]:
@@ -59,8 +60,11 @@ def test_first_handshake_messages_are_answered_at_a_rate(monkeypatch: pytest.Mon
     cable = next(iter(peer.cables.values()))
     for _ in range(50):
         stranger = bench.random.randbytes(20)
-        peer.engine.receive(
-            cable.number(peer), wire.packet(Kind.HANDSHAKE, peer.peer_id, stranger, question(bench)), bench.now
+        receive(
+            peer.engine,
+            cable.number(peer),
+            wire.packet(Kind.HANDSHAKE, peer.peer_id, stranger, question(bench)),
+            bench.now,
         )
     bench.flow()
     assert len(bench.sent(Kind.HANDSHAKE, peer)) == 20

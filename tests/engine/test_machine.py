@@ -15,6 +15,7 @@ from peer_relay_socket.codec.packet import Kind
 from peer_relay_socket.engine.effects import Deliver
 from peer_relay_socket.engine.session import Session, State
 from tests.sim.bench import Bench, Cable, Node, kind_of
+from tests.sim.tags import receive
 
 LEAVES = 3
 node_numbers = st.integers(0, LEAVES + 1)
@@ -74,7 +75,7 @@ class Overlay(RuleBasedStateMachine):
         for cable, number, data in held:
             node = cable.ends[number]
             if number in node.cables:
-                node.engine.receive(number, data, self.bench.now)
+                receive(node.engine, number, data, self.bench.now)
         self.bench.flow()
 
     @rule(seconds=st.sampled_from([0.0, 0.05, 0.3, 1.0, 2.0, 7.0, 45.0, 700.0]))

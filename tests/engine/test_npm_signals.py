@@ -24,6 +24,7 @@ from peer_relay_socket.limits import (
 )
 from peer_relay_socket.scope import Scope
 from tests.engine.test_npm_peers import FAR, HIGH, LOW, Node, World
+from tests.sim.tags import receive
 
 URL = "ws://9.9.9.9:5"
 OFFER, ANSWER = {"type": "offer", "sdp": "their offer"}, {"type": "answer", "sdp": "their answer"}
@@ -459,7 +460,7 @@ def test_a_relay_lets_a_peer_that_does_not_relay_speak_as_its_neighbour_and_as_n
     assert [message.data for message in world.of(ours, Message)] == [b'"and back"']
     forged = wire.pack(Envelope(LOW, HIGH, (HIGH,), "1", wire.USER, "forged"))
     number = next(number for engine, number in world.joins if engine is relay)
-    relay.receive(number, packet.packet(packet.Kind.LEGACY, LOW, HIGH, forged), world.now)
+    receive(relay, number, packet.packet(packet.Kind.LEGACY, LOW, HIGH, forged), world.now)
     world.pump()
     assert len(node.envelopes(wire.USER)) == 1
     assert relay.counters["dropped: forged source"] == 1

@@ -12,6 +12,7 @@ from peer_relay_socket.engine.effects import AddressChecked, Deliver, Note, Unre
 from peer_relay_socket.limits import MAX_NAMED, RESOLVE_LAST
 from tests.engine import test_address_claims as small
 from tests.sim.bench import Bench, Node, kind_of
+from tests.sim.tags import receive
 
 SPELL = Spelling()
 HONEST_AGAIN = 5.0
@@ -65,7 +66,7 @@ def test_an_invented_id_leaves_nothing_behind(family: str, way: str) -> None:
                 answer = wire.packet(Kind.DISCOVERED, client.peer_id, scene.invented(), token)
             asked = Kind.RESOLVE if way == "RESOLVED" else Kind.DISCOVER
             if kind_of(data) == asked:
-                client.engine.receive(next(iter(client.cables)), answer, bench.now)
+                receive(client.engine, next(iter(client.cables)), answer, bench.now)
             return None
         return None if sender is relay and kind_of(data) in (Kind.RESOLVED, Kind.DISCOVERED) else data
 
@@ -162,7 +163,7 @@ def test_our_address_is_not_taken_by_an_id_that_proves_nothing() -> None:
         token = data[HEADER_BYTES : HEADER_BYTES + 4]
         body = control.resolved(token, True, [header.to[:3] + b"\xff" * 17])
         answer = wire.packet(Kind.RESOLVED, header.sender, relay.peer_id, body)
-        sender.engine.receive(next(iter(sender.cables)), answer, bench.now)
+        receive(sender.engine, next(iter(sender.cables)), answer, bench.now)
         return None
 
     bench.gate = lie

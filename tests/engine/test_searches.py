@@ -24,6 +24,7 @@ from peer_relay_socket.limits import (
 )
 from tests.engine.test_routing import star
 from tests.sim.bench import Bench, Node, kind_of
+from tests.sim.tags import receive
 
 BITS = 160
 
@@ -202,7 +203,7 @@ def test_a_relay_passes_on_a_bounded_number_in_all() -> None:
     hub, around, cables = star(bench, 60, relays=3)
     for _ in range(5):
         for node, cable in zip(around[:60], cables[:60], strict=True):
-            hub.engine.receive(cable.number(hub), question(node, bench.random.randbytes(20)), bench.now)
+            receive(hub.engine, cable.number(hub), question(node, bench.random.randbytes(20)), bench.now)
     bench.flow()
     assert 2 * FLOOD_RATE <= len(bench.sent(Kind.DISCOVER, hub)) <= 3 * FLOOD_RATE
 
@@ -236,7 +237,7 @@ def test_what_is_remembered_of_searches_is_bounded() -> None:
     bench = Bench()
     hub, (a, *_), (cable, *_) = star(bench, 1, relays=1)
     for _ in range(MAX_FLOODS + 200):
-        hub.engine.receive(cable.number(hub), question(a, bench.random.randbytes(20)), bench.now)
+        receive(hub.engine, cable.number(hub), question(a, bench.random.randbytes(20)), bench.now)
         hub.engine.take_bundles()
         bench.now += 1.1
     searches = hub.engine._searches

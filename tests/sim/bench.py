@@ -19,6 +19,7 @@ from peer_relay_socket.engine.core import EngineConfig
 from peer_relay_socket.engine.effects import CloseLink, Deliver, Effect
 from peer_relay_socket.engine.engine import Engine
 from peer_relay_socket.identity import Identity
+from tests.sim.tags import receive, untagged
 
 E = TypeVar("E")
 Gate = Callable[["Node", "Node", bytes], "bytes | Iterable[bytes] | None"]
@@ -36,7 +37,7 @@ def step_of(data: bytes) -> int:
 
 
 def packets_of(bundle: bytes) -> list[bytes]:
-    """Cut a bundle into its packets."""
+    """Cut a bundle, without its tag, into its packets."""
     if bundle[0] == wire.LINK_HANDSHAKE:
         return [bundle]
     packets, offset = [], 0
@@ -161,7 +162,7 @@ class Bench:
             cable, number, packet = self._waiting.popleft()
             node = cable.ends[number]
             if cable.alive:
-                node.engine.receive(number, packet, self.now)
+                receive(node.engine, number, packet, self.now)
         raise AssertionError("the packets never end")
 
     def _collect(self, node: Node) -> None:
@@ -171,7 +172,7 @@ class Bench:
                 continue
             far_number = number ^ 1
             far = cable.ends[far_number]
-            for packet in packets_of(b"".join(chunks)):
+            for packet in packets_of(untagged(b"".join(chunks))):
                 self.seen.append((node, far, packet))
                 through = self.gate(node, far, packet)
                 if through is not None:
@@ -185,7 +186,7 @@ class Bench:
     def inject(self, cable: Cable, to: Node, *packets: bytes) -> None:
         """Let packets that nobody sent arrive at `to`."""
         for packet in packets:
-            to.engine.receive(cable.number(to), packet, self.now)
+            receive(to.engine, cable.number(to), packet, self.now)
         self.flow()
 
     def advance(self, seconds: float) -> None:

@@ -67,8 +67,9 @@ class Meter:
 
     def _see(self, sender: Host, receiver: Host, data: bytes) -> None:
         traffic = self.traffic
-        traffic.sent[sender.name] += len(data) + FRAME_BYTES
-        traffic.received[receiver.name] += len(data) + FRAME_BYTES
+        size = len(data) + FRAME_BYTES + (0 if data[0] == wire.LINK_HANDSHAKE else wire.BUNDLE_TAG)
+        traffic.sent[sender.name] += size
+        traffic.received[receiver.name] += size
         if data[0] == wire.LINK_HANDSHAKE:
             return
         offset = 0

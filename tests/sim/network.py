@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from peer_relay_socket.address import Destination, PeerId
 from peer_relay_socket.codec.control import proof
+from peer_relay_socket.codec.packet import BUNDLE_TAG, LINK_HANDSHAKE
 from peer_relay_socket.engine.authentication import Handshake
 from peer_relay_socket.engine.core import EngineConfig
 from peer_relay_socket.engine.effects import (
@@ -39,6 +40,7 @@ from peer_relay_socket.engine.effects import (
 from peer_relay_socket.engine.engine import Engine
 from peer_relay_socket.identity import Identity
 from peer_relay_socket.limits import ADDRESS_MOVES, PACKET_TARGET
+from tests.sim.tags import receive, untagged
 
 _SYN_AFTER = (1.0, 3.0, 7.0)
 """Seconds after which a SYN that nobody answered is sent again (Linux: 1, 3, 7 s); the dial fails at DIAL_TIME."""
@@ -177,7 +179,7 @@ class Host:
         """Take a bundle from a connection."""
         if self.intercept is not None:
             data = self.intercept(self, number, data)
-        self.engine.receive(number, data, self.network.now)
+        receive(self.engine, number, data, self.network.now)
         self.pump()
 
     def pump(self) -> None:
@@ -187,7 +189,7 @@ class Host:
         for number, chunks in engine.take_bundles():
             entry = self.connections.get(number)
             if entry is not None:
-                network.transmit(self, entry[0], entry[1], b"".join(chunks))
+                network.transmit(self, entry[0], entry[1], untagged(b"".join(chunks)))
         for effect in engine.take_effects():
             self._perform(effect)
         due = self.engine.next_timer()
@@ -425,7 +427,7 @@ class Network:
     def transmit(self, sender: Host, connection: Connection, side: int, data: bytes) -> None:
         """Send a bundle from one end of a connection to the other."""
         self.bundles += 1
-        self.bytes += len(data)
+        self.bytes += len(data) + (0 if data[0] == LINK_HANDSHAKE else BUNDLE_TAG)
         stamp = pack(">dII", self.now, connection.ends[side][1], len(data))
         self.shape.update(stamp)
         self.trace.update(stamp)

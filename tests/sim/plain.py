@@ -19,7 +19,7 @@ from peer_relay_socket.errors import HandshakeError
 from peer_relay_socket.identity import peer_id_of
 
 _KEY_BYTES = 32
-_PROOF_BYTES = _KEY_BYTES + 64
+_PROOF_BYTES = _KEY_BYTES + 4 + 64
 _FRONT = _PROOF_BYTES.to_bytes(2)
 
 
@@ -37,6 +37,7 @@ class PlainHandshake(Handshake):
         psk: bytes | None,
         entropy: Callable[[int], bytes],
         expected: PeerId | None = None,
+        wall: float = 0.0,
     ) -> None:
         assert psk is None
         self._initiator = initiator

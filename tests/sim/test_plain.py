@@ -39,7 +39,7 @@ def test_three_messages_of_known_size_name_both_ends(kind: type[Handshake]) -> N
         message = writer.write(payload)
         sizes.append(len(message))
         assert reader.read(memoryview(message)) == payload
-    assert sizes == [32, 194 + 5, 162 + 9]
+    assert sizes == [32, 198 + 5, 166 + 9]
     assert (alice.remote_id, bob.remote_id) == (BOB.peer_id, ALICE.peer_id)
     assert alice.complete
     assert alice.keys() == bob.keys()[::-1]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import links
 import pytest
@@ -15,9 +14,3 @@ def reading(request: pytest.FixtureRequest) -> Iterator[links.Reading]:
     before, links.reading = links.reading, request.param
     yield request.param
     links.reading = before
-
-
-@pytest.fixture(autouse=True)
-def run_async() -> Callable[[Coroutine[Any, Any, None]], None]:
-    """Have tests/conftest.py run the coroutines of this folder by `links.run`."""
-    return links.run
