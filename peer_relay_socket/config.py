@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Literal, TypeAlias, TypedDict, Unpack, cast, get_args
@@ -365,6 +366,19 @@ SETTINGS: Final[Mapping[str, Setting]] = {
 }
 
 
+_kept: Final[dict[str, str]] = {}
+
+
+def keep_environment() -> None:
+    """From now on settings of the environment hold though the program clears it, or runs with another one."""
+    _kept.update((name, value) for name, value in os.environ.items() if name.startswith("PEER_RELAY_"))
+
+
+def environment() -> Mapping[str, str]:
+    """Return where variables are looked up."""
+    return ChainMap(os.environ, _kept) if _kept else os.environ
+
+
 def peer_config(*, environ: Mapping[str, str] | None = None, **keywords: Unpack[Settings]) -> PeerConfig:
     """Return the settings of a peer.
 
@@ -373,7 +387,7 @@ def peer_config(*, environ: Mapping[str, str] | None = None, **keywords: Unpack[
     """
     check_keywords(keywords)
     given: Mapping[str, Any] = keywords
-    where = os.environ if environ is None else environ
+    where = environment() if environ is None else environ
     read = {name: setting.read(name, given.get(name), where) for name, setting in SETTINGS.items()}
     config = PeerConfig(**{name: value for name, value in read.items() if value is not None})
     config = replace(config, embedded=config.port is None and not config.bootstrap)

@@ -67,9 +67,9 @@ class Identity:
                 return made
 
     @classmethod
-    def from_seed(cls, seed: bytes) -> Identity:
-        """Return the identity of a 32-byte private key (simulations, test vectors)."""
-        return cls(Ed25519PrivateKey.from_private_bytes(seed), pinned=True)
+    def from_seed(cls, seed: bytes, *, pinned: bool = True) -> Identity:
+        """Return the identity of a 32-byte private key."""
+        return cls(Ed25519PrivateKey.from_private_bytes(seed), pinned=pinned)
 
     @classmethod
     def load(cls, path: str) -> Identity:
@@ -129,6 +129,10 @@ class Identity:
                     os.unlink(temporary)
         except OSError as error:
             raise IdentityError(error.errno, f"key file: {error.strerror}", path) from None
+
+    def seed(self) -> bytes:
+        """Return the 32-byte private key."""
+        return self._key.private_bytes_raw()
 
     def sign(self, message: bytes) -> bytes:
         """Return the 64-byte Ed25519 signature of `message`."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # here and below: of two definitions mypy takes the first, py
 from socket import *  # type: ignore[assignment]  # noqa: F403 - every public name, whichever Python runs
 
 from peer_relay_socket.address import AF_PEER as AF_PEER
+from peer_relay_socket.dependencies import unshadowed as _unshadowed
 
 # Each ignore here: these stand in for the stdlib's, and take and give more.
 from .names import getaddrinfo as getaddrinfo  # type: ignore[assignment]
@@ -60,7 +61,8 @@ __all__ = [*sorted({*_stdlib.__all__, *_LAZY, "AF_PEER"} - {"dgram"})]
 
 def __getattr__(name: str) -> object:
     if name in _LAZY:
-        module = _import_module(_LAZY[name], __name__)
+        with _unshadowed():
+            module = _import_module(_LAZY[name], __name__)
         value = globals()[name] = module if name == "dgram" else getattr(module, name)
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,6 @@ standard library's own answer.
 from __future__ import annotations
 
 import functools
-import os
 import socket as _stdlib
 import sys
 from ipaddress import IPv4Network
@@ -18,7 +17,7 @@ from socket import AF_INET, AF_INET6, AF_UNSPEC, SocketKind
 from typing import Final, TypeAlias
 
 from peer_relay_socket.address import AF_PEER, DEFAULT_IPV4_NETWORK, PEER_SUFFIX, PeerId, Prefix, Spelling, parse_id
-from peer_relay_socket.config import peer_config
+from peer_relay_socket.config import environment, peer_config
 
 Host: TypeAlias = "str | bytes | None"
 Address: TypeAlias = "tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]"
@@ -167,7 +166,7 @@ def _no_name() -> _stdlib.gaierror:
 
 
 def _spelling() -> Spelling:
-    setting = os.environ.get("PEER_RELAY_IPV4_NETWORK")
+    setting = environment().get("PEER_RELAY_IPV4_NETWORK")
     return _spelling_of(peer_config().ipv4_network if setting else DEFAULT_IPV4_NETWORK)
 
 

@@ -16,7 +16,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader, SourcelessFileLoader
+from importlib.machinery import BuiltinImporter, ModuleSpec, PathFinder, SourceFileLoader, SourcelessFileLoader
 from types import CodeType, ModuleType, TracebackType
 from typing import Final
 
@@ -56,6 +56,25 @@ def run_path(argv: list[str]) -> None:
     else:
         main.__loader__ = SourceFileLoader("__main__", absolute)
         _execute(main, lambda: compile(content, absolute, "exec", dont_inherit=True))
+
+
+def run_text(text: str, arguments: list[str]) -> None:
+    """Run what ``python -c TEXT ARGUMENTS...`` runs. Raises: whatever the program raises."""
+    sys.argv[:] = ["-c", *arguments]
+    _run_anonymous(text.encode("utf-8", "surrogateescape"), "<string>")
+
+
+def run_stdin(arguments: list[str]) -> None:
+    """Run what ``python - ARGUMENTS...`` runs: the standard input, read to its end. Raises: as `run_text`."""
+    sys.argv[:] = ["-", *arguments]
+    _run_anonymous(sys.stdin.buffer.read(), "<stdin>")
+
+
+def _run_anonymous(source: bytes, name: str) -> None:
+    _replace_path0("")
+    main = ModuleType("__main__")
+    main.__loader__ = BuiltinImporter  # as the interpreter leaves it
+    _execute(main, lambda: compile(source, name, "exec", dont_inherit=True))
 
 
 def run_module(name: str, arguments: list[str]) -> None:

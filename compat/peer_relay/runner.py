@@ -1,31 +1,39 @@
 """`peer-relay run`: a Python program as `__main__`, its UDP sockets in the relay network.
 
 Lives here: the command line, and what must hold before the program starts and when it ends. May not live here: how a
-program is found and executed (program), what a socket does (sockets), which are refused (guard).
+program is found and executed (program), what a socket does (sockets), which are refused (guard), how it ends (leaving).
 
-Law: what the program sent is on its way before the process ends, and the end waits for that only so long.
+Law: the words of the command line mean what they mean to `python`, but for those that begin with two dashes.
 """
 
 from __future__ import annotations
 
-import contextlib
+import functools
+import importlib
 import os
-import signal
 import sys
-from types import FrameType
-from typing import Final, NoReturn
+from collections.abc import Callable
+from typing import Any, Final, NoReturn
 
 from peer_relay_socket.admission import Admission
 from peer_relay_socket.cli import native
 from peer_relay_socket.cli.arguments import Arguments
-from peer_relay_socket.config import peer_config
+from peer_relay_socket.config import keep_environment, peer_config
+from peer_relay_socket.dependencies import unshadowed
 from peer_relay_socket.errors import ConfigError
-from peer_relay_socket.limits import EXIT_TIME
 
 from . import program
 
 _MODE: Final = "PEER_RELAY_RUN"
 """What children find in their environment: "closed" or "direct"."""
+_FLAGS: Final = frozenset("bBdEiIOPqsSuvV?")
+"""Options of the interpreter without a value."""
+_LOSES_FILES: Final = ("chroot", "setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid")
+_FORMS: Final[dict[str, Callable[[list[str]], None]]] = {
+    "-m": lambda words: program.run_module(words[1], words[2:]),
+    "-c": lambda words: program.run_text(words[1], words[2:]),
+    "-": lambda words: program.run_stdin(words[1:]),
+}
 _TAKES_VALUE: Final = ("--bootstrap", "--identity", *native.TAKES_VALUE)
 
 
@@ -35,67 +43,93 @@ def command(arguments: list[str]) -> int:
     Raises: SystemExit with status 2 and one line for bad input; whatever the program raises, with our frames hidden
     from what the interpreter then prints.
     """
-    own, words = _split(arguments)
+    own, flags, words = _split(arguments)
     parser = _parser()
     options = parser.parse_args(own)
-    if options.module is None and not words:
-        parser.error("which program? give PROGRAM or -m MODULE")
-    if options.module is None:
+    if not words:
+        parser.error("which program? give PROGRAM, -m MODULE, -c CODE or -")
+    python = words[0] in _FORMS
+    if not python:
         words = native.locate(words)
-    if options.native or (options.module is None and native.is_native(words[0])):
-        return native.run(parser, options, _as_process(options.module, words))
+    if options.native or (not python and native.is_native(words[0])):
+        return native.run(parser, options, _as_process(flags, words))
     native.refuse_without_namespace(parser, options)
+    if flags:
+        _start_anew(parser, flags, [*own, *words])
+    _forget_own_folder()
     _configure(parser, options.bootstrap, options.identity)
     _take_children_along(allow_direct=options.allow_direct)
-    _redirect_udp(allow_direct=options.allow_direct)
-    _flush_at_exit()
+    _join(allow_direct=options.allow_direct)
     try:
-        if options.module is None:
-            program.run_path(words)
-        else:
-            program.run_module(options.module, words)
+        _FORMS.get(words[0], program.run_path)(words)
     except program.NoProgramError as error:
         parser.refuse(error)
     return 0
 
 
-def _as_process(module: str | None, words: list[str]) -> list[str]:
+def _as_process(flags: list[str], words: list[str]) -> list[str]:
     """Return the command by which a program is started as a process."""
-    if module is not None:
-        return [sys.executable, "-m", module, *words]
-    return words if native.is_native(words[0]) else [sys.executable, *words]
+    return words if words[0] not in _FORMS and native.is_native(words[0]) else [sys.executable, *flags, *words]
 
 
-def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Part our options from the program and its own: all after SCRIPT, or after ``-m MODULE``, is the program's."""
-    i = 0
-    while i < len(arguments):
-        word = arguments[i]
+def _split(arguments: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """Part our options, the interpreter's and the program with its own words, as `python` does: all after SCRIPT, - or
+    the value of -m or -c is the program's. The latter two come as words of their own."""
+    own: list[str] = []
+    flags: list[str] = []
+    words = list(arguments)
+    while words and words[0].startswith("-") and words[0] != "-":
+        word = words.pop(0)
         if word == "--":
-            return arguments[:i], arguments[i + 1 :]
-        if word.startswith("-m"):
-            i += 2 if word == "-m" else 1
             break
-        if not word.startswith("-") or word == "-":
-            break
-        i += 2 if word in _TAKES_VALUE else 1
-    return arguments[:i], arguments[i:]
+        if word.startswith("--") or word == "-h":
+            own += [word, *words[:1]] if word in _TAKES_VALUE else [word]
+            del words[: int(word in _TAKES_VALUE)]
+            continue
+        for i, letter in enumerate(word[1:], 1):
+            if letter in "mcWX":
+                rest = [word[i + 1 :]] if word[i + 1 :] else words[:1]
+                del words[: 0 if word[i + 1 :] else 1]
+                if letter in "mc" and rest:
+                    return own, flags, [f"-{letter}", *rest, *words]
+                flags += [f"-{letter}", *rest]
+                break
+            if letter not in _FLAGS:
+                own.append(word)
+                break
+            flags.append(f"-{letter}")
+    return own, flags, words
+
+
+def _start_anew(parser: Arguments, flags: list[str], words: list[str]) -> NoReturn:
+    """Become an interpreter with `flags`, which are read only when one starts."""
+    if "-S" in flags or "-I" in flags or "-E" in flags:
+        parser.error("-S, -I and -E keep the interpreter from finding this package, or its settings: leave them out")
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *flags, "-m", "peer_relay", "run", *words])
 
 
 def _parser() -> Arguments:
     parser = Arguments(
         prog="peer-relay run",
-        usage="peer-relay run [--bootstrap URL]... [--identity FILE] [OPTION]... (PROGRAM | -m MODULE) [ARG...]",
+        usage="peer-relay run [--bootstrap URL]... [--identity FILE] [OPTION]... [PYTHON OPTION]... "
+        "(PROGRAM | -m MODULE | -c CODE | -) [ARG...]",
         description="Run a program, unmodified, with its UDP in the relay network: a Python program in this process, "
         "any other, or with --native a Python program too, in a network namespace of its own.",
         allow_abbrev=False,
     )
-    parser.add_argument("-m", dest="module", metavar="MODULE", help="run a library module as `python -m` does")
     parser.add_argument("--bootstrap", action="append", default=[], metavar="URL", help="peer to join through")
     parser.add_argument("--identity", metavar="FILE", help="key file, made if absent (default: a fresh key)")
     parser.add_argument("--allow-direct", action="store_true", help="let real UDP sockets that escape the patch be")
     native.add_options(parser)
     return parser
+
+
+def _forget_own_folder() -> None:
+    """Leave out of sys.path where `peer-relay` lies, or the current directory, which `python -m` put there: the
+    program's own folder takes that place, and until then modules there are not what we import."""
+    if not sys.flags.safe_path:
+        sys.path[0] = os.path.dirname(os.path.abspath(os.__file__))
 
 
 def _configure(parser: Arguments, bootstrap: list[str], identity: str | None) -> None:
@@ -109,10 +143,11 @@ def _configure(parser: Arguments, bootstrap: list[str], identity: str | None) ->
                 os.environ["PEER_RELAY_" + setting.upper()] = os.path.abspath(path)
         if config.identity is not None:
             # Here, because it loads cryptography: 20 ms that a program without a key file may never need.
+            from peer_relay_socket.bridge.host import keys_at_hand
             from peer_relay_socket.identity import Identity
 
-            Identity.load_or_create(config.identity)
-            os.environ["PEER_RELAY_IDENTITY"] = os.path.abspath(config.identity)
+            path = os.environ["PEER_RELAY_IDENTITY"] = os.path.abspath(config.identity)
+            keys_at_hand[path] = Identity.load_or_create(config.identity)
         if bootstrap:
             os.environ["PEER_RELAY_BOOTSTRAP"] = ",".join(config.bootstrap)
         if config.port is not None:  # now, so that a port in use is our error and not the program's
@@ -132,52 +167,44 @@ def _take_children_along(*, allow_direct: bool) -> None:
 
 def join_as_child() -> None:
     """This Python was started by a program under `peer-relay run`: do for it what that did, but under an identity of
-    its own, for two processes with one key throw each other off the relays."""
+    its own, for two processes with one key throw each other off the relays. One that the program became by os.exec* is
+    that program."""
     mode = os.environ.get(_MODE)
     if mode is not None:
-        os.environ.pop("PEER_RELAY_IDENTITY", None)
-        os.environ.pop("PEER_RELAY_PORT", None)
-        _redirect_udp(allow_direct=mode == "direct")
-        _flush_at_exit()
+        from . import executing
+
+        if not executing.arrive():
+            os.environ.pop("PEER_RELAY_IDENTITY", None)
+            os.environ.pop("PEER_RELAY_PORT", None)
+        _join(allow_direct=mode == "direct")
 
 
-def _redirect_udp(*, allow_direct: bool) -> None:
-    from . import guard, patching, sockets
+def _join(*, allow_direct: bool) -> None:
+    """Put this process's UDP sockets into the network."""
+    from . import executing, guard, leaving, patching, sockets
 
+    keep_environment()
     patching.patch()
     if not allow_direct:
         guard.refuse_real_udp(sockets.is_exempt)
+    leaving.flush_first()
+    executing.stay_over_exec()
+    sockets.load_with_first_socket(_load_network)
+    for name in _LOSES_FILES:
+        if hasattr(os, name):
+            setattr(os, name, _loading_first(getattr(os, name)))
 
 
-def _flush_at_exit() -> None:
-    # A normal end flushes through atexit: `runtime`, imported before the program, registered first and so runs last.
-    from peer_relay_socket.bridge import runtime
-
-    leave = os._exit
-
-    def _exit(status: int) -> NoReturn:
-        try:
-            if not runtime.on_relay_thread():
-                runtime.stop_current()
-        finally:
-            leave(status)
-
-    _exit.__doc__ = leave.__doc__
-    os._exit = _exit
-    runtime.when_started(_flush_on_sigterm)
+def _load_network() -> None:
+    """Import all that the network needs, which a program that has dropped its privileges could not."""
+    with unshadowed():
+        importlib.import_module("peer_relay_socket.bridge.driver")
 
 
-def _flush_on_sigterm() -> None:
-    """Let SIGTERM, where it would kill at once, wait for what was sent. Only once the network is in use: before that a
-    program that asks finds the signal as it should be. Only the main thread may ask for signals."""
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        with contextlib.suppress(ValueError):
-            signal.signal(signal.SIGTERM, _terminate)
+def _loading_first(plain: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(plain)
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        _load_network()
+        return plain(*arguments, **keywords)
 
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    from peer_relay_socket.bridge import runtime
-
-    signal.signal(number, signal.SIG_DFL)  # a second one does not wait
-    runtime.stop_from_signal(EXIT_TIME)
-    os.kill(os.getpid(), number)
+    return call

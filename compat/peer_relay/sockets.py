@@ -12,6 +12,7 @@ import socket as _stdlib
 import sys
 from abc import ABCMeta
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, ClassVar, Final, Unpack
 
 from peer_relay_socket.config import SocketSettings
@@ -21,6 +22,9 @@ from . import ioctls
 
 Stdlib: Final = _stdlib.socket
 """The standard library's class, as it was before any patch."""
+
+
+_load: Final[list[Callable[[], object]]] = []
 
 
 class _AnySocket(ABCMeta):
@@ -64,6 +68,8 @@ class socket(Socket, metaclass=_AnySocket):  # noqa: N801 - the name it stands i
             except BaseException:
                 self.detach()
                 raise
+        if _load and self._endpoint is not None:
+            _load.pop()()
 
     @classmethod
     def _sibling(cls) -> Callable[..., Socket]:
@@ -78,8 +84,9 @@ class PatchedSocket(socket):
     _default_type: ClassVar[int] = int(_socket.SOCK_STREAM)
 
     def __new__(cls, *arguments: Any, **keywords: Any) -> PatchedSocket:
-        if cls is PatchedSocket and on_relay_thread():
-            # The relay reaches the network through asyncio and aioice, which look up `socket.socket` as programs do.
+        if cls is PatchedSocket and on_relay_thread() and _is_the_relays(sys._getframe(1)):
+            # The relay reaches the network through asyncio and aioice, which look up `socket.socket` as programs do;
+            # a finaliser of the program's that happens to run there gets ours.
             return Stdlib(*arguments, **keywords)  # type: ignore[return-value]  # not ours, so __init__ is not called
         return super().__new__(cls)
 
@@ -100,6 +107,12 @@ def fromfd(fd: int, family: int, type: int, proto: int = 0) -> socket:
     return socket(family, type, proto, _stdlib.dup(fd))
 
 
+def load_with_first_socket(load: Callable[[], object]) -> None:
+    """Have `load` called when the first overlay socket has been made: once the program has changed its root, or its
+    user, it may be too late for what the network needs."""
+    _load.append(load)
+
+
 def is_exempt(made: object, *, used: bool) -> bool:
     """Return whether what looks like a real UDP socket is harmless: an overlay socket's shell, or the relay's own.
 
@@ -108,6 +121,10 @@ def is_exempt(made: object, *, used: bool) -> bool:
     if isinstance(made, Socket) and (not used or made._endpoint is not None):
         return True
     return on_relay_thread()
+
+
+def _is_the_relays(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in ("asyncio", "aioice", "socket")
 
 
 def on_relay_thread() -> bool:

@@ -23,6 +23,7 @@ from weakref import WeakSet
 from ..address import Destination, PeerId, Spelling
 from ..admission import Admission
 from ..config import PeerConfig
+from ..dependencies import unshadowed
 from ..errors import PeerClosedError, PeerRelayError
 from ..limits import (
     EXIT_TIME,
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
     from .status import PeerStatus
 
 
+keys_at_hand: Final[dict[str, Identity]] = {}
+"""By key file: what was read before the program could lose the right, or the way, to read it."""
 _hosts: Final[WeakSet[Host]] = WeakSet()
 _starting: Final[set[int]] = set()
 """Threads that start a host."""
@@ -62,9 +65,12 @@ _inherited: Final[list[Host]] = []
 
 
 def _identity(key_file: str | None) -> Identity:
-    from ..identity import Identity  # here, because cryptography takes 20 ms to load
+    with unshadowed():
+        from ..identity import Identity  # here, because cryptography takes 20 ms to load
 
-    return Identity.generate() if key_file is None else Identity.load_or_create(key_file)
+        if key_file is None:
+            return Identity.generate()
+        return keys_at_hand.get(key_file) or Identity.load_or_create(key_file)
 
 
 def _fresh(spelling: Spelling) -> Identity:
@@ -97,16 +103,17 @@ class Host:
     Traffic between its own sockets (loopback) never needs the network, so nothing starts before `start`.
     """
 
-    def __init__(self, config: PeerConfig, receiver: Receiver | None = None) -> None:
+    def __init__(self, config: PeerConfig, receiver: Receiver | None = None, identity: Identity | None = None) -> None:
         """Args: receiver: where all that comes from the network goes; None = to the port table, for sockets.
+            identity: instead of that of the key file, or of a fresh one.
 
         Raises: IdentityError when the key file cannot be read or made; ConfigError for a list that is none.
         """
         self.config = config
         self.admission = Admission(config)
         self.spelling = Spelling(config.ipv4_network)
-        key_file = _own_key(config.identity)
-        self.identity = _fresh(self.spelling) if key_file is None else _identity(key_file)
+        key_file = None if identity is not None else _own_key(config.identity)
+        self.identity = identity or (_fresh(self.spelling) if key_file is None else _identity(key_file))
         self.outbox = Outbox()
         self.foreign_drops = 0
         """Datagrams that sockets sent to addresses outside the overlay."""
@@ -187,7 +194,8 @@ class Host:
             return
         _starting.add(me)
         try:
-            from .driver import Driver
+            with unshadowed():
+                from .driver import Driver
 
             runtime = Runtime.current()  # not under the guard: it logs, and handlers may wait for who waits for us
             with self._guard:

@@ -21,6 +21,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
+import cryptography.hazmat.backends.openssl.backend  # noqa: F401 - functions of X25519's import it when called
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305

@@ -24,6 +24,7 @@ from ..limits import EXIT_TIME
 if TYPE_CHECKING:
     from ..bridge.status import PeerStatus
     from ..engine.direct import Path
+    from ..identity import Identity
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 PeerEvent: TypeAlias = Literal["message", "peer", "error", "close"]
@@ -312,11 +313,24 @@ class _DefaultPeer(Peer):
         url = before.url if serving and before is not None else None
         if url is not None:
             config = replace(config, port=None, bootstrap=(*config.bootstrap, url), embedded=False)
-        self._host = Host(config)
+        self._host = Host(config, identity=_handed_on.pop() if _handed_on else None)
         self._once = {}
 
     def _begin(self) -> None:
         """Not yet."""
+
+
+_handed_on: Final[list[Identity]] = []
+
+
+def take_over(identity: Identity) -> None:
+    """Let this process's default peer, which is yet to be made, be the one that `identity` says."""
+    _handed_on.append(identity)
+
+
+def default_identity() -> Identity | None:
+    """Return the identity of this process's own default peer; None while there is none."""
+    return None if _default is None or not _default._host.ours or _default.destroyed else _default._host.identity
 
 
 def default_id() -> PeerId | None:

@@ -16,9 +16,9 @@ import pytest
 CASES = sorted(Path(__file__).with_name("cases").glob("*.py"))
 NATIVE = [sys.executable]
 OURS = [sys.executable, "-m", "peer_relay", "run"]
-OPTIONS: dict[str, list[str]] = {}
+OPTIONS = {name: ["--identity", "{tmp}/key"] for name in ("environment_cleared", "program_replaced")}
 """What a case is run with."""
-ROOT = frozenset({"name_moves"})
+ROOT = frozenset({"name_moves", "privileges_dropped"})
 """Cases that want to be root."""
 
 
@@ -29,7 +29,7 @@ def outcome(command: list[str]) -> str:
         env=clean | {"PEER_RELAY_BOOTSTRAP": "ws://127.0.0.1:1"},  # nobody is there: a peer linked to no other
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=90,
         check=False,
     )
     return "ok" if done.returncode == 0 else f"{done.returncode}\n{done.stdout}{done.stderr}"

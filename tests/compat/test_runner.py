@@ -124,6 +124,26 @@ def test_run_a_module_is_python_m_module(folder: Path, words: list[str]) -> None
     assert ours == native
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-", "a", "-m"],
+        ["-c", "import sys; print(sys.argv, __name__, sys.path[0]); import beside; beside.fail()", "-c", "x"],
+        ["-cprint(1)"],
+        ["-u", "-O", "-W", "error", "-X", "dev", "flags.py", "-u"],
+        ["-uOWerror", "-bb", "flags.py"],
+        ["-uc", "import sys; print(sys.flags.optimize, sys.argv)", "x"],
+        ["-Om", "flags", "x"],
+    ],
+    ids=lambda words: " ".join(words)[:20],
+)
+def test_run_takes_the_words_that_python_takes(folder: Path, words: list[str]) -> None:
+    (folder / "flags.py").write_text("import sys; print(sys.flags.optimize, sys.warnoptions, sys.argv)\n")
+    source = "import sys\nprint(sys.argv, __name__, sys.path[0], sys.stdin.read())\nimport beside\nbeside.fail()\n"
+    native, ours = both(words, folder, stdin=source)
+    assert ours == native
+
+
 def test_run_a_broken_package_shows_its_own_traceback(folder: Path) -> None:
     status, stdout, stderr = run([*OURS, "-m", "broken.syntax"], folder)
     assert (status, stdout) == (1, "")
