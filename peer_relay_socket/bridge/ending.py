@@ -7,11 +7,12 @@ Law: no module may import this one, or it would be collected too late, with the 
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 
 class _LastWord:
-    """Calls `say` when it is collected: of what is garbage then the youngest, so after finalisers of the program's."""
+    """Calls `say` when it is collected."""
 
     def __init__(self, say: Callable[[], object]) -> None:
         self._say = say
@@ -24,5 +25,8 @@ _kept: list[_LastWord] = []
 
 
 def at_teardown(say: Callable[[], object]) -> None:
-    """Have `say` called when modules are torn down: no thread but the caller's runs any more."""
+    """Have `say` called when modules are torn down, after finalisers of the program's: no thread but the caller's runs
+    any more."""
     _kept.append(_LastWord(say))
+    # The collector then looks at its oldest generation first, then at the youngest, and at the second one's end last.
+    gc.collect(0)
