@@ -342,6 +342,9 @@ MAX_SESSIONS: Final = 16_384
 """Sessions kept; the longest idle goes. About 3 kB each."""
 PENDING_BYTES: Final = 512 * 1024
 """Datagrams that wait for a peer to be found, per peer (Linux queues 212,992 bytes per unresolved neighbour)."""
+SEND_PATIENCE: Final = 0.05
+"""Seconds that a caller whose send budget is used up waits for a peer that is not found, once for each; then the oldest
+that wait for it go, as ARP does. Without it a peer that is not there holds up what the same socket sends elsewhere."""
 PENDING_TOTAL: Final = 16 * 1024 * 1024
 FAILURE_AGAIN: Final = 60.0
 MAX_FAILURES: Final = 256

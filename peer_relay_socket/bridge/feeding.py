@@ -3,7 +3,8 @@
 Lives here: flows that wait for room, and those that have more waiting than the loop takes at once. May not live here:
 how callers post (outbox), what there is room for (engine).
 
-Law: what does not fit stays in its flow, where it counts against the caller's budget; nothing is dropped here.
+Law: what does not fit stays in its flow, where it counts against the caller's budget. While a destination is not found,
+a caller that has used its budget up waits for SEND_PATIENCE, and then the oldest for it go, as ARP has it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from ..address import Destination
-from ..limits import DRAIN_BURST, PACKET_TARGET
+from ..limits import DRAIN_BURST, MAX_RESOLVING, PACKET_TARGET, SEND_PATIENCE, make_room
 from ..originals import time
 from .outbox import Flow, Outbox
 
@@ -44,6 +45,8 @@ class Feeder:
         self._driver = driver
         self._blocked: dict[Destination, dict[Flow, None]] = {}
         """Flows for which there is no room, by destination; no more than callers have."""
+        self._overflowing: dict[Destination, None] = {}
+        """Destinations that were not found in time, for which the oldest go; forgotten with the first that is found."""
         self._unfinished: dict[Flow, None] = {}
         """Flows with more than DRAIN_BURST waiting, whose rest is taken when the loop has looked at its links."""
 
@@ -67,6 +70,7 @@ class Feeder:
 
     def writable(self, engine: Engine, destination: Destination) -> None:
         """There is room for `destination` again."""
+        self._overflowing.pop(destination, None)
         flows = self._blocked.pop(destination, None)
         if flows is None:  # blocked under its short address, known by its id meanwhile, or the other way round
             found = [each for each in self._blocked if isinstance(each, tuple) or each == destination]
@@ -83,8 +87,13 @@ class Feeder:
             return
         taken = 0
         while flow.waiting:
-            room = engine.room(flow.destination)
+            to = flow.destination
+            room = engine.room(to)
+            if room <= 0 and to in self._overflowing and engine.make_room(to, PACKET_TARGET):
+                room = PACKET_TARGET
             if room <= 0:
+                if flow.destination not in self._blocked:
+                    self._loop.call_later(SEND_PATIENCE / 2, self._look_after, flow.destination)
                 self._blocked.setdefault(flow.destination, {})[flow] = None
                 return
             if taken >= DRAIN_BURST:
@@ -96,6 +105,18 @@ class Feeder:
             taken += PACKET_TARGET
             if flow.waiting:
                 self._driver.transmit()  # the wire works while the next packet is packed
+
+    def _look_after(self, destination: Destination) -> None:
+        """Nothing fits for `destination`: do not let it hold up callers, nor what they send elsewhere."""
+        engine, flows = self._driver.running_engine, self._blocked.get(destination)
+        if engine is None or flows is None:
+            return
+        if any(flow.holds_up for flow in flows) and engine.make_room(destination, PACKET_TARGET):
+            make_room(self._overflowing, MAX_RESOLVING)
+            self._overflowing[destination] = None
+            self.feed(self._blocked.pop(destination))
+        else:
+            self._loop.call_later(SEND_PATIENCE / 2, self._look_after, destination)
 
     def _feed_on(self, flow: Flow) -> None:
         self._unfinished.pop(flow, None)

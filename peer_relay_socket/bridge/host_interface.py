@@ -36,6 +36,7 @@ class HostInterface:
     def __init__(self, config: PeerConfig, receiver: Receiver) -> None:
         """Raises: IdentityError when the key file cannot be read or made; ConfigError for a list that is none."""
         self.host = Host(config, receiver)
+        self.starved = False
         self.pending = 0
         """What waits in all flows, in `cost` units; at most GATEWAY_SEND_BUDGET."""
         self.left = 0

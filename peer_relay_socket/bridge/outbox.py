@@ -38,6 +38,8 @@ class Budget(Protocol):
 
     pending: int
     """What waits, in `cost` units; counted without a lock."""
+    starved: bool
+    """Whether a caller was told that there is no room, or waits for some."""
 
     def sent(self, size: int) -> None:
         """The loop took `size` (in `cost` units) out of a flow. Loop thread only."""
@@ -93,6 +95,11 @@ class Flow:
         self._sent_now_at = 0.0
         self._came = 0
         """What `inbox.came` was then."""
+
+    @property
+    def holds_up(self) -> bool:
+        """Whether a caller waits until this flow, or another one of its budget, is taken."""
+        return self._budget.starved
 
     def try_send_now(self, data: bytes) -> bool:
         """Send `data`, before which nothing waits here, from the calling thread and at once if it is a lone datagram.

@@ -245,6 +245,17 @@ class Engine(Overlay):
         assert isinstance(destination, Prefix)
         return self._unresolved.room(destination)
 
+    def make_room(self, destination: Destination, size: int) -> bool:
+        """Drop the oldest that waits for `destination` to be found, until `send` takes `size` bytes for it.
+
+        Returns: False where nothing waits for that, but the way there takes no more: a Writable effect will come.
+        """
+        peer_id = self._unresolved.whole(destination)
+        if peer_id is not None:
+            return self._sessions.make_room(peer_id, size)
+        assert isinstance(destination, Prefix)
+        return self._unresolved.make_room(destination, size)
+
     def send(
         self, destination: Destination, form: int, source_port: int, port: int, datagrams: Sequence[bytes], now: float
     ) -> None:

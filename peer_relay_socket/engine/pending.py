@@ -9,7 +9,7 @@ Law: PENDING_BYTES for one peer, PENDING_TOTAL for all, PENDING_TIME for each; w
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..limits import PACKET_TARGET, PENDING_BYTES, PENDING_TIME, PENDING_TOTAL
 from .timers import Due
@@ -17,6 +17,8 @@ from .timers import Due
 if TYPE_CHECKING:
     from .core import Core
     from .session import Session
+
+TOO_MUCH: Final = "dropped: too much waits for this peer"
 
 
 class Pending:
@@ -34,13 +36,21 @@ class Pending:
         core = self._core
         too_much = session.pending_size + len(record) > PENDING_BYTES + PACKET_TARGET
         if too_much or self.total > PENDING_TOTAL:
-            core.counters["dropped: too much waits for this peer"] += 1
+            core.counters[TOO_MUCH] += 1
             return
         if session.pending_timer is None:
             session.pending_timer = core.timers.at(Due.SESSION_PENDING, core.now + PENDING_TIME, self._expire, session)
         session.pending.append((core.now + PENDING_TIME, record))
         session.pending_size += len(record)
         self.total += len(record)
+
+    def make_room(self, session: Session, size: int) -> None:
+        """Drop the oldest records of `session`, until `size` bytes may be added."""
+        while session.pending and session.pending_size + size > PENDING_BYTES:
+            _, record = session.pending.popleft()
+            session.pending_size -= len(record)
+            self.total -= len(record)
+            self._core.counters[TOO_MUCH] += 1
 
     def take(self, session: Session) -> list[bytes]:
         """Return what is still worth sending, and forget it all."""

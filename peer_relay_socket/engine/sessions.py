@@ -108,6 +108,17 @@ class Sessions:
             self._table.block(session)
         return room
 
+    def make_room(self, peer_id: PeerId, size: int) -> bool:
+        """Drop the oldest that waits for keys, or for a network, until `size` bytes may be sent to `peer_id`.
+
+        Returns: False where it is the path that takes no more.
+        """
+        session = self._table.by_id.get(peer_id)
+        if session is not None and (session.keys is None or not self._router.linked):
+            self._table.pending.make_room(session, size)
+            return True
+        return session is None
+
     @property
     def idle(self) -> bool:
         """Whether no record waits for keys."""

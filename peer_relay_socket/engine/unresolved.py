@@ -9,12 +9,14 @@ and dropped.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..address import Destination, PeerId, Prefix
 from ..limits import PENDING_BYTES, PENDING_TIME
 from .effects import Writable
+from .pending import TOO_MUCH
 from .timers import Due
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ class _Queue:
 
     def __init__(self) -> None:
         self.timer: Timer | None = None
-        self.records: list[bytes] = []
+        self.records: deque[bytes] = deque()
         self.size = 0
         self.blocked = False
         """Whether the driver was told that there is no room."""
@@ -71,13 +73,21 @@ class Unresolved:
         queue.blocked = queue.size >= PENDING_BYTES
         return PENDING_BYTES - queue.size
 
+    def make_room(self, prefix: Prefix, size: int) -> bool:
+        """Drop the oldest that waits for `prefix`, until `size` bytes may be added. Returns: whether they may."""
+        queue = self._queues.get(prefix)
+        while queue is not None and queue.records and queue.size + size > PENDING_BYTES:
+            queue.size -= len(queue.records.popleft())
+            self._core.counters[TOO_MUCH] += 1
+        return True
+
     def add(self, prefix: Prefix, record: bytes) -> None:
         """Keep one record until `prefix` has an owner."""
         core = self._core
         queue = self._queues.get(prefix)
         if queue is not None:
             if queue.size > 2 * PENDING_BYTES:
-                core.counters["dropped: too much waits for this peer"] += 1
+                core.counters[TOO_MUCH] += 1
                 return
             queue.records.append(record)
             queue.size += len(record)
