@@ -396,6 +396,13 @@ STATUS_AGE: Final = 0.2
 PING_MOST: Final = 100_000
 """Pings that may be asked for at once."""
 
+CHECK_TIME: Final = 2.5
+LINK_CHECK_TIME: Final = 4.0
+"""Seconds that one check of `peer-relay doctor` may take, and the one of the link."""
+CERTIFICATE_DAYS: Final = 14
+"""Days before a certificate's end from which that is a warning: what renews itself has renewed it by then."""
+CLOCK_SKEW: Final = 5.0
+"""Seconds of difference to a relay's clock that are a warning."""
 ADMIN_CLIENTS: Final = 32
 """Connections to the admin port at once; more get 503."""
 ADMIN_HEAD: Final = 8 * 1024

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "status": ("peer_relay_socket.cli.status", "show what the running peers of this user know"),
     "ping": ("peer_relay_socket.cli.ping", "ask a peer for a sign of life, or say why none comes"),
     "trace": ("peer_relay_socket.cli.trace", "show the relays on the way to a peer"),
+    "doctor": ("peer_relay_socket.cli.doctor", "find what keeps this machine from its relays"),
     "run": ("peer_relay.runner", "run a program, Python or not, with its UDP in the relay network"),
 }
 """Name -> module with a function ``command(arguments: list[str]) -> int``, and one line of help."""

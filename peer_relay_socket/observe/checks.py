@@ -1,0 +1,265 @@
+"""What `peer-relay doctor` looks at: settings, and for each relay names, TCP, TLS, the link; clock, NAT.
+
+Lives here: one function a check, each with a limit. May not live here: how findings are shown (cli/doctor.py).
+
+Law: a check asks the network as the program would, under a fresh key, changes nothing, and ends within CHECK_TIME or
+LINK_CHECK_TIME. Every finding that is not good says what helps.
+"""
+
+from __future__ import annotations
+
+import http.client
+import secrets
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from difflib import get_close_matches
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import SplitResult, urlsplit
+
+from websockets.uri import parse_uri
+
+from ..bridge.host import Host
+from ..config import SETTINGS, IceServer, PeerConfig
+from ..limits import CERTIFICATE_DAYS, CHECK_TIME, CLOCK_SKEW, LINK_CHECK_TIME
+from ..transport.link import LinkError
+from ..transport.proxy import proxy_for
+
+State = Literal["good", "warning", "failed"]
+_STUN_COOKIE: Final = 0x2112A442
+_OTHER_VARIABLES: Final = ("PEER_RELAY_RUN",)
+"""Variables that this package sets for its own children."""
+
+
+class Finding(NamedTuple):
+    """What one check came to."""
+
+    check: str
+    target: str
+    state: State
+    detail: str
+    cure: str = ""
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[Finding]:
+    """Return a warning for each PEER_RELAY_* variable that means nothing, with the nearest that does."""
+    known = ["PEER_RELAY_" + name.upper() for name, setting in SETTINGS.items() if setting.has_variable]
+    found = []
+    for name in sorted(environ):
+        if name.startswith("PEER_RELAY_") and name not in known and name not in _OTHER_VARIABLES:
+            near = get_close_matches(name, known, 1)
+            cure = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            found.append(Finding("settings", name, "warning", "no such variable", cure))
+    return found
+
+
+def relays(config: PeerConfig) -> list[Finding]:
+    """Return what was found of each bootstrap URL, all looked at at once."""
+    with ThreadPoolExecutor(max(1, 2 * len(config.bootstrap))) as pool:
+        paths = [pool.submit(_path, url) for url in config.bootstrap]
+        links = [pool.submit(_link, config, url) for url in config.bootstrap]
+        return [finding for pair in zip(paths, links, strict=True) for part in pair for finding in part.result()]
+
+
+def _path(url: str) -> list[Finding]:
+    """Look at the way to a URL, layer by layer."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "wss" else 80)
+    try:
+        proxy = proxy_for(parse_uri(url.partition("#")[0]), True)
+    except LinkError as error:
+        return [Finding("proxy", url, "failed", str(error), "mend https_proxy, or name the host in no_proxy")]
+    if proxy is not None and not _is_loopback(host):
+        shown = f"{proxy.scheme}://{proxy.host}:{proxy.port}"
+        return [Finding("proxy", url, "good", f"reached through {shown}: names, TCP and TLS are its business")]
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        cure = "is the name right? does this machine reach its name server (/etc/resolv.conf)?"
+        return [Finding("names", url, "failed", f"{host}: {reason}", cure)]
+    addresses: dict[socket.AddressFamily, tuple[Any, ...]] = {}
+    for family, _, _, _, where in found:
+        addresses.setdefault(family, where)
+    names = ", ".join(dict.fromkeys(str(entry[4][0]) for entry in found))
+    findings = [Finding("names", url, "good", f"{host} is {names}")]
+    tried = [_tcp(url, family, where) for family, where in addresses.items()]
+    reached = next((where for where, each in zip(addresses.values(), tried, strict=True) if each.state == "good"), None)
+    if reached is not None:  # then a family that does not is no obstacle
+        tried = [each._replace(state="warning") if each.state == "failed" else each for each in tried]
+    findings += tried
+    if reached is not None:
+        findings += _tls_and_clock(url, parts, str(reached[0]), port)
+    return findings
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _tcp(url: str, family: socket.AddressFamily, where: tuple[Any, ...]) -> Finding:
+    name = f"TCP over {'IPv6' if family == socket.AF_INET6 else 'IPv4'}"
+    began = time.monotonic()
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        sock.settimeout(CHECK_TIME)
+        try:
+            sock.connect(where)
+        except TimeoutError:
+            detail = f"{where[0]} port {where[1]}: no answer within {CHECK_TIME:g} s"
+            return Finding(name, url, "failed", detail, "a firewall drops it: let it out, or set https_proxy")
+        except ConnectionRefusedError:
+            detail = f"{where[0]} port {where[1]}: Connection refused"
+            return Finding(name, url, "failed", detail, "nothing listens there: start the relay, or mend the port")
+        except OSError as error:
+            state: State = "warning" if family == socket.AF_INET6 else "failed"
+            return Finding(name, url, state, f"{where[0]}: {error.strerror or error}", "this network has no way there")
+    return Finding(
+        name, url, "good", f"{where[0]} port {where[1]} answers in {1e3 * (time.monotonic() - began):.1f} ms"
+    )
+
+
+def _tls_and_clock(url: str, parts: SplitResult, address: str, port: int) -> list[Finding]:
+    """Look at the certificate, and at the time that the relay's HTTP answer gives."""
+    host = parts.hostname or ""
+    findings = []
+    try:
+        with ExitStack() as stack:
+            sock: socket.socket = stack.enter_context(socket.create_connection((address, port), CHECK_TIME))
+            if parts.scheme == "wss":
+                secured = ssl.create_default_context().wrap_socket(sock, server_hostname=host)
+                sock = stack.enter_context(secured)
+                findings.append(_certificate(url, secured))
+            asking = http.client.HTTPConnection(host, port, timeout=CHECK_TIME)
+            asking.sock = sock
+            stack.callback(asking.close)
+            asking.request("GET", "/healthz")
+            date = asking.getresponse().headers["Date"]
+    except ssl.SSLCertVerificationError as error:
+        cure = "renew it, put its name right, or trust its authority (SSL_CERT_FILE)"
+        return [Finding("TLS", url, "failed", f"certificate refused: {error.verify_message}", cure)]
+    except ssl.SSLError as error:
+        return [Finding("TLS", url, "failed", f"{error.reason or error}", "is it wss:// there, or ws://?")]
+    except (OSError, http.client.HTTPException) as error:
+        detail = f"no HTTP answer: {getattr(error, 'strerror', None) or error or type(error).__name__}"
+        findings.append(Finding("HTTP", url, "failed", detail, "no relay answers there: is the port right?"))
+        return findings
+    return [*findings, *_clock(url, date)]
+
+
+def _certificate(url: str, sock: ssl.SSLSocket) -> Finding:
+    certificate = sock.getpeercert() or {}
+    days = (ssl.cert_time_to_seconds(str(certificate["notAfter"])) - time.time()) / 86400
+    detail = f"{sock.version()}, the certificate has {days:.0f} days left"
+    if days < CERTIFICATE_DAYS:
+        return Finding("TLS", url, "warning", detail, "have its operator renew it")
+    return Finding("TLS", url, "good", detail)
+
+
+def _clock(url: str, date: str | None) -> list[Finding]:
+    if date is None:
+        return []
+    try:
+        skew = time.time() - parsedate_to_datetime(date).timestamp() - 0.5
+    except ValueError:
+        return []
+    if abs(skew) > CLOCK_SKEW:
+        detail = f"this clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the relay's"
+        return [Finding("clock", url, "warning", detail, "set it (NTP): broadcasts and certificates depend on it")]
+    return [Finding("clock", url, "good", "agrees with the relay's to a second or so")]
+
+
+def _link(config: PeerConfig, url: str) -> list[Finding]:
+    """Link to one relay as a peer does."""
+    alone = replace(config, bootstrap=(url,), port=None, identity=None, embedded=False, wrtc=False)
+    host = Host(alone)
+    try:
+        host.start()
+        end = time.monotonic() + LINK_CHECK_TIME
+        while time.monotonic() < end and not host.linked.wait(0.05):
+            places = host.status()["bootstrap"]
+            if places and places[0]["failures"] >= 2:
+                break
+        record = host.status()
+        if record["links"]:
+            link = record["links"][0]
+            took = "" if link["rtt_s"] is None else f", round trip {1e3 * link['rtt_s']:.1f} ms"
+            role = "relays" if link["relays"] else "does not relay"
+            return [Finding("link", url, "good", f"{link['id'][:8]} {role}{took}")]
+        reason = record["bootstrap"][0]["last_error"] if record["bootstrap"] else None
+        cure = "ask its operator, or mend the setting that it names" if reason else "see the lines above"
+        return [Finding("link", url, "failed", reason or f"no link within {LINK_CHECK_TIME:g} s", cure)]
+    finally:
+        host.destroy(0.5)
+
+
+# --- NAT ---------------------------------------------------------------------------------------------------------
+
+
+def nat(servers: Iterable[IceServer], wrtc: bool) -> list[Finding]:
+    """Return how this network's NAT maps one UDP socket, by the answers of the STUN servers that are set."""
+    if not wrtc:
+        return [Finding("direct paths", "WebRTC", "warning", "WebRTC is turned off", "unset PEER_RELAY_WRTC=0")]
+    places = [server.url.partition(":")[2] for server in servers if server.url.startswith("stun:")]
+    if not places:
+        detail = "no STUN server is set, so paths through NATs are not tried beyond this network"
+        return [Finding("NAT", "UDP", "warning", detail, "set PEER_RELAY_ICE_SERVERS=stun:HOST to have them")]
+    seen: dict[str, tuple[str, int]] = {}
+    findings = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for place in places[:3]:
+            try:
+                seen[place] = _mapped(sock, place)
+            except OSError as error:
+                detail = f"no answer by UDP: {error.strerror or error}"
+                cure = "a firewall drops UDP, or the server is gone: direct paths need one of both"
+                findings.append(Finding("NAT", place, "failed" if len(places) == 1 else "warning", detail, cure))
+    if len(seen) == 1:
+        ((host, port),) = seen.values()
+        detail = f"UDP passes; seen as {host} port {port}; a second STUN server would tell the kind of NAT"
+        findings.append(Finding("NAT", "UDP", "good", detail))
+    elif len(set(seen.values())) == 1:
+        findings.append(Finding("NAT", "UDP", "good", "one mapping for all: direct paths are possible"))
+    elif seen:
+        detail = "another mapping for each destination (symmetric): no direct path to another such network"
+        findings.append(Finding("NAT", "UDP", "warning", detail, "traffic goes by relays; a TURN server helps"))
+    return findings
+
+
+def _mapped(sock: socket.socket, place: str) -> tuple[str, int]:
+    """Return how a STUN server sees `sock` (RFC 8489, binding request).
+
+    Raises: OSError when it does not answer.
+    """
+    host, _, port = place.partition("?")[0].rpartition(":") if ":" in place else (place, "", "3478")
+    token = secrets.token_bytes(12)
+    where = socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_DGRAM)[0][4]
+    end = time.monotonic() + CHECK_TIME
+    for wait in (0.3, 0.7, CHECK_TIME):
+        sock.sendto(struct.pack(">HHI", 1, 0, _STUN_COOKIE) + token, where)
+        limit = min(end, time.monotonic() + wait)
+        while (left := limit - time.monotonic()) > 0:
+            sock.settimeout(left)
+            try:
+                data = sock.recv(2048)
+            except TimeoutError:
+                break
+            if data[8:20] == token and (found := _xor_mapped(data)) is not None:
+                return found
+    raise TimeoutError(f"{place}: no answer within {CHECK_TIME:g} s")
+
+
+def _xor_mapped(data: bytes) -> tuple[str, int] | None:
+    offset = 20
+    while offset + 4 <= len(data):
+        kind, size = struct.unpack_from(">HH", data, offset)
+        if kind == 0x0020 and size >= 8 and offset + 12 <= len(data) and data[offset + 5] == 1:
+            port, address = struct.unpack_from(">HI", data, offset + 6)
+            return socket.inet_ntoa((address ^ _STUN_COOKIE).to_bytes(4)), port ^ _STUN_COOKIE >> 16
+        offset += 4 + (size + 3 & ~3)
+    return None
