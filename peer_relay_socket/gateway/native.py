@@ -49,7 +49,7 @@ class Program(NamedTuple):
     dns: NameQuery | None = None
 
 
-class _Child:
+class Child:
     """The supervisor, as this process sees it."""
 
     def __init__(self, plan: Plan) -> None:
@@ -103,7 +103,7 @@ class _Child:
             os.waitpid(self.pid, 0)
 
 
-class _Device:
+class Device:
     """The namespace's device: its addresses, its rate, and what waits in the programs' sockets."""
 
     def __init__(self, netlink: Netlink, index: int, queues: list[int], tun: Tun) -> None:
@@ -131,7 +131,8 @@ class _Device:
         interface = self._tun.interface
         spelling, peer_id = interface.spelling, interface.peer_id
         network = spelling.ipv4_network
-        old, self._addresses = self._addresses, []
+        while self._addresses:  # first: with an address go those of its network that came after it
+            self._netlink.delete_address(self._index, *self._addresses.pop())
         ipv4 = ipaddress.ip_address(spelling.ipv4(peer_id))
         ipv6 = ipaddress.ip_address(spelling.ipv6(peer_id))
         self._add(ipv4, network.prefixlen, network.broadcast_address)
@@ -141,8 +142,6 @@ class _Device:
             self._add(ipv6, 8)
             for route6 in (_OVERLAY6, _EVERYTHING[1]):
                 self._netlink.add_route(self._index, route6, ipv6)
-        for address, length in old:
-            self._netlink.delete_address(self._index, address, length)
 
     def _add(self, address: IpAddress, length: int, broadcast: IpAddress | None = None) -> None:
         self._netlink.add_address(self._index, address, length, broadcast)
@@ -173,7 +172,7 @@ def run(program: Program, config: PeerConfig, keep_sigint_ignored: bool) -> int:
     """
     from .tun import RESOLVER
 
-    child = _Child(Plan(program.argv, RESOLVER, keep_sigint_ignored))
+    child = Child(Plan(program.argv, RESOLVER, keep_sigint_ignored))
     blocked = {*_FORWARDED, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     try:
@@ -183,7 +182,7 @@ def run(program: Program, config: PeerConfig, keep_sigint_ignored: bool) -> int:
 
         index, segments, fd, (routing, *queues) = child.device()
         tun = Tun(config, program.dns)
-        device = _Device(Netlink(socket.socket(fileno=routing)), index, queues, tun)
+        device = Device(Netlink(socket.socket(fileno=routing)), index, queues, tun)
         # A key file's addresses stay; those of a fresh key may be taken, which the network tells.
         tun.interface.start(0.0 if config.identity is not None else JOIN_TIME)
         device.set_up(program.rate)
@@ -202,7 +201,7 @@ def run(program: Program, config: PeerConfig, keep_sigint_ignored: bool) -> int:
     return _end_as(status)
 
 
-def _follow(child: _Child) -> tuple[int, str]:
+def _follow(child: Child) -> tuple[int, str]:
     """Pass signals on until the program has ended."""
     while True:
         told = signal.sigwaitinfo({*_FORWARDED, signal.SIGCHLD})
@@ -214,7 +213,7 @@ def _follow(child: _Child) -> tuple[int, str]:
                 os.kill(child.program, told.si_signo)
 
 
-def _drain(tun: Tun, device: _Device) -> None:
+def _drain(tun: Tun, device: Device) -> None:
     """Send what the program left in the device, for a moment at most."""
     end = time.monotonic() + TUN_DRAIN
     while time.monotonic() < end:

@@ -296,6 +296,73 @@ def test_what_a_program_leaves_running_is_named(run: Run, tmp_path: Path) -> Non
         os.kill(pid, signal.SIGKILL)
 
 
+RENUMBERED = """
+import sys
+from peer_relay_socket.config import peer_config
+from peer_relay_socket.gateway.native import Child, Device
+from peer_relay_socket.gateway.namespace import Plan
+import time
+child = Child(Plan([sys.executable, "-c", sys.argv[2]], "192.0.2.53"))
+from peer_relay_socket.gateway.netlink import Netlink
+from peer_relay_socket.gateway.tun import Tun
+import socket
+index, segments, fd, (routing, *queues) = child.device()
+tun = Tun(peer_config(bootstrap=sys.argv[1], wrtc=False))
+interface = tun.interface
+device = Device(Netlink(socket.socket(fileno=routing)), index, queues, tun)
+interface.start(20)
+device.set_up(None)
+attach = lambda: tun.attach(fd, segments=segments, renumber=device.renumber, receive_queue=device.receive_queue)
+interface.run(attach)
+print(interface.spelling.ipv4(interface.peer_id), interface.spelling.ipv6(interface.peer_id), flush=True)
+child.go()
+for _ in range(3):
+    sys.stdin.readline()
+    interface.run(interface.host.change_identity)
+    print(interface.spelling.ipv4(interface.peer_id), interface.spelling.ipv6(interface.peer_id), flush=True)
+sys.stdin.readline()
+child.end()
+"""
+OWN_ADDRESSES = """
+import socket, time
+said = None
+while True:
+    own = []
+    for family, far in ((socket.AF_INET, "100.64.0.1"), (socket.AF_INET6, "fd00::1")):
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            try:
+                sock.connect((far, 9))
+                own.append(sock.getsockname()[0])
+            except OSError:
+                own.append("")
+    if own != said and all(own):
+        print("program", *own, flush=True)
+        said = own
+    time.sleep(0.01)
+"""
+
+
+def test_new_identity_gives_the_device_new_addresses(node: str, run_command: list[str]) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", RENUMBERED, node, OWN_ADDRESSES],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            for _ in range(4):
+                lines = {process.stdout.readline(), process.stdout.readline()}
+                ours = next(line for line in lines if not line.startswith("program "))
+                assert lines == {ours, f"program {ours}"}
+                process.stdin.write("\n")
+                process.stdin.flush()
+        finally:
+            process.kill()
+
+
 # --- what is native, and what is refused -----------------------------------------------------------------------
 
 

@@ -1,0 +1,127 @@
+"""What a device's packets mean, hostile ones included: a socket pair stands where the device would be."""
+
+from __future__ import annotations
+
+import random
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from peer_relay_socket.config import peer_config
+from peer_relay_socket.gateway import packets
+from peer_relay_socket.gateway.packets import VIRTIO, UdpHeader
+from peer_relay_socket.gateway.tun import Tun
+from peer_relay_socket.limits import TUN_BACKLOG
+from peer_relay_socket.surface.udp_socket import Socket
+from tests.gateway.conftest import LIMIT, Peer
+from tests.patience import until
+
+
+class Device:
+    """A host and the far end of its device: frames as the namespace's kernel would write and read them."""
+
+    def __init__(self, node: str) -> None:
+        self.tun = Tun(peer_config(bootstrap=node, wrtc=False))
+        self.interface = self.tun.interface
+        self.interface.start(LIMIT)
+        self.far, self._near = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._near.setblocking(False)
+        self.far.settimeout(LIMIT)
+        self.waiting = 0
+        self.interface.run(
+            lambda: self.tun.attach(
+                self._near.fileno(), segments=True, renumber=lambda: None, receive_queue=lambda port: self.waiting
+            )
+        )
+        spelling, peer_id = self.interface.spelling, self.interface.peer_id
+        self.ipv4 = socket.inet_aton(spelling.ipv4(peer_id))
+        self.ipv6 = socket.inet_pton(socket.AF_INET6, spelling.ipv6(peer_id))
+
+    def counted(self, words: str) -> int:
+        return sum(times for reason, times in self.interface.counters().items() if words in reason)
+
+    def close(self) -> None:
+        self.interface.run(self.tun.detach)
+        self.interface.close()
+        self.far.close()
+        self._near.close()
+
+
+@pytest.fixture
+def device(node: str) -> Iterator[Device]:
+    device = Device(node)
+    yield device
+    device.close()
+
+
+def to(there: Socket) -> bytes:
+    return socket.inet_aton(there.peer.address)
+
+
+def test_datagram_goes_out_and_its_answer_comes_in(device: Device, peer: Peer) -> None:
+    there = peer(9000)
+    device.far.send(UdpHeader(device.ipv4, to(there), 7, 9000).frame(b"hello"))
+    data, source = there.recvfrom(100)
+    assert (data, source) == (b"hello", (socket.inet_ntoa(device.ipv4), 7))
+    there.sendto(b"back", source)
+    packet = packets.read_packet(device.far.recv(65_600)[VIRTIO:])
+    assert (packet.source, packet.destination) == (to(there), device.ipv4)
+    assert packets.read_udp(packet.payload) == (9000, 7, b"back")
+
+
+def test_forged_malformed_and_misdirected_packets_are_counted_and_dropped(device: Device, peer: Peer) -> None:
+    there = peer(9000)
+    forged = UdpHeader(socket.inet_aton("100.64.9.9"), to(there), 7, 9000).frame(b"forged")
+    device.far.send(forged)
+    device.far.send(UdpHeader(device.ipv4, to(there), 7, 0).frame(b"port 0"))
+    device.far.send(UdpHeader(device.ipv4, socket.inet_aton("8.8.8.8"), 7, 53).frame(b"foreign"))
+    dice = random.Random(7)
+    for size in (0, 1, 9, 10, 11, 30, 60, 2000):
+        device.far.send(dice.randbytes(size) or b"x")
+    for version in (0x45, 0x60):
+        device.far.send(bytes(VIRTIO) + bytes((version,)) + dice.randbytes(60))
+    device.far.send(UdpHeader(device.ipv4, to(there), 7, 9000).frame(b"last"))
+    assert there.recv(100) == b"last"
+    assert device.counted("from no address of this host's") == 2
+    assert device.counted("malformed packet") >= 8
+    assert device.counted("no peer's address") == 1
+
+
+def test_program_that_does_not_read_holds_up_no_other_and_fills_no_memory(device: Device, peer: Peer) -> None:
+    there = peer(9000)
+    device.far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    device.waiting = 10_000_000
+    datagrams = [bytes(1200)] * 50
+
+    def come() -> None:
+        for _ in range(TUN_BACKLOG // 60_000 + 50):
+            device.tun.deliver(there.peer.id, 9000, 7, 4, list(datagrams))
+
+    device.interface.run(come, timeout=LIMIT)
+    assert device.counted("programs do not read") > 0
+    until(device.tun.has_drained, LIMIT)  # it is waited for a moment only
+    assert device.counted("the device does not take a packet") > 0
+
+
+def test_tcp_is_reset_and_names_are_answered(device: Device) -> None:
+    dns = b"\x12\x34\x01\x00\x00\x01" + bytes(6) + b"\x04host\x04test\x00\x00\x01\x00\x01"
+    device.far.send(UdpHeader(device.ipv4, socket.inet_aton("192.0.2.53"), 4000, 53).frame(dns))
+    answer = packets.read_udp(packets.read_packet(device.far.recv(65_600)[VIRTIO:]).payload)
+    assert (answer.source_port, answer.port, answer.data[:4]) == (53, 4000, b"\x12\x34\x81\x85")
+    syn = struct.pack("!HHIIBBHHH", 4000, 80, 1, 0, 0x50, 2, 0, 0, 0)
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, 0, 0, 64, 6, 0, device.ipv4, socket.inet_aton("1.2.3.4"))
+    device.far.send(bytes(VIRTIO) + head + syn)
+    reset = packets.read_packet(device.far.recv(65_600)[VIRTIO:])
+    assert (reset.protocol, reset.payload[13]) == (packets.TCP, 0x14)
+
+
+def test_refusal_from_the_namespace_reaches_the_peer(device: Device, peer: Peer) -> None:
+    there = peer(9000)
+    there.connect((socket.inet_ntoa(device.ipv4), 7))
+    there.send(b"x")
+    came = packets.read_packet(device.far.recv(65_600)[VIRTIO:])
+    device.far.send(packets.unreachable(came.source, 9000, device.ipv4, 7, packets.PORT_UNREACHABLE))
+    with pytest.raises(ConnectionRefusedError):
+        there.recv(100)
