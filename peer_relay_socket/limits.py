@@ -128,10 +128,15 @@ after as much again. Without it what falls silent under traffic (a machine witho
 to LINK_DEAD: in the simulator 8 % of all datagrams were lost for 40 s when a tenth of the relays vanished. Price: one
 ping per LINK_ANSWER on links whose traffic goes one way only."""
 MAX_LINKS: Final = 8_192
-"""Links a relay holds; at 25 kB each 200 MB. Past it new ones are refused."""
+"""Links a relay holds; at 25 kB each 200 MB. Past it the most crowded prefix gives way to a less crowded one's
+newcomer."""
 MAX_LINKS_PER_HOST: Final = 256
 """Accepted links per IPv4 address or IPv6 /64 (an office behind one NAT). Without it one machine takes every place.
 Our own machine is not counted: whoever is on it can do worse."""
+PREFIX_FACTORS: Final = (1, 2, 4)
+"""How many times a limit per host holds for the host itself, for the prefix of one site (IPv6 /56, IPv4 /24) and for
+that of one provider's customer (IPv6 /48). Without it a /48, which costs a few euros a month, is 65,536 hosts and takes
+every place. In a full table the most crowded prefix gives way to a newcomer from a less crowded one."""
 MAX_HALF_OPEN_LINKS: Final = 1_024
 MAX_HALF_OPEN_PER_HOST: Final = 32
 """Accepted connections that have not proved a key yet, together and per host: 3 kB each for LINK_HANDSHAKE_TIME."""

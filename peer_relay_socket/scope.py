@@ -15,12 +15,15 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable
 from enum import IntEnum
 from functools import lru_cache
-from typing import Final
+from typing import Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from .limits import LEARNED_PATH
+from .limits import LEARNED_PATH, PREFIX_FACTORS
+
+T = TypeVar("T")
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 _LOCAL_NAT64: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
@@ -97,9 +100,74 @@ def host_group(host: str) -> str:
     return groups[0] if groups else host
 
 
-def prefix_groups(host: str) -> tuple[str, ...]:
-    """Return the prefixes that one site or customer holds, narrowest first: IPv4 /24; IPv6 /56 and /48 (RFC 6177)."""
-    return _groups(host)[1:]
+def crowd_groups(host: str) -> tuple[str, ...]:
+    """Return the host that an address counts for and the prefixes that one site or customer holds, narrowest first:
+    IPv4 /24; IPv6 /56 and /48 (RFC 6177). () for "", which no limit per host can be held against."""
+    return _groups(host) or ((host,) if host else ())
+
+
+class Crowds(Generic[T]):
+    """What came from which host and prefix: limits for each, and the newest of the most crowded when all is full.
+
+    Grows with its members: at most three groups for each.
+    """
+
+    def __init__(self, per_host: int) -> None:
+        """Args: per_host: most members of one host; of a prefix, PREFIX_FACTORS times as many."""
+        self._per_host = per_host
+        self._groups: dict[str, dict[T, None]] = {}
+        self._by_size: dict[int, dict[str, None]] = {}
+        """Groups by the number of their members, so that the largest is known at once."""
+        self._largest = 0
+
+    def __len__(self) -> int:
+        """How many groups have members."""
+        return len(self._groups)
+
+    def add(self, member: T, host: str) -> None:
+        """Count a member that came from `host`."""
+        for group in crowd_groups(host):
+            members = self._groups.setdefault(group, {})
+            before = len(members)
+            members[member] = None
+            self._resized(group, before, len(members))
+
+    def remove(self, member: T, host: str) -> None:
+        """Count it no more. Harmless if it was not counted."""
+        for group in crowd_groups(host):
+            members = self._groups.get(group, {})
+            before = len(members)
+            members.pop(member, None)
+            self._resized(group, before, len(members))
+
+    def _resized(self, group: str, before: int, after: int) -> None:
+        if before == after:
+            return
+        if before:
+            del self._by_size[before][group]
+            if not self._by_size[before]:
+                del self._by_size[before]
+        if after:
+            self._by_size.setdefault(after, {})[group] = None
+        else:
+            del self._groups[group]
+        self._largest = max(self._largest, after)
+        while self._largest and self._largest not in self._by_size:
+            self._largest -= 1
+
+    def is_full(self, host: str) -> bool:
+        """Return whether one more from `host` is too many for the host, or for a prefix that it is in."""
+        groups = zip(crowd_groups(host), PREFIX_FACTORS, strict=False)
+        return any(len(self._groups.get(group, ())) >= self._per_host * factor for group, factor in groups)
+
+    def to_give_way(self, host: str, may_go: Callable[[T], bool]) -> T | None:
+        """Return the newest member that may go of the most crowded prefix, if that is more crowded than the prefix of a
+        newcomer from `host`."""
+        own = max((len(self._groups.get(group, ())) for group in crowd_groups(host)), default=0)
+        if self._largest <= own + 1:
+            return None
+        crowd = self._groups[next(iter(self._by_size[self._largest]))]
+        return next((member for member in reversed(crowd) if may_go(member)), None)
 
 
 def private_network(host: str) -> str | None:

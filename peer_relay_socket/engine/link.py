@@ -150,6 +150,11 @@ class LinkState:
         self.packed: list[list[bytes | memoryview]] = []
         """Bundles already full."""
 
+    @property
+    def crowd_host(self) -> str:
+        """The address whose host and prefixes this link counts for; "" for none."""
+        return self.remote_host if self.host else ""
+
     def is_from_elsewhere(self, core: Core) -> None:
         """The neighbour came by a loopback address and is not on this machine: a proxy or a tunnel hides it."""
         self.scope, self.nearby = Scope.GLOBAL, False

@@ -47,7 +47,7 @@ from ..limits import (
     MAX_REASON,
 )
 from ..rate import TokenBucket
-from ..scope import Scope
+from ..scope import Crowds, Scope
 from .authentication import LINK_PROLOGUE
 from .effects import SUPERSEDED, CloseLink, PeerDown, PeerUp, Throttle
 from .link import LinkState, seen_at
@@ -109,8 +109,9 @@ class Links:
         """Links from which more was read than they have to spare; settled before the next effects are taken."""
         self._half_open: dict[int, LinkState] = {}
         """Accepted connections whose other end has not proved itself, at most MAX_HALF_OPEN_LINKS."""
-        self._from: dict[str, int] = {}
-        """How many accepted connections there are from a host."""
+        self._accepted: Crowds[LinkState] = Crowds(MAX_LINKS_PER_HOST)
+        self._opening: Crowds[LinkState] = Crowds(MAX_HALF_OPEN_PER_HOST)
+        """The accepted connections, and those in `_half_open`, by host and prefix."""
 
     # --- what happened to a connection -----------------------------------------------------------------------
 
@@ -144,7 +145,8 @@ class Links:
         )
         if url is None:
             self._half_open[number] = link
-            self._from[link.host] = self._from.get(link.host, 0) + 1
+            self._accepted.add(link, link.crowd_host)
+            self._opening.add(link, link.crowd_host)
             if self._begins(link):
                 self._say(link)
             else:
@@ -158,18 +160,26 @@ class Links:
 
     def _refusal(self, link: LinkState) -> str:
         """Return why `link` is one too many, "" if it is not."""
-        if len(self.all) >= MAX_LINKS:
-            return "too many links"
-        if link.url is not None:
-            return ""
-        if len(self._half_open) >= MAX_HALF_OPEN_LINKS:
-            return "too many handshakes"
-        if link.host and self._from.get(link.host, 0) >= MAX_HALF_OPEN_PER_HOST:
-            if self._from[link.host] >= MAX_LINKS_PER_HOST:
+        host = link.crowd_host
+        if link.url is None:
+            if self._accepted.is_full(host):
                 return "too many links from one host"
-            if sum(other.host == link.host for other in self._half_open.values()) >= MAX_HALF_OPEN_PER_HOST:
+            if self._opening.is_full(host):
                 return "too many handshakes from one host"
+            if len(self._half_open) >= MAX_HALF_OPEN_LINKS and not self._make_way(self._opening, host):
+                return "too many handshakes"
+        if len(self.all) >= MAX_LINKS and (link.url is not None or not self._make_way(self._accepted, host)):
+            return "too many links"
         return ""
+
+    def _make_way(self, crowds: Crowds[LinkState], host: str) -> bool:
+        """Drop a link of the most crowded prefix for one from `host`; return whether there was one to drop."""
+        victim = crowds.to_give_way(host, lambda link: not link.protected)
+        if victim is None:
+            return False
+        self._core.counters["link dropped: the most crowded network gives way"] += 1
+        self.drop(victim, "others have fewer links from one network")
+        return True
 
     def closed(self, number: int, reason: str) -> None:
         """The connection is gone, and this is what the other end said."""
@@ -199,9 +209,8 @@ class Links:
                 timer.cancel()
         if link.url is None:
             self._half_open.pop(link.number, None)
-            count = self._from.pop(link.host, 0) - 1
-            if count > 0:
-                self._from[link.host] = count
+            self._accepted.remove(link, link.crowd_host)
+            self._opening.remove(link, link.crowd_host)
         if link.up:
             link.up = False
             if self.by_id.get(link.peer_id) is link:
@@ -296,6 +305,7 @@ class Links:
         if link.timer is not None:
             link.timer.cancel()
         self._half_open.pop(link.number, None)
+        self._opening.remove(link, link.crowd_host)
         other = self.by_id.get(link.peer_id)
         if other is not None:
             # One link per neighbour. Of two that crossed, both ends keep the one dialled by the lower id. Otherwise

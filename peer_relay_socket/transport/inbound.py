@@ -23,7 +23,7 @@ from websockets.typing import Origin, Subprotocol
 
 from .. import limits
 from ..rate import TokenBucket
-from ..scope import Scope, host_group
+from ..scope import Crowds, Scope, crowd_groups
 from .connection import SILENT, SUBPROTOCOL, Connection, one_line, unmapped
 from .forwarded import Proxies
 from .link import LinkHandler
@@ -56,12 +56,10 @@ class _Inbound(Connection):
         )
         super().__init__(listener.handler, core, outbound=False, url=None, tls=listener.ssl is not None)
         self._listener = listener
-        self._group = ""
 
     def _arrived(self, raw: asyncio.Transport) -> bool:
         listener = self._listener
-        self._group = host_group(self.remote_host)
-        refusal = listener.enter(self, self._group)
+        refusal = listener.enter(self)
         if refusal is None:
             self._timer = self._loop.call_later(listener.open_timeout, self._drop)
             return True
@@ -113,7 +111,7 @@ class _Inbound(Connection):
             self._end("request too large")
 
     def _settled(self, error: OSError | None) -> None:
-        self._listener.leave(self, self._group)
+        self._listener.leave(self)
 
 
 class Listener:
@@ -139,9 +137,8 @@ class Listener:
         self.port = 0
         self._admit = admit
         self._half_open_max = half_open_max
-        self._half_open_per_host = half_open_per_host
-        self._half_open: dict[Connection, None] = {}  # at most half_open_max
-        self._per_host: dict[str, int] = {}  # no more entries than _half_open
+        self._half_open: dict[Connection, str] = {}  # and the address it came from; at most half_open_max
+        self._crowds: Crowds[Connection] = Crowds(half_open_per_host)  # of _half_open
         self._tasks: set[asyncio.Task[None]] = set()
         self._sockets: list[socket.socket] = []
         self._rate = TokenBucket(limits.ACCEPT_RATE, 0.0)
@@ -183,17 +180,22 @@ class Listener:
             loop.call_later(wait, self._attend, sock)
 
     def _is_crowded(self, host: str) -> bool:
-        """Count a connection; return whether its host has made too many of late."""
+        """Count a connection; return whether its host, or a prefix that it is in, has made too many of late."""
         host = unmapped(host)
         if Scope.of(host) is Scope.LOOPBACK or self.proxies.trusts(host):
             return False
         now = asyncio.get_running_loop().time()
-        group = host_group(host)
+        groups = zip(crowd_groups(host), limits.PREFIX_FACTORS, strict=False)
+        rates = [self._rate_of(group, factor, now) for group, factor in groups]
+        return not all([rate.take(now) for rate in rates])  # noqa: C419  # each counts it
+
+    def _rate_of(self, group: str, factor: int, now: float) -> TokenBucket:
         rate = self._rates.get(group)
         if rate is None:
             limits.make_room(self._rates, limits.ACCEPT_HOSTS)
-            rate = self._rates[group] = TokenBucket(limits.ACCEPT_PER_HOST, now, burst=limits.ACCEPT_PER_HOST_AT_ONCE)
-        return not rate.take(now)
+            burst = factor * limits.ACCEPT_PER_HOST_AT_ONCE
+            rate = self._rates[group] = TokenBucket(factor * limits.ACCEPT_PER_HOST, now, burst=burst)
+        return rate
 
     async def _welcome(self, client: socket.socket) -> None:
         client.setblocking(False)
@@ -202,31 +204,38 @@ class Listener:
         except OSError:  # gone already
             client.close()
 
-    def enter(self, link: Connection, group: str) -> str | None:
+    def enter(self, link: Connection) -> str | None:
         """Count a connection that begins its handshake. A text refuses it; an empty one is not told to the client."""
-        count = self._per_host.get(group, 0)
-        crowded = count >= self._half_open_per_host and not self.proxies.trusts(link.remote_host)
-        if crowded or len(self._half_open) >= self._half_open_max:
+        host = link.remote_host
+        if self._crowds.is_full(host) and not self.proxies.trusts(host):
+            return ""
+        if len(self._half_open) >= self._half_open_max and not self._make_way(host):
             return ""
         try:
-            refusal = self._admit(link.remote_host)
+            refusal = self._admit(host)
         except Exception as error:
             context = {"message": "admit failed", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)
             return ""
         if refusal is None:
-            self._half_open[link] = None
-            self._per_host[group] = count + 1
+            self._half_open[link] = host
+            self._crowds.add(link, host)
         return refusal
 
-    def leave(self, link: Connection, group: str) -> None:
+    def _make_way(self, host: str) -> bool:
+        """Drop a connection of the most crowded prefix for one from `host`; return whether there was one to drop."""
+        victim = self._crowds.to_give_way(host, lambda _link: True)
+        if victim is None:
+            return False
+        self.leave(victim)
+        victim.abort()
+        return True
+
+    def leave(self, link: Connection) -> None:
         """The handshake of a connection came to an end, good or bad."""
-        if link not in self._half_open:
-            return
-        del self._half_open[link]
-        self._per_host[group] -= 1
-        if not self._per_host[group]:
-            del self._per_host[group]
+        host = self._half_open.pop(link, None)
+        if host is not None:
+            self._crowds.remove(link, host)
 
     async def close(self) -> None:
         """Stop accepting and drop what has not finished its handshake. Open links stay: they are the handler's."""

@@ -225,6 +225,52 @@ def test_a_host_that_connects_too_often_is_turned_away_and_others_are_not(monkey
     run(scenario())
 
 
+def test_hosts_of_one_prefix_are_turned_away_together_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ACCEPT_PER_HOST_AT_ONCE", 2.0)
+    monkeypatch.setattr(limits, "ACCEPT_PER_HOST", 0.001)
+    hosts = iter([f"2600:1:2:{n:x}00::1" for n in range(9)] + ["2600:1:3::1"])
+
+    class Elsewhere(socket.socket):
+        """A connection from the next host of the list."""
+
+        def accept(self) -> tuple[socket.socket, Any]:
+            client, address = super().accept()
+            return client, (next(hosts), *address[1:])
+
+    async def scenario() -> None:
+        async with serving(Recorder()) as listener:
+            inner = listener._sockets[0]
+            listener.serve([Elsewhere(fileno=inner.detach())])
+            answers = [await probe(listener.port) for _ in range(10)]
+            assert [answer[:12] for answer in answers[:8]] == [b"HTTP/1.1 101"] * 8
+            assert answers[8] == b""
+            assert answers[9][:12] == b"HTTP/1.1 101"
+
+    run(scenario())
+
+
+def test_of_half_open_connections_a_crowd_gives_way_to_a_newcomer() -> None:
+    async def connect(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", port, local_addr=(host, 0))
+
+    async def scenario() -> None:
+        server = Recorder()
+        async with serving(server, half_open_max=3) as listener:
+            crowd = [await connect(f"127.0.1.{n}", listener.port) for n in (1, 2, 3)]
+            async with asyncio.timeout(PATIENCE):
+                while len(listener._half_open) < 3:
+                    await asyncio.sleep(0.005)
+            reader, writer = await connect("127.0.2.1", listener.port)
+            writer.write(upgrade_request())
+            async with asyncio.timeout(PATIENCE):
+                assert (await reader.readline()).startswith(b"HTTP/1.1 101")
+                assert await crowd[2][0].read() == b""
+            for _, each in [*crowd, (reader, writer)]:
+                each.close()
+
+    run(scenario())
+
+
 def test_admit_is_asked_with_the_address_and_its_refusal_is_told() -> None:
     asked: list[str] = []
 
