@@ -23,6 +23,19 @@ from .address import ID_BYTES, PeerId
 from .errors import IdentityError
 
 _ID_DOMAIN: Final = b"peer-relay.2 id"
+_SMALL_ORDER: Final = frozenset(
+    bytes.fromhex(key)
+    for key in (
+        "00" * 32,
+        "01" + "00" * 31,
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ec" + "ff" * 30 + "7f",
+        "ed" + "ff" * 30 + "7f",
+        "ee" + "ff" * 30 + "7f",
+    )
+)
+"""Ed25519's points of order 1, 2, 4 and 8 in every encoding, without the bit for the sign (as libsodium lists them)."""
 _MAX_KEY_FILE: Final = 64 * 1024
 
 
@@ -32,7 +45,10 @@ def peer_id_of(public_key: bytes) -> PeerId:
 
 
 def verify(public_key: bytes, signature: bytes, message: bytes) -> bool:
-    """Return whether `signature` over `message` is by `public_key`; False too for a key that is none."""
+    """Return whether `signature` over `message` is by `public_key`; False too for a key that is none, and for those of
+    small order, under which anybody makes signatures that pass."""
+    if public_key[:31] + bytes((public_key[31] & 0x7F,) if len(public_key) == 32 else ()) in _SMALL_ORDER:
+        return False
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
     except (InvalidSignature, ValueError):

@@ -203,3 +203,20 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
         Identity.load_or_create(str(tmp_path / "key"))
     assert caught.value.errno == errno.ENOSPC
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "00" * 32,
+        "01" + "00" * 31,
+        "00" * 31 + "80",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ec" + "ff" * 30 + "7f",
+    ],
+)
+def test_keys_under_which_anybody_can_sign_are_refused(key: str) -> None:
+    public_key = bytes.fromhex(key)
+    for signature in (bytes(64), public_key + bytes(32), b"\1" + bytes(63)):
+        assert not any(verify(public_key, signature, b"%d" % number) for number in range(64))
