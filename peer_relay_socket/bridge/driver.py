@@ -199,7 +199,7 @@ class Driver:
 
     def send_now(self, flow: Flow, data: bytes) -> bool:
         """Send one datagram that is not in `flow` yet, if nothing posted waits and there is nothing else to do for it.
-        In a caller's thread, which has borrowed the turn; a signal handler may raise into it at any point."""
+        In a caller's thread that runs as the loop (inline_io)."""
         engine = self._engine
         if engine is None or self._closed or flow.waiting or self._posted:
             return False

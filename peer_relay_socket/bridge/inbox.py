@@ -14,8 +14,8 @@ Three kinds of threads meet here:
 - The relay thread puts items through `async_q`.
 - Threads that block wait in `sync_q.get`.
 - The main thread keeps out of janus: it waits at a bell, and pops the storage. Signal handlers run in it, and what they
-  raise comes out at any instruction; inside janus it would leave janus's lock taken, and the next put would stop the
-  relay thread and with it every socket of the process (plain janus was stuck after 3,300 handlers that raised).
+  raise (inline_io) would, inside janus, leave its lock taken: the next put would stop the relay thread, and with it
+  every socket of the process (plain janus was stuck after 3,300 handlers that raised).
 
 What other threads put (a datagram to an own socket, a datagram that a caller read for another socket) is in the storage
 before the call returns; threads that wait in janus are then woken by an item that names it. The main thread, and any

@@ -1,13 +1,21 @@
-"""The loop's turn, and what other threads do with it while the loop's own sleeps: send a lone datagram, read one.
+"""Threads that do the loop's input and output themselves while it sleeps: they send one datagram, or read one.
 
-Lives here: `LoopLock`, the loop's sleep, the lead. May not live here: what is sent or read.
+Lives here: the lock of what belongs to the loop, the loop's selector, the leader. May not live here: what is sent or
+read.
 
-Law: the loop's thread has the turn whenever it is awake, so nothing on the loop knows of this; and whoever else has it
-gives it back before it waits for anything.
+Law: the loop's thread holds the lock whenever it is awake, so nothing on the loop knows of this; and a thread that runs
+as the loop gives the lock back before it waits for anything.
 
 A datagram that comes alone should not pass through two threads, which costs more than all else together: so of the
-threads that wait for datagrams one takes the *lead*, waits for the links itself, and the loop does not. What it finds
-is one small packet for it, as a rule. Whatever else there is, it leaves to the loop.
+threads that wait for datagrams one, the *leader*, waits for the links itself, and the loop does not. What it finds is
+one small packet for it, as a rule. Whatever else there is, it leaves to the loop.
+
+What a signal handler raises comes out between any two instructions of the main thread, which may run as the loop. Three
+things hold even then, here and in what is called from here: no nonce is used twice (engine/seal), no frame goes out in
+halves and no byte that was read is lost (transport/stream), and no lock stays taken. All else may be lost with the
+datagram that was under way, as UDP loses datagrams. CPython looks for signals after calls of Python functions and at
+backward jumps, and never within C: so what must be one step is one call into C, and what it did is known afterwards by
+a list that it filled.
 """
 
 from __future__ import annotations
@@ -26,23 +34,29 @@ from ..transport.readers import Readers, Source, equip
 
 if TYPE_CHECKING:
     import asyncio
+    from _thread import LockType
 
     from .waiting import Bell
 
 T = TypeVar("T")
 
-_AT_ONCE: Final = (False,)
+_WITHOUT_WAITING: Final = (False,)
 """The argument that makes a lock's `acquire` not wait."""
 
 
+def try_acquire(lock: LockType, acquired: list[bool]) -> bool:
+    """Take `lock` if it is free, and note in `acquired` whether: in one call into C, so that a caller which is
+    interrupted here releases what it has, and nothing else. Never waits. Returns: whether."""
+    acquired.extend(map(lock.acquire, _WITHOUT_WAITING))
+    return acquired[0]
+
+
 class LoopLock:
-    """Whose turn it is to touch what belongs to the loop: its thread's, but while that sleeps another's for a moment.
+    """The lock of what belongs to the loop: its thread's, but while that sleeps another's for a moment.
 
-    The loop's thread has the turn whenever it is not asleep in its selector, so nothing on the loop knows of this.
-
-    A signal handler or the garbage collector may interrupt who has borrowed it, and do anything there: even wait for
-    the loop. So the loop waits LOOP_LOCK_PATIENCE at most and then goes on: what was borrowed counts for nothing any
-    more, and the call that is still under way finds the loop's things changed beneath it.
+    A signal handler or the garbage collector may interrupt the thread that runs as the loop, and do anything there:
+    even wait for the loop. So the loop waits LOOP_LOCK_PATIENCE at most and then goes on with a new lock: the old one
+    counts for nothing any more, and the call that is still under way finds the loop's things changed beneath it.
     """
 
     __slots__ = ("_lock",)
@@ -71,25 +85,23 @@ class LoopLock:
     def run_as_loop(self, call: Callable[..., bool], *args: object) -> bool:
         """Return call(*args), run in the calling thread as if on the loop, or False if the loop is awake. Never waits.
 
-        A signal handler may raise at any instruction in here, and the turn is given back; one that sends itself finds
-        it taken. `call` must leave the loop's things whole then, bear that the loop took its turn back amid it, and not
-        make the loop do something sooner than it means to wake.
+        `call` must bear that the loop took the lock back amid it, and not make the loop do something sooner than it
+        means to wake.
         """
         lock = self._lock
-        got: list[bool] = []
+        acquired: list[bool] = []
         try:
-            got.extend(map(lock.acquire, _AT_ONCE))  # in C as a whole: what was acquired is known below
-            return got[0] and call(*args)
+            return try_acquire(lock, acquired) and call(*args)
         finally:
-            if got and got[0]:
+            if acquired and acquired[0]:
                 lock.release()
 
 
 class LendingSelector(selectors.DefaultSelector):
-    """The loop's selector. It lends the turn while it sleeps, and has lone messages taken without waking anybody.
+    """The loop's selector. It lends the lock while it sleeps, and has lone messages taken without waking a thread.
 
-    Where there is epoll, it waits for two poll sets: asyncio's, and that of the links, but for the latter not while
-    somebody else does.
+    Where there is epoll, it waits for two poll sets: asyncio's, and that of the links, but for the latter not while a
+    leader does.
     """
 
     def __init__(self, loop_lock: LoopLock) -> None:
@@ -102,7 +114,7 @@ class LendingSelector(selectors.DefaultSelector):
             both.register(self.fileno(), select.EPOLLIN)
             both.register(self.readers.fd, select.EPOLLIN)
             self.leave_links = partial(both.modify, self.readers.fd, 0)
-            """Do not wait for links. Any thread; one step, as its opposite."""
+            """Do not wait for links. Any thread; one call into C, as its opposite."""
             self.attend_links = partial(both.modify, self.readers.fd, select.EPOLLIN)
 
     def serve(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -112,7 +124,7 @@ class LendingSelector(selectors.DefaultSelector):
             equip(loop, self.readers)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """As the selector it is; one that does not sleep keeps the turn."""
+        """As any selector; where it does not sleep it keeps the lock."""
         readers = self.readers
         sleeps = timeout is None or timeout > 0.0
         if readers is None:
@@ -146,7 +158,7 @@ class LendingSelector(selectors.DefaultSelector):
         for source in readers.wait(0):
             try:
                 taken = source.read_fast()
-            except Exception as error:  # who runs the loop bears none
+            except Exception as error:  # whatever called select expects none
                 loop.call_exception_handler({"message": "reading a link failed", "exception": error})
                 taken = False
             if taken:
@@ -175,7 +187,7 @@ class Leader:
     """The place of the thread that waits for links instead of the loop, while it waits for a datagram.
 
     Where datagrams follow each other fast, the place is kept from one wait to the next, lest the loop wake up for what
-    comes in between: at most LEADER_KEPT seconds, after which the loop looks whether anybody came back.
+    comes in between: at most LEADER_KEPT seconds, after which the loop looks whether a thread came back.
     """
 
     def __init__(
@@ -186,20 +198,20 @@ class Leader:
         self._leave_links = sleep.leave_links
         self.attend_links = sleep.attend_links
         self.readers = readers
-        self._seat = threading.Lock()
+        self._one_leads = threading.Lock()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._waiting = False
-        self._kept = False
-        self._looks = False
+        self._keeps_place = False
+        self._look_is_due = False
         """Whether `_look_after` will run."""
         self.reads = 0
-        """How often somebody read here."""
+        """How often a leader read."""
         self._fast_since = 0.0
-        self._amid: Source | None = None
+        self._being_read: Source | None = None
         """What is being read; if it stays so, the reading was interrupted."""
         readers.add(self._bell, self)
         self.release: Callable[[], object] = partial(os.eventfd_write, self._bell, 1)
-        """Ends the wait of who leads: the bell that an inbox rings. Any thread; one step."""
+        """Ends the leader's wait: the bell that an inbox rings. Any thread; one call into C."""
 
     @property
     def taken(self) -> bool:
@@ -215,103 +227,104 @@ class Leader:
         """
         if self.readers.fast_reads < LEADER_AFTER:
             return False
-        got: list[bool] = []
+        acquired: list[bool] = []
         try:
-            got.extend(map(self._seat.acquire, _AT_ONCE))
-            return got[0] and self._wait(inbox, timeout)
+            return try_acquire(self._one_leads, acquired) and self._wait(inbox, timeout)
         finally:
-            if got and got[0]:
+            if acquired and acquired[0]:
                 if self._waiting:  # the end of `_wait` was interrupted, too
-                    self._waiting = self._kept = False
+                    self._waiting = self._keeps_place = False
                     self.attend_links()
-                self._seat.release()
+                self._one_leads.release()
 
     def _wait(self, inbox: Followed, timeout: float | None) -> bool:
         self._waiting = follows = True
         try:
-            if not self._kept:
+            if not self._keeps_place:
                 self._leave_links()
             if not inbox.follow(self):
                 return True
             found = self.readers.wait(timeout)
             inbox.unfollow(self)
             follows = False
-            return not found or self._loop_lock.run_as_loop(self._read, found) or self._give_up()
+            return not found or self._loop_lock.run_as_loop(self._read, found) or self._give_up_place()
         finally:
             self._waiting = False
-            if not self._kept:  # looked at after `_waiting` was changed, and in `_look_after` the other way round
+            if (
+                not self._keeps_place
+            ):  # looked at after `_waiting` was changed, and in `_look_after` the other way round
                 self.attend_links()  # in C as a whole, and nothing comes between
             if follows:
                 inbox.unfollow(self)
-            if self._amid is not None:
-                self._leave(self._amid)
+            if self._being_read is not None:
+                self._leave_to_loop(self._being_read)
 
-    def _give_up(self) -> bool:
-        self._kept = False
+    def _give_up_place(self) -> bool:
+        self._keeps_place = False
         return False
 
     def _read(self, found: list[Source]) -> bool:
         done = True
         for source in found:
             if source is self:
-                self._silence()
+                self._clear_bell()
                 continue
-            self._amid = source
+            self._being_read = source
             if source.read_fast():
                 self.readers.fast_reads += 1
-                self._amid = None
+                self._being_read = None
             else:
                 self.readers.fast_reads, done = 0, False
-                self._leave(source)
+                self._leave_to_loop(source)
         self.reads += 1
-        if not self.reads & 15 and not self._kept:
+        if not self.reads & 15 and not self._keeps_place:
             now = time.monotonic()
             if now < self._fast_since + LEADER_FAST:
-                self._soon(self._keep)
+                self._soon(self._keep_place)
             self._fast_since = now
         return done
 
-    def _silence(self) -> None:
+    def _clear_bell(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._bell)
 
     def read_fast(self) -> bool:
-        """The loop heard the bell. If that was for somebody who waits, it should not have been listening: then this and
-        what happens in `_wait` may come in any order, and links are read in the end by one of both."""
+        """The loop saw the leader's bell. Stop polling links if a leader waits, else resume; order relative to `_wait`
+        does not matter."""
         if self._waiting:
             self._leave_links()
         if not self._waiting:
-            self._silence()
+            self._clear_bell()
             self.attend_links()
         return True
 
     def read(self) -> None:
         """Never due: `read_fast` does it."""
 
-    def _leave(self, source: Source) -> None:
-        """Leave it to the loop."""
-        self._amid = None
+    def _leave_to_loop(self, source: Source) -> None:
+        """Have the loop read `source`."""
+        self._being_read = None
         self._soon(source.read)
 
     def _soon(self, call: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
             self._loop.call_soon_threadsafe(call)
 
-    def _keep(self) -> None:
-        if not self._kept:
-            self._kept = True
+    def _keep_place(self) -> None:
+        if not self._keeps_place:
+            self._keeps_place = True
             self._leave_links()
-            if not self._looks:
+            if not self._look_is_due:
                 self._look_later()
 
     def _look_later(self) -> None:
-        self._looks = True
+        self._look_is_due = True
         self._loop.call_later(LEADER_KEPT, self._look_after, self.reads)
 
     def _look_after(self, reads: int) -> None:
-        if self._kept and self.reads > reads:
+        if self._keeps_place and self.reads > reads:
             self._look_later()
             return
-        self._looks = self._kept = False
+        self._look_is_due = self._keeps_place = False
         if not self._waiting:
             self.attend_links()

@@ -5,8 +5,8 @@ here: addresses, ports, errnos.
 
 Law: what carries datagrams out is a list per flow, a deque of flows and one wake-up of the loop per burst, and no janus
 queue: sending takes no lock. Signal handlers and the garbage collector send, too, in the middle of another send, and
-the interpreter may raise what a signal handler raises between any two instructions; a janus lock left taken there would
-stop the loop and with it every socket of the process. To append to a list, and to take from one, CPython does in one
+what a signal handler raises (inline_io) would leave a janus lock taken, and that would stop the loop and with it every
+socket of the process. To append to a list, and to take from one, CPython does in one
 step. The loop never waits for callers, and callers wait for the loop only when their send budget is used up.
 """
 
@@ -173,8 +173,8 @@ class Flow:
 class Outbox:
     """The flows that have datagrams for the loop. Bounded by the send budgets of the sockets behind them.
 
-    Callers enter no lock here, so that what a signal handler raises, at whatever instruction of `post`, leaves nothing
-    behind but a flow that the next datagram posts again. A flow is appended before the loop is woken; `_woken` equals
+    Callers enter no lock here, so that what a signal handler raises leaves nothing behind but a flow that the next
+    datagram posts again. A flow is appended before the loop is woken; `_woken` equals
     `_takes` only once a whole wake-up was asked for that no `take` has answered yet; and `take` counts itself before it
     looks. So the flow of a caller that finds the two equal is seen by a take to come.
     """

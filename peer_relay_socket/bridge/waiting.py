@@ -34,7 +34,7 @@ class Bell(Protocol):
     """What a thread waits at."""
 
     def release(self) -> object:
-        """Wake it. Any thread; one step."""
+        """Wake it. Any thread; one call into C."""
 
 
 class Waiters:

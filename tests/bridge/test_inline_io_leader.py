@@ -240,8 +240,8 @@ def test_the_loop_leaves_the_bell_to_who_waits_for_it(ends: Ends, lead: Leader) 
 def test_one_look_after_who_leads_is_due_however_often_the_place_is_kept(lead: Leader) -> None:
     async def keep() -> int:
         for _ in range(20):
-            lead._keep()
-            lead._give_up()
+            lead._keep_place()
+            lead._give_up_place()
         lead.attend_links()
         scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
         return sum(handle._callback == lead._look_after for handle in scheduled if not handle.cancelled())
@@ -270,13 +270,18 @@ def test_what_was_interrupted_amid_reading_is_read_by_the_loop(ends: Ends, lead:
     readers.fast_reads = LEADER_AFTER
     runtime = Runtime.current()
     runtime.submit(in_loop(lambda: readers.add(ours, link))).result(LIMIT)
-    timer = threading.Timer(0.05, os.write, (theirs, b"!"))
-    timer.start()
+
+    def write() -> None:
+        until(lambda: lead.taken)
+        os.write(theirs, b"!")
+
+    writer = threading.Thread(target=write)
+    writer.start()
     with pytest.raises(InterruptError):
         asking.recvfrom(100)
     assert link.seen.wait(LIMIT)
     runtime.submit(in_loop(lambda: readers.remove(ours))).result(LIMIT)
-    timer.join(LIMIT)
+    writer.join(LIMIT)
     os.close(ours)
     os.close(theirs)
 
@@ -289,7 +294,7 @@ def test_who_waits_for_long_costs_nothing(ends: Ends, lead: Leader) -> None:
     asking, answering, where = ends
     with echoing(answering):
         ask(asking, where, 300)  # fast: the place is kept
-        until(lambda: not lead._kept)
+        until(lambda: not lead._keeps_place)
         before = resource.getrusage(resource.RUSAGE_SELF)
         time.sleep(0.5)
         after = resource.getrusage(resource.RUSAGE_SELF)
