@@ -30,6 +30,7 @@ from ..identity import peer_id_of, verify
 from ..limits import (
     BROADCAST_AGE,
     BROADCAST_BYTES,
+    BROADCAST_CHECKS,
     BROADCAST_COPIES,
     BROADCAST_PATIENCE,
     BROADCAST_PENDING,
@@ -69,6 +70,7 @@ class Broadcasts:
         self._stamp = 0
         self._own = _allowance(1.0, core.now)
         self._copies = TokenBucket(BROADCAST_COPIES, core.now)
+        self._checks = TokenBucket(BROADCAST_CHECKS, core.now)
         self._rates: dict[int, TrafficBucket] = {}
         """By link."""
         self._seen: dict[PeerId, list[int]] = {}
@@ -164,6 +166,9 @@ class Broadcasts:
         if rate is None:
             rate = self._rates[arrived.number] = _allowance(BROADCAST_RELAY_FACTOR if arrived.serves else 1.0, core.now)
         if not rate.take(core.now, header.end - offset):
+            core.counters["dropped: too much is broadcast"] += 1
+            return
+        if not self._checks.take(core.now):
             core.counters["dropped: too much is broadcast"] += 1
             return
         genuine = peer_id_of(heard.public_key) == header.sender

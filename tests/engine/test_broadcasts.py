@@ -17,6 +17,7 @@ from peer_relay_socket.identity import Identity
 from peer_relay_socket.limits import (
     BROADCAST_AGE,
     BROADCAST_BYTES,
+    BROADCAST_CHECKS,
     BROADCAST_COPIES,
     BROADCAST_PATIENCE,
     BROADCAST_RATE,
@@ -239,14 +240,26 @@ def test_a_sender_is_held_to_its_rate(bench: Bench, star: tuple[Node, ...]) -> N
 def test_a_leaf_that_keeps_to_no_rate_is_held_to_it_by_its_relay(bench: Bench, star: tuple[Node, ...]) -> None:
     relay, a, b, _ = star
     (cable,) = a.cables.values()
-    packets = [made(a.identity, 1000 + n) for n in range(200)]
+    packets = [made(a.identity, 1000 + n) for n in range(300)]
     bench.inject(cable, relay, *packets)
     assert len(heard(b)) == BROADCAST_RATE
-    assert counted(relay, "dropped: too much is broadcast") == 200 - BROADCAST_RATE
+    assert counted(relay, "dropped: too much is broadcast") == 300 - BROADCAST_RATE
     big = [made(a.identity, 5000 + n, bytes(60_000)) for n in range(9)]
     bench.advance(2.0)
     bench.inject(cable, relay, *big)
     assert len(heard(b)) == BROADCAST_BYTES // 60_300
+
+
+def test_what_is_verified_is_bounded_however_many_links_it_comes_over(bench: Bench) -> None:
+    relay = bench.node("relay", serves=True)
+    leaves = [bench.node(f"leaf{n}") for n in range(5)]
+    for leaf in leaves:
+        bench.join(leaf, relay)
+    bench.flow()
+    for leaf in leaves:
+        (cable,) = leaf.cables.values()
+        bench.inject(cable, relay, *(made(leaf.identity, 1000 + n) for n in range(int(BROADCAST_RATE))))
+    assert len(heard(relay)) == BROADCAST_CHECKS < 5 * BROADCAST_RATE
 
 
 def test_what_a_relay_sends_out_for_others_is_bounded(bench: Bench) -> None:
