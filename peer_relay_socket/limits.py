@@ -275,6 +275,12 @@ BROADCAST_WINDOW: Final = 64
 MAX_BROADCASTERS: Final = 4_096
 """Origins whose last broadcasts are remembered, at most 2.5 kB each. While all of them broadcast within BROADCAST_AGE,
 others are refused: to forget one would be to take its broadcasts again."""
+BROADCAST_AHEAD: Final = 10.0
+BROADCAST_SHARES: Final = 16
+"""One in so many places of MAX_BROADCASTERS are for the origins that one neighbour brings which dialled us, or whose
+stamps are more than so many seconds ahead of our clock, which holds their places longer. Where all places are taken,
+the link that brought most gives way to one that brought less. Without it one leaf with throwaway keys shuts every
+newcomer out for twice BROADCAST_AGE; with it, that takes 16. Price: what gave way may be heard a second time."""
 BROADCAST_PATIENCE: Final = 5.0
 BROADCAST_PENDING: Final = 64
 """Seconds that broadcasts wait for the first link of a peer that has just started, and how many."""

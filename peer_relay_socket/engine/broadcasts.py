@@ -29,6 +29,7 @@ from ..codec.packet import Header, Kind
 from ..identity import peer_id_of, verify
 from ..limits import (
     BROADCAST_AGE,
+    BROADCAST_AHEAD,
     BROADCAST_BYTES,
     BROADCAST_CHECKS,
     BROADCAST_COPIES,
@@ -36,6 +37,7 @@ from ..limits import (
     BROADCAST_PENDING,
     BROADCAST_RATE,
     BROADCAST_RELAY_FACTOR,
+    BROADCAST_SHARES,
     BROADCAST_WINDOW,
     MAX_BROADCASTERS,
 )
@@ -73,9 +75,11 @@ class Broadcasts:
         self._checks = TokenBucket(BROADCAST_CHECKS, core.now)
         self._rates: dict[int, TrafficBucket] = {}
         """By link."""
-        self._seen: dict[PeerId, list[int]] = {}
-        """Stamps of the last broadcasts of each origin, ascending; who was heard longest ago first. At most
-        MAX_BROADCASTERS of BROADCAST_WINDOW."""
+        self._seen: dict[int, dict[PeerId, list[int]]] = {}
+        """Stamps of the last broadcasts of each origin, ascending, by the link that brought its first; the origin heard
+        longest ago first. In all at most MAX_BROADCASTERS of BROADCAST_WINDOW."""
+        self._brought_by: dict[PeerId, int] = {}
+        """The link under which an origin is in `_seen`."""
         self._pending: list[bytes] = []
         """What waits for the first link, at most BROADCAST_PENDING packets."""
 
@@ -175,7 +179,7 @@ class Broadcasts:
         if not genuine or not verify(heard.public_key, heard.signature, heard.signed):
             core.counters["dropped: forged broadcast"] += 1
             return
-        if not self._remember(header.sender, heard.stamp):
+        if not self._remember(header.sender, heard.stamp, arrived):
             core.counters["dropped: too many broadcast"] += 1
             return
         self._deliver(header.sender, heard)
@@ -212,24 +216,60 @@ class Broadcasts:
             self._pass(link, packet)
 
     def _is_known(self, origin: PeerId, stamp: int) -> bool:
-        stamps = self._seen.get(origin)
-        if stamps is None:
+        link = self._brought_by.get(origin)
+        if link is None:
             return False
+        stamps = self._seen[link][origin]
         at = bisect_left(stamps, stamp)
         return (at < len(stamps) and stamps[at] == stamp) or (at == 0 and len(stamps) >= BROADCAST_WINDOW)
 
-    def _remember(self, origin: PeerId, stamp: int) -> bool:
+    def _remember(self, origin: PeerId, stamp: int, arrived: LinkState) -> bool:
         """Note a broadcast that is not known; return False where there is no room for its origin."""
-        stamps = self._seen.pop(origin, None)
+        link = self._brought_by.get(origin, arrived.number)
+        places = self._seen.get(link)
+        stamps = None if places is None else places.pop(origin, None)
         if stamps is None:
-            if len(self._seen) >= MAX_BROADCASTERS:
-                oldest = next(iter(self._seen))
-                if self._seen[oldest][-1] >= self._core.wall - BROADCAST_AGE * 1e6:
-                    return False
-                del self._seen[oldest]
+            if not self._has_place(arrived, stamp):
+                return False
+            places = self._seen.setdefault(link, {})
+            self._brought_by[origin] = link
             stamps = []
+        assert places is not None
         insort(stamps, stamp)
         if len(stamps) > BROADCAST_WINDOW:
             del stamps[0]
-        self._seen[origin] = stamps
+        places[origin] = stamps
         return True
+
+    def _has_place(self, arrived: LinkState, stamp: int) -> bool:
+        """Make room for one more origin that `arrived` brings: silent ones of its own go first, then one of the link
+        that brought most. A neighbour that dialled us has a share, and so have stamps ahead of our clock, which hold a
+        place for longer."""
+        link = arrived.number
+        mine = self._seen.get(link, {})
+        limited = arrived.url is None or stamp > self._core.wall + BROADCAST_AHEAD * 1e6
+        if limited and len(mine) >= MAX_BROADCASTERS // BROADCAST_SHARES:
+            return self._forget_silent(link)
+        if len(self._brought_by) < MAX_BROADCASTERS or self._forget_silent(link):
+            return True
+        most = max(self._seen, key=lambda other: len(self._seen[other]))
+        if self._forget_silent(most):
+            return True
+        if len(self._seen[most]) <= len(mine) + 1:
+            return False
+        self._forget(most, next(iter(self._seen[most])))
+        return True
+
+    def _forget_silent(self, link: int) -> bool:
+        """Forget the origin of `link` heard longest ago, if its broadcasts are too old to be taken again."""
+        origin = next(iter(self._seen.get(link, {})), None)
+        if origin is None or self._seen[link][origin][-1] >= self._core.wall - BROADCAST_AGE * 1e6:
+            return False
+        self._forget(link, origin)
+        return True
+
+    def _forget(self, link: int, origin: PeerId) -> None:
+        places = self._seen[link]
+        del places[origin], self._brought_by[origin]
+        if not places:
+            del self._seen[link]

@@ -21,6 +21,7 @@ from peer_relay_socket.limits import (
     BROADCAST_COPIES,
     BROADCAST_PATIENCE,
     BROADCAST_RATE,
+    BROADCAST_SHARES,
     BROADCAST_WINDOW,
 )
 from tests.sim.bench import Bench, Node
@@ -369,3 +370,47 @@ def test_bodies_cut_short_are_counted_and_the_link_stays(bench: Bench, star: tup
     assert heard(b) == []
     assert counted(b, "dropped: malformed broadcast") + counted(b, "dropped: forged broadcast") == 1
     assert cable.alive
+
+
+@pytest.mark.parametrize("ahead", [0.0, BROADCAST_AGE - 2.0], ids=["now", "ahead"])
+def test_throwaway_keys_over_one_link_shut_no_newcomer_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, ahead: float
+) -> None:
+    monkeypatch.setattr("peer_relay_socket.engine.broadcasts.MAX_BROADCASTERS", 64)
+    relay, evil, listener = bench.node("relay", serves=True), bench.node("evil", serves=True), bench.node("listener")
+    cable = bench.join(evil, relay)
+    bench.join(listener, relay)
+    bench.flow()
+    for number in range(100):
+        thrown_away = Identity.from_seed(number.to_bytes(32))
+        bench.inject(cable, relay, made(thrown_away, int((bench.now + ahead) * 1e6)))
+        bench.advance(0.02)
+    heard(listener)
+    newcomer = bench.node("newcomer")
+    bench.join(newcomer, relay)
+    bench.flow()
+    for _ in range(5):
+        cast(newcomer)
+        bench.advance(0.1)
+    assert heard(listener) == [(newcomer.peer_id, DATA)] * 5
+    places = relay.engine._broadcasts._seen
+    assert sum(map(len, places.values())) <= 64
+    assert max(map(len, places.values())) == 64 // BROADCAST_SHARES
+
+
+def test_what_one_link_crowded_out_is_its_own(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that brings many origins takes no place of one that brings few: what those sent is not heard again."""
+    monkeypatch.setattr("peer_relay_socket.engine.broadcasts.MAX_BROADCASTERS", 16)
+    relay, evil, honest = bench.node("relay", serves=True), bench.node("evil", serves=True), bench.node("honest")
+    cable, other = bench.join(evil, relay), bench.join(honest, relay)
+    bench.flow()
+    cast(honest)
+    bench.flow()
+    (packet,) = bench.sent(Kind.BROADCAST, honest)
+    for number in range(40):
+        bench.inject(cable, relay, made(Identity.from_seed(number.to_bytes(32)), int(bench.now * 1e6)))
+        bench.advance(0.02)
+    heard(relay)
+    bench.inject(other, relay, packet)
+    bench.inject(cable, relay, packet)
+    assert heard(relay) == []
