@@ -19,6 +19,7 @@ from ..observe import metrics
 from ..observe.admin import Admin
 from ..surface.peer import Peer
 from .arguments import Arguments
+from .json_log import log_as_json
 
 T = TypeVar("T")
 
@@ -34,6 +35,8 @@ def command(arguments: list[str]) -> int:
     if options.port is None and not os.environ.get("PEER_RELAY_PORT"):
         options.port = 0
     admin = _admin(parser, options)
+    if options.log_format == "json":
+        log_as_json(parser)
     stop = {signal.SIGINT, signal.SIGTERM}
     # Blocked before any thread starts, so every thread inherits it and sigwait below is the only taker.
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, stop)
@@ -146,6 +149,12 @@ def _parser() -> Arguments:
     parser.add_argument("--public-url", metavar="URL", help="URL under which others can dial this node")
     parser.add_argument("--admin", metavar="H:P", help="serve /livez, /readyz, /metrics, /status and a page here")
     parser.add_argument("--admin-token-file", metavar="FILE", help="token that --admin asks for; needed off loopback")
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="json: an object a line, from level info on",
+    )
     parser.add_argument("--tls-cert", metavar="FILE", help="serve wss:// with this certificate chain (PEM)")
     parser.add_argument("--tls-key", metavar="FILE", help="its key (PEM; default: in the file of --tls-cert)")
     return parser

@@ -266,3 +266,26 @@ def test_the_page_in_chromium_shows_what_status_says(tmp_path: Path) -> None:
     assert '<div class="card"><b>2</b>links</div>' in seen
     for peer in (a, b):
         assert f"<td>{peer.id.hex()[:8]}</td>" in seen
+
+
+def test_log_lines_may_be_json_and_tell_of_links_that_come_and_go() -> None:
+    argv = [sys.executable, "-m", "peer_relay", "node", "--log-format", "json"]
+    with subprocess.Popen(
+        argv, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            url = process.stdout.readline().split()[3]
+            with Peer(bootstrap=url, wrtc=False) as peer:
+                assert peer.wait_connected(LIMIT)
+                name = peer.id.hex()[:8]
+            lines = [json.loads(process.stderr.readline()) for _ in range(2)]
+            process.send_signal(signal.SIGTERM)
+            lines += [json.loads(line) for line in process.communicate(timeout=LIMIT)[1].splitlines()]
+        finally:
+            process.kill()
+    assert all(set(line) == {"time", "level", "message"} for line in lines)
+    up, down = [line for line in lines if name in line["message"]][:2]
+    assert (up["level"], up["message"]) == ("info", f"link up: {name} at 127.0.0.1")
+    assert re.fullmatch(rf"link down: {name} at 127\.0\.0\.1 after \d+ s, \d+ bytes in, \d+ out: .+", down["message"])
