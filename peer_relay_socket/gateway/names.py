@@ -27,8 +27,9 @@ def host_names(path: str = "/etc/resolv.conf") -> HostNames:
 class HostNames:
     """Queries to real name servers; the first server that answers does."""
 
-    def __init__(self, servers: list[str]) -> None:
-        self._servers = servers
+    def __init__(self, servers: list[str], port: int = 53) -> None:
+        self.servers = servers
+        self._port = port
         self._under_way = 0
 
     def __call__(self, query: bytes, answered: Callable[[bytes], object]) -> None:
@@ -43,12 +44,12 @@ class HostNames:
 
     async def _ask(self, query: bytes, answered: Callable[[bytes], object]) -> None:
         loop = asyncio.get_running_loop()
-        for server in self._servers:
+        for server in self.servers:
             family = socket.AF_INET6 if ":" in server else socket.AF_INET
             with contextlib.suppress(OSError, TimeoutError), socket.socket(family, socket.SOCK_DGRAM) as sock:
                 sock.setblocking(False)
                 async with asyncio.timeout(NAME_TIME):
-                    await loop.sock_connect(sock, (server, 53))
+                    await loop.sock_connect(sock, (server, self._port))
                     await loop.sock_sendall(sock, query)
                     answer = await loop.sock_recv(sock, 65_535)
                 if answer[:2] == query[:2]:

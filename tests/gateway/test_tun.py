@@ -6,11 +6,13 @@ import random
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from peer_relay_socket.config import peer_config
 from peer_relay_socket.gateway import packets
+from peer_relay_socket.gateway.names import HostNames, host_names
 from peer_relay_socket.gateway.packets import VIRTIO, UdpHeader
 from peer_relay_socket.gateway.tun import Tun
 from peer_relay_socket.limits import TUN_BACKLOG
@@ -22,8 +24,8 @@ from tests.patience import until
 class Device:
     """A host and the far end of its device: frames as the namespace's kernel would write and read them."""
 
-    def __init__(self, node: str) -> None:
-        self.tun = Tun(peer_config(bootstrap=node, wrtc=False))
+    def __init__(self, node: str, names: HostNames | None = None) -> None:
+        self.tun = Tun(peer_config(bootstrap=node, wrtc=False), names)
         self.interface = self.tun.interface
         self.interface.start(LIMIT)
         self.far, self._near = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -115,6 +117,30 @@ def test_tcp_is_reset_and_names_are_answered(device: Device) -> None:
     device.far.send(bytes(VIRTIO) + head + syn)
     reset = packets.read_packet(device.far.recv(65_600)[VIRTIO:])
     assert (reset.protocol, reset.payload[13]) == (packets.TCP, 0x14)
+
+
+def test_other_names_are_asked_of_real_servers_where_told_so(node: str) -> None:
+    query = b"\x12\x34\x01\x00\x00\x01" + bytes(6) + b"\x04host\x04test\x00\x00\x01\x00\x01"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(LIMIT)
+        device = Device(node, HostNames(["127.0.0.1"], server.getsockname()[1]))
+        try:
+            device.far.send(UdpHeader(device.ipv4, socket.inet_aton("192.0.2.53"), 4000, 53).frame(query))
+            asked, source = server.recvfrom(512)
+            assert asked == query
+            server.sendto(b"\x12\x34the answer", source)
+            answer = packets.read_udp(packets.read_packet(device.far.recv(65_600)[VIRTIO:]).payload)
+            assert answer == (53, 4000, b"\x12\x34the answer")
+        finally:
+            device.close()
+
+
+def test_host_names_come_from_resolv_conf(tmp_path: Path) -> None:
+    (tmp_path / "resolv.conf").write_text("# x\nnameserver 127.0.0.1\nsearch a\nnameserver ::1\n")
+    assert host_names(str(tmp_path / "resolv.conf")).servers == ["127.0.0.1", "::1"]
+    with pytest.raises(FileNotFoundError):
+        host_names(str(tmp_path / "absent"))
 
 
 def test_refusal_from_the_namespace_reaches_the_peer(device: Device, peer: Peer) -> None:
