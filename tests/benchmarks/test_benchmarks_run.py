@@ -43,6 +43,18 @@ def test_footprint_prints_what_each_thing_costs_beside_its_yardstick() -> None:
     assert "0.0" not in [figure for row in rows for figure in row]
 
 
+def test_native_prints_a_figure_for_every_path() -> None:
+    allowed = subprocess.run(
+        [sys.executable, "-m", "peer_relay", "run", "true"], capture_output=True, text=True, check=False
+    )
+    if allowed.returncode == 2:
+        pytest.skip(allowed.stderr.strip())
+    shown = run("native.py", "--rounds", "1", "--seconds", "0.2", "--count", "50")
+    rows = re.findall(r"^\| ([a-zA-Z ]+) \| ([\d,.]+) \| \S+(?: \S+)? \| ([\d,]+) \|", shown, re.MULTILINE)
+    assert [path for path, *_ in rows] == ["kernel UDP", "direct link", "one relay"], shown
+    assert re.search(r"^start: [\d.]+ s alone, [\d.]+ s under peer-relay run", shown, re.MULTILINE)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
