@@ -179,7 +179,7 @@ class PortTable:
         `port` is 0 where the wire does not say it (the legacy one). Then they are for the only socket that hears the
         network; of several, for the one connected to their source; else for the one with the lowest port.
 
-        Args: filling: where to note the inbox they went to, if it wants what comes held back for a moment.
+        Args: filling: where to note the inbox they went to, if it is more than half full now.
             address_conflict: the source shares its IPv4 address with another peer; no socket sees it there.
 
         Returns: False when no socket is bound to `port` (or all are connected elsewhere).
@@ -203,10 +203,10 @@ class PortTable:
                     self._routes[key] = route
         endpoint, address = route
         inbox = endpoint.inbox
-        held = inbox.put(address, datagrams)
-        if held and filling is not None and inbox.is_filling():
+        taken_in = inbox.put(address, datagrams)
+        if taken_in and filling is not None and inbox.is_filling():
             filling.append(inbox)
-        return held or not endpoint.close_if_abandoned()
+        return taken_in or not endpoint.close_if_abandoned()
 
     def send_local(
         self,
@@ -222,13 +222,13 @@ class PortTable:
         Returns: False when nobody is bound there; a connected sender then has ECONNREFUSED pending.
         """
         with self._lock:
-            kept = speaks(sender.local) and not (sender.local == "::1" and form == 4)
-            source = sender.local if kept else source_for(place, form)
+            chosen = speaks(sender.local) and not (sender.local == "::1" and form == 4)
+            source = sender.local if chosen else source_for(place, form)
             endpoint = self._find(place, port, form, source, sender.port)
             address = None if endpoint is None else self._spell(endpoint, source, sender.port, form)
         if endpoint is not None and (endpoint.inbox.put(address, datagrams, mark) or not endpoint.close_if_abandoned()):
             return True
-        if not kept and sender.local != WILDCARD:
+        if not chosen and sender.local != WILDCARD:
             return False  # bound to a group: what comes back to `source` does not find it
         if sender.recverr or (sender.peer_place == place and sender.peer_port == port):
             sender.inbox.fail(errno.ECONNREFUSED)
@@ -294,19 +294,21 @@ class PortTable:
         Args: error: ECONNREFUSED (no such port) or EHOSTUNREACH (no such peer).
         """
         with self._lock:
-            told = [
+            connected = [
                 each
                 for each in self._at(source_port)
                 if each.recverr or (each.peer_port == port and _same(each.peer_place, destination))
             ]
-        for endpoint in told:
+        for endpoint in connected:
             endpoint.inbox.fail(error)
 
     def unreachable_peer(self, destination: Destination, error: int, why: str = "") -> None:
         """Tell every socket that is connected to some port of `destination` that the peer is not there."""
         with self._lock:
-            told = [each for group in self._bound.values() for each in group if _same(each.peer_place, destination)]
-        for endpoint in told:
+            connected = [
+                each for group in self._bound.values() for each in group if _same(each.peer_place, destination)
+            ]
+        for endpoint in connected:
             endpoint.inbox.fail(error, why)
 
     def identity_changed(self) -> None:
