@@ -500,6 +500,13 @@ LINK_HIGH_WATER: Final = 1024 * 1024
 neighbour makes its relay hold what others send it. Price: 1 MiB per slow neighbour."""
 LINK_LOW_WATER: Final = 256 * 1024
 """Where a full link says that it is writable again: four packets are left, so the kernel does not run dry."""
+LINK_BACKLOGS: Final = 128 * 1024 * 1024
+LINK_BACKLOGS_LOOK: Final = 4 * 1024 * 1024
+"""Bytes that wait on all links of a process together, and how far past them what is sent between two looks may lead.
+16 neighbours hold MAX_LINK_QUEUE each; beyond, a link gets no more than an equal share. Without it 40 links that never
+read made a relay hold 362 MB, and 256 of one host 2 GB. Buffers cost up to half as much again: 256 MiB in all."""
+LINK_STALLED: Final = 10.0
+"""Seconds after which a link whose neighbour took nothing of what waits for it is dropped."""
 LINK_BACKLOG_MAX: Final = MAX_LINK_QUEUE
 """Bytes waiting at which `send` drops, whatever the driver does with `full`: only a sender heeds that, a relay forwards
 on, and one well-behaved sender alone may have a SESSION_WINDOW on its way. Answers to a neighbour's pings count, so one

@@ -21,7 +21,7 @@ from ..engine.effects import SUPERSEDED, Dial, DialBack
 from ..limits import DIAL_TIME, FIRST_WORD
 from ..scope import Scope, reach
 from ..transport.forwarded import Proxies
-from ..transport.websocket import Listener, dial, listen
+from ..transport.websocket import SUBPROTOCOL, Listener, dial, listen
 from .dial_back import dial_back
 from .key_conflicts import KeyConflicts
 from .log import log
@@ -30,10 +30,14 @@ from .own_networks import OwnNetworks
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from ..transport.link import LinkHandler
+    from ..transport.link import Link, LinkHandler
 
 
 EMBEDDED_URL: Final = f"ws://127.0.0.1:{EMBEDDED_PORT}"
+
+
+_OTHER_VERSION = 4002
+"""Close code for a WebSocket whose other end speaks another version of the wire."""
 
 
 class Dialler:
@@ -196,6 +200,23 @@ class Dialler:
         level = self._complained.pop(url, None)
         if level is not None:
             log.log(level, "= %s answers again", url)
+
+    def turn_away(self, link: Link) -> None:
+        """Close a link whose other end speaks another wire; say why to it, and here."""
+        if link.other_version is not None:
+            why = f"speaks {link.other_version}, this peer {SUBPROTOCOL}: update the older of the two"
+            link.close(
+                _OTHER_VERSION, f"this peer speaks {SUBPROTOCOL}, the other end {link.other_version}: update one"
+            )
+            if link.url is None:
+                log.info("! a peer at %s %s", link.remote_host, why)
+        else:
+            why = f"does not speak {SUBPROTOCOL}"
+            link.close(
+                1008, f"this peer speaks {SUBPROTOCOL}; npm_peers, which admits peers of the npm package, is off"
+            )
+        if link.url is not None:
+            self.failed(link.url, why)
 
     def is_rival(self, url: str, reason: str) -> bool:
         """Return whether the link to `url`, closed for `reason`, went to another process that uses our key."""

@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import errno
 import logging
-import re
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -27,12 +26,12 @@ from ..engine.engine import Engine
 from ..limits import HOPELESS_TIME
 from ..originals import time
 from ..transport.link import Link
-from ..transport.websocket import SUBPROTOCOL
+from .backlogs import LINKS_BEHIND, LinkSending
 from .dialler import EMBEDDED_URL, Dialler
 from .feeding import Feeder
 from .identity_changes import IdentityChanges
 from .link_pauses import LinkPauses
-from .link_status import DriverStatus, count_losses, driver_status, path_to
+from .link_status import DriverStatus, count_losses, driver_status, path_to, their_words
 from .lists import ListWatch
 from .log import log, log_to_stderr
 from .make_engine import make_engine
@@ -46,10 +45,6 @@ if TYPE_CHECKING:
     from .events import Filling, Owner
     from .outbox import Flow
     from .runtime import Runtime
-
-
-_OTHER_VERSION = 4002
-"""Close code for a WebSocket whose other end speaks another version of the wire."""
 
 
 class Driver:
@@ -68,21 +63,15 @@ class Driver:
         self._timer_at: float | None = None
         self.feeder = Feeder(host.outbox, self._loop, self)
         self._pauses = LinkPauses(self._loop)
+        self._sending = LinkSending(self._links, self._loop)
         self._identity_changes = IdentityChanges(host, self._loop, self._change_identity)
         self._lists = ListWatch(host.admission, self._loop, self._recheck, host.report)
         self._filling: list[Filling] = []
         """Inboxes that what was just delivered filled by more than half."""
         self._own_networks = OwnNetworks()
         self._direct = RtcAttempts(self, host.config, self._own_networks)
-        self._dialling = Dialler(
-            self,
-            host.config,
-            self._own_networks,
-            host.report,
-            self._dial_failed,
-            self._embedded,
-            lambda: bool(host.peers),
-        )
+        told = host.report, self._dial_failed, self._embedded, lambda: bool(host.peers)
+        self._dialling = Dialler(self, host.config, self._own_networks, *told)
         self._past: Counter[str] = Counter()
         """What links lost that are gone."""
         self.probes = Probes(self, host, self._loop)
@@ -238,6 +227,7 @@ class Driver:
         """Return drops and refusals by reason. Any thread."""
         counters = Counter({} if self._engine is None else self._engine.counters)
         counters.update(self._past)
+        counters[LINKS_BEHIND] = self._sending.dropped
         for link in list(self._links.values()):
             count_losses(link, counters)
         return dict(+counters)
@@ -263,7 +253,7 @@ class Driver:
         self._links[self._made] = link
         self._numbers[link] = self._made
         if link.other_version is not None or not (link.ours or self._host.config.npm_peers):
-            self._turn_away(link)
+            self._dialling.turn_away(link)
             return
         peer_id, unit = self._direct.peer_of(link)
         self._engine.link_opened(
@@ -276,23 +266,6 @@ class Driver:
             native=link.ours,
         )
         self.pump()
-
-    def _turn_away(self, link: Link) -> None:
-        """Close a link whose other end speaks another wire; say why to it, and here."""
-        if link.other_version is not None:
-            why = f"speaks {link.other_version}, this peer {SUBPROTOCOL}: update the older of the two"
-            link.close(
-                _OTHER_VERSION, f"this peer speaks {SUBPROTOCOL}, the other end {link.other_version}: update one"
-            )
-            if link.url is None:
-                log.info("! a peer at %s %s", link.remote_host, why)
-        else:
-            why = f"does not speak {SUBPROTOCOL}"
-            link.close(
-                1008, f"this peer speaks {SUBPROTOCOL}; npm_peers, which admits peers of the npm package, is off"
-            )
-        if link.url is not None:
-            self._dialling.failed(link.url, why)
 
     def bundles_received(self, link: Link, bundles: list[bytes]) -> None:
         """A link was read from."""
@@ -369,6 +342,7 @@ class Driver:
         """A link is gone."""
         number = self._numbers.pop(link, None)
         self._pauses.forget(link)
+        self._sending.forget(link)
         count_losses(link, self._past)
         if number is None:
             return
@@ -379,7 +353,7 @@ class Driver:
         if link.url is not None and self._dialling.is_rival(link.url, reason):
             own = self._host.peer_id.hex()[:8]
             self._host.report(f"{link.url}: another process uses our key (peer {own}); each needs one of its own")
-        words = _their_words(reason)
+        words = their_words(reason)
         self.run(lambda engine, now: engine.link_closed(number, now, words))
 
     # --- performing ------------------------------------------------------------------------------------------
@@ -413,28 +387,12 @@ class Driver:
             self.pump()
 
     def _write(self, number: int, bundle: bytes | memoryview) -> None:
-        link, engine = self._links.get(number), self._engine
-        if link is None or engine is None:
-            return
-        was_full = link.full
-        link.send(bundle)
-        if link.full and not was_full:
-            engine.link_full(number, True, self._loop.time())
+        if self._engine is not None:
+            self._sending.write(self._engine, number, bundle)
 
     def transmit(self) -> None:
         """Send what the engine has ready."""
-        engine = self._engine
-        assert engine is not None
-        for number, chunks in engine.take_bundles():
-            self._write(number, chunks[0] if len(chunks) == 1 else b"".join(chunks))
-        for number, text in engine.take_texts():
-            link = self._links.get(number)
-            if link is None:
-                continue
-            was_full = link.full
-            link.send_text(text)
-            if link.full and not was_full:
-                engine.link_full(number, True, self._loop.time())
+        self._sending.transmit(self.engine)
 
     def _deliver(self, effect: effects.Deliver) -> None:
         source, source_port, port, form, datagrams, address_conflict = effect
@@ -488,9 +446,3 @@ class Driver:
         if link is not None:
             del self._numbers[link]
             link.close(1000, effect.reason[:100])
-
-
-def _their_words(reason: str) -> str:
-    """Return what the other end gave as its reason in its close frame, "" if it gave none."""
-    found = re.fullmatch(r"closed by the other end: \d+ \([^)]*\) (.+)", reason)
-    return "" if found is None else found[1]

@@ -6,6 +6,7 @@ shown (status.py).
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -61,3 +62,9 @@ def count_losses(link: Link, counters: Counter[str]) -> None:
     """Add to `counters` what `link` did not carry."""
     counters["dropped: a link took no more"] += link.dropped
     counters["dropped: a WebRTC link lost parts"] += getattr(link, "missed", 0)
+
+
+def their_words(reason: str) -> str:
+    """Return what the other end gave as its reason in its close frame, "" if it gave none."""
+    found = re.fullmatch(r"closed by the other end: \d+ \([^)]*\) (.+)", reason)
+    return "" if found is None else found[1]
