@@ -3,7 +3,7 @@
 Lives here: reading such a file, and what allow and deny lists say together. May not live here: what happens to a peer
 that is refused (engine), when files are looked at (driver).
 
-Law: a list that cannot be read never lets anybody in: at the start that is an error, later the old list stays.
+Law: a list that cannot be read never admits a peer: at the start that is an error, later the old list stays.
 
 A file has one peer id (40 hex digits) a line; empty lines, and what follows a "#", do not count.
 """
@@ -102,7 +102,7 @@ class Admission:
         self._failed: dict[str, None] = {}
         """Settings whose function raised, so that it is told once."""
         self.problems: list[str] = []
-        """What an operator should know; whoever logs it takes it out."""
+        """What an operator should know; the driver logs it and takes it out."""
         for setting in ("allow_links", "deny_links", "allow_datagrams", "deny_datagrams"):
             source = getattr(config, setting)
             if source is not None:
@@ -116,12 +116,12 @@ class Admission:
 
     @property
     def may_link(self) -> Test | None:
-        """Whether to be linked to a peer; None = anybody."""
+        """Whether to be linked to a peer; None = to any."""
         return self._may("links")
 
     @property
     def may_talk(self) -> Test | None:
-        """Whether to exchange datagrams and messages with a peer; None = anybody."""
+        """Whether to exchange datagrams and messages with a peer; None = with any."""
         return self._may("datagrams")
 
     def _may(self, what: str) -> Test | None:
@@ -139,7 +139,7 @@ class Admission:
         except Exception as error:  # the program's function
             if setting not in self._failed:
                 self._failed[setting] = None
-                self.problems.append(f"{setting}: the function raised {error!r}; until it answers nobody is admitted")
+                self.problems.append(f"{setting}: the function raised {error!r}; until it answers no peer is admitted")
             return not absent
 
     def reload(self) -> bool:

@@ -2,7 +2,7 @@
 
 Lives here: keys, ids, key files. May not live here: what is signed (the handshakes say that).
 
-Law: ``id = SHA-256("peer-relay.2 id" || public key)[:20]``, so nobody can hold an id without its key.
+Law: ``id = SHA-256("peer-relay.2 id" || public key)[:20]``, so an id cannot be held without its key.
 
 A key file is the key's PEM (PKCS #8, unencrypted), mode 0600, written whole or not at all.
 """
@@ -46,7 +46,7 @@ def peer_id_of(public_key: bytes) -> PeerId:
 
 def verify(public_key: bytes, signature: bytes, message: bytes) -> bool:
     """Return whether `signature` over `message` is by `public_key`; False too for a key that is none, and for those of
-    small order, under which anybody makes signatures that pass."""
+    small order, under which signatures that pass need no key."""
     if public_key[:31] + bytes((public_key[31] & 0x7F,) if len(public_key) == 32 else ()) in _SMALL_ORDER:
         return False
     try:

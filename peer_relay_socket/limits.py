@@ -29,7 +29,7 @@ SOCKET_BUFFER: Final = 212_992
 170 datagrams of 1200 bytes, three full packets, wait before a blocking sendto does."""
 RECEIVE_BUFFER: Final = 1024 * 1024
 """What may wait in a socket whose SO_RCVBUF was not set: a reader that loses the GIL for one switch interval (5 ms) at
-200,000 datagrams/s finds 1000 of them. Price: 1 MiB per socket that nobody reads, under flood. SO_RCVBUF overrides."""
+200,000 datagrams/s finds 1000 of them. Price: 1 MiB per socket that is not read, under flood. SO_RCVBUF overrides."""
 SOCKET_BUFFER_MOST: Final = 2 * 4 * 1024 * 1024
 """Largest SO_RCVBUF or SO_SNDBUF: twice a generous net.core.rmem_max (the kernel doubles what is asked for)."""
 RECEIVE_BUFFER_LEAST: Final = 2304
@@ -66,7 +66,7 @@ NETWORK_KEY_SCRYPT_N: Final = 2**14
 NETWORK_KEY_SCRYPT_R: Final = 8
 NETWORK_KEY_SCRYPT_P: Final = 1
 """scrypt's cost (RFC 7914 §2; these are its interactive parameters) for turning the network key into 32 bytes. Without
-it whoever lured a member into a handshake tries a dictionary at 10^7 words a second; with it each word costs 16 MiB and
+it an attacker that a member dialled tries a dictionary at 10^7 words a second; with it each word costs 16 MiB and
 35 ms (measured). Price: the same, once per process that has a network key. Equal across a network: not a setting."""
 STATIC_KEY_HOURS: Final = 30 * 24
 """Hours for which the signature of a static key holds; it is made anew at half of them. Without an end a key that leaks
@@ -119,7 +119,7 @@ LINK_PING_IDLE: Final = 25.0
 """Seconds without a byte after which a neighbour is pinged: under the 30 s at which the worst home NATs forget a TCP
 flow; about 150 bytes per ping, so four links cost an idle peer 24 bytes/s each way."""
 LINK_PING_TURN: Final = 4.0
-"""Seconds more that whoever was dialled waits: its neighbour's ping comes first, or is missing for good."""
+"""Seconds more that the end that was dialled waits: the dialler's ping comes first, or is missing for good."""
 LINK_DEAD: Final = 40.0
 """Seconds without a byte after which an idle link is given up. Sessions notice a silent path long before that."""
 LINK_ANSWER: Final = 4.0
@@ -132,7 +132,7 @@ MAX_LINKS: Final = 8_192
 newcomer."""
 MAX_LINKS_PER_HOST: Final = 256
 """Accepted links per IPv4 address or IPv6 /64 (an office behind one NAT). Without it one machine takes every place.
-Our own machine is not counted: whoever is on it can do worse."""
+Our own machine is not counted: its programs can do worse."""
 PREFIX_FACTORS: Final = (1, 2, 4)
 """How many times a limit per host holds for the host itself, for the prefix of one site (IPv6 /56, IPv4 /24) and for
 that of one provider's customer (IPv6 /48). Without it a /48, which costs a few euros a month, is 65,536 hosts and takes
@@ -178,7 +178,7 @@ CONTACTS_PER_ANSWER: Final = 8
 MAX_JOINING: Final = 16
 JOINING_TIME: Final = 30.0
 """Peers that we dial because they asked for it (JOIN), and seconds until one of them may be forgotten again. Without it
-whoever makes up identities fills the candidates with them and lets us dial for ever."""
+an attacker that makes up identities fills the candidates with them and has us dial for ever."""
 REDIAL_FIRST: Final = 0.2
 REDIAL_MAX: Final = 10.0
 """Seconds between attempts at a peer that does not answer: grows 1.7-fold, each wait drawn from its upper half."""
@@ -201,13 +201,13 @@ DIAL_BACK_AGREE: Final = 2
 """Neighbours asked at once to dial us back, and how many of them must have reached us: one that lies, or that cannot
 dial, is outvoted. Where there is one neighbour only, its word counts: it is all the network we have."""
 DIAL_BACK_TIME: Final = 8.0
-"""Seconds until who has not reached us by then counts as unable to: DIAL_BACK_DIAL_TIME and a slow round trip."""
+"""Seconds until a neighbour that has not reached us counts as unable to: DIAL_BACK_DIAL_TIME and a slow round trip."""
 DIAL_BACK_DIAL_TIME: Final = 5.0
 """Seconds that dialling back may take: a SYN, its repetitions after 1 and 3 s, TLS, HTTP."""
 DIAL_BACK_SPACING: Final = 5.0
 """Seconds between two rounds of asking."""
 DIAL_BACK_RATE: Final = 4.0
-"""Times per second that we dial back, for all who ask. One costs a SYN (or four) and 300 bytes, to the address that the
+"""Times per second that we dial back, for all askers. One costs a SYN (or four) and 300 bytes, to the address that the
 asker is linked from. Without it a thousand askers behind one NAT make us try its ports."""
 DIAL_BACK_PATIENCE: Final = 1.0
 DIAL_BACK_HOSTS: Final = 1024
@@ -216,7 +216,7 @@ REACH_AGAIN: Final = 600.0
 """Seconds, about, until a peer that others reached asks again: port mappings of home routers live an hour and more."""
 REACH_RETRY_FIRST: Final = 30.0
 REACH_RETRY_MAX: Final = 1800.0
-"""Seconds, about, until one that nobody reached asks again: it doubles."""
+"""Seconds, about, until a peer that no other reached asks again: it doubles."""
 HELLO_RATE: Final = 4.0
 """HELLOs per second that are taken from one neighbour: each may mean that routes are sorted anew, and that all links
 are looked at for whom to tell (10 ms at 8,000). A peer that finds out whether it can be dialled says 3."""
@@ -322,7 +322,7 @@ be. Without it one search makes half the network answer, and believe that the as
 MAX_RESOLVING: Final = 256
 """Addresses being resolved at once."""
 UNKNOWN_ADDRESS_TIME: Final = 1.0
-"""Seconds during which an address nobody answered for is not asked for again."""
+"""Seconds during which an address that found no answer is not asked for again."""
 
 # --- sessions --------------------------------------------------------------------------------------------------
 SESSION_WINDOW: Final = 2 * 1024 * 1024
@@ -375,7 +375,7 @@ PENDING_TIME: Final = 30.0
 
 # --- probes ----------------------------------------------------------------------------------------------------
 ECHO_RATE: Final = 100.0
-"""Pings that a peer answers per second, from all who ask: each costs an answer of the same size, some 20 µs. Without it
+"""Pings that a peer answers per second, from all askers: each costs an answer of the same size, some 20 µs. Without it
 a flood of them is answered packet for packet."""
 TRACE_RATE: Final = 100.0
 """Traces that a peer answers per second. A question has 52 bytes, and so has its answer."""
@@ -439,7 +439,7 @@ PARK_TIME: Final = 2.0
 """Seconds that a fork waits for the relay thread to come to rest: microseconds, unless it is importing something
 (aiortc: 0.5 s). Past it the child may find a lock of OpenSSL taken for ever."""
 JOIN_TIME: Final = 2.0
-"""Seconds that `peer-relay node` waits for its first link before it says who it is; its bootstrap may be down."""
+"""Seconds that `peer-relay node` waits for its first link before it tells its id; its bootstrap may be down."""
 HOPELESS_TIME: Final = 1.0
 """The same while no link is up and every bootstrap URL has already failed."""
 DIAL_TIME: Final = 10.0
@@ -528,7 +528,7 @@ LINK_HANDSHAKE_MAX: Final = 16 * 1024
 header limit is 16 KiB. Price: 16 KiB x HALF_OPEN_MAX = 16 MiB."""
 ACCEPT_RATE: Final = 300.0
 """Connections accepted per second, a second's worth at once; more wait in the kernel's queue, and the dialler's TCP
-tries again. Without it strangers who connect and let go take the whole processor: each costs up to 0.7 ms, with its
+tries again. Without it strangers that connect and let go take the whole processor: each costs up to 0.7 ms, with its
 handshakes. Price: after a relay with 5,000 links restarts the last is back 17 s later."""
 ACCEPT_PER_HOST: Final = 8.0
 ACCEPT_PER_HOST_AT_ONCE: Final = 64.0
@@ -655,7 +655,7 @@ call or a transfer passes it at once. An attempt costs some 4 kB through the rel
 DIRECT_FIND_TIME: Final = 0.7
 """Seconds in which the network may tell where a peer can be dialled, before WebRTC is tried."""
 DIRECT_DIAL_TIME: Final = 3.0
-"""Seconds in which a WebSocket must be up where somebody can be dialled."""
+"""Seconds in which a WebSocket must be up where one side can be dialled."""
 DIRECT_REPEAT: Final = 1.5
 """Seconds after which an offer that is not answered is sent again; then twice that."""
 DIRECT_ATTEMPT_TIME: Final = 30.0

@@ -1,11 +1,11 @@
 """How far an address reaches: what a stranger's word may make this machine talk to.
 
 Lives here: the scope of IP literals and of URLs, which host or prefix an address counts for. May not live here: names
-and what they resolve to (transport/outbound asks about every address), whom to dial (engine).
+and what they resolve to (transport/outbound asks about every address), which peer to dial (engine).
 
-Law: in doubt, nearer. An address learned from somebody is used only if it reaches at least as far as the way by which
-it was learned, so that nobody on the Internet sends us into our own network, nobody in our network to this machine, and
-nobody at all to where a cloud keeps its secrets (169.254.169.254).
+Law: in doubt, nearer. An address learned from a peer is used only if it reaches at least as far as the way by which it
+was learned, so that no peer on the Internet sends us into our own network, none in our network to this machine, and
+none at all to where a cloud keeps its secrets (169.254.169.254).
 
 Addresses that stand for IPv4 ones reach as far as those: mapped (RFC 4291 §2.5.5.2), NAT64 (RFC 6052), 6to4 (RFC 3056),
 Teredo (RFC 4380), ISATAP (RFC 5214).
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 _LOCAL_NAT64: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
-"""RFC 8215: whoever runs the translator chose where the IPv4 address is, so we cannot tell."""
+"""RFC 8215: the operator of the translator chose where the IPv4 address is, so we cannot tell."""
 _SHARED: Final = ipaddress.IPv4Network("100.64.0.0/10")
 _THIS_NETWORK: Final = ipaddress.IPv4Network("0.0.0.0/8")
 _ISATAP: Final = frozenset((0x00005EFE, 0x02005EFE))
@@ -44,7 +44,7 @@ class Scope(IntEnum):
 
     @classmethod
     def of(cls, host: str) -> Scope | None:
-        """Return the scope of an IP literal; None for one that nobody may dial (multicast, unspecified, reserved), and
+        """Return the scope of an IP literal; None for one that is not dialled (multicast, unspecified, reserved), and
         for what is no literal."""
         try:
             ip = ipaddress.ip_address(host.partition("%")[0])

@@ -1,7 +1,7 @@
 """The options that join and leave multicast groups, from all sources or from some.
 
 Lives here: their structures (ip_mreq, ip_mreqn, ip_mreq_source, ipv6_mreq, group_req, group_source_req) and what Linux
-does with them (ip_mc_source, ip6_mc_source). May not live here: who hears what (bridge/ports.py).
+does with them (ip_mc_source, ip6_mc_source). May not live here: which socket hears what (bridge/ports.py).
 
 Law: the overlay has one interface; whichever of the machine's a program names, that is meant.
 """
@@ -57,7 +57,7 @@ def _join_source(endpoint: Endpoint, group: str, source: str) -> None:
 
 
 def _leave_source(endpoint: Endpoint, group: str, source: str) -> None:
-    """Hear `group` from `source` no more; who heard no other leaves it."""
+    """Hear `group` from `source` no more; a socket that heard no other leaves it."""
     membership = _unlist(endpoint, group, source, only=True)
     if not membership.sources:
         del endpoint.groups[group]

@@ -58,7 +58,7 @@ class Peer:
     def _begin(self) -> None:
         self._host.start()
 
-    # --- who ---------------------------------------------------------------------------------------------------
+    # --- identity ---------------------------------------------------------------------------------------------------
 
     @property
     def id(self) -> PeerId:
@@ -89,7 +89,7 @@ class Peer:
     @property
     def advertised(self) -> tuple[str, ...]:
         """The URLs at which neighbours are told to dial this peer: those at which some of them have reached it, or
-        `public_url`; () when it serves no links, or nobody can dial it, or that is not known yet. A host of "*" is the
+        `public_url`; () when it serves no links, or no peer can dial it, or that is not known yet. A host of "*" is the
         address at which each neighbour sees it. Any thread but the relay's; milliseconds.
 
         Raises: PeerClosedError after `destroy`.

@@ -144,7 +144,7 @@ class Socket(sending.SendingSocket):
         if endpoint is None or holder is None:
             _ss.close(self)
             return
-        with endpoint.inbox.lock:  # so that nobody silences the bell of whoever gets this fd number next
+        with endpoint.inbox.lock:  # so that no thread silences the bell of the socket that gets this fd number next
             self._endpoint = self._holder = None
             _ss.close(self)
         endpoint.release(holder)
@@ -240,7 +240,7 @@ class Socket(sending.SendingSocket):
         return None
 
     def connect(self, address: Any, /) -> None:
-        """Choose the peer that send() sends to and receives hear. Nothing is sent; nobody needs to be there.
+        """Choose the peer that send() sends to and receives hear. Nothing is sent; no peer needs to be there.
 
         Raises: OSError: EACCES, EINVAL, ENETUNREACH as Linux; never ECONNREFUSED, which the next call reports.
         """
