@@ -32,6 +32,8 @@ from .rtc_implementation import DataChannel, DtlsFrames, Factory, PeerConnection
 _HELLO: Final = 0xB5
 """First byte of the first message each end sends over the reliable channel; the second says what it can: bit 0, take
 frames beside SCTP."""
+_BUNDLE_COST: Final = 128
+"""Bytes that a bundle which waits counts for beside its own: empty ones cost memory, too."""
 _SEND_BURST: Final = 32
 """Frames sent before the loop looks at something else."""
 
@@ -74,7 +76,8 @@ class RtcLink(RtcConnection):
         """What is to be delivered in the next turn; at most LINK_BACKLOG_MAX bytes while it may not be."""
         self._inbox_size = 0
         self._gated: list[bytes] | None = None if self.outbound else []
-        """Frames' bundles that overtook the end of the link handshake; None once it is over."""
+        """Frames' bundles that overtook the end of the link handshake, MAX_BUNDLE bytes at most; None when it is over."""
+        self._gated_size = 0
         self._paused = False
         self._flushing = False
         self._pings: dict[int, float] = {}
@@ -206,8 +209,9 @@ class RtcLink(RtcConnection):
 
     def _bundle_heard(self, bundle: bytes) -> None:
         if self._gated is not None:
-            if sum(map(len, self._gated)) + len(bundle) <= limits.MAX_BUNDLE:
+            if self._gated_size + len(bundle) + _BUNDLE_COST <= limits.MAX_BUNDLE:
                 self._gated.append(bundle)
+                self._gated_size += len(bundle) + _BUNDLE_COST
             return
         if self._inbox_size + len(bundle) <= limits.LINK_BACKLOG_MAX:
             self._got(bundle)
@@ -216,7 +220,7 @@ class RtcLink(RtcConnection):
 
     def _got(self, bundle: bytes) -> None:
         self._inbox.append(bundle)
-        self._inbox_size += len(bundle)
+        self._inbox_size += len(bundle) + _BUNDLE_COST
         self._flush_soon()
 
     def _flush_soon(self) -> None:

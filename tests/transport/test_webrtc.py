@@ -350,6 +350,22 @@ def test_a_bundle_that_overtakes_the_end_of_the_handshake_waits_for_it() -> None
     run(scenario())
 
 
+@pytest.mark.parametrize("bundle", [b"", b"x"])
+def test_bundles_that_overtake_the_handshake_are_bounded_however_small(bundle: bytes) -> None:
+    async def scenario() -> None:
+        async with connected(Air().factory, ready=False) as ends:
+            ends.outer.send(HANDSHAKE)
+            for _ in range(5000):
+                ends.outer.send(bundle)
+            await drained(ends.outer)
+            ends.outer.send(READY)
+            await ends.callee.wait(lambda: READY in ends.callee.bundles)
+            await asyncio.sleep(0)
+            assert 100 < len(ends.callee.bundles) < limits.MAX_BUNDLE // 100
+
+    run(scenario())
+
+
 def test_a_bundle_arrives_whole_or_not_at_all() -> None:
     async def scenario() -> None:
         air = Air()
