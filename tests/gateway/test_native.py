@@ -273,6 +273,19 @@ def test_signals_reach_the_program(start: Start, number: signal.Signals) -> None
     assert (process.returncode, out, errors) == (5, "caught\n", "")
 
 
+def test_ctrl_c_ends_the_program_and_us_by_the_same_signal(run_command: list[str]) -> None:
+    terminal, ours = os.openpty()
+    words = ["setsid", "--ctty", *run_command, "sh", "-c", "echo ready; exec sleep 600"]
+    with subprocess.Popen(words, env=environment(), stdin=ours, stdout=ours, stderr=ours) as process:
+        os.close(ours)
+        told = b""
+        while b"ready" not in told:
+            told += os.read(terminal, 1000)
+        os.write(terminal, b"\x03")
+        assert process.wait(LIMIT) == -signal.SIGINT
+    os.close(terminal)
+
+
 def test_every_descendant_is_killed_when_we_are(start: Start, tmp_path: Path) -> None:
     mark = f"{tmp_path.name}-{os.getpid()}"
     sleep = f"exec -a {mark} sleep 600"
