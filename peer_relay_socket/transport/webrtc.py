@@ -76,7 +76,7 @@ class RtcLink(RtcConnection):
         """What is to be delivered in the next turn; at most LINK_BACKLOG_MAX bytes while it may not be."""
         self._inbox_size = 0
         self._gated: list[bytes] | None = None if self.outbound else []
-        """Frames' bundles that overtook the end of the link handshake, MAX_BUNDLE bytes at most; None when it is over."""
+        """Bundles that overtook the end of the link handshake, MAX_BUNDLE bytes at most; None when it is over."""
         self._gated_size = 0
         self._paused = False
         self._flushing = False
