@@ -8,10 +8,12 @@ Law: a target is deterministic: the same bytes give the same run.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from random import Random
 from typing import Final
 
+from peer_relay_socket import limits
 from peer_relay_socket.codec import control, npm
 from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.packet import Kind, Record
@@ -22,6 +24,7 @@ from peer_relay_socket.engine.npm.engine import GatewayEngine
 from peer_relay_socket.errors import HandshakeError, PacketError
 from peer_relay_socket.gateway import packets
 from peer_relay_socket.identity import Identity
+from peer_relay_socket.transport.frames import FrameReader
 from tests.sim.bench import Bench, Node
 
 ALICE, BOB = Identity.from_seed(b"a" * 32), Identity.from_seed(b"b" * 32)
@@ -236,6 +239,134 @@ def ip_packets(data: bytes) -> None:
             packets.read_udp(packet.payload)
 
 
+def frames(data: bytes) -> None:
+    """A WebSocket stream in one piece, and the same cut anywhere: the reader gives the same.
+
+    data: flags (1) || number of cuts (1) || where each is (2) || the stream.
+    """
+    if len(data) < 2:
+        return
+    count = data[1] % 7
+    stream = data[2 + 2 * count :]
+    cuts = sorted(int.from_bytes(data[2 + 2 * n : 4 + 2 * n]) % (len(stream) + 1) for n in range(count))
+    bounds = [0, *cuts, len(stream)]
+    pieces = [stream[start:end] for start, end in pairwise(bounds) if start < end]
+    whole, split = (_read_frames(each, bool(data[0] & 1)) for each in ([stream] if stream else [], pieces))
+    assert whole == split
+
+
+def _read_frames(pieces: list[bytes], masked: bool) -> tuple[list[bytes], bytes, list[int]]:
+    """Return the messages, all that is left for the WebSocket core, and before which message its first bytes came."""
+    reader = FrameReader(masked=masked, max_size=limits.MAX_BUNDLE)
+    plain: list[bytes] = []
+    odd: list[tuple[int, bytes]] = []
+    for piece in pieces:
+        more, strange = reader.feed(memoryview(piece))
+        odd += [(len(plain) + before, part) for before, part in strange]
+        plain += more
+    return plain, b"".join(part for _, part in odd), [before for before, _ in odd[:1]]
+
+
+def relay(data: bytes) -> None:
+    """A relay between two peers in a session, and a hostile neighbour of it, which claims to be a relay, too: nothing
+    is delivered but what its author sent, and packets between the two still arrive in the end.
+
+    data: commands: kind (1) || length (1) || that many bytes.
+    """
+    bench = Bench()
+    hub, beside = bench.node("hub", serves=True), bench.node("beside", serves=True)
+    low, high, hostile = bench.node("low"), bench.node("high"), bench.node("hostile", serves=True)
+    for node in (low, high, beside, hostile):
+        bench.join(node, hub)
+    bench.flow()
+    low.send(high, b"hello")
+    bench.advance(0.3)
+    assert high.heard() == [b"hello"]
+    ids = [node.peer_id for node in bench.nodes] + [bytes(20), b"\xff" * 20]
+    for node in bench.nodes:
+        node.effects.clear()
+    for command, rest in _commands(data):
+        if command % 10 < 6 and hostile.cables:
+            _inject_from(bench, hostile, hub, ids, rest)
+        elif command % 10 == 6:
+            bench.advance((len(rest) + 1) * 0.25)
+        elif command % 10 == 7:
+            low.send(high, b"real")
+            bench.flow()
+        elif command % 10 == 8:
+            hostile.restart()
+            bench.join(hostile, hub)
+            bench.flow()
+    bench.advance(2.0)
+    for node in (low, high, hub, beside):
+        for deliver in node.take(Deliver):
+            assert (node, deliver.source, set(deliver.datagrams)) == (high, low.peer_id, {b"real"})
+
+
+def _commands(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield at most 40 commands: kind (1) || length (1) || that many bytes."""
+    offset = 0
+    for _ in range(40):
+        if offset + 2 > len(data):
+            return
+        yield data[offset], data[offset + 2 : offset + 2 + data[offset + 1]]
+        offset += 2 + data[offset + 1]
+
+
+def _inject_from(bench: Bench, sender: Node, to: Node, ids: list[bytes], rest: bytes) -> None:
+    """Have `sender` write a packet: which kind, to and from whom, flags, hop limit, one byte each, and the body."""
+    if len(rest) < 5:
+        return
+    kind = sorted(Kind)[rest[0] % len(Kind)]
+    target, origin = ids[rest[1] % 7], ids[rest[2] % 7]
+    if rest[1] & 0x80:
+        target = target[:3] + bytes(17)
+    link = sender.engine._links.by_id.get(to.peer_id)
+    body = rest[5:]
+    if kind is Kind.LINK and link is not None and link.sealing is not None:
+        body = link.sealing.seal(body)
+    cable = next(iter(sender.cables.values()))
+    bench.inject(cable, to, wire.packet(kind, target, origin, body, flags=rest[3], hop_limit=rest[4]))
+
+
+def npm_beside(data: bytes) -> None:
+    """A gateway with two npm neighbours and a relay, which says anything about npm's peers: it never raises, and what
+    it delivers in the name of a peer with a key was sealed by that peer.
+
+    data: commands: kind (1) || length (1) || that many bytes.
+    """
+    bench = Bench()
+    hub, end, hostile = bench.node("hub", serves=True), bench.node("end"), bench.node("hostile", serves=True)
+    hub.config.webrtc = True
+    dice = Random(1)
+    hub.engine = GatewayEngine(hub.identity, hub.config, random=dice, entropy=dice.randbytes, now=0.0)
+    for node in (end, hostile):
+        bench.join(node, hub)
+    bench.flow()
+    for number in (1001, 1002):
+        address = f"9.0.0.{number - 1000}"
+        hub.engine.link_opened(number, url=None, remote_host=address, now=bench.now, native=False)
+        hub.engine.link_text(number, npm.id_text(bytes((number - 1000,)) * 20), bench.now)
+    ids = [node.peer_id for node in bench.nodes] + [bytes((n,)) * 20 for n in (1, 2, 3, 4)]
+    for command, rest in _commands(data):
+        if command % 8 < 4:
+            text = rest.decode("utf-8", "replace")
+            for number, peer_id in enumerate(ids):
+                text = text.replace(f"<{number}>", peer_id.hex())
+            hub.engine.link_text(1001 + command % 2, text, bench.now)
+        elif command % 8 == 4 and hostile.cables:
+            _inject_from(bench, hostile, hub, ids, rest)
+        elif command % 8 == 5:
+            bench.advance((len(rest) + 1) * 0.2)
+        elif rest:
+            hub.engine.send(ids[rest[0] % len(ids)], 4, 9, 5, [b"out"], bench.now)
+        hub.engine.take_texts()
+        bench.flow()
+        for describe in hub.take(Describe):
+            hub.engine.described(describe.attempt, "v=0", bench.now)
+    assert not [deliver for deliver in hub.take(Deliver) if deliver.source in (end.peer_id, hostile.peer_id)]
+
+
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "codec": codec,
     "handshake": handshake,
@@ -243,4 +374,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "npm_codec": npm_codec,
     "npm_engine": npm_engine,
     "ip_packets": ip_packets,
+    "frames": frames,
+    "relay": relay,
+    "npm_beside": npm_beside,
 }
