@@ -10,14 +10,14 @@ import fcntl
 import inspect
 import os
 import re
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.patience import LIMIT
+from tests.patience import to_its_end
 
 MAX_WORKERS = 8
 """Each worker imports everything anew, some 4 s of CPU; past these the suite ends no sooner."""
@@ -42,7 +42,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run an `async def` test on a loop of its own, made by the fixture `loop_factory` if it has one.
+    """Run an `async def` test on a loop of its own, by the fixture `run_async` if it has one.
 
     Not pytest-asyncio: it brings scopes and fixtures for loops; all that is needed here is one loop per test.
     """
@@ -50,20 +50,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     wanted = inspect.signature(pyfuncitem.obj).parameters
     scenario = pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in wanted})
-    with asyncio.Runner(loop_factory=pyfuncitem.funcargs.get("loop_factory")) as runner:
-        runner.run(_to_its_end(scenario))
+    run = pyfuncitem.funcargs.get("run_async", lambda scenario: asyncio.run(to_its_end(scenario)))
+    run(scenario)
     return True
-
-
-async def _to_its_end(scenario: Coroutine[object, object, None]) -> None:
-    """Run `scenario`, which fails if something reached the loop's exception handler or a task is left over."""
-    reported: list[dict[str, object]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
-    async with asyncio.timeout(2 * LIMIT):
-        await scenario
-    await asyncio.sleep(0)
-    assert asyncio.all_tasks() == {asyncio.current_task()}, asyncio.all_tasks()
-    assert reported == [], reported
 
 
 @pytest.fixture(scope="session")

@@ -63,13 +63,10 @@ def test_an_address_nearer_than_the_asker_is_not_dialled() -> None:
     assert acceptor.links == []
 
 
-def test_nobody_there_is_no_error() -> None:
-    async def scenario() -> None:
-        listener = await listen(Recorder(), "127.0.0.1", 0)
-        await listener.close()
-        await dial_back(DialBack(f"ws://127.0.0.1:{listener.port}", Scope.LOOPBACK, NONCE))
-
-    run(scenario())
+async def test_nobody_there_is_no_error() -> None:
+    listener = await listen(Recorder(), "127.0.0.1", 0)
+    await listener.close()
+    await dial_back(DialBack(f"ws://127.0.0.1:{listener.port}", Scope.LOOPBACK, NONCE))
 
 
 def test_on_one_machine_a_peer_with_a_port_advertises_where_it_listens() -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from program_hosts import HostKey, KernelNetwork, Network, RelayNetwork, table
+
+from tests.programs.program_hosts import HostKey, KernelNetwork, Network, RelayNetwork, table
 
 CELL = "seconds of a program"
 

@@ -1,7 +1,8 @@
 """PyPI aioquic: the client is a dual-stack AF_INET6 socket (::ffff:a.b.c.d), the server asyncio's on the wildcard."""
 
 import pytest
-from program_hosts import READY, SCRIPTS, Network
+
+from tests.programs.program_hosts import READY, SCRIPTS, Network
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("aioquic")]
 

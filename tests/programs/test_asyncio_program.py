@@ -1,7 +1,8 @@
 """CPython's own tests of asyncio's datagram endpoints and socket methods, on the select, poll and epoll loops."""
 
 import pytest
-from program_hosts import Network
+
+from tests.programs.program_hosts import Network
 
 MODULES = [f"test.test_asyncio.{name}" for name in ("test_events", "test_sock_lowlevel", "test_base_events")]
 PATTERNS = ["recvfrom", "sendto", "datagram", "DatagramSelect", "udp"]

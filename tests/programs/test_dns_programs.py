@@ -1,7 +1,8 @@
 """PyPI dnslib (a threading socketserver) asked by PyPI dnspython (non-blocking with selectors; asyncio; trio)."""
 
 import pytest
-from program_hosts import READY, SCRIPTS, Network
+
+from tests.programs.program_hosts import READY, SCRIPTS, Network
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("dnslib", "dns", "trio")]
 

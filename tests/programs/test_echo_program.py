@@ -5,7 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from program_hosts import READY, SCRIPTS, Network, peer_relay_command
+
+from tests.programs.program_hosts import READY, SCRIPTS, Network, peer_relay_command
 
 pytestmark = pytest.mark.slow
 

@@ -1,7 +1,8 @@
 """PyPI kademlia: asyncio endpoints bound to the wildcard; nodes pass addresses of others on in their messages."""
 
 import pytest
-from program_hosts import READY, SCRIPTS, Network
+
+from tests.programs.program_hosts import READY, SCRIPTS, Network
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("kademlia")]
 NODE = SCRIPTS / "kademlia_node.py"

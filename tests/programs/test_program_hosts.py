@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from program_hosts import KernelNetwork, Network, table
+
+from tests.programs.program_hosts import KernelNetwork, Network, table
 
 
 def run_script(network: Network, text: str, ready: str | None = None) -> None:

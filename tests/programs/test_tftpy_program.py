@@ -4,7 +4,8 @@ import random
 from pathlib import Path
 
 import pytest
-from program_hosts import READY, SCRIPTS, Network
+
+from tests.programs.program_hosts import READY, SCRIPTS, Network
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("tftpy")]
 

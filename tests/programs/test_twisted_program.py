@@ -1,7 +1,8 @@
 """Twisted names: its own command line as the server, its resolver as the client, both on the epoll reactor."""
 
 import pytest
-from program_hosts import SCRIPTS, Network
+
+from tests.programs.program_hosts import SCRIPTS, Network
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("twisted")]
 

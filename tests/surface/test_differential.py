@@ -6,7 +6,8 @@ import socket
 import struct
 
 import pytest
-from twins import GROUP, At, Twins
+
+from tests.surface.twins import GROUP, At, Twins
 
 INET, INET6 = socket.AF_INET, socket.AF_INET6
 ANY, LO = ("", 0), ("127.0.0.1", 0)

@@ -7,8 +7,9 @@ import socket
 import struct
 
 import pytest
-from twins import GROUP as TEXT
-from twins import At, Twins
+
+from tests.surface.twins import GROUP as TEXT
+from tests.surface.twins import At, Twins
 
 INET6 = socket.AF_INET6
 ANY, LO = ("", 0), ("127.0.0.1", 0)

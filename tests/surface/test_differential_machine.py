@@ -8,7 +8,8 @@ import struct
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
-from twins import At, Twins
+
+from tests.surface.twins import At, Twins
 
 SOL = socket.SOL_SOCKET
 HOSTS = {

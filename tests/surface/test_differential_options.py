@@ -6,9 +6,9 @@ import itertools
 import socket
 
 import pytest
-from twins import Twins
 
 from peer_relay_socket.surface.udp_socket import Socket
+from tests.surface.twins import Twins
 
 INET, INET6 = socket.AF_INET, socket.AF_INET6
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
-import links
 import pytest
+
+from tests.transport import links
 
 
 @pytest.fixture(scope="module", params=list(links.Reading), ids=lambda way: way.value)
@@ -14,3 +16,9 @@ def reading(request: pytest.FixtureRequest) -> Iterator[links.Reading]:
     before, links.reading = links.reading, request.param
     yield request.param
     links.reading = before
+
+
+@pytest.fixture(autouse=True)
+def run_async() -> Callable[[Coroutine[Any, Any, None]], None]:
+    """Have tests/conftest.py run the coroutines of this folder by `links.run`."""
+    return links.run

@@ -16,6 +16,7 @@ from websockets.protocol import CLIENT, Protocol
 from peer_relay_socket.bridge.inline_io import LendingSelector, LoopLock
 from peer_relay_socket.transport.readers import readers_of
 from peer_relay_socket.transport.websocket import Link, LinkHandler, Listener, dial, listen
+from tests.patience import to_its_end
 
 PATIENCE = 10.0
 """Seconds before a wait fails; on a passing run none comes near."""
@@ -122,21 +123,11 @@ def anywhere(host: str) -> bool:
 
 
 def run(scenario: Coroutine[Any, Any, None]) -> None:
-    """Run a scenario; it fails if anything reached the loop's exception handler or a task was left over."""
-    reported: list[dict[str, Any]] = []
-
-    async def watched() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
-        async with asyncio.timeout(60):
-            await scenario
-        await asyncio.sleep(0)
-        assert asyncio.all_tasks() == {asyncio.current_task()}, asyncio.all_tasks()
-
+    """Run a scenario to its end; it fails if a link that is gone is still read."""
     with asyncio.Runner(loop_factory=_make_loop) as runner:
-        runner.run(watched())
+        runner.run(to_its_end(scenario))
         readers = readers_of(runner.get_loop())
-        assert readers is None or readers.fds() == [readers.fd], "a link that is gone is still read"
-    assert reported == [], reported
+        assert readers is None or readers.fds() == [readers.fd]
 
 
 def _make_loop() -> asyncio.AbstractEventLoop:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-from links import Recorder, raw_client, run, serving, upgrade_request
 from websockets.datastructures import Headers
 
 from peer_relay_socket import limits
 from peer_relay_socket.scope import Scope, host_group
 from peer_relay_socket.transport.forwarded import Proxies
+from tests.transport.links import Recorder, raw_client, serving, upgrade_request
 
 pytestmark = pytest.mark.usefixtures("reading")
 
@@ -71,24 +71,21 @@ def test_a_host_of_our_network_gains_no_place_by_a_header(host: str) -> None:
     assert host_group(known) not in ("", host_group(Proxies().client("10.9.9.9", Headers([(XFF, "8.8.8.8")]))))
 
 
-def test_links_are_known_by_whom_a_trusted_proxy_names_and_it_is_under_no_limit_per_host(
+async def test_links_are_known_by_whom_a_trusted_proxy_names_and_it_is_under_no_limit_per_host(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "ACCEPT_PER_HOST_AT_ONCE", 1.0)
 
-    async def scenario() -> None:
-        for proxies, known in ((Proxies(TRUSTED), "8.8.8.8"), (Proxies(), "")):
-            server = Recorder()
-            async with serving(server, proxies=proxies, half_open_per_host=3 if known else 100) as listener:
-                waiting = []
-                for _ in range(5):
-                    client = raw_client(listener.port)
-                    waiting.append((client, await client.__aenter__()))
-                for _, raw in waiting:
-                    raw.write(upgrade_request(f"{XFF}: 1.2.3.4, 8.8.8.8"))
-                await server.wait(lambda server=server: len(server.links) == 5)  # type: ignore[misc]
-                assert {link.remote_host for link in server.links} == {known}
-                for client, _ in waiting:
-                    await client.__aexit__(None, None, None)
-
-    run(scenario())
+    for proxies, known in ((Proxies(TRUSTED), "8.8.8.8"), (Proxies(), "")):
+        server = Recorder()
+        async with serving(server, proxies=proxies, half_open_per_host=3 if known else 100) as listener:
+            waiting = []
+            for _ in range(5):
+                client = raw_client(listener.port)
+                waiting.append((client, await client.__aenter__()))
+            for _, raw in waiting:
+                raw.write(upgrade_request(f"{XFF}: 1.2.3.4, 8.8.8.8"))
+            await server.wait(lambda server=server: len(server.links) == 5)  # type: ignore[misc]
+            assert {link.remote_host for link in server.links} == {known}
+            for client, _ in waiting:
+                await client.__aexit__(None, None, None)

@@ -14,7 +14,7 @@ from peer_relay_socket.transport.link import LinkError
 from peer_relay_socket.transport.npm_rtc import LegacyRtcLink
 from peer_relay_socket.transport.rtc_connection import RtcConnection
 from peer_relay_socket.transport.rtc_description import safe_candidate, safe_description
-from tests.transport.links import PATIENCE, Recorder, run
+from tests.transport.links import PATIENCE, Recorder
 from tests.transport.test_webrtc import needs_address
 
 HIDDEN = "candidate:1 1 udp 2113937151 5f2a5c5e-0f5c-4f7e-9d3e-3f6f3c1f9a3c.local 51234 typ host generation 0"
@@ -72,112 +72,94 @@ def trickled(sdp: str) -> tuple[str, list[str]]:
 
 
 @needs_address
-def test_texts_of_every_size_cross_both_ways_and_longer_ones_are_dropped() -> None:
-    async def scenario() -> None:
-        async with connected() as ends:
-            assert not ends.outer.ours
-            assert ends.outer.remote_host == ends.inner.remote_host != "0.0.0.0"
-            for link, receiver in ((ends.outer, ends.callee), (ends.inner, ends.caller)):
-                for size in (1, 4600, limits.NPM_RTC_TEXT):
-                    link.send_text("x" * size)
-                    await receiver.wait(lambda size=size, r=receiver: "x" * size in r.texts)  # type: ignore[misc]
-                link.send_text("x" * (limits.NPM_RTC_TEXT + 1))
-                assert (link.dropped, len(receiver.texts)) == (1, 3)
-
-    run(scenario())
+async def test_texts_of_every_size_cross_both_ways_and_longer_ones_are_dropped() -> None:
+    async with connected() as ends:
+        assert not ends.outer.ours
+        assert ends.outer.remote_host == ends.inner.remote_host != "0.0.0.0"
+        for link, receiver in ((ends.outer, ends.callee), (ends.inner, ends.caller)):
+            for size in (1, 4600, limits.NPM_RTC_TEXT):
+                link.send_text("x" * size)
+                await receiver.wait(lambda size=size, r=receiver: "x" * size in r.texts)  # type: ignore[misc]
+            link.send_text("x" * (limits.NPM_RTC_TEXT + 1))
+            assert (link.dropped, len(receiver.texts)) == (1, 3)
 
 
 @needs_address
 @pytest.mark.parametrize("arrive", ["before", "after", "never"])
-def test_candidates_may_come_apart_from_descriptions(arrive: str) -> None:
+async def test_candidates_may_come_apart_from_descriptions(arrive: str) -> None:
     """At whatever time; and those of one end may be missing, or be names that nobody can look up."""
 
-    async def scenario() -> None:
-        async with apart() as ends:
-            offer, candidates = trickled(await ends.outer.offer())
-            given = [HIDDEN, *candidates] if arrive != "never" else [HIDDEN]
-            early, late = (given, []) if arrive == "before" else ([], given)
-            for candidate in early:
-                await ends.inner.candidate(candidate)
-            answer = await ends.inner.answer(offer)
-            for candidate in late:
-                await ends.inner.candidate(candidate)
-            if arrive != "never":
-                answer, candidates = trickled(answer)
-                for candidate in candidates:
-                    await ends.outer.candidate(candidate)
-            await ends.outer.accept(answer)
-            await ends.wait_open()
-
-    run(scenario())
+    async with apart() as ends:
+        offer, candidates = trickled(await ends.outer.offer())
+        given = [HIDDEN, *candidates] if arrive != "never" else [HIDDEN]
+        early, late = (given, []) if arrive == "before" else ([], given)
+        for candidate in early:
+            await ends.inner.candidate(candidate)
+        answer = await ends.inner.answer(offer)
+        for candidate in late:
+            await ends.inner.candidate(candidate)
+        if arrive != "never":
+            answer, candidates = trickled(answer)
+            for candidate in candidates:
+                await ends.outer.candidate(candidate)
+        await ends.outer.accept(answer)
+        await ends.wait_open()
 
 
 @needs_address
-def test_a_paused_link_delivers_later_and_ends_when_too_much_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario() -> None:
-        async with connected() as ends:
-            ends.inner.pause_reading()
-            ends.outer.send_text("first")
-            ends.outer.send_text("second")
-            while ends.outer.backlog:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            assert not ends.callee.texts
-            ends.inner.resume_reading()
-            await ends.callee.wait(lambda: sorted(ends.callee.texts) == ["first", "second"])
-            monkeypatch.setattr(limits, "LINK_BACKLOG_MAX", 1000)
-            ends.inner.pause_reading()
-            ends.outer.send_text("x" * 900)
-            ends.outer.send_text("x" * 900)
-            await ends.callee.wait(lambda: ends.callee.reasons == ["more arrived than is read"])
-            await ends.caller.wait(lambda: ends.caller.reasons == ["closed by the other end"])
-
-    run(scenario())
+async def test_a_paused_link_delivers_later_and_ends_when_too_much_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connected() as ends:
+        ends.inner.pause_reading()
+        ends.outer.send_text("first")
+        ends.outer.send_text("second")
+        while ends.outer.backlog:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert not ends.callee.texts
+        ends.inner.resume_reading()
+        await ends.callee.wait(lambda: sorted(ends.callee.texts) == ["first", "second"])
+        monkeypatch.setattr(limits, "LINK_BACKLOG_MAX", 1000)
+        ends.inner.pause_reading()
+        ends.outer.send_text("x" * 900)
+        ends.outer.send_text("x" * 900)
+        await ends.callee.wait(lambda: ends.callee.reasons == ["more arrived than is read"])
+        await ends.caller.wait(lambda: ends.caller.reasons == ["closed by the other end"])
 
 
 @needs_address
-def test_a_full_link_says_when_it_is_writable(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_link_says_when_it_is_writable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "RTC_HIGH_WATER", 4000)
     monkeypatch.setattr(limits, "RTC_LOW_WATER", 1000)
 
-    async def scenario() -> None:
-        async with connected() as ends:
-            for _ in range(10):
-                ends.outer.send_text("x" * 1000)
-            assert ends.outer.full
-            await ends.caller.wait(lambda: ends.caller.writable == [ends.outer])
-            assert not ends.outer.full
-            await ends.callee.wait(lambda: len(ends.callee.texts) == 10)
-
-    run(scenario())
+    async with connected() as ends:
+        for _ in range(10):
+            ends.outer.send_text("x" * 1000)
+        assert ends.outer.full
+        await ends.caller.wait(lambda: ends.caller.writable == [ends.outer])
+        assert not ends.outer.full
+        await ends.callee.wait(lambda: len(ends.callee.texts) == 10)
 
 
 @needs_address
-def test_an_offer_whose_author_is_never_reached_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_offer_whose_author_is_never_reached_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "RTC_ICE_TIME", 0.2)
 
-    async def scenario() -> None:
-        async with apart() as ends:
-            offer, _ = trickled(await ends.outer.offer())
-            ends.outer.abort()
-            await ends.inner.answer(offer)
-            await ends.over()
-            assert ends.ended[ends.inner] == "no direct path was found within 0 s"
-            assert not ends.callee.links
-
-    run(scenario())
+    async with apart() as ends:
+        offer, _ = trickled(await ends.outer.offer())
+        ends.outer.abort()
+        await ends.inner.answer(offer)
+        await ends.over()
+        assert ends.ended[ends.inner] == "no direct path was found within 0 s"
+        assert not ends.callee.links
 
 
 @needs_address
-def test_no_more_candidates_are_taken_than_of_a_whole_description() -> None:
-    async def scenario() -> None:
-        async with apart() as ends:
-            offer, _ = trickled(await ends.outer.offer())
-            for number in range(limits.RTC_CANDIDATES + 5):
-                await ends.inner.candidate(f"candidate:{number} 1 udp 1 198.51.100.{number} 9 typ host")
-            await ends.inner.answer(offer)
-            assert len(ends.inner.remote_candidates) == limits.RTC_CANDIDATES
-
-    run(scenario())
+async def test_no_more_candidates_are_taken_than_of_a_whole_description() -> None:
+    async with apart() as ends:
+        offer, _ = trickled(await ends.outer.offer())
+        for number in range(limits.RTC_CANDIDATES + 5):
+            await ends.inner.candidate(f"candidate:{number} 1 udp 1 198.51.100.{number} 9 typ host")
+        await ends.inner.answer(offer)
+        assert len(ends.inner.remote_candidates) == limits.RTC_CANDIDATES
 
 
 def test_what_nobody_should_act_on_is_left_out() -> None:

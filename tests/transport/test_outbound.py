@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from links import PATIENCE, RawClient, Recorder, anywhere, raw_server, run, serving
 from websockets.utils import accept_key
 
 from peer_relay_socket.transport.websocket import LinkError, dial
+from tests.transport.links import PATIENCE, RawClient, Recorder, anywhere, raw_server, serving
 
 pytestmark = pytest.mark.usefixtures("reading")
 
@@ -49,25 +49,19 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def test_dial_raises_connection_refused_where_nobody_listens() -> None:
-    async def scenario() -> None:
-        assert type(await failure(f"ws://127.0.0.1:{free_port()}/")) is ConnectionRefusedError
-
-    run(scenario())
+async def test_dial_raises_connection_refused_where_nobody_listens() -> None:
+    assert type(await failure(f"ws://127.0.0.1:{free_port()}/")) is ConnectionRefusedError
 
 
 @pytest.mark.parametrize("status", [200, 301, 302, 307, 403, 404, 503])
-def test_dial_says_what_http_answered_and_follows_no_redirect(status: int) -> None:
-    async def scenario() -> None:
-        async with serving(Recorder()) as elsewhere:
-            location = f"Location: ws://127.0.0.1:{elsewhere.port}/".encode()
-            answer = f"HTTP/1.1 {status} Whatever\r\n".encode() + location + b"\r\nContent-Length: 99999\r\n\r\n..."
-            async with answering(answer, then_close=False) as port:  # the body never comes
-                error = await failure(f"ws://127.0.0.1:{port}/")
-                assert type(error) is LinkError
-                assert str(error) == f"127.0.0.1:{port}: answered HTTP {status}, not a WebSocket"
-
-    run(scenario())
+async def test_dial_says_what_http_answered_and_follows_no_redirect(status: int) -> None:
+    async with serving(Recorder()) as elsewhere:
+        location = f"Location: ws://127.0.0.1:{elsewhere.port}/".encode()
+        answer = f"HTTP/1.1 {status} Whatever\r\n".encode() + location + b"\r\nContent-Length: 99999\r\n\r\n..."
+        async with answering(answer, then_close=False) as port:  # the body never comes
+            error = await failure(f"ws://127.0.0.1:{port}/")
+            assert type(error) is LinkError
+            assert str(error) == f"127.0.0.1:{port}: answered HTTP {status}, not a WebSocket"
 
 
 KEY_OF_NOBODY = accept_key("dGhlIHNhbXBsZSBub25jZQ==")
@@ -93,68 +87,59 @@ KEY_OF_NOBODY = accept_key("dGhlIHNhbXBsZSBub25jZQ==")
     ],
     ids=["nothing", "half a line", "ssh", "zeros", "too large", "bare 101", "wrong key"],
 )
-def test_dial_says_when_the_answer_is_no_websocket(answer: bytes, text: str) -> None:
-    async def scenario() -> None:
-        async with answering(answer) as port:
-            error = await failure(f"ws://127.0.0.1:{port}/")
-            assert type(error) is LinkError
-            assert str(error).startswith(f"127.0.0.1:{port}: ")
-            assert text in str(error)
-
-    run(scenario())
+async def test_dial_says_when_the_answer_is_no_websocket(answer: bytes, text: str) -> None:
+    async with answering(answer) as port:
+        error = await failure(f"ws://127.0.0.1:{port}/")
+        assert type(error) is LinkError
+        assert str(error).startswith(f"127.0.0.1:{port}: ")
+        assert text in str(error)
 
 
-def test_dial_times_out_when_the_server_says_nothing() -> None:
-    async def scenario() -> None:
-        async def silent(client: RawClient) -> None:
-            await client.read_all()
+async def test_dial_times_out_when_the_server_says_nothing() -> None:
+    async def silent(client: RawClient) -> None:
+        await client.read_all()
 
-        async with raw_server(silent) as port:
-            error = await failure(f"ws://127.0.0.1:{port}/", wait=0.05)
-            assert type(error) is TimeoutError
-            assert str(error) == f"127.0.0.1:{port}: no answer within 0.05 s"
-            error = await failure(f"wss://127.0.0.1:{port}/", wait=0.05)
-            assert type(error) is TimeoutError
-
-    run(scenario())
+    async with raw_server(silent) as port:
+        error = await failure(f"ws://127.0.0.1:{port}/", wait=0.05)
+        assert type(error) is TimeoutError
+        assert str(error) == f"127.0.0.1:{port}: no answer within 0.05 s"
+        error = await failure(f"wss://127.0.0.1:{port}/", wait=0.05)
+        assert type(error) is TimeoutError
 
 
-def test_dial_gives_each_address_its_share_of_the_time() -> None:
-    async def scenario() -> None:
-        asked: list[str] = []
+async def test_dial_gives_each_address_its_share_of_the_time() -> None:
+    asked: list[str] = []
 
-        async def silent(client: RawClient) -> None:
-            await client.read_all()
+    async def silent(client: RawClient) -> None:
+        await client.read_all()
 
-        client = Recorder()
-        async with serving(client, host="127.0.0.1") as listener:
-            loop = asyncio.get_running_loop()
-            resolve = loop.getaddrinfo
+    client = Recorder()
+    async with serving(client, host="127.0.0.1") as listener:
+        loop = asyncio.get_running_loop()
+        resolve = loop.getaddrinfo
 
-            async def two_addresses(host: str, port: int, **options: object) -> list[object]:
-                found = [*await resolve("127.0.0.9", port), *await resolve("127.0.0.1", port)]
-                return list(found)
+        async def two_addresses(host: str, port: int, **options: object) -> list[object]:
+            found = [*await resolve("127.0.0.9", port), *await resolve("127.0.0.1", port)]
+            return list(found)
 
-            loop.getaddrinfo = two_addresses  # type: ignore[method-assign, assignment]
-            with socket.create_server(("127.0.0.9", listener.port), backlog=1):
-                # accepts by backlog, says nothing
-                start = time.monotonic()
-                dialled = Recorder()
-                link = await dial(
-                    dialled,
-                    f"ws://somewhere.example:{listener.port}/",
-                    timeout=1.0,
-                    allow=lambda host: asked.append(host) is None,
-                    proxy=None,
-                )
-                assert time.monotonic() - start < 1.0
-                assert asked == ["127.0.0.9", "127.0.0.1"]
-                assert link.remote_host == "127.0.0.1"
-                link.close()
-                await dialled.wait(lambda: bool(dialled.closed))
-                await client.wait(lambda: bool(client.closed))
-
-    run(scenario())
+        loop.getaddrinfo = two_addresses  # type: ignore[method-assign, assignment]
+        with socket.create_server(("127.0.0.9", listener.port), backlog=1):
+            # accepts by backlog, says nothing
+            start = time.monotonic()
+            dialled = Recorder()
+            link = await dial(
+                dialled,
+                f"ws://somewhere.example:{listener.port}/",
+                timeout=1.0,
+                allow=lambda host: asked.append(host) is None,
+                proxy=None,
+            )
+            assert time.monotonic() - start < 1.0
+            assert asked == ["127.0.0.9", "127.0.0.1"]
+            assert link.remote_host == "127.0.0.1"
+            link.close()
+            await dialled.wait(lambda: bool(dialled.closed))
+            await client.wait(lambda: bool(client.closed))
 
 
 @pytest.mark.parametrize(
@@ -176,23 +161,17 @@ def test_dial_gives_each_address_its_share_of_the_time() -> None:
         "ws://\N{SNOWMAN}" + "x" * 100 + ".example/",
     ],
 )
-def test_dial_refuses_what_is_no_websocket_url(url: str) -> None:
-    async def scenario() -> None:
-        error = await failure(url)
-        assert type(error) is LinkError
-        assert len(str(error)) < 400
-
-    run(scenario())
+async def test_dial_refuses_what_is_no_websocket_url(url: str) -> None:
+    error = await failure(url)
+    assert type(error) is LinkError
+    assert len(str(error)) < 400
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "x" * 70 + ".invalid", "a..b"])
-def test_dial_says_when_a_name_cannot_be_resolved(host: str) -> None:
-    async def scenario() -> None:
-        error = await failure(f"ws://{host}/", proxy=None)
-        assert type(error) is LinkError
-        assert "cannot resolve" in str(error)
-
-    run(scenario())
+async def test_dial_says_when_a_name_cannot_be_resolved(host: str) -> None:
+    error = await failure(f"ws://{host}/", proxy=None)
+    assert type(error) is LinkError
+    assert "cannot resolve" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -211,60 +190,51 @@ def test_dial_says_when_a_name_cannot_be_resolved(host: str) -> None:
         ("[fe80::1]", "fe80::1"),
     ],
 )
-def test_dial_asks_about_the_address_that_a_host_means_in_any_spelling(host: str, meant: str) -> None:
-    async def scenario() -> None:
-        asked: list[str] = []
+async def test_dial_asks_about_the_address_that_a_host_means_in_any_spelling(host: str, meant: str) -> None:
+    asked: list[str] = []
 
-        def nowhere(address: str) -> bool:
-            asked.append(address)
-            return False
+    def nowhere(address: str) -> bool:
+        asked.append(address)
+        return False
 
-        async with serving(Recorder(), host="") as listener:
-            error = await failure(f"ws://{host}:{listener.port}/", allow=nowhere)
-            assert type(error) is LinkError
-            assert "no link may go to" in str(error)
-            assert meant in asked
-
-    run(scenario())
+    async with serving(Recorder(), host="") as listener:
+        error = await failure(f"ws://{host}:{listener.port}/", allow=nowhere)
+        assert type(error) is LinkError
+        assert "no link may go to" in str(error)
+        assert meant in asked
 
 
-def test_dial_takes_an_ipv6_literal() -> None:
+async def test_dial_takes_an_ipv6_literal() -> None:
     if not socket.has_dualstack_ipv6():
         pytest.skip("needs ipv6")
 
-    async def scenario() -> None:
-        server, client = Recorder(), Recorder()
-        async with serving(server, host="::1") as listener:
-            link = await dial(client, f"ws://[::1]:{listener.port}/", timeout=PATIENCE, allow=anywhere)
-            assert link.remote_host == "::1"
-            link.close()
-            await client.wait(lambda: bool(client.closed))
-            await server.wait(lambda: bool(server.closed))
-
-    run(scenario())
+    server, client = Recorder(), Recorder()
+    async with serving(server, host="::1") as listener:
+        link = await dial(client, f"ws://[::1]:{listener.port}/", timeout=PATIENCE, allow=anywhere)
+        assert link.remote_host == "::1"
+        link.close()
+        await client.wait(lambda: bool(client.closed))
+        await server.wait(lambda: bool(server.closed))
 
 
-def test_cancelled_dial_leaves_nothing_behind() -> None:
-    async def scenario() -> None:
-        came, gone = asyncio.Event(), asyncio.Event()
+async def test_cancelled_dial_leaves_nothing_behind() -> None:
+    came, gone = asyncio.Event(), asyncio.Event()
 
-        async def silent(client: RawClient) -> None:
-            came.set()
-            await client.read_all()
-            gone.set()
+    async def silent(client: RawClient) -> None:
+        came.set()
+        await client.read_all()
+        gone.set()
 
-        async with raw_server(silent) as port:
-            client = Recorder()
-            dialling = dial(client, f"ws://127.0.0.1:{port}/", timeout=PATIENCE, allow=anywhere)
-            task = asyncio.ensure_future(dialling)
-            await came.wait()
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            await gone.wait()
-            assert client.links == client.closed == []
-
-    run(scenario())
+    async with raw_server(silent) as port:
+        client = Recorder()
+        dialling = dial(client, f"ws://127.0.0.1:{port}/", timeout=PATIENCE, allow=anywhere)
+        task = asyncio.ensure_future(dialling)
+        await came.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await gone.wait()
+        assert client.links == client.closed == []
 
 
 def test_a_process_that_is_ending_says_that_it_looks_up_no_name_any_more() -> None:

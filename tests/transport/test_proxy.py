@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from links import PATIENCE, Echo, RawClient, Recorder, anywhere, raw_server, run, serving
 
 from peer_relay_socket.transport.websocket import LinkError, dial
+from tests.transport.links import PATIENCE, Echo, RawClient, Recorder, anywhere, raw_server, serving
 
 
 class Proxy:
@@ -71,66 +71,54 @@ def _no_system_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"{name}_proxy".upper(), raising=False)
 
 
-def test_dial_tunnels_through_the_proxy_it_is_given_and_lets_it_resolve() -> None:
-    async def scenario() -> None:
-        def nowhere(host: str) -> bool:
-            raise AssertionError("nothing to ask about a name that the proxy resolves")
+async def test_dial_tunnels_through_the_proxy_it_is_given_and_lets_it_resolve() -> None:
+    def nowhere(host: str) -> bool:
+        raise AssertionError("nothing to ask about a name that the proxy resolves")
 
-        server = Echo()
-        async with serving(server) as listener, proxying(listener.port) as proxy:
-            await echo_once("ws://relay.example:1234/p", proxy=proxy.url, allow=nowhere)
-            await server.wait(lambda: bool(server.closed))
-            assert proxy.requests == [b"CONNECT relay.example:1234 HTTP/1.1\r\nHost: relay.example:1234\r\n\r\n"]
-
-    run(scenario())
+    server = Echo()
+    async with serving(server) as listener, proxying(listener.port) as proxy:
+        await echo_once("ws://relay.example:1234/p", proxy=proxy.url, allow=nowhere)
+        await server.wait(lambda: bool(server.closed))
+        assert proxy.requests == [b"CONNECT relay.example:1234 HTTP/1.1\r\nHost: relay.example:1234\r\n\r\n"]
 
 
-def test_dial_takes_the_proxy_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario() -> None:
-        server = Echo()
-        async with serving(server) as listener, proxying(listener.port) as proxy:
-            monkeypatch.setenv("https_proxy", proxy.url.replace("http://", "http://me:secret@"))
-            monkeypatch.setenv("no_proxy", "other.example")
-            await echo_once("ws://relay.example/")
-            await server.wait(lambda: bool(server.closed))
-            credentials = base64.b64encode(b"me:secret")
-            assert proxy.requests[0].startswith(b"CONNECT relay.example:80 HTTP/1.1\r\n")
-            assert b"\r\nProxy-Authorization: Basic " + credentials + b"\r\n" in proxy.requests[0]
-            with pytest.raises(LinkError, match="cannot resolve"):
-                await echo_once("ws://other.example/")
-            with pytest.raises(LinkError, match="cannot resolve"):
-                await echo_once("ws://relay.example.invalid/", proxy=None)
-            assert len(proxy.requests) == 1
-
-    run(scenario())
+async def test_dial_takes_the_proxy_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Echo()
+    async with serving(server) as listener, proxying(listener.port) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url.replace("http://", "http://me:secret@"))
+        monkeypatch.setenv("no_proxy", "other.example")
+        await echo_once("ws://relay.example/")
+        await server.wait(lambda: bool(server.closed))
+        credentials = base64.b64encode(b"me:secret")
+        assert proxy.requests[0].startswith(b"CONNECT relay.example:80 HTTP/1.1\r\n")
+        assert b"\r\nProxy-Authorization: Basic " + credentials + b"\r\n" in proxy.requests[0]
+        with pytest.raises(LinkError, match="cannot resolve"):
+            await echo_once("ws://other.example/")
+        with pytest.raises(LinkError, match="cannot resolve"):
+            await echo_once("ws://relay.example.invalid/", proxy=None)
+        assert len(proxy.requests) == 1
 
 
-def test_dial_asks_about_literals_before_it_hands_them_to_a_proxy() -> None:
-    async def scenario() -> None:
-        server = Echo()
-        async with serving(server) as listener, proxying(listener.port) as proxy:
-            with pytest.raises(LinkError, match=r"no link may go to 10\.0\.0\.1"):
-                await echo_once("ws://0x0a000001/", proxy=proxy.url, allow=lambda host: host != "10.0.0.1")
-            assert proxy.requests == []
-            await echo_once("ws://0x0a000001:99/", proxy=proxy.url)
-            assert proxy.requests[0].startswith(b"CONNECT 10.0.0.1:99 ")
-            await server.wait(lambda: bool(server.closed))
-
-    run(scenario())
+async def test_dial_asks_about_literals_before_it_hands_them_to_a_proxy() -> None:
+    server = Echo()
+    async with serving(server) as listener, proxying(listener.port) as proxy:
+        with pytest.raises(LinkError, match=r"no link may go to 10\.0\.0\.1"):
+            await echo_once("ws://0x0a000001/", proxy=proxy.url, allow=lambda host: host != "10.0.0.1")
+        assert proxy.requests == []
+        await echo_once("ws://0x0a000001:99/", proxy=proxy.url)
+        assert proxy.requests[0].startswith(b"CONNECT 10.0.0.1:99 ")
+        await server.wait(lambda: bool(server.closed))
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1", "[::ffff:127.0.0.1]"])
-def test_loopback_is_never_reached_by_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario() -> None:
-        server = Echo()
-        async with serving(server) as listener, proxying(listener.port) as proxy:
-            monkeypatch.setenv("http_proxy", proxy.url)
-            await echo_once(f"ws://{host}:{listener.port}/")
-            await echo_once(f"ws://{host}:{listener.port}/", proxy=proxy.url)
-            assert proxy.requests == []
-            await server.wait(lambda: len(server.closed) == 2)
-
-    run(scenario())
+async def test_loopback_is_never_reached_by_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Echo()
+    async with serving(server) as listener, proxying(listener.port) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        await echo_once(f"ws://{host}:{listener.port}/")
+        await echo_once(f"ws://{host}:{listener.port}/", proxy=proxy.url)
+        assert proxy.requests == []
+        await server.wait(lambda: len(server.closed) == 2)
 
 
 @pytest.mark.parametrize(
@@ -143,45 +131,33 @@ def test_loopback_is_never_reached_by_proxy(host: str, monkeypatch: pytest.Monke
         (b"HTTP/1.1 200 OK\r\n\r\nhello", "the proxy sent bytes of its own into the tunnel"),
     ],
 )
-def test_dial_says_what_the_proxy_did(answer: bytes, text: str) -> None:
-    async def scenario() -> None:
-        async with serving(Recorder()) as listener, proxying(listener.port) as proxy:
-            proxy.answer = lambda request: answer
-            with pytest.raises(LinkError, match=text) as caught:
-                await echo_once("ws://relay.example/", proxy=proxy.url)
-            assert str(caught.value).startswith("relay.example:80: ")
-
-    run(scenario())
+async def test_dial_says_what_the_proxy_did(answer: bytes, text: str) -> None:
+    async with serving(Recorder()) as listener, proxying(listener.port) as proxy:
+        proxy.answer = lambda request: answer
+        with pytest.raises(LinkError, match=text) as caught:
+            await echo_once("ws://relay.example/", proxy=proxy.url)
+        assert str(caught.value).startswith("relay.example:80: ")
 
 
 @pytest.mark.parametrize("proxy", ["ftp://127.0.0.1:1", "https://127.0.0.1:1", "http://", "nonsense", "http://x:99999"])
-def test_dial_refuses_a_proxy_it_cannot_use(proxy: str) -> None:
-    async def scenario() -> None:
-        with pytest.raises(LinkError, match="prox"):
-            await echo_once("ws://relay.example/", proxy=proxy)
-
-    run(scenario())
+async def test_dial_refuses_a_proxy_it_cannot_use(proxy: str) -> None:
+    with pytest.raises(LinkError, match="prox"):
+        await echo_once("ws://relay.example/", proxy=proxy)
 
 
-def test_dial_says_when_the_proxy_cannot_be_reached() -> None:
-    async def scenario() -> None:
-        async with proxying(0) as proxy:
-            pass
-        with pytest.raises(ConnectionRefusedError):
-            await echo_once("ws://relay.example/", proxy=proxy.url)
-
-    run(scenario())
+async def test_dial_says_when_the_proxy_cannot_be_reached() -> None:
+    async with proxying(0) as proxy:
+        pass
+    with pytest.raises(ConnectionRefusedError):
+        await echo_once("ws://relay.example/", proxy=proxy.url)
 
 
-def test_dial_times_out_while_the_proxy_says_nothing() -> None:
-    async def scenario() -> None:
-        async def silent(client: RawClient) -> None:
-            await client.read_all()
+async def test_dial_times_out_while_the_proxy_says_nothing() -> None:
+    async def silent(client: RawClient) -> None:
+        await client.read_all()
 
-        async with raw_server(silent) as port:
-            with pytest.raises(TimeoutError, match="no answer within"):
-                await dial(
-                    Recorder(), "ws://relay.example/", timeout=0.05, allow=anywhere, proxy=f"http://127.0.0.1:{port}"
-                )
-
-    run(scenario())
+    async with raw_server(silent) as port:
+        with pytest.raises(TimeoutError, match="no answer within"):
+            await dial(
+                Recorder(), "ws://relay.example/", timeout=0.05, allow=anywhere, proxy=f"http://127.0.0.1:{port}"
+            )

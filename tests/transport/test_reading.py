@@ -12,9 +12,7 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
-import links
 import pytest
-from links import RawClient, Reading, Recorder, pair, raw_client, run, serving
 from websockets.frames import Frame, Opcode
 
 from peer_relay_socket import limits
@@ -23,6 +21,8 @@ from peer_relay_socket.transport.frames import binary_frame
 from peer_relay_socket.transport.readers import Readers
 from peer_relay_socket.transport.websocket import Link
 from tests.interruption import interrupted
+from tests.transport import links
+from tests.transport.links import RawClient, Reading, Recorder, pair, raw_client, serving
 
 
 @pytest.fixture(autouse=True)
@@ -107,42 +107,36 @@ def left_unread(server: Fussy, raw: RawClient, link: Connection, data: bytes) ->
     server.takes = lambda: True
 
 
-def test_small_messages_are_taken_past_the_loop_and_others_are_not() -> None:
-    async def scenario() -> None:
-        server = Fussy()
-        async with calm(server) as (raw, _):
-            small = limits.LINK_READ_SMALL - 8  # with its head
-            sent: list[bytes | str] = []
-            for size in (2, 125, 126, 1200, small, small + 1, 5, 1, 9):
-                sent.append(bytes((size % 251,)) * size)
-                raw.write(message(sent[-1]))
-                await server.wait(lambda: server.log == sent)
-            assert [len(bundle) for bundle in server.alone] == [2, 125, 126, 1200, small, 5, 1, 9]
-
-    run(scenario())
+async def test_small_messages_are_taken_past_the_loop_and_others_are_not() -> None:
+    server = Fussy()
+    async with calm(server) as (raw, _):
+        small = limits.LINK_READ_SMALL - 8  # with its head
+        sent: list[bytes | str] = []
+        for size in (2, 125, 126, 1200, small, small + 1, 5, 1, 9):
+            sent.append(bytes((size % 251,)) * size)
+            raw.write(message(sent[-1]))
+            await server.wait(lambda: server.log == sent)
+        assert [len(bundle) for bundle in server.alone] == [2, 125, 126, 1200, small, 5, 1, 9]
 
 
 @pytest.mark.parametrize("refused", [None, 0, 1, 2])
-def test_a_few_small_messages_in_one_read_are_taken_one_by_one(refused: int | None) -> None:
-    async def scenario() -> None:
-        asked: list[None] = []
+async def test_a_few_small_messages_in_one_read_are_taken_one_by_one(refused: int | None) -> None:
+    asked: list[None] = []
 
-        def takes() -> bool:
-            asked.append(None)
-            return len(asked) - 1 != refused
+    def takes() -> bool:
+        asked.append(None)
+        return len(asked) - 1 != refused
 
-        server = Fussy(takes)
-        async with calm(server) as (raw, link):
-            asked.clear()
-            put(raw, message(b"one") + message(b"two") + message(b"three"))
-            readable(link)
-            assert link.read_fast() is (refused is None)
-            assert server.alone == [b"one", b"two", b"three"][:refused]
-            if refused is not None:
-                link.read()
-            assert server.log == [b"one", b"two", b"three"]
-
-    run(scenario())
+    server = Fussy(takes)
+    async with calm(server) as (raw, link):
+        asked.clear()
+        put(raw, message(b"one") + message(b"two") + message(b"three"))
+        readable(link)
+        assert link.read_fast() is (refused is None)
+        assert server.alone == [b"one", b"two", b"three"][:refused]
+        if refused is not None:
+            link.read()
+        assert server.log == [b"one", b"two", b"three"]
 
 
 def odd(opcode: Opcode, data: bytes, *, fin: bool = True) -> bytes:
@@ -167,362 +161,311 @@ NOT_FAST: dict[str, tuple[list[bytes], list[bytes | str]]] = {
 
 
 @pytest.mark.parametrize("kind", NOT_FAST)
-def test_what_is_no_lone_message_is_read_on_the_loop(kind: str) -> None:
+async def test_what_is_no_lone_message_is_read_on_the_loop(kind: str) -> None:
     pieces, expected = NOT_FAST[kind]
 
-    async def scenario() -> None:
-        server = Fussy()
-        async with calm(server) as (raw, _):
-            for piece in pieces:
-                put(raw, piece)
-                await turns()
-            put(raw, message(b"after"))
-            await server.wait(lambda: server.log[-1:] == [b"after"])
-            assert server.log == [*expected, b"after"]
-            if kind == "ping":
-                (pong,) = await raw.read_frames(1)
-                assert (pong.opcode, pong.data) == (Opcode.PONG, b"?")
-
-    run(scenario())
-
-
-def test_a_message_amid_another_is_refused() -> None:
-    async def scenario() -> None:
-        server = Fussy()
-        async with calm(server) as (raw, _):
-            put(raw, odd(Opcode.BINARY, b"frag", fin=False))
+    server = Fussy()
+    async with calm(server) as (raw, _):
+        for piece in pieces:
+            put(raw, piece)
             await turns()
-            put(raw, message(b"amid"))
-            (goodbye,) = await raw.read_frames(1)
-            assert (goodbye.opcode, goodbye.data[:2]) == (Opcode.CLOSE, (1002).to_bytes(2))
-            assert server.log == []
-
-    run(scenario())
-
-
-def test_what_was_read_before_a_pause_is_delivered_after_it_though_nothing_follows() -> None:
-    async def scenario() -> None:
-        server = Fussy()
-        async with calm(server) as (raw, link):
-            left_unread(server, raw, link, message(b"xx"))
-            link.pause_reading()
-            link.read()
-            assert server.log == []
-            link.resume_reading()
-            assert server.log == [], "not from inside a call of ours"
-            await server.wait(lambda: server.log == [b"xx"])
-
-    run(scenario())
+        put(raw, message(b"after"))
+        await server.wait(lambda: server.log[-1:] == [b"after"])
+        assert server.log == [*expected, b"after"]
+        if kind == "ping":
+            (pong,) = await raw.read_frames(1)
+            assert (pong.opcode, pong.data) == (Opcode.PONG, b"?")
 
 
-def test_nothing_is_delivered_while_paused_though_it_was_read_before() -> None:
-    async def scenario() -> None:
-        server = Fussy()
-        async with calm(server) as (raw, link):
-            left_unread(server, raw, link, message(b"read"))
-            link.pause_reading()
-            server.paused = True
-            put(raw, message(b"not read"))
-            asyncio.get_running_loop().call_soon(link.read)  # as who could not take it arranged
-            await turns()
-            assert not link.read_fast()
-            assert server.log == []
-            server.paused = False
-            link.resume_reading()
-            link.resume_reading()
-            await server.wait(lambda: server.log == [b"read", b"not read"])
-            put(raw, message(b"later"))
-            await server.wait(lambda: server.log == [b"read", b"not read", b"later"])
-
-    run(scenario())
+async def test_a_message_amid_another_is_refused() -> None:
+    server = Fussy()
+    async with calm(server) as (raw, _):
+        put(raw, odd(Opcode.BINARY, b"frag", fin=False))
+        await turns()
+        put(raw, message(b"amid"))
+        (goodbye,) = await raw.read_frames(1)
+        assert (goodbye.opcode, goodbye.data[:2]) == (Opcode.CLOSE, (1002).to_bytes(2))
+        assert server.log == []
 
 
-def test_a_link_that_is_paused_is_not_read_at_all() -> None:
-    async def scenario() -> None:
-        server = Fussy()
-        async with calm(server) as (raw, link):
-            link.pause_reading()
-            put(raw, message(b"xx"))
-            readable(link)
-            assert not link.read_fast()
-            link.read()
-            assert link._unread == []
-            readable(link)
-            link.resume_reading()
-            await server.wait(lambda: server.log == [b"xx"])
+async def test_what_was_read_before_a_pause_is_delivered_after_it_though_nothing_follows() -> None:
+    server = Fussy()
+    async with calm(server) as (raw, link):
+        left_unread(server, raw, link, message(b"xx"))
+        link.pause_reading()
+        link.read()
+        assert server.log == []
+        link.resume_reading()
+        assert server.log == [], "not from inside a call of ours"
+        await server.wait(lambda: server.log == [b"xx"])
 
-    run(scenario())
+
+async def test_nothing_is_delivered_while_paused_though_it_was_read_before() -> None:
+    server = Fussy()
+    async with calm(server) as (raw, link):
+        left_unread(server, raw, link, message(b"read"))
+        link.pause_reading()
+        server.paused = True
+        put(raw, message(b"not read"))
+        asyncio.get_running_loop().call_soon(link.read)  # as who could not take it arranged
+        await turns()
+        assert not link.read_fast()
+        assert server.log == []
+        server.paused = False
+        link.resume_reading()
+        link.resume_reading()
+        await server.wait(lambda: server.log == [b"read", b"not read"])
+        put(raw, message(b"later"))
+        await server.wait(lambda: server.log == [b"read", b"not read", b"later"])
+
+
+async def test_a_link_that_is_paused_is_not_read_at_all() -> None:
+    server = Fussy()
+    async with calm(server) as (raw, link):
+        link.pause_reading()
+        put(raw, message(b"xx"))
+        readable(link)
+        assert not link.read_fast()
+        link.read()
+        assert link._unread == []
+        readable(link)
+        link.resume_reading()
+        await server.wait(lambda: server.log == [b"xx"])
 
 
 @pytest.mark.parametrize("unread", [False, True])
-def test_who_pauses_on_a_message_gets_no_other(unread: bool) -> None:
-    async def scenario() -> None:
-        class Pausing(Fussy):
-            def bundles_received(self, link: Link, bundles: list[bytes]) -> None:
-                super().bundles_received(link, bundles)
-                if bundles == [b"pause"]:
-                    link.pause_reading()
-                    self.paused = True
+async def test_who_pauses_on_a_message_gets_no_other(unread: bool) -> None:
+    class Pausing(Fussy):
+        def bundles_received(self, link: Link, bundles: list[bytes]) -> None:
+            super().bundles_received(link, bundles)
+            if bundles == [b"pause"]:
+                link.pause_reading()
+                self.paused = True
 
-        server = Pausing()
-        async with calm(server) as (raw, link):
-            if unread:
-                left_unread(server, raw, link, message(b"pause"))
-                put(raw, message(b"after"))
-                link.read()
-                assert server.paused
-            else:
-                put(raw, message(b"pause"))
-                await server.wait(lambda: server.paused)
-                put(raw, message(b"after"))
-            await turns()
-            assert server.log == [b"pause"]
-            server.paused = False
-            link.resume_reading()
-            await server.wait(lambda: server.log == [b"pause", b"after"])
-
-    run(scenario())
-
-
-@pytest.mark.parametrize("ending", ["close", "abort"])
-def test_what_comes_after_an_ending_is_not_delivered(ending: str) -> None:
-    async def scenario() -> None:
-        server = Fussy()
-        async with calm(server) as (raw, link):
-            put(raw, message(b"xx"))
-            readable(link)
-            getattr(link, ending)()
-            for _ in range(3):
-                assert not link.read_fast()
-                await turns()
-                if not server.closed:
-                    put(raw, message(b"yy"))
-            if ending == "close":
-                raw.frame(Opcode.CLOSE, b"\x03\xe8")
-            await server.wait(lambda: bool(server.closed))
-            assert server.log == []
-
-    run(scenario())
-
-
-def test_a_link_that_is_closing_reads_no_more_once_both_said_goodbye() -> None:
-    async def scenario() -> None:
-        server = Fussy()
-        async with calm(server) as (raw, link):
-            raw.writer.transport.pause_reading()  # type: ignore[attr-defined]
-            while not link.backlog:
-                link.send(bytes(60_000))
-            put(raw, odd(Opcode.CLOSE, b"\x03\xe8"))
-            readable(link)
-            await turns()
-            assert not link._open
-            put(raw, bytes(1000))
-            await turns()
-            readable(link)
-            assert link._readers is not None
-            assert not link._readers.reads(link._fd)
-            assert not link.read_fast()
-            readable(link)
-
-    run(scenario())
-
-
-@pytest.mark.parametrize("ending", ["close", "abort"])
-def test_what_was_read_and_not_taken_is_not_delivered_after_an_ending(ending: str) -> None:
-    async def scenario() -> None:
-        server = Fussy()
-        async with calm(server) as (raw, link):
-            left_unread(server, raw, link, message(b"xx"))
-            asyncio.get_running_loop().call_soon(link.read)
-            getattr(link, ending)()
-            assert not link.read_fast()
-            put(raw, message(b"yy"))
-            if ending == "close":
-                (goodbye,) = await raw.read_frames(1)
-                raw.frame(Opcode.CLOSE, goodbye.data)
-            await server.wait(lambda: bool(server.closed))
-            assert server.log == []
-            assert not link.read_fast()
+    server = Pausing()
+    async with calm(server) as (raw, link):
+        if unread:
+            left_unread(server, raw, link, message(b"pause"))
+            put(raw, message(b"after"))
             link.read()
-            assert server.reasons == ["closed here: 1000" if ending == "close" else "aborted here"]
+            assert server.paused
+        else:
+            put(raw, message(b"pause"))
+            await server.wait(lambda: server.paused)
+            put(raw, message(b"after"))
+        await turns()
+        assert server.log == [b"pause"]
+        server.paused = False
+        link.resume_reading()
+        await server.wait(lambda: server.log == [b"pause", b"after"])
 
-    run(scenario())
+
+@pytest.mark.parametrize("ending", ["close", "abort"])
+async def test_what_comes_after_an_ending_is_not_delivered(ending: str) -> None:
+    server = Fussy()
+    async with calm(server) as (raw, link):
+        put(raw, message(b"xx"))
+        readable(link)
+        getattr(link, ending)()
+        for _ in range(3):
+            assert not link.read_fast()
+            await turns()
+            if not server.closed:
+                put(raw, message(b"yy"))
+        if ending == "close":
+            raw.frame(Opcode.CLOSE, b"\x03\xe8")
+        await server.wait(lambda: bool(server.closed))
+        assert server.log == []
 
 
-def test_a_goodbye_that_was_read_and_not_taken_ends_the_link() -> None:
-    async def scenario() -> None:
-        server = Fussy()
-        async with calm(server) as (raw, link):
-            left_unread(server, raw, link, Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=True))
-            link.close(4001)
-            await server.wait(lambda: bool(server.closed))
-            assert server.reasons == ["closed here: 4001"]
+async def test_a_link_that_is_closing_reads_no_more_once_both_said_goodbye() -> None:
+    server = Fussy()
+    async with calm(server) as (raw, link):
+        raw.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        while not link.backlog:
+            link.send(bytes(60_000))
+        put(raw, odd(Opcode.CLOSE, b"\x03\xe8"))
+        readable(link)
+        await turns()
+        assert not link._open
+        put(raw, bytes(1000))
+        await turns()
+        readable(link)
+        assert link._readers is not None
+        assert not link._readers.reads(link._fd)
+        assert not link.read_fast()
+        readable(link)
 
-    run(scenario())
+
+@pytest.mark.parametrize("ending", ["close", "abort"])
+async def test_what_was_read_and_not_taken_is_not_delivered_after_an_ending(ending: str) -> None:
+    server = Fussy()
+    async with calm(server) as (raw, link):
+        left_unread(server, raw, link, message(b"xx"))
+        asyncio.get_running_loop().call_soon(link.read)
+        getattr(link, ending)()
+        assert not link.read_fast()
+        put(raw, message(b"yy"))
+        if ending == "close":
+            (goodbye,) = await raw.read_frames(1)
+            raw.frame(Opcode.CLOSE, goodbye.data)
+        await server.wait(lambda: bool(server.closed))
+        assert server.log == []
+        assert not link.read_fast()
+        link.read()
+        assert server.reasons == ["closed here: 1000" if ending == "close" else "aborted here"]
+
+
+async def test_a_goodbye_that_was_read_and_not_taken_ends_the_link() -> None:
+    server = Fussy()
+    async with calm(server) as (raw, link):
+        left_unread(server, raw, link, Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=True))
+        link.close(4001)
+        await server.wait(lambda: bool(server.closed))
+        assert server.reasons == ["closed here: 4001"]
 
 
 @pytest.mark.parametrize("who", ["somebody", "the loop"])
 @pytest.mark.parametrize("ending", ["end of stream", "reset", "goodbye"])
 @pytest.mark.parametrize("unread", [False, True])
-def test_the_end_of_a_calm_link_is_told_as_of_any_other(who: str, ending: str, unread: bool) -> None:
-    async def scenario() -> None:
-        server = Fussy()
-        async with calm(server) as (raw, link):
-            if unread:
-                left_unread(server, raw, link, message(b"last words"))
-            if ending == "reset":
-                raw.reset()
-                await asyncio.sleep(0)  # the socket is closed in the next turn
-            elif ending == "goodbye":
-                put(raw, odd(Opcode.CLOSE, b"\x03\xe8"))
-            else:
-                raw.sock.shutdown(socket.SHUT_WR)
-            if who == "somebody":
-                readable(link)
-                assert not link.read_fast()
-            if unread or who == "somebody":
-                asyncio.get_running_loop().call_soon(link.read)
-            await server.wait(lambda: bool(server.closed))
-            assert server.log == ([b"last words"] if unread else [])
-            assert server.reasons == [
-                {
-                    "end of stream": "connection ended without a goodbye",
-                    "reset": "connection lost: [Errno 104] Connection reset by peer",
-                    "goodbye": "closed by the other end: 1000 (OK)",
-                }[ending]
-            ]
-            assert not link._calm, "its descriptor may be another's by now"
-            link.read()
-
-    run(scenario())
-
-
-def test_a_read_of_nothing_changes_nothing() -> None:
-    async def scenario() -> None:
-        server = Fussy()
-        async with calm(server) as (raw, link):
-            assert link.read_fast()
-            link.read()
-            put(raw, message(b"xx"))
+async def test_the_end_of_a_calm_link_is_told_as_of_any_other(who: str, ending: str, unread: bool) -> None:
+    server = Fussy()
+    async with calm(server) as (raw, link):
+        if unread:
+            left_unread(server, raw, link, message(b"last words"))
+        if ending == "reset":
+            raw.reset()
+            await asyncio.sleep(0)  # the socket is closed in the next turn
+        elif ending == "goodbye":
+            put(raw, odd(Opcode.CLOSE, b"\x03\xe8"))
+        else:
+            raw.sock.shutdown(socket.SHUT_WR)
+        if who == "somebody":
             readable(link)
-            assert link.read_fast()
-            assert server.log == server.alone == [b"xx"]
+            assert not link.read_fast()
+        if unread or who == "somebody":
+            asyncio.get_running_loop().call_soon(link.read)
+        await server.wait(lambda: bool(server.closed))
+        assert server.log == ([b"last words"] if unread else [])
+        assert server.reasons == [
+            {
+                "end of stream": "connection ended without a goodbye",
+                "reset": "connection lost: [Errno 104] Connection reset by peer",
+                "goodbye": "closed by the other end: 1000 (OK)",
+            }[ending]
+        ]
+        assert not link._calm, "its descriptor may be another's by now"
+        link.read()
 
-    run(scenario())
+
+async def test_a_read_of_nothing_changes_nothing() -> None:
+    server = Fussy()
+    async with calm(server) as (raw, link):
+        assert link.read_fast()
+        link.read()
+        put(raw, message(b"xx"))
+        readable(link)
+        assert link.read_fast()
+        assert server.log == server.alone == [b"xx"]
 
 
-def test_a_handler_that_fails_before_it_took_a_message_is_reported_and_gets_it_on_the_loop() -> None:
+async def test_a_handler_that_fails_before_it_took_a_message_is_reported_and_gets_it_on_the_loop() -> None:
     reported: list[dict[str, Any]] = []
 
     def fail() -> bool:
         raise RuntimeError("not now")
 
-    async def scenario() -> None:
-        server = Fussy(fail)
-        async with calm(server) as (raw, _):
-            asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
-            raw.write(message(b"xx"))
-            await server.wait(lambda: server.log == [b"xx"])
-            assert [str(context["exception"]) for context in reported] == ["not now"]
-
-    run(scenario())
+    server = Fussy(fail)
+    async with calm(server) as (raw, _):
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
+        raw.write(message(b"xx"))
+        await server.wait(lambda: server.log == [b"xx"])
+        assert [str(context["exception"]) for context in reported] == ["not now"]
 
 
-def test_a_link_that_is_held_for_its_odd_frames_is_not_read_by_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_link_that_is_held_for_its_odd_frames_is_not_read_by_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "ODD_FRAMES_RATE", 20.0)
 
-    async def scenario() -> None:
-        server = Fussy()
-        async with calm(server) as (raw, link):
-            put(raw, odd(Opcode.PING, b"") * 25)
-            await raw.read_frames(25)
-            put(raw, message(b"xx"))
-            readable(link)
-            assert not link.read_fast()
-            link.read()
-            link.resume_reading()
-            link.read()
-            await turns()
-            assert server.log == link._unread == []
-            await server.wait(lambda: server.log == [b"xx"])
-
-    run(scenario())
+    server = Fussy()
+    async with calm(server) as (raw, link):
+        put(raw, odd(Opcode.PING, b"") * 25)
+        await raw.read_frames(25)
+        put(raw, message(b"xx"))
+        readable(link)
+        assert not link.read_fast()
+        link.read()
+        link.resume_reading()
+        link.read()
+        await turns()
+        assert server.log == link._unread == []
+        await server.wait(lambda: server.log == [b"xx"])
 
 
-def test_several_links_are_read_at_once() -> None:
-    async def scenario() -> None:
-        server, client = Recorder(), Recorder()
-        async with pair(server, client) as (_, one), pair(server, client) as (_, two):
-            for number in range(50):
-                one.send(b"one %d" % number)
-                two.send(b"two %d" % number)
-                await server.wait(lambda count=2 * number + 2: len(server.bundles) == count)
-            for name in (b"one", b"two"):
-                of_it = [bundle for bundle in server.bundles if bundle.startswith(name)]
-                assert of_it == [name + b" %d" % number for number in range(50)]
-
-    run(scenario())
+async def test_several_links_are_read_at_once() -> None:
+    server, client = Recorder(), Recorder()
+    async with pair(server, client) as (_, one), pair(server, client) as (_, two):
+        for number in range(50):
+            one.send(b"one %d" % number)
+            two.send(b"two %d" % number)
+            await server.wait(lambda count=2 * number + 2: len(server.bundles) == count)
+        for name in (b"one", b"two"):
+            of_it = [bundle for bundle in server.bundles if bundle.startswith(name)]
+            assert of_it == [name + b" %d" % number for number in range(50)]
 
 
-def test_what_a_signal_handler_raises_while_a_message_is_read_costs_that_one_at_most() -> None:
-    async def scenario() -> None:
-        server = Fussy()
-        async with calm(server) as (raw, link):
-            for instruction in range(1, 500):
-                while not link._calm:  # two came at once
-                    put(raw, message(b"calm"))
-                    await server.wait(lambda: server.log[-1:] == [b"calm"])
-                    server.log.clear()
-                put(raw, message(b"perhaps"))
-                readable(link)
-                done = False
-                with interrupted(instruction):
-                    assert link.read_fast()
-                    done = True
-                if not done:
-                    asyncio.get_running_loop().call_soon(link.read)
-                put(raw, message(b"%d" % instruction))
-                await server.wait(lambda last=b"%d" % instruction: server.log[-1:] == [last])
-                assert server.log in ([b"perhaps", b"%d" % instruction], [b"%d" % instruction])
+async def test_what_a_signal_handler_raises_while_a_message_is_read_costs_that_one_at_most() -> None:
+    server = Fussy()
+    async with calm(server) as (raw, link):
+        for instruction in range(1, 500):
+            while not link._calm:  # two came at once
+                put(raw, message(b"calm"))
+                await server.wait(lambda: server.log[-1:] == [b"calm"])
                 server.log.clear()
-                if done:
-                    assert instruction > 30, "it was over before it began"
-                    return
-            raise AssertionError("always interrupted")
-
-    run(scenario())
+            put(raw, message(b"perhaps"))
+            readable(link)
+            done = False
+            with interrupted(instruction):
+                assert link.read_fast()
+                done = True
+            if not done:
+                asyncio.get_running_loop().call_soon(link.read)
+            put(raw, message(b"%d" % instruction))
+            await server.wait(lambda last=b"%d" % instruction: server.log[-1:] == [last])
+            assert server.log in ([b"perhaps", b"%d" % instruction], [b"%d" % instruction])
+            server.log.clear()
+            if done:
+                assert instruction > 30, "it was over before it began"
+                return
+        raise AssertionError("always interrupted")
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_a_message_that_the_loop_takes_amid_another_reading_is_delivered_in_order(again: bool) -> None:
+async def test_a_message_that_the_loop_takes_amid_another_reading_is_delivered_in_order(again: bool) -> None:
     """As when who has borrowed the turn is held up, and the loop takes it back."""
 
-    async def scenario() -> None:
-        server = Fussy(lambda: False)  # who takes it has to see by itself whether it is a repetition
-        async with calm(server) as (raw, link):
-            for instruction in range(1, 500):
-                put(raw, message(b"perhaps"))
-                readable(link)
-                amid: list[None] = []
+    server = Fussy(lambda: False)  # who takes it has to see by itself whether it is a repetition
+    async with calm(server) as (raw, link):
+        for instruction in range(1, 500):
+            put(raw, message(b"perhaps"))
+            readable(link)
+            amid: list[None] = []
 
-                def act(amid: list[None] = amid) -> None:
-                    amid.append(None)
-                    for _ in range(1 + again):
-                        link.read()
+            def act(amid: list[None] = amid) -> None:
+                amid.append(None)
+                for _ in range(1 + again):
+                    link.read()
 
-                with interrupted(instruction, act):
-                    if not link.read_fast():
-                        asyncio.get_running_loop().call_soon(link.read)
-                put(raw, message(b"%d" % instruction))
-                await server.wait(lambda last=b"%d" % instruction: server.log[-1:] == [last])
-                assert server.log == [b"perhaps", b"%d" % instruction]
-                server.log.clear()
-                if not amid:
-                    assert instruction > 30, "it was over before it began"
-                    return
-            raise AssertionError("always interrupted")
-
-    run(scenario())
+            with interrupted(instruction, act):
+                if not link.read_fast():
+                    asyncio.get_running_loop().call_soon(link.read)
+            put(raw, message(b"%d" % instruction))
+            await server.wait(lambda last=b"%d" % instruction: server.log[-1:] == [last])
+            assert server.log == [b"perhaps", b"%d" % instruction]
+            server.log.clear()
+            if not amid:
+                assert instruction > 30, "it was over before it began"
+                return
+        raise AssertionError("always interrupted")
 
 
 def scattered(dice: Random) -> tuple[list[bytes | str], bytes]:
@@ -564,32 +507,29 @@ def pieces(dice: Random, stream: bytes) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_whatever_comes_whoever_reads_and_whenever_it_is_paused_is_delivered_once_in_order(seed: int) -> None:
-    async def scenario() -> None:
-        dice = Random(seed)
-        server = Fussy(lambda: dice.random() < 0.7)
-        expected, stream = scattered(dice)
-        async with calm(server) as (raw, link):
-            for piece in pieces(dice, stream):
-                put(raw, piece)
-                readable(link)
-                if dice.random() < (0.5 if server.paused else 0.1):
-                    if server.paused:
-                        server.paused = False
-                        link.resume_reading()
-                    else:
-                        server.paused = True
-                        link.pause_reading()
-                if dice.random() < 0.4 and not link.read_fast():
-                    asyncio.get_running_loop().call_soon(link.read)
-                if dice.random() < 0.5:
-                    await turns(dice.randint(1, 3))
-            server.paused = False
-            link.resume_reading()
-            await server.wait(lambda: len(server.log) == len(expected))
-            assert server.log == expected
-
-    run(scenario())
+async def test_whatever_comes_whoever_reads_and_whenever_it_is_paused_is_delivered_once_in_order(seed: int) -> None:
+    dice = Random(seed)
+    server = Fussy(lambda: dice.random() < 0.7)
+    expected, stream = scattered(dice)
+    async with calm(server) as (raw, link):
+        for piece in pieces(dice, stream):
+            put(raw, piece)
+            readable(link)
+            if dice.random() < (0.5 if server.paused else 0.1):
+                if server.paused:
+                    server.paused = False
+                    link.resume_reading()
+                else:
+                    server.paused = True
+                    link.pause_reading()
+            if dice.random() < 0.4 and not link.read_fast():
+                asyncio.get_running_loop().call_soon(link.read)
+            if dice.random() < 0.5:
+                await turns(dice.randint(1, 3))
+        server.paused = False
+        link.resume_reading()
+        await server.wait(lambda: len(server.log) == len(expected))
+        assert server.log == expected
 
 
 # --- the poll set ----------------------------------------------------------------------------------------------

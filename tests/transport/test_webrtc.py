@@ -23,7 +23,7 @@ from peer_relay_socket.transport.rtc_description import safe_description
 from peer_relay_socket.transport.rtc_frames import PING
 from peer_relay_socket.transport.rtc_implementation import Factory
 from peer_relay_socket.transport.webrtc import RtcLink
-from tests.transport.links import PATIENCE, Recorder, run
+from tests.transport.links import PATIENCE, Recorder
 from tests.transport.rtc_fakes import Air
 
 READY = bytes((Kind.LINK,)) + b"ready"
@@ -101,53 +101,44 @@ async def drained(link: RtcLink) -> None:
 
 
 @needs_address
-def test_bundles_of_every_size_cross_beside_sctp_both_ways() -> None:
-    async def scenario() -> None:
-        async with connected(None) as ends:
-            sizes = [0, 1, 1290, limits.RTC_UNIT, 65_507, limits.MAX_BUNDLE - 5]
-            for sender, link, receiver in (("a", ends.outer, ends.callee), ("b", ends.inner, ends.caller)):
-                for number, size in enumerate(sizes):
-                    bundle = sealed(number, size)
-                    link.send(bundle)
-                    await receiver.wait(lambda bundle=bundle, r=receiver: bundle in r.bundles)  # type: ignore[misc]
-                assert len(receiver.bundles) == len(sizes), sender
-            assert ends.outer.unit == limits.RTC_UNIT
-            assert ends.outer.remote_host == ends.inner.remote_host != "0.0.0.0"
-            assert ends.outer.rtt is not None
-            assert 0 < ends.outer.rtt < 1
-
-    run(scenario())
+async def test_bundles_of_every_size_cross_beside_sctp_both_ways() -> None:
+    async with connected(None) as ends:
+        sizes = [0, 1, 1290, limits.RTC_UNIT, 65_507, limits.MAX_BUNDLE - 5]
+        for sender, link, receiver in (("a", ends.outer, ends.callee), ("b", ends.inner, ends.caller)):
+            for number, size in enumerate(sizes):
+                bundle = sealed(number, size)
+                link.send(bundle)
+                await receiver.wait(lambda bundle=bundle, r=receiver: bundle in r.bundles)  # type: ignore[misc]
+            assert len(receiver.bundles) == len(sizes), sender
+        assert ends.outer.unit == limits.RTC_UNIT
+        assert ends.outer.remote_host == ends.inner.remote_host != "0.0.0.0"
+        assert ends.outer.rtt is not None
+        assert 0 < ends.outer.rtt < 1
 
 
 @needs_address
-def test_an_aiortc_link_closes_at_both_ends_when_one_closes_it() -> None:
-    async def scenario() -> None:
-        ends = Ends(None)
-        await ends.opened()
-        ends.outer.send(READY)
-        ends.outer.close(1000, "enough")
-        await ends.over()
-        assert ends.callee.bundles == [READY]
-        assert ends.why(ends.outer) == "enough"
-        assert ends.caller.reasons == ["enough"]
-        assert ends.why(ends.inner) == "closed by the other end"
-
-    run(scenario())
+async def test_an_aiortc_link_closes_at_both_ends_when_one_closes_it() -> None:
+    ends = Ends(None)
+    await ends.opened()
+    ends.outer.send(READY)
+    ends.outer.close(1000, "enough")
+    await ends.over()
+    assert ends.callee.bundles == [READY]
+    assert ends.why(ends.outer) == "enough"
+    assert ends.caller.reasons == ["enough"]
+    assert ends.why(ends.inner) == "closed by the other end"
 
 
 @needs_address
-def test_an_answerer_that_is_never_reached_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answerer_that_is_never_reached_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "RTC_ICE_TIME", 0.2)
 
-    async def scenario() -> None:
-        ends = Ends(None)
-        await ends.inner.answer(await ends.outer.offer())
-        ends.outer.abort()
-        await ends.over()
-        assert ends.why(ends.inner) == "no direct path was found within 0 s"
-        assert not ends.callee.links
-
-    run(scenario())
+    ends = Ends(None)
+    await ends.inner.answer(await ends.outer.offer())
+    ends.outer.abort()
+    await ends.over()
+    assert ends.why(ends.inner) == "no direct path was found within 0 s"
+    assert not ends.callee.links
 
 
 class SilentServer(asyncio.DatagramProtocol):
@@ -172,37 +163,31 @@ async def silent_server() -> AsyncIterator[tuple[SilentServer, IceServer]]:
 
 
 @needs_address
-def test_a_stun_server_that_does_not_answer_holds_up_for_its_time_only(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stun_server_that_does_not_answer_holds_up_for_its_time_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "RTC_STUN_TIME", 0.1)
 
-    async def scenario() -> None:
-        async with silent_server() as (server, ice):
-            ends = Ends(None, [ice])
-            start = asyncio.get_running_loop().time()
-            await ends.opened()
-            assert server.asked.is_set()
-            assert asyncio.get_running_loop().time() - start < 4
-            ends.outer.abort()
-            ends.inner.abort()
-            await ends.over()
-
-    run(scenario())
+    async with silent_server() as (server, ice):
+        ends = Ends(None, [ice])
+        start = asyncio.get_running_loop().time()
+        await ends.opened()
+        assert server.asked.is_set()
+        assert asyncio.get_running_loop().time() - start < 4
+        ends.outer.abort()
+        ends.inner.abort()
+        await ends.over()
 
 
 @needs_address
-def test_a_link_that_is_dropped_while_stun_is_asked_leaves_nothing_behind() -> None:
-    async def scenario() -> None:
-        async with silent_server() as (server, ice):
-            ends = Ends(None, [ice])
-            making = asyncio.ensure_future(ends.outer.offer())
-            await server.asked.wait()
-            ends.outer.abort()
-            ends.inner.abort()
-            await ends.over()
-            await asyncio.wait([making])
-            await asyncio.sleep(0.6)  # when aioice would ask again
-
-    run(scenario())
+async def test_a_link_that_is_dropped_while_stun_is_asked_leaves_nothing_behind() -> None:
+    async with silent_server() as (server, ice):
+        ends = Ends(None, [ice])
+        making = asyncio.ensure_future(ends.outer.offer())
+        await server.asked.wait()
+        ends.outer.abort()
+        ends.inner.abort()
+        await ends.over()
+        await asyncio.wait([making])
+        await asyncio.sleep(0.6)  # when aioice would ask again
 
 
 def test_importing_the_transport_does_not_import_aiortc() -> None:
@@ -214,37 +199,31 @@ def test_importing_the_transport_does_not_import_aiortc() -> None:
 # --- opening ----------------------------------------------------------------------------------------------------
 
 
-def test_the_factory_is_given_the_ice_servers_and_no_others() -> None:
-    async def scenario() -> None:
-        air = Air()
-        server = IceServer("turn:relay.example:3478", "me", "secret")
-        ends = Ends(air.factory, [server])
-        await ends.opened()
-        assert air.servers == [(server,), (server,)]
-        ends.outer.abort()
-        ends.inner.abort()
-        await ends.over()
-
-    run(scenario())
+async def test_the_factory_is_given_the_ice_servers_and_no_others() -> None:
+    air = Air()
+    server = IceServer("turn:relay.example:3478", "me", "secret")
+    ends = Ends(air.factory, [server])
+    await ends.opened()
+    assert air.servers == [(server,), (server,)]
+    ends.outer.abort()
+    ends.inner.abort()
+    await ends.over()
 
 
-def test_the_path_shows_what_it_carries_before_the_link_opens() -> None:
-    async def scenario() -> None:
-        air = Air()
-        air.passes = lambda frame: False
-        ends = Ends(air.factory)
-        await ends.negotiate()
-        for _ in range(20):
-            await asyncio.sleep(0)
-        assert not ends.caller.links
-        air.passes = lambda frame: True
-        await ends.caller.wait(lambda: bool(ends.caller.links))
-        assert ends.outer.unit == limits.RTC_UNIT_SMALL
-        ends.outer.abort()
-        ends.inner.abort()
-        await ends.over()
-
-    run(scenario())
+async def test_the_path_shows_what_it_carries_before_the_link_opens() -> None:
+    air = Air()
+    air.passes = lambda frame: False
+    ends = Ends(air.factory)
+    await ends.negotiate()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not ends.caller.links
+    air.passes = lambda frame: True
+    await ends.caller.wait(lambda: bool(ends.caller.links))
+    assert ends.outer.unit == limits.RTC_UNIT_SMALL
+    ends.outer.abort()
+    ends.inner.abort()
+    await ends.over()
 
 
 @pytest.mark.parametrize(
@@ -261,16 +240,13 @@ def test_the_path_shows_what_it_carries_before_the_link_opens() -> None:
         ("v=0\r\nm=application 9 x y\r\na=candidate:1\r\n", "named no address"),
     ],
 )
-def test_a_description_that_is_of_no_use_is_refused_with_a_reason(sdp: str, why: str) -> None:
-    async def scenario() -> None:
-        ends = Ends(Air().factory)
-        with pytest.raises(LinkError, match=why):
-            await ends.inner.answer(sdp)
-        ends.outer.abort()
-        await ends.over()
-        assert why in ends.why(ends.inner)
-
-    run(scenario())
+async def test_a_description_that_is_of_no_use_is_refused_with_a_reason(sdp: str, why: str) -> None:
+    ends = Ends(Air().factory)
+    with pytest.raises(LinkError, match=why):
+        await ends.inner.answer(sdp)
+    ends.outer.abort()
+    await ends.over()
+    assert why in ends.why(ends.inner)
 
 
 def test_of_many_candidates_only_the_first_are_tried() -> None:
@@ -282,19 +258,16 @@ def test_of_many_candidates_only_the_first_are_tried() -> None:
 
 
 @needs_address
-def test_garbage_that_aiortc_chokes_on_is_a_link_error() -> None:
-    async def scenario() -> None:
-        ends = Ends(None)
-        offer = await ends.outer.offer()
-        with pytest.raises(OSError, match="WebRTC failed"):
-            await ends.inner.answer(offer.replace("a=fingerprint:sha-256 ", "a=fingerprint:"))
-        ends.outer.abort()
-        await ends.over()
-
-    run(scenario())
+async def test_garbage_that_aiortc_chokes_on_is_a_link_error() -> None:
+    ends = Ends(None)
+    offer = await ends.outer.offer()
+    with pytest.raises(OSError, match="WebRTC failed"):
+        await ends.inner.answer(offer.replace("a=fingerprint:sha-256 ", "a=fingerprint:"))
+    ends.outer.abort()
+    await ends.over()
 
 
-def test_a_machine_without_an_address_says_so() -> None:
+async def test_a_machine_without_an_address_says_so() -> None:
     class Homeless(Air):
         def factory(self, servers: Sequence[IceServer]) -> Any:
             connection = super().factory(servers)
@@ -307,228 +280,192 @@ def test_a_machine_without_an_address_says_so() -> None:
             connection.describe = without  # type: ignore[method-assign]
             return connection
 
-    async def scenario() -> None:
-        ends = Ends(Homeless().factory)
-        with pytest.raises(LinkError, match="no address"):
-            await ends.outer.offer()
-        ends.inner.abort()
-        await ends.over()
-
-    run(scenario())
+    ends = Ends(Homeless().factory)
+    with pytest.raises(LinkError, match="no address"):
+        await ends.outer.offer()
+    ends.inner.abort()
+    await ends.over()
 
 
 # --- what the path does ---------------------------------------------------------------------------------------------
 
 
-def test_what_must_arrive_arrives_where_every_frame_is_lost() -> None:
-    async def scenario() -> None:
-        air = Air()
-        async with connected(air.factory, ready=False) as ends:
-            air.passes = lambda frame: frame[0] in (0xB2, 0xB3)
-            ends.inner.send(HANDSHAKE)
-            ends.outer.send(sealed(1))
-            ends.outer.send(READY)
-            await ends.caller.wait(lambda: ends.caller.bundles == [HANDSHAKE])
-            await ends.callee.wait(lambda: ends.callee.bundles == [READY])
-
-    run(scenario())
+async def test_what_must_arrive_arrives_where_every_frame_is_lost() -> None:
+    air = Air()
+    async with connected(air.factory, ready=False) as ends:
+        air.passes = lambda frame: frame[0] in (0xB2, 0xB3)
+        ends.inner.send(HANDSHAKE)
+        ends.outer.send(sealed(1))
+        ends.outer.send(READY)
+        await ends.caller.wait(lambda: ends.caller.bundles == [HANDSHAKE])
+        await ends.callee.wait(lambda: ends.callee.bundles == [READY])
 
 
-def test_a_bundle_that_overtakes_the_end_of_the_handshake_waits_for_it() -> None:
-    async def scenario() -> None:
-        async with connected(Air().factory, ready=False) as ends:
-            ends.outer.send(HANDSHAKE)
-            ends.outer.send(sealed(1))
-            await ends.callee.wait(lambda: ends.callee.bundles == [HANDSHAKE])
-            for _ in range(20):
-                await asyncio.sleep(0)
-            assert ends.callee.bundles == [HANDSHAKE]
-            ends.outer.send(READY)
-            await ends.callee.wait(lambda: len(ends.callee.bundles) == 3)
-            assert ends.callee.bundles == [HANDSHAKE, READY, sealed(1)]
-
-    run(scenario())
+async def test_a_bundle_that_overtakes_the_end_of_the_handshake_waits_for_it() -> None:
+    async with connected(Air().factory, ready=False) as ends:
+        ends.outer.send(HANDSHAKE)
+        ends.outer.send(sealed(1))
+        await ends.callee.wait(lambda: ends.callee.bundles == [HANDSHAKE])
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert ends.callee.bundles == [HANDSHAKE]
+        ends.outer.send(READY)
+        await ends.callee.wait(lambda: len(ends.callee.bundles) == 3)
+        assert ends.callee.bundles == [HANDSHAKE, READY, sealed(1)]
 
 
 @pytest.mark.parametrize("bundle", [b"", b"x"])
-def test_bundles_that_overtake_the_handshake_are_bounded_however_small(bundle: bytes) -> None:
-    async def scenario() -> None:
-        async with connected(Air().factory, ready=False) as ends:
-            ends.outer.send(HANDSHAKE)
-            for _ in range(5000):
-                ends.outer.send(bundle)
-            await drained(ends.outer)
-            ends.outer.send(READY)
-            await ends.callee.wait(lambda: READY in ends.callee.bundles)
-            await asyncio.sleep(0)
-            assert 100 < len(ends.callee.bundles) < limits.MAX_BUNDLE // 100
-
-    run(scenario())
+async def test_bundles_that_overtake_the_handshake_are_bounded_however_small(bundle: bytes) -> None:
+    async with connected(Air().factory, ready=False) as ends:
+        ends.outer.send(HANDSHAKE)
+        for _ in range(5000):
+            ends.outer.send(bundle)
+        await drained(ends.outer)
+        ends.outer.send(READY)
+        await ends.callee.wait(lambda: READY in ends.callee.bundles)
+        await asyncio.sleep(0)
+        assert 100 < len(ends.callee.bundles) < limits.MAX_BUNDLE // 100
 
 
-def test_a_bundle_arrives_whole_or_not_at_all() -> None:
-    async def scenario() -> None:
-        air = Air()
-        dice = random.Random(7)
-        async with connected(air.factory) as ends:
-            air.passes = lambda frame: dice.random() > 0.05
-            sent = [sealed(number, 5_000) for number in range(40)]
-            for bundle in sent:
-                ends.outer.send(bundle)
-            await drained(ends.outer)
-            air.passes = lambda frame: True
-            ends.outer.send(sealed(99))
-            await ends.callee.wait(lambda: sealed(99) in ends.callee.bundles)
-            arrived = ends.callee.bundles[:-1]
-            assert 0 < len(arrived) < 40
-            assert all(bundle in sent for bundle in arrived)
-
-    run(scenario())
+async def test_a_bundle_arrives_whole_or_not_at_all() -> None:
+    air = Air()
+    dice = random.Random(7)
+    async with connected(air.factory) as ends:
+        air.passes = lambda frame: dice.random() > 0.05
+        sent = [sealed(number, 5_000) for number in range(40)]
+        for bundle in sent:
+            ends.outer.send(bundle)
+        await drained(ends.outer)
+        air.passes = lambda frame: True
+        ends.outer.send(sealed(99))
+        await ends.callee.wait(lambda: sealed(99) in ends.callee.bundles)
+        arrived = ends.callee.bundles[:-1]
+        assert 0 < len(arrived) < 40
+        assert all(bundle in sent for bundle in arrived)
 
 
-def test_a_dead_path_is_noticed_by_both_ends_within_three_seconds() -> None:
-    async def scenario() -> None:
-        air = Air()
-        async with connected(air.factory) as ends:
-            air.cut = True
-            loop = asyncio.get_running_loop()
-            start = loop.time()
-            await ends.caller.wait(lambda: bool(ends.caller.closed))
-            await ends.callee.wait(lambda: bool(ends.callee.closed))
-            assert 1.5 < loop.time() - start < 3.0
-            assert "nothing heard" in ends.caller.reasons[0]
-            assert "nothing heard" in ends.callee.reasons[0]
-
-    run(scenario())
+async def test_a_dead_path_is_noticed_by_both_ends_within_three_seconds() -> None:
+    air = Air()
+    async with connected(air.factory) as ends:
+        air.cut = True
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        await ends.caller.wait(lambda: bool(ends.caller.closed))
+        await ends.callee.wait(lambda: bool(ends.callee.closed))
+        assert 1.5 < loop.time() - start < 3.0
+        assert "nothing heard" in ends.caller.reasons[0]
+        assert "nothing heard" in ends.callee.reasons[0]
 
 
-def test_an_idle_link_stays_open_while_pings_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_idle_link_stays_open_while_pings_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "RTC_TICK", 0.01)
 
-    async def scenario() -> None:
-        air = Air()
-        pings = 0
+    air = Air()
+    pings = 0
 
-        def passes(frame: bytes) -> bool:
-            nonlocal pings
-            pings += frame[0] == 0xB2
-            return True
+    def passes(frame: bytes) -> bool:
+        nonlocal pings
+        pings += frame[0] == 0xB2
+        return True
 
-        air.passes = passes
-        async with connected(air.factory) as ends:
-            while pings < 30:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            assert not ends.ended
-
-    run(scenario())
+    air.passes = passes
+    async with connected(air.factory) as ends:
+        while pings < 30:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert not ends.ended
 
 
-def test_the_round_trip_time_is_measured_anew_under_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_round_trip_time_is_measured_anew_under_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "RTC_TICK", 0.02)
     monkeypatch.setattr(limits, "RTC_RTT_TICKS", 3)
 
-    async def scenario() -> None:
-        pings = 0
+    pings = 0
 
-        def passes(frame: bytes) -> bool:
-            nonlocal pings
-            pings += frame[0] == PING
-            return True
+    def passes(frame: bytes) -> bool:
+        nonlocal pings
+        pings += frame[0] == PING
+        return True
 
-        air = Air()
-        air.passes = passes
-        async with connected(air.factory) as ends:
-            ends.outer.rtt = None
-            before = number = pings
-            async with asyncio.timeout(PATIENCE):
-                while ends.outer.rtt is None or pings < before + 10:
-                    number += 1
-                    for link, receiver in ((ends.inner, ends.caller), (ends.outer, ends.callee)):
-                        link.send(sealed(number))
-                        await receiver.wait(lambda r=receiver: len(r.bundles) > 0)  # type: ignore[misc]
-                        receiver.batches.clear()
-
-    run(scenario())
+    air = Air()
+    air.passes = passes
+    async with connected(air.factory) as ends:
+        ends.outer.rtt = None
+        before = number = pings
+        async with asyncio.timeout(PATIENCE):
+            while ends.outer.rtt is None or pings < before + 10:
+                number += 1
+                for link, receiver in ((ends.inner, ends.caller), (ends.outer, ends.callee)):
+                    link.send(sealed(number))
+                    await receiver.wait(lambda r=receiver: len(r.bundles) > 0)  # type: ignore[misc]
+                    receiver.batches.clear()
 
 
-def test_a_queue_that_fills_says_full_then_writable() -> None:
-    async def scenario() -> None:
-        async with connected(Air().factory) as ends:
-            count = 0
-            while not ends.outer.full:
-                ends.outer.send(sealed(count, 60_000))
-                count += 1
-            assert limits.RTC_HIGH_WATER < ends.outer.backlog <= limits.RTC_HIGH_WATER + 61_000
-            await ends.caller.wait(lambda: ends.caller.writable == [ends.outer])
-            assert not ends.outer.full
-            await ends.callee.wait(lambda: len(ends.callee.bundles) == count)
-            ends.outer.send(bytes(limits.MAX_BUNDLE + 1))
-            assert ends.outer.dropped == 1
-
-    run(scenario())
+async def test_a_queue_that_fills_says_full_then_writable() -> None:
+    async with connected(Air().factory) as ends:
+        count = 0
+        while not ends.outer.full:
+            ends.outer.send(sealed(count, 60_000))
+            count += 1
+        assert limits.RTC_HIGH_WATER < ends.outer.backlog <= limits.RTC_HIGH_WATER + 61_000
+        await ends.caller.wait(lambda: ends.caller.writable == [ends.outer])
+        assert not ends.outer.full
+        await ends.callee.wait(lambda: len(ends.callee.bundles) == count)
+        ends.outer.send(bytes(limits.MAX_BUNDLE + 1))
+        assert ends.outer.dropped == 1
 
 
-def test_a_paused_link_delivers_nothing_until_it_is_resumed() -> None:
-    async def scenario() -> None:
-        async with connected(Air().factory) as ends:
-            ends.inner.pause_reading()
-            ends.outer.send(sealed(1))
-            await drained(ends.outer)
-            for _ in range(20):
-                await asyncio.sleep(0)
-            assert ends.callee.bundles == []
-            ends.inner.resume_reading()
-            await ends.callee.wait(lambda: ends.callee.bundles == [sealed(1)])
-
-    run(scenario())
+async def test_a_paused_link_delivers_nothing_until_it_is_resumed() -> None:
+    async with connected(Air().factory) as ends:
+        ends.inner.pause_reading()
+        ends.outer.send(sealed(1))
+        await drained(ends.outer)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert ends.callee.bundles == []
+        ends.inner.resume_reading()
+        await ends.callee.wait(lambda: ends.callee.bundles == [sealed(1)])
 
 
-def test_a_handler_that_fails_costs_its_link_only() -> None:
-    async def scenario() -> None:
-        ends = Ends(Air().factory)
-        reported: list[dict[str, Any]] = []
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
+async def test_a_handler_that_fails_costs_its_link_only() -> None:
+    ends = Ends(Air().factory)
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
 
-        def broken(link: Any, bundles: Any) -> None:
-            raise RuntimeError("broken")
+    def broken(link: Any, bundles: Any) -> None:
+        raise RuntimeError("broken")
 
-        ends.callee.bundles_received = broken  # type: ignore[method-assign]
-        await ends.opened()
-        ends.outer.send(READY)
-        await ends.over()
-        assert "broken" in ends.why(ends.inner)
-        assert [str(context["exception"]) for context in reported] == ["broken"]
-
-    run(scenario())
+    ends.callee.bundles_received = broken  # type: ignore[method-assign]
+    await ends.opened()
+    ends.outer.send(READY)
+    await ends.over()
+    assert "broken" in ends.why(ends.inner)
+    assert [str(context["exception"]) for context in reported] == ["broken"]
 
 
-def test_abort_while_descriptions_are_made_ends_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario() -> None:
-        air = Air()
-        gate = asyncio.Event()
+async def test_abort_while_descriptions_are_made_ends_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    air = Air()
+    gate = asyncio.Event()
 
-        def slow(servers: Sequence[IceServer]) -> Any:
-            connection = air.factory(servers)
-            make: Callable[[], Any] = connection.createOffer
+    def slow(servers: Sequence[IceServer]) -> Any:
+        connection = air.factory(servers)
+        make: Callable[[], Any] = connection.createOffer
 
-            async def wait() -> Any:
-                await gate.wait()
-                return await make()
+        async def wait() -> Any:
+            await gate.wait()
+            return await make()
 
-            connection.createOffer = wait  # type: ignore[method-assign]
-            return connection
+        connection.createOffer = wait  # type: ignore[method-assign]
+        return connection
 
-        ends = Ends(slow)
-        making = asyncio.ensure_future(ends.outer.offer())
-        await asyncio.sleep(0)
-        ends.outer.abort()
-        ends.outer.abort()
-        ends.inner.abort()
-        gate.set()
-        await asyncio.wait([making])
-        await ends.over()
-        with pytest.raises(LinkError):
-            await ends.outer.accept("anything")
-        assert len(ends.ended) == 2
-
-    run(scenario())
+    ends = Ends(slow)
+    making = asyncio.ensure_future(ends.outer.offer())
+    await asyncio.sleep(0)
+    ends.outer.abort()
+    ends.outer.abort()
+    ends.inner.abort()
+    gate.set()
+    await asyncio.wait([making])
+    await ends.over()
+    with pytest.raises(LinkError):
+        await ends.outer.accept("anything")
+    assert len(ends.ended) == 2
