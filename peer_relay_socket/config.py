@@ -379,6 +379,25 @@ def environment() -> Mapping[str, str]:
     return ChainMap(os.environ, _kept) if _kept else os.environ
 
 
+_CHILDREN: Final = ("PEER_RELAY_RUN", "PEER_RELAY_EXEC")
+"""Variables that `peer-relay run` sets for the processes that its program starts."""
+
+
+def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the PEER_RELAY_* variables that mean nothing, each with the nearest that does, or what there are."""
+    names = sorted(name for name in environ if name.startswith(_PREFIX))
+    known = [_PREFIX + name.upper() for name, setting in SETTINGS.items() if setting.has_variable]
+    unknown = [name for name in names if name not in known and name not in _CHILDREN]
+    if not unknown:
+        return {}
+    from difflib import get_close_matches  # only for a mistake: 2 ms
+
+    near = {name: get_close_matches(name, known, 1) for name in unknown}
+    return {
+        name: f"did you mean {found[0]}?" if found else f"there are {', '.join(known)}" for name, found in near.items()
+    }
+
+
 def peer_config(*, environ: Mapping[str, str] | None = None, **keywords: Unpack[Settings]) -> PeerConfig:
     """Return the settings of a peer.
 

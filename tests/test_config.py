@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -243,3 +246,13 @@ def test_a_setting_that_there_is_not_is_a_type_error(made: Callable[..., object]
 )
 def test_a_keyword_that_says_nothing_is_not_given(settings: Settings, given: Settings) -> None:
     assert given_settings(settings) == given
+
+
+def test_a_variable_that_means_nothing_is_told_of_once_with_the_nearest() -> None:
+    code = "from peer_relay_socket import Peer; [Peer(port=0, host='127.0.0.1').destroy() for _ in range(2)]"
+    known = {name: text for name, text in os.environ.items() if not name.startswith("PEER_RELAY_")}
+    environ = known | {"PEER_RELAY_BOOTSRAP": "ws://x", "PEER_RELAY_RUN": "closed"}
+    argv = [sys.executable, "-c", code]
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60, check=True)
+    said = "! PEER_RELAY_BOOTSRAP: there is no such setting; did you mean PEER_RELAY_BOOTSTRAP?"
+    assert done.stderr.splitlines() == [said]

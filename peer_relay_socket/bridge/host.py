@@ -16,13 +16,14 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from importlib import import_module
+from os import environ
 from os.path import samefile
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 from ..address import Destination, PeerId, Spelling
 from ..admission import Admission
-from ..config import PeerConfig
+from ..config import PeerConfig, unknown_variables
 from ..dependencies import unshadowed
 from ..errors import PeerClosedError, PeerRelayError
 from ..limits import (
@@ -460,9 +461,17 @@ def open_hosts() -> list[Host]:
     return sorted((host for host in list(_hosts) if host.ours and not host.closed), key=lambda host: host.began)
 
 
+_told: Final[set[str]] = set()
+"""Variables that mean nothing and of which this process, or the one that forked it, has told."""
+
+
 def _show(runtime: Runtime) -> None:
-    """Let other programs of this user ask this process. By name: what shows hosts is a room above them, and nothing
-    that goes wrong with it is the program's concern."""
+    """Tell of variables that mean nothing, once, and let other programs of this user ask this process. By name: what
+    shows hosts is a room above them, and nothing that goes wrong with it is the program's concern."""
+    for name, hint in unknown_variables(environ).items():
+        if name not in _told:
+            _told.add(name)
+            log.warning("! %s: there is no such setting; %s", name, hint)
     with contextlib.suppress(Exception):
         import_module("peer_relay_socket.observe.control").serve(runtime)
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from ..config import PeerConfig, peer_config
 from ..errors import ConfigError
-from ..observe.checks import Finding, nat, relays, unknown_variables
+from ..observe.checks import Finding, nat, relays
+from ..observe.checks import settings as check_settings
 from ..observe.processes import ask_all, found
 from .arguments import Arguments
 from .asking import settings
@@ -38,7 +39,7 @@ def command(arguments: list[str]) -> int:
         help="write all of it there for others to read: no secrets, addresses and ids shortened",
     )
     options = parser.parse_args(arguments)
-    checks = unknown_variables(os.environ)
+    checks = check_settings(os.environ)
     config = _config(parser, options.bootstrap, checks)
     if config.log is None:
         logging.getLogger("peer_relay").setLevel(logging.CRITICAL)  # the findings say what warnings would

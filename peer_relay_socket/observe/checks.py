@@ -18,7 +18,6 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from difflib import get_close_matches
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit
@@ -26,15 +25,13 @@ from urllib.parse import SplitResult, urlsplit
 from websockets.uri import parse_uri
 
 from ..bridge.host import Host
-from ..config import SETTINGS, IceServer, PeerConfig
+from ..config import IceServer, PeerConfig, unknown_variables
 from ..limits import CERTIFICATE_DAYS, CHECK_TIME, CLOCK_SKEW, LINK_CHECK_TIME
 from ..transport.link import LinkError
 from ..transport.proxy import proxy_for
 
 State = Literal["good", "warning", "failed"]
 _STUN_COOKIE: Final = 0x2112A442
-_OTHER_VARIABLES: Final = ("PEER_RELAY_RUN",)
-"""Variables that this package sets for its own children."""
 
 
 class Finding(NamedTuple):
@@ -47,16 +44,10 @@ class Finding(NamedTuple):
     cure: str = ""
 
 
-def unknown_variables(environ: Mapping[str, str]) -> list[Finding]:
-    """Return a warning for each PEER_RELAY_* variable that means nothing, with the nearest that does."""
-    known = ["PEER_RELAY_" + name.upper() for name, setting in SETTINGS.items() if setting.has_variable]
-    found = []
-    for name in sorted(environ):
-        if name.startswith("PEER_RELAY_") and name not in known and name not in _OTHER_VARIABLES:
-            near = get_close_matches(name, known, 1)
-            cure = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-            found.append(Finding("settings", name, "warning", "no such variable", cure))
-    return found
+def settings(environ: Mapping[str, str]) -> list[Finding]:
+    """Return a warning for each PEER_RELAY_* variable that means nothing."""
+    unknown = unknown_variables(environ)
+    return [Finding("settings", name, "warning", "no such variable", cure) for name, cure in unknown.items()]
 
 
 def relays(config: PeerConfig) -> list[Finding]:

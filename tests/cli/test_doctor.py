@@ -16,7 +16,7 @@ import pytest
 from peer_relay_socket import Peer
 from peer_relay_socket.cli.doctor import shortened
 from peer_relay_socket.config import IceServer
-from peer_relay_socket.observe.checks import Finding, nat, unknown_variables
+from peer_relay_socket.observe.checks import Finding, nat, settings
 from tests.cli.test_node_tls import certificate
 from tests.observe.conftest import relay, runtime_folder
 from tests.observe.programs import peer_relay
@@ -92,7 +92,7 @@ def test_settings_that_mean_nothing_are_found(runtime_folder: Path, relay: Peer)
     assert found["settings"] == Finding(
         "settings", "PEER_RELAY_BOOTSRAP", "warning", "no such variable", "did you mean PEER_RELAY_BOOTSTRAP?"
     )
-    assert unknown_variables({"PEER_RELAY_RUN": "closed", "PEER_RELAY_PORT": "1", "HOME": "/"}) == []
+    assert settings({"PEER_RELAY_RUN": "closed", "PEER_RELAY_PORT": "1", "HOME": "/"}) == []
     status, found = doctor(PEER_RELAY_PORT="http", PEER_RELAY_BOOTSTRAP=relay.url or "")
     assert status == 1
     assert "PEER_RELAY_PORT" in found["settings"].detail
