@@ -11,9 +11,9 @@ import socket
 import struct
 from typing import Final
 
-_NEW_LINK, _NEW_ADDRESS, _DELETE_ADDRESS, _NEW_ROUTE, _NEW_RULE, _NEW_QDISC, _GET_QDISC = 16, 20, 21, 24, 32, 36, 38
+_NEW_LINK, _NEW_ADDRESS, _DELETE_ADDRESS, _NEW_ROUTE, _NEW_QDISC, _GET_QDISC = 16, 20, 21, 24, 36, 38
 _REQUEST, _ACK, _CREATE, _REPLACE, _DUMP = 1, 4, 0x400, 0x100, 0x300
-_UNIVERSE, _LINK = 0, 253
+_UNIVERSE, _LINK, _MAIN_TABLE = 0, 253, 254
 _TICK: Final = 64e-9
 """Seconds of the packet scheduler's clock."""
 
@@ -75,26 +75,15 @@ class Netlink:
         body = struct.pack("=BBBBi", family, length, 0, _UNIVERSE, index)
         return body + _attribute(2, address.packed) + _attribute(1, address.packed)
 
-    def add_route(
-        self, index: int, network: IpNetwork, source: IpAddress | None = None, table: int = 254, metric: int = 0
-    ) -> None:
-        """Lead `network` to an interface."""
+    def add_route(self, index: int, network: IpNetwork, source: IpAddress) -> None:
+        """Lead `network` to an interface, with `source` as the address that programs send from."""
         family = socket.AF_INET if network.version == 4 else socket.AF_INET6
         scope = _LINK if network.version == 4 else _UNIVERSE
-        body = struct.pack("=BBBBBBBBI", family, network.prefixlen, 0, 0, table, 4, scope, 1, 0)
+        body = struct.pack("=BBBBBBBBI", family, network.prefixlen, 0, 0, _MAIN_TABLE, 4, scope, 1, 0)
         if network.prefixlen:
             body += _attribute(1, network.network_address.packed)
-        if source is not None:
-            body += _attribute(7, source.packed)
-        if metric:
-            body += _number(6, metric)
-        self._call(_NEW_ROUTE, _CREATE | _REPLACE, body + _number(4, index))
-
-    def add_udp_rule(self, version: int, table: int) -> None:
-        """Look UDP up in another routing table first."""
-        family = socket.AF_INET if version == 4 else socket.AF_INET6
-        body = struct.pack("=BBBBBBBBI", family, 0, 0, 0, table, 0, 0, 1, 0)
-        self._call(_NEW_RULE, _CREATE, body + _attribute(22, b"\x11") + _number(6, 100))
+        body += _attribute(7, source.packed) + _number(4, index)
+        self._call(_NEW_ROUTE, _CREATE | _REPLACE, body)
 
     def set_rate(self, index: int, rate: float, burst: int, limit: int) -> None:
         """Let at most `rate` bytes per second leave by an interface (tc-tbf(8)), after a burst; while `limit` bytes
