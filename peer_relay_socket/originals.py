@@ -9,6 +9,8 @@ this package is imported, and in every module that they find them in: a copy of 
 
 from __future__ import annotations
 
+import _socket
+import socket
 import sys
 from importlib.machinery import BuiltinImporter
 from types import SimpleNamespace
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import time as time
 
     thread = _thread
+    stdlib_socket = socket.socket
 else:
 
     def _own(name: str) -> SimpleNamespace:
@@ -31,3 +34,9 @@ else:
     os = _own("nt" if sys.platform == "win32" else "posix")
     time = _own("time")
     thread = _own("_thread")
+
+    # The standard library's class, though another stands in its place by now.
+    stdlib_socket = next(
+        (kind for kind in _socket.socket.__subclasses__() if (kind.__module__, kind.__qualname__) == ("socket",) * 2),
+        socket.socket,
+    )

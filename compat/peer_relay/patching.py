@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Final
 
-from . import names, sockets, uvloop_udp
+from . import gevent_udp, names, sockets, uvloop_udp
 
 _REPLACED: Final[dict[str, object]] = {
     "socket": sockets.PatchedSocket,
@@ -44,10 +44,12 @@ def patch() -> None:
     # ssl derives from whatever `socket.socket` is when it is first imported: TLS stays the stdlib's.
     with contextlib.suppress(ImportError):
         importlib.import_module("ssl")
+    gevent_udp.patch()
     was = {name: getattr(_stdlib, name) for name in _REPLACED}
-    for name, new in _REPLACED.items():
+    replaced = _REPLACED | {"socket": gevent_udp.stand_in_for(was["socket"]) or _REPLACED["socket"]}
+    for name, new in replaced.items():
         _replace(_stdlib, name, new)
-    now = {id(old): _REPLACED[name] for name, old in was.items()}
+    now = {id(old): replaced[name] for name, old in was.items()}
     for module in _of_the_program():
         for name, value in list(vars(module).items()):
             if id(value) in now:
@@ -65,6 +67,7 @@ def patch() -> None:
 
 def unpatch() -> None:
     """Put back what `patch()` replaced. Sockets that exist stay what they are; without a patch nothing happens."""
+    gevent_udp.unpatch()
     uvloop_udp.unpatch()
     while _undo:
         module, name, old, new = _undo.pop()

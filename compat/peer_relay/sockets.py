@@ -8,6 +8,7 @@ only make it pass for `socket.socket` in places where programs look closely.
 from __future__ import annotations
 
 import _socket
+import contextlib
 import socket as _stdlib
 import sys
 from abc import ABCMeta
@@ -15,12 +16,14 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, ClassVar, Final, Unpack
 
+from peer_relay_socket.bridge.endpoint import endpoint_of
 from peer_relay_socket.config import SocketSettings
-from peer_relay_socket.surface.udp_socket import Socket
+from peer_relay_socket.originals import stdlib_socket
+from peer_relay_socket.surface.udp_socket import Socket, is_overlay
 
 from . import ioctls
 
-Stdlib: Final = _stdlib.socket
+Stdlib: Final = stdlib_socket
 """The standard library's class, as it was before any patch."""
 
 
@@ -107,6 +110,22 @@ def fromfd(fd: int, family: int, type: int, proto: int = 0) -> socket:
     return socket(family, type, proto, _stdlib.dup(fd))
 
 
+def wait_in_gevent(sock: Socket, timeout: float | None, *, writing: bool) -> None:
+    """Wait in gevent's hub until `sock` may receive, or send, for at most `timeout` seconds."""
+    waits = sys.modules["gevent.socket"]
+    with contextlib.suppress(TimeoutError):
+        (waits.wait_write if writing else waits.wait_read)(sock.fileno(), timeout)
+
+
+def would_be_overlay(
+    family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None, **_settings: Any
+) -> bool:
+    """Return whether a socket made so by `PatchedSocket` is one of the overlay."""
+    if fileno is not None:
+        return endpoint_of(fileno) is not None
+    return is_overlay(family, int(_socket.SOCK_STREAM) if type == -1 else type, proto)
+
+
 def load_with_first_socket(load: Callable[[], object]) -> None:
     """Have `load` called when the first overlay socket has been made: once the program has changed its root, or its
     user, it may be too late for what the network needs."""
@@ -131,3 +150,8 @@ def on_relay_thread() -> bool:
     """Return whether the caller is the relay, whose own sockets must be the kernel's."""
     runtime = sys.modules.get("peer_relay_socket.bridge.runtime")  # not imported: there is no such thread
     return runtime is not None and bool(runtime.on_relay_thread())
+
+
+_monkey: Final = sys.modules.get("gevent.monkey")
+if _monkey is not None and _monkey.is_module_patched("socket"):
+    socket._wait_in_hub = wait_in_gevent

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import sys
 from asyncio import selector_events
-from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
 
 from peer_relay_socket.surface.udp_socket import Socket
 
 from . import names, sockets
+from .importing import WhenImported
 
 _Endpoint = Callable[..., Any]
 _original: dict[type, _Endpoint] = {}
@@ -80,17 +78,12 @@ async def _create_datagram_endpoint(
 
 def patch() -> None:
     """Replace the method in uvloop, now if it is loaded, else when it is imported."""
-    module = sys.modules.get("uvloop")
-    if module is not None:
-        _patch_module(module)
-    elif _finder not in sys.meta_path:
-        sys.meta_path.insert(0, _finder)
+    _import.begin()
 
 
 def unpatch() -> None:
     """Undo `patch`."""
-    if _finder in sys.meta_path:
-        sys.meta_path.remove(_finder)
+    _import.end()
     while _original:
         kind, method = _original.popitem()
         kind.create_datagram_endpoint = method  # type: ignore[attr-defined]
@@ -103,40 +96,4 @@ def _patch_module(module: ModuleType) -> None:
         kind.create_datagram_endpoint = _create_datagram_endpoint
 
 
-class _Finder(MetaPathFinder):
-    """Finds uvloop as the next finder would, to patch it once it is executed."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname != "uvloop":
-            return None
-        spec = PathFinder.find_spec(fullname, path, target)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Patching(spec.loader)
-        return spec
-
-
-class _Patching(Loader):
-    """A loader that patches what another one has loaded."""
-
-    def __init__(self, loader: Loader) -> None:
-        self._loader = loader
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._loader, name)
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        spec = module.__spec__
-        if spec is not None:
-            spec.loader = module.__loader__ = self._loader
-        self._loader.exec_module(module)
-        _patch_module(module)
-        if _finder in sys.meta_path:
-            sys.meta_path.remove(_finder)
-
-
-_finder: Final = _Finder()
+_import: Final = WhenImported("uvloop", _patch_module)

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import _socket
 import errno
-import socket
 import struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..address import AF_PEER
 from ..bridge.ports import failure
-from ..originals import os, time
+from ..originals import os, stdlib_socket, time
 from . import ancillary, numbers
 
 if TYPE_CHECKING:
     import weakref
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from _typeshed import WriteableBuffer
 
@@ -82,6 +81,10 @@ def receive(sock: _socket.socket, endpoint: Endpoint, flags: int) -> tuple[bytes
         left = None if patience is None else started + patience - now
         if left is not None and left <= 0:
             raise failure(errno.EAGAIN) if timeout is None else TimeoutError("timed out")
+        in_hub = getattr(sock, "_wait_in_hub", None)
+        if in_hub is not None:
+            in_hub(left, writing=False)
+            continue
         if leader is not None:
             if not leader.wait(inbox, left):
                 leader = None
@@ -143,10 +146,12 @@ def fill(data: bytes, buffers: Sequence[memoryview], room: int) -> int:
     return done
 
 
-class ReceivingSocket(socket.socket):
+class ReceivingSocket(stdlib_socket):
     """The receiving half of `Socket`."""
 
     __slots__ = ("_endpoint", "_holder")
+    _wait_in_hub: ClassVar[Callable[..., None] | None] = None
+    """Waits where another event loop runs: (socket, seconds or None, writing=whether for room to send)."""
     _endpoint: Endpoint | None
     """None: not a socket of the overlay, or closed; then every method is the standard library's."""
     _holder: weakref.ref[_socket.socket] | None

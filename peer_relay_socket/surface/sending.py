@@ -269,7 +269,11 @@ def _await_room(sock: _socket.socket, endpoint: Endpoint, flags: int) -> None:
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
             raise TimeoutError("timed out")
-        endpoint.wait_for_room(left)
+        in_hub = getattr(sock, "_wait_in_hub", None)
+        if in_hub is None:
+            endpoint.wait_for_room(left)
+        else:
+            in_hub(left, writing=True)
 
 
 class SendingSocket(ReceivingSocket):

@@ -42,6 +42,12 @@ _SETTLE: Final = 1.0
 """Seconds that getsockname waits, once, for the network to confirm this host's short addresses."""
 
 
+def is_overlay(family: int, type: int, proto: int) -> bool:
+    """Return whether such a socket is one of the overlay. -1 stands for IPv4, and for the usual protocol."""
+    families = family == -1 or family in _FAMILIES
+    return families and type & ~_FLAG_BITS == _DGRAM and proto not in _PINGS
+
+
 class Socket(sending.SendingSocket):
     """A UDP socket whose datagrams travel the relay network; everything else as `socket.socket`.
 
@@ -85,7 +91,7 @@ class Socket(sending.SendingSocket):
         family = int(_socket.AF_INET) if family == -1 else family
         type = self._default_type if type == -1 else type
         proto = 0 if proto == -1 else proto
-        if family not in _FAMILIES or type & ~_FLAG_BITS != _DGRAM or proto in _PINGS:
+        if not is_overlay(family, type, proto):
             super().__init__(family, type, proto)
             return
         if proto not in _PROTOCOLS:

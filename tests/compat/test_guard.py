@@ -49,9 +49,7 @@ def test_a_real_udp_socket_is_refused_unless_allowed(tmp_path: Path, way: str) -
     assert "--allow-direct" in last
 
 
-@pytest.mark.parametrize(
-    ("library", "patch"), [("gevent", "from gevent import monkey; monkey.patch_all()"), ("eventlet", EVENTLET)]
-)
+@pytest.mark.parametrize(("library", "patch"), [("eventlet", EVENTLET)])
 def test_monkey_patching_libraries_are_refused_for_udp_only(tmp_path: Path, library: str, patch: str) -> None:
     if importlib.util.find_spec(library) is None:
         pytest.skip(f"needs {library}")
