@@ -1,0 +1,65 @@
+"""The examples of compat/README.md, "Native programs", run word for word."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.conftest import LIMIT, environment
+from tests.gateway.test_native_programs import needs
+
+pytestmark = pytest.mark.slow
+
+GUIDE = Path(__file__).parents[2] / "compat" / "README.md"
+EXAMPLES = re.findall(r"```sh\n(.*?)```", GUIDE.read_text().partition("## Native programs")[2], re.S)
+
+
+def run(example: str, node: str, folder: Path) -> str:
+    """Run an example in a network of its own; return what it prints."""
+    (folder / "bin").mkdir()
+    command = folder / "bin" / "peer-relay"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m peer_relay "$@"\n')
+    command.chmod(0o755)
+    settings = environment(PEER_RELAY_BOOTSTRAP=node)
+    settings["PATH"] = f"{command.parent}:{settings['PATH']}:/usr/sbin:/sbin"
+    with (
+        (folder / "log").open("w+") as log,
+        subprocess.Popen(
+            ["bash", "-c", example + "\nwait\n"],
+            cwd=folder,
+            env=settings,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        ) as shell,
+    ):
+        try:
+            told = shell.communicate(timeout=4 * LIMIT)[0]
+        except subprocess.TimeoutExpired:
+            shell.kill()
+            log.seek(0)
+            pytest.fail(log.read())
+    return told
+
+
+def test_there_are_three_examples() -> None:
+    assert len(EXAMPLES) == 3
+
+
+@needs("dnsmasq", "dig")
+def test_dns_example_prints_the_answer(node: str, tmp_path: Path, run_command: list[str]) -> None:
+    assert run(EXAMPLES[0], node, tmp_path) == "10.1.2.3\n"
+
+
+@needs("transmission-cli", "transmission-create")
+def test_bittorrent_example_completes(node: str, tmp_path: Path, run_command: list[str]) -> None:
+    assert run(EXAMPLES[1], node, tmp_path).splitlines()[-1] == "complete"
+
+
+def test_game_example_tells_players_apart(node: str, tmp_path: Path, run_command: list[str]) -> None:
+    told = run(EXAMPLES[2], node, tmp_path)
+    assert told == "jump: move 1 of player 1\njump: move 1 of player 2\n"
