@@ -68,12 +68,12 @@ class Answer(NamedTuple):
 
 
 class Envelope(NamedTuple):
-    """One message and its way so far."""
+    """One message and its path so far."""
 
     to: PeerId
     sender: PeerId
     path: tuple[PeerId, ...]
-    """Who sent it on, oldest first; npm's peers may be in it twice in a row."""
+    """The peers that sent it on, oldest first; npm's may be in it twice in a row."""
     nonce: str
     kind: str
     data: Any

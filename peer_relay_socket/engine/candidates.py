@@ -1,9 +1,9 @@
 """Candidates: the dialable peers that are known, linked or not.
 
-Lives here: bootstrap URLs and contacts, what becomes of those that do not answer, whom to forget. May not live here:
-whom to be linked to (membership).
+Lives here: bootstrap URLs and contacts, what becomes of those that do not answer, which to forget. May not live
+here: which peers to be linked to (membership.py).
 
-Law: at most MAX_CANDIDATES besides the bootstrap URLs, whoever tells of how many; a peer that we were linked to is
+Law: at most MAX_CANDIDATES besides the bootstrap URLs, however many are named; a peer that we were linked to is
 remembered for LOST_TIME, one that was only heard of until it failed a few times.
 """
 
@@ -36,7 +36,6 @@ class Candidate:
         "dialling",
         "distance",
         "failures",
-        "kept",
         "last_error",
         "lost_at",
         "luck",
@@ -46,6 +45,7 @@ class Candidate:
         "scope",
         "slot",
         "urls",
+        "wanted",
     )
 
     def __init__(
@@ -77,7 +77,7 @@ class Candidate:
         """When a link to it ended; None while it stands, or when there never was one."""
         self.dialling: str | None = None
         """The URL being dialled."""
-        self.kept = False
+        self.wanted = False
         """Wanted by the program (Peer.connect)."""
 
 
@@ -94,10 +94,10 @@ class Candidates:
         """The same as (distance, id), nearest first."""
         self.by_slot: dict[int, list[Candidate]] = {}
         """The same by slot, in the order in which they were heard of."""
-        self.kept: dict[PeerId, Candidate] = {}
+        self.wanted: dict[PeerId, Candidate] = {}
         """Those among them that the program wants."""
         self._dialled: dict[str, Candidate] = {}
-        """Who is being dialled, by URL."""
+        """The candidates being dialled, by URL."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -106,15 +106,15 @@ class Candidates:
         return self._by_id[peer_id]
 
     def get(self, peer_id: PeerId) -> Candidate | None:
-        """Return who `peer_id` is, if it is known."""
+        """Return what is known of `peer_id`, if it is a candidate."""
         return self._by_id.get(peer_id)
 
     def at(self, url: str) -> Candidate | None:
-        """Return who is being dialled at `url`."""
+        """Return the candidate that is being dialled at `url`."""
         return self._dialled.get(url)
 
     def dial(self, candidate: Candidate) -> bool:
-        """Note that `candidate` is dialled; False if somebody is at its URL already."""
+        """Note that `candidate` is dialled; False if its URL is being dialled already."""
         url = candidate.urls[0]
         if url in self._dialled:
             return False
@@ -129,13 +129,13 @@ class Candidates:
             del self._dialled[url]
         return url
 
-    def keep(self, candidate: Candidate, kept: bool) -> None:
+    def want(self, candidate: Candidate, wanted: bool) -> None:
         """Note whether the program wants `candidate`."""
-        candidate.kept = kept
-        if kept:
-            self.kept[candidate.peer_id] = candidate
+        candidate.wanted = wanted
+        if wanted:
+            self.wanted[candidate.peer_id] = candidate
         else:
-            self.kept.pop(candidate.peer_id, None)
+            self.wanted.pop(candidate.peer_id, None)
 
     def drop_bootstraps(self) -> None:
         """Forget the bootstrap URLs."""
@@ -144,7 +144,7 @@ class Candidates:
         self.bootstraps.clear()
 
     def bootstrap_answers(self, url: str, peer_id: PeerId) -> None:
-        """`peer_id` is who `url` leads to, if that is one of our bootstrap URLs."""
+        """`url` leads to `peer_id`, if that is one of our bootstrap URLs."""
         for bootstrap in self.bootstraps:
             if url in bootstrap.urls:
                 bootstrap.peer_id = peer_id
@@ -176,10 +176,10 @@ class Candidates:
     def make_room(self) -> bool:
         """Forget some candidates that we can do without; return whether there were any."""
         by_id = self._links.by_id
-        unlinked = [c for c in self._by_id.values() if not (c.kept or c.dialling or c.peer_id in by_id)]
-        # The farthest of those that failed, else anybody, lest far buckets lose all of theirs.
+        unlinked = [c for c in self._by_id.values() if not (c.wanted or c.dialling or c.peer_id in by_id)]
+        # The farthest of those that failed, else a random one, lest far buckets lose all of theirs.
         unlinked.sort(key=lambda c: (c.failures == 0, -c.distance if c.failures else -c.luck))
-        for candidate in unlinked[: 1 + len(unlinked) // 16]:  # whom to forget costs as much to find out for one
+        for candidate in unlinked[: 1 + len(unlinked) // 16]:  # to choose one costs as much as to choose several
             self.forget(candidate)
         return bool(unlinked)
 
@@ -200,7 +200,7 @@ class Candidates:
         if self._by_id.pop(candidate.peer_id, None) is None:
             return
         self.rest(candidate)
-        self.kept.pop(candidate.peer_id, None)
+        self.wanted.pop(candidate.peer_id, None)
         del self.near[bisect_left(self.near, (candidate.distance, candidate.peer_id))]
         group = self.by_slot[candidate.slot]
         group.remove(candidate)
@@ -208,11 +208,11 @@ class Candidates:
             del self.by_slot[candidate.slot]
 
     def failed(self, candidate: Candidate) -> None:
-        """Nobody usable answered where `candidate` was dialled: wait, or forget it."""
+        """No usable peer answered where `candidate` was dialled: wait, or forget it."""
         core = self._core
         url = self.rest(candidate)
         if candidate.peer_id in self._links.by_id:
-            return  # our dials crossed, and theirs was kept
+            return  # our dials crossed, and theirs became the link
         candidate.failures += 1
         if url in candidate.urls:  # next time, the next URL
             at = candidate.urls.index(url) + 1
@@ -227,6 +227,6 @@ class Candidates:
 
     def _hopeless(self, candidate: Candidate) -> bool:
         """Whether to forget it: soon if only heard of, after LOST_TIME if we were linked (a partition ends)."""
-        if candidate.bootstrap or candidate.kept or candidate.failures < _FORGET_AFTER:
+        if candidate.bootstrap or candidate.wanted or candidate.failures < _FORGET_AFTER:
             return False
         return candidate.lost_at is None or self._core.now > candidate.lost_at + LOST_TIME

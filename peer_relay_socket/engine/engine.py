@@ -104,7 +104,7 @@ class Engine(Overlay):
         self._own_address.assume()
 
     def recheck(self, now: float) -> None:
-        """What `may_link` and `may_talk` answer has changed: part from those whom they refuse now."""
+        """What `may_link` and `may_talk` answer has changed: part from the peers that they refuse now."""
         self._core.now = now
         self._links.recheck()
         self._sessions.recheck()
@@ -210,7 +210,7 @@ class Engine(Overlay):
         core = self._core
         core.now = now
         state = self._links.all.get(link)
-        if state is None:  # we dropped it, and what was under way still arrives
+        if state is None:  # we dropped it, and what was on its way still arrives
             return
         state.rx_bytes += len(bundle)
         try:

@@ -1,9 +1,10 @@
 """Gossip: what peers tell each other about dialable peers.
 
-Lives here: NEIGHBOURS, FIND and FOUND, and who is told what. May not live here: what is made of it (membership).
+Lives here: NEIGHBOURS, FIND and FOUND, and which peer hears what. May not live here: what is made of it
+(membership.py).
 
-Law: nobody is told of a URL that reaches less far than the link it is told over; what was not asked for is dropped, but
-for a neighbour's NEIGHBOURS; and none of it is believed before its key is proved.
+Law: no URL is passed on over a link that reaches farther than the URL; what was not asked for is dropped, but for a
+neighbour's NEIGHBOURS; and none of it is believed before its key is proved.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
     from .routing import Router
 
 _SLACK_BITS: Final = 2
-"""Relays may lie four times thinner elsewhere than around us and still be told."""
+"""Relays may lie four times thinner elsewhere than around us and still hear of a newcomer."""
 
 _INTRODUCERS: Final = 2
 """So many of a peer's relays tell it of a newcomer, the nearest to it: when all did, a fifth of what a joining network
-sent was such news, told eight times. Each peer finds out by looking around, too."""
+sent was such news, eight times over. Each peer finds out by looking around, too."""
 
 
 class Gossip:
@@ -47,17 +48,17 @@ class Gossip:
         self._candidates = candidates
         self._on_news = on_news
         self._asked: dict[bytes, PeerId] = {}
-        """Tokens of FINDs under way, and their targets."""
+        """Tokens of FINDs under way, and their targets; at most 64."""
 
     # --- telling ---------------------------------------------------------------------------------------------
 
     def _contact(self, link: LinkState, scope: Scope) -> bytes:
-        """Return what is told of the relay at the end of `link` over a link of `scope`, b"" if nothing."""
-        told = link.contacts.get(scope)
-        if told is None:
+        """Return the contact of the relay at the end of `link` for links of `scope`, b"" if they may not hear of it."""
+        contact = link.contacts.get(scope)
+        if contact is None:
             urls = tuple(url for url in link.urls if reach(url) >= scope)
-            told = link.contacts[scope] = control.contact(Contact(link.peer_id, urls)) if urls else b""
-        return told
+            contact = link.contacts[scope] = control.contact(Contact(link.peer_id, urls)) if urls else b""
+        return contact
 
     def _own_contact(self, scope: Scope) -> bytes:
         config = self._core.config
@@ -69,9 +70,9 @@ class Gossip:
         core, router = self._core, self._router
         nearest = router.nearest(target, CONTACTS_PER_ANSWER + 1)
         links = [link for link in nearest if link.peer_id != without and self._contact(link, scope)]
-        if len(links) < CONTACTS_PER_ANSWER and len(nearest) < len(router.relays):  # look past those not to be told of
-            told_of = (o for o in router.by_distance(target) if o.peer_id != without and self._contact(o, scope))
-            links = list(islice(told_of, CONTACTS_PER_ANSWER))
+        if len(links) < CONTACTS_PER_ANSWER and len(nearest) < len(router.relays):  # past those not to be named
+            others = (o for o in router.by_distance(target) if o.peer_id != without and self._contact(o, scope))
+            links = list(islice(others, CONTACTS_PER_ANSWER))
         found = [self._contact(link, scope) for link in links]
         own = self._own_contact(scope)
         if own and core.peer_id != without:
@@ -80,7 +81,7 @@ class Gossip:
         return control.joined_contacts(found[:CONTACTS_PER_ANSWER])
 
     def introduce(self, link: LinkState) -> None:
-        """Tell a new neighbour who is near it, and those near a new relay about it."""
+        """Tell a new neighbour of the relays near it, and the peers near a new relay of that relay."""
         core = self._core
         near = self._contacts_near(link.value, link.scope, link.peer_id)
         if near[0]:
@@ -97,9 +98,9 @@ class Gossip:
             mine = core.number ^ other.value
             nearer = sum(relay.value ^ other.value < mine for relay in nearest if relay not in (link, other))
             if link in nearest and nearer < _INTRODUCERS:
-                told = self._contact(link, other.scope)
-                if told:
-                    self._links.tell(other, LinkOp.NEIGHBOURS, control.joined_contacts([told]))
+                contact = self._contact(link, other.scope)
+                if contact:
+                    self._links.tell(other, LinkOp.NEIGHBOURS, control.joined_contacts([contact]))
 
     def _near_bits(self) -> int:
         """Return how many bits the distance of two peers has at most where one may be among the other's nearest relays.
@@ -113,7 +114,7 @@ class Gossip:
         return (nearest[-1].value ^ self._core.number).bit_length() + _SLACK_BITS
 
     def neighbours_heard(self, link: LinkState, data: bytes) -> None:
-        """A neighbour told of others.
+        """A neighbour named others.
 
         Raises: PacketError.
         """
@@ -127,16 +128,16 @@ class Gossip:
     # --- FIND ------------------------------------------------------------------------------------------------
 
     def find(self, target: PeerId) -> None:
-        """Ask the network for dialable peers near `target`, unless nobody is nearer than we."""
+        """Ask the network for dialable peers near `target`, unless no relay is nearer than we are."""
         if self._router.is_nearest(int.from_bytes(target)):
             return
         data = wire.packet(Kind.FIND, target, self._core.peer_id, self._question(target))
         self._router.send(data, target, 0)
 
     def find_heard(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> None:
-        """Answer a FIND if we alone are asked (hop limit 1) or nobody nearer relays, else pass it on.
+        """Answer a FIND if we alone are asked (hop limit 1) or no relay is nearer, else pass it on.
 
-        It goes to the nearest relay, never to the target itself, which may be who asks.
+        It goes to the nearest relay, never to the target itself, which may be the peer that asks.
         """
         core = self._core
         target = int.from_bytes(header.to)
@@ -171,7 +172,7 @@ class Gossip:
         return token
 
     def ask_neighbours(self, changed: bool) -> None:
-        """Ask whoever is nearest to us, wherever that is, and after a change each of our nearest relays too."""
+        """Ask the relay nearest to us, wherever that is, and after a change each of our own nearest relays, too."""
         core = self._core
         for number, link in enumerate(self._router.nearest(core.number, CLOSEST_LINKS)):
             if changed or not number:

@@ -4,14 +4,14 @@ Lives here: the choice of neighbours, when to look around, what the program want
 live here: which peers are known (candidates.py), what peers tell each other (gossip.py), links' handshakes, routing.
 
 Law: every peer keeps links to the CLOSEST_LINKS dialable peers nearest its own id (they are how it is found). A peer
-that can be dialled itself keeps one more in every *slot* it can fill: a k-bucket has 2**SLOT_BITS slots, told apart by
-the bits that follow, and within a slot chance decides, not nearness. URLs learned from others are dialled only if they
-reach at least as far as the link they came over: a stranger cannot send us to our own loopback or LAN.
+that can be dialled itself has one more link in every *slot* it can fill: a k-bucket has 2**SLOT_BITS slots, told apart
+by the bits that follow, and within a slot chance decides, not nearness. URLs learned from others are dialled only if
+they reach at least as far as the link they came over: a stranger cannot send us to our own loopback or LAN.
 
 Why slots and chance (simulated on ideal tables of 2,000 relays among 10,000 peers; links crossed: median, p99; most
 links of one relay): the nearest 3 of each bucket 6, 9, 99; any 3 of each bucket 5, 7, 57; any one of each of 4 slots
 4, 6, 86, and with at most 64 links accepted 4, 6, 67. What is nearest to us within a far bucket is the same corner of
-it that our neighbours chose, so nobody on the way knows another.
+it that our neighbours chose, so no relay on the path knows another.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Membership:
             candidate.failures = 0
             candidate.not_before = 0.0
             candidate.lost_at = None
-            link.protected = link.protected or candidate.kept
+            link.protected = link.protected or candidate.wanted
         self.gossip.introduce(link)
         if len(self._links.by_id) == 1:
             self.gossip.ask_neighbours(self._refresh_wait == REFRESH_FIRST)
@@ -141,7 +141,7 @@ class Membership:
             self.gossip.introduce(link)
         else:
             candidate = self._candidates.get(link.peer_id)
-            if candidate is not None and not candidate.kept:
+            if candidate is not None and not candidate.wanted:
                 self._candidates.forget(candidate)
         if link.serves and link in self._router.nearest(self._core.number, CLOSEST_LINKS):
             self._refresh_soon()
@@ -187,7 +187,7 @@ class Membership:
         self.review()
 
     def dial_failed(self, url: str, answered: PeerId = b"") -> None:
-        """Nobody usable answered at `url`, or `answered` did, to whom we are linked already."""
+        """No usable peer answered at `url`, or `answered` did, which we are linked to already."""
         if answered in self._links.by_id:
             for bootstrap in self._candidates.bootstraps:
                 if url in bootstrap.urls:
@@ -203,7 +203,7 @@ class Membership:
         if candidate is not None and not candidate.bootstrap:
             self._candidates.rest(candidate)
             candidate.urls = tuple(other for other in candidate.urls if other != url)
-            if not candidate.urls and not candidate.kept:
+            if not candidate.urls and not candidate.wanted:
                 self._candidates.forget(candidate)
 
     # --- the program's wishes --------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ class Membership:
         candidate = self._candidates.get(peer_id)
         if candidate is None:
             candidate = self._candidates.remember(peer_id, (), Scope.GLOBAL)
-        self._candidates.keep(candidate, True)
+        self._candidates.want(candidate, True)
         if candidate.urls:
             self.review()
             return True
@@ -235,7 +235,7 @@ class Membership:
         full = candidate is None and len(self._candidates) >= MAX_CANDIDATES
         if self.is_blocked(peer_id) or (full and not self._candidates.make_room()):
             return False
-        if candidate is None or not candidate.kept:
+        if candidate is None or not candidate.wanted:
             self._sought[peer_id] = None
         return self._keep(peer_id)
 
@@ -246,7 +246,7 @@ class Membership:
         del self._sought[peer_id]
         candidate = self._candidates.get(peer_id)
         if candidate is not None:
-            self._candidates.keep(candidate, False)
+            self._candidates.want(candidate, False)
             if not candidate.urls:
                 self._candidates.forget(candidate)
         link = self._links.by_id.get(peer_id)
@@ -319,7 +319,7 @@ class Membership:
         self.review()
 
     def _ask_for_slots(self) -> None:
-        """Ask for somebody in each empty slot, ever less often: most of those left are empty for everybody."""
+        """Ask for a peer in each empty slot, ever less often: most of those left are empty in the whole network."""
         now = self._core.now
         for slot in self._empty_slots():
             until, waited = self._slots_asked.get(slot, (now, 0.0))
@@ -329,7 +329,7 @@ class Membership:
                 self.gossip.find(self._in_slot(slot))
 
     def _slots(self) -> range:
-        """Return the slots above the one our nearest neighbour is in, which may all have somebody."""
+        """Return the slots above the one our nearest neighbour is in, each of which may have a peer in it."""
         nearest = next(self._router.by_distance(self._core.number), None)
         if nearest is None:
             return range(0)
@@ -355,8 +355,8 @@ class Membership:
         return (self._core.number ^ distance).to_bytes(20)
 
     def _wanted(self) -> list[Candidate]:
-        """Return whom we should dial, of those known, in order of importance."""
-        wanted = [candidate for candidate in self._candidates.kept.values() if candidate.urls]
+        """Return the known peers that we should dial, in order of importance."""
+        wanted = [candidate for candidate in self._candidates.wanted.values() if candidate.urls]
         wanted += self._nearest_wanted()
         if self._core.config.serves:
             wanted += self._slots_wanted(wanted)
@@ -366,7 +366,7 @@ class Membership:
     def _nearest_wanted(self) -> list[Candidate]:
         """Return the nearest candidates until CLOSEST_LINKS of them are, or may soon be, our neighbours.
 
-        Those on the way that fail are among them: they are tried again when their wait is over.
+        Nearer ones that fail are among them: they are tried again when their wait is over.
         """
         wanted = []
         sound = 0
@@ -389,7 +389,7 @@ class Membership:
             if slot in filled or slot in soon:
                 continue
             sound = [c for c in group if not c.failures and c.urls and not self.is_blocked(c.peer_id)]
-            if sound:  # whom we are dialling already stays the choice
+            if sound:  # one that is being dialled already stays the choice
                 chosen.append(min(sound, key=lambda c: (c.dialling is None, c.luck)))
         return chosen
 
@@ -398,7 +398,7 @@ class Membership:
         return peer_id in self._blocked
 
     def review(self) -> None:
-        """Dial whom we lack, drop whom we no longer need, and come back when the next wait is over."""
+        """Dial the peers that we lack, drop those that we no longer need, and come back when the next wait is over."""
         core = self._core
         due = self._wanted()
         if len(self._router.relays) < CLOSEST_LINKS:

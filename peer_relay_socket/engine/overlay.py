@@ -239,7 +239,7 @@ class Overlay:
 
     def link_failed(self, link: LinkState) -> None:
         """A link that we dialled never came up."""
-        # With a network key the dialler has done its part and waits; where another link stands, that was kept instead.
+        # With a network key the dialler has done its part and waits; where another link stands, that one stays.
         self._link_failures.ended(link, link.opening is not None and link.peer_id not in self._links.by_id)
         if link.url is not None:
             self._membership.dial_failed(link.url, link.peer_id)

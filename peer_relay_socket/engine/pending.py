@@ -25,7 +25,7 @@ class Pending:
     """The records of all sessions that wait."""
 
     def __init__(self, core: Core, freed: Callable[[Session], None]) -> None:
-        """Args: freed: told when a session that could take no more may take some again."""
+        """Args: freed: called when a session that could take no more may take some again."""
         self._core = core
         self._freed = freed
         self.total = 0
@@ -72,7 +72,7 @@ class Pending:
             session.pending_timer = None
 
     def _expire(self, session: Session) -> None:
-        """Drop what has waited PENDING_TIME; whoever could not send meanwhile may now."""
+        """Drop what has waited PENDING_TIME; flows that could not send meanwhile may now."""
         core = self._core
         session.pending_timer = None
         pending = session.pending

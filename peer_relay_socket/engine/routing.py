@@ -80,13 +80,13 @@ class Router:
         self._links = links
         self._behind = behind
         self.relays: list[LinkState] = []
-        """Links to peers that relay, by ascending id; kept by `links_changed`."""
+        """Links to peers that relay, by ascending id; `links_changed` sees to it."""
         self._values: list[int] = []
         """Their ids as integers."""
         self.direct: dict[PeerId, LinkState] = {}
         """WebRTC links that are up, by peer."""
         self.linked = False
-        """Whether there is any way out at all."""
+        """Whether any link is up."""
         self.hops: tuple[dict[PeerId, LinkState], ...] = tuple({} for _ in range(wire.ALTERNATES + 1))
         """What `next_hop` decided, by alternate; forgotten when anything changes. Others only look."""
         self._learned: dict[PeerId, tuple[LinkState, float]] = {}
@@ -134,7 +134,7 @@ class Router:
                 del table[link.peer_id]
 
     def link_changed(self, link: LinkState) -> None:
-        """Who is at the end of `link` relays now, or no more."""
+        """The peer at the end of `link` relays now, or no more."""
         if not link.serves:
             self._forget_routes(link)
         self.links_changed()
@@ -175,7 +175,7 @@ class Router:
         return [relays[position] for position in nearest(self._values, target, count)]
 
     def is_nearest(self, target: int) -> bool:
-        """Return whether no linked relay is nearer to `target` than we, who relay, are."""
+        """Return whether no linked relay is nearer to `target` than we are, provided that we relay."""
         if not self._core.config.serves:
             return False
         first = self.nearest(target, 1)
@@ -185,7 +185,7 @@ class Router:
         """Return the linked relay nearest to `target` if nearer than we, or the one `alternate` places behind it."""
         core = self._core
         best = None
-        # Who does not relay is no step on anybody's way: to it any relay is nearer than itself.
+        # A peer that does not relay is no step towards another: to it any relay is nearer than itself.
         limit = core.number ^ target if core.config.serves else 1 << ID_BITS
         for link in self.nearest(target, alternate + 1):
             if link.value ^ target >= limit:
@@ -233,7 +233,7 @@ class Router:
     # --- sending and forwarding ------------------------------------------------------------------------------
 
     def send(self, data: bytes, to: PeerId, alternate: int) -> bool:
-        """Send a packet of our own (made with `alternate` as its flags); False when there is no way."""
+        """Send a packet of our own (made with `alternate` as its flags); False when there is no route."""
         link = self.next_hop(to, alternate)
         if link is None and data[0] in _ANSWERS:
             link = self._answer_hop(to, None)

@@ -36,7 +36,7 @@ class _Queue:
         self.records: deque[bytes] = deque()
         self.size = 0
         self.blocked = False
-        """Whether the driver was told that there is no room."""
+        """Whether `room` said that there is none."""
 
 
 class Unresolved:

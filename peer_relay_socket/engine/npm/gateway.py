@@ -1,4 +1,4 @@
-"""Peers of npm peer-relay, which have no keys: what they say, what they are told, and by which wire.
+"""Peers of npm peer-relay, which have no keys: what is sent to them and heard from them, and by which wire.
 
 Lives here: the choice between the sealed wire and theirs, what envelopes mean. May not live here: which ids may lack a
 key (trust.py), connections (links.py), how they come to be (neighbours.py, rtc.py), the ids by which npm peers know us
@@ -146,7 +146,7 @@ class Gateway:
     # --- links (NpmLinkEvents) -------------------------------------------------------------------------------
 
     def opened(self, number: int, url: str | None, remote_host: str, peer_id: PeerId | None = None) -> None:
-        """A connection stands whose other end speaks, or waits for, npm's wire; `peer_id`: who is there, by WebRTC."""
+        """A connection stands whose other end speaks, or waits for, npm's wire; `peer_id`: the peer, by WebRTC."""
         if peer_id is not None:
             self.neighbours.rtc_opened(peer_id)
             self.links.rtc_opened(number, remote_host, peer_id)
@@ -314,7 +314,7 @@ class Gateway:
         if not isinstance(data, Datagram):
             core.effects.append(Message(sender, wire.write_json(data).encode()))
         elif not self._resolver.is_taken(sender):
-            # npm's sockets may have port 0, to which nobody could answer; the port is not on the way back anyhow.
+            # npm's sockets may have port 0, to which no answer could go; the port is not in the answer anyhow.
             core.effects.append(Deliver(sender, data.port or 1, 0, 0, [data.data]))
         else:
             core.counters["refused: the short address of an id that has a key"] += 1

@@ -4,7 +4,7 @@ Lives here: the id each end tells first, one link per id, keepalive, texts to be
 mean and where they go (gateway.py), JSON (codec).
 
 Law: an id is only what the other end says it is. So it is never put among the neighbours of `Links`, which proved
-theirs, and a link is refused whose id somebody proved, or has already.
+theirs, and a link is refused whose id a peer proved, or that a link has already.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class NpmLink:
 
 
 class NpmLinkEvents(Protocol):
-    """What the owner of the links is told and asked."""
+    """What the links report to their owner, and ask it."""
 
     def npm_refusal(self, peer_id: PeerId) -> str | None:
         """Return why a link to us as `peer_id` is refused, or None."""
@@ -112,7 +112,7 @@ class NpmLinks:
     """All connections to npm peers."""
 
     def __init__(self, core: Core, events: NpmLinkEvents, by_id: dict[PeerId, NpmLink]) -> None:
-        """Args: by_id: where links that are up are kept, at most one per id."""
+        """Args: by_id: the table of links that are up, at most one per id."""
         self._core = core
         self._events = events
         self.all: dict[int, NpmLink] = {}
@@ -252,7 +252,7 @@ class NpmLinks:
         self._events.npm_greeted(link)
 
     def _silent(self, link: NpmLink) -> None:
-        self.drop(link, "has no room for more peers (it told its id and nothing else)")
+        self.drop(link, "has no room for more peers (it sent its id and nothing else)")
         if link.url is not None:
             self._events.npm_full(link)
 

@@ -69,7 +69,7 @@ class NpmRoutes:
         searches: Searches,
         heard_over: dict[PeerId, NpmLink],
     ) -> None:
-        """Args: heard_over: where is kept by which npm link a peer that is no neighbour was heard."""
+        """Args: heard_over: the npm link over which a peer that is no neighbour was heard."""
         self._core = core
         self._links = links
         self._overlay = overlay
@@ -216,4 +216,4 @@ class NpmRoutes:
         if self._searches.get(to) is search:
             del self._searches[to]
             self._waiting -= search.size
-            self._core.counters["no way across the overlay"] += len(search.packets)
+            self._core.counters["no route across the overlay"] += len(search.packets)

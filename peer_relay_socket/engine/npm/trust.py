@@ -1,4 +1,4 @@
-"""Which ids may be npm peers', who have no keys.
+"""Which ids may be npm peers', which have no keys.
 
 Lives here: which peers proved a key, and which had time to and did not. May not live here: what follows from that
 (gateway.py).
