@@ -196,9 +196,8 @@ class Resolver:
         if question.tries >= RESOLVE_TRIES or (question.final and not question.named and question.tries > 3):
             self._last_chance(prefix, question)
             return
-        for link in self._links.by_id.values():
-            if prefix.matches(link.peer_id):
-                self._name(prefix, question, [link.peer_id], 0)
+        for link in self._router.matching(prefix, _MAX_MATCHES):
+            self._name(prefix, question, [link.peer_id], 0)
         alternate = question.tries % wire.ALTERNATES
         body = question.token + bytes((prefix.bits,))
         data = wire.packet(Kind.RESOLVE, prefix.value, core.peer_id, body, flags=alternate)
@@ -263,7 +262,7 @@ class Resolver:
 
     def matches(self, prefix: Prefix, asker: PeerId) -> list[PeerId]:
         """Return the neighbours, ourselves included, that `prefix` may mean to `asker`."""
-        known = [*self._links.by_id, self._core.peer_id]
+        known = [link.peer_id for link in self._router.matching(prefix, _MAX_MATCHES + 1)] + [self._core.peer_id]
         return [peer_id for peer_id in known if peer_id != asker and prefix.matches(peer_id)][:_MAX_MATCHES]
 
     def resolve_heard(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> None:

@@ -26,9 +26,10 @@ limit ends that.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
-from ..address import ID_BITS, PeerId
+from ..address import ID_BITS, ID_BYTES, PeerId, Prefix
 from ..codec import packet as wire
 from ..codec.packet import Header, Kind
 from ..limits import (
@@ -83,6 +84,8 @@ class Router:
         """Links to peers that relay, by ascending id; `links_changed` sees to it."""
         self._values: list[int] = []
         """Their ids as integers."""
+        self._all_values: list[int] = []
+        """Ids of all linked peers as integers, ascending."""
         self.direct: dict[PeerId, LinkState] = {}
         """WebRTC links that are up, by peer."""
         self.linked = False
@@ -104,6 +107,7 @@ class Router:
         """Links came or went: forget what was decided by them."""
         self.linked = bool(self._links.by_id)
         self.direct = {link.peer_id: link for link in self._links.by_id.values() if link.direct}
+        self._all_values = sorted(link.value for link in self._links.by_id.values())
         self._relays_changed()
 
     def _relays_changed(self) -> None:
@@ -115,6 +119,9 @@ class Router:
     def link_up(self, link: LinkState) -> None:
         """`link` is up."""
         self.linked = True
+        at = bisect_left(self._all_values, link.value)
+        if self._all_values[at : at + 1] != [link.value]:
+            self._all_values.insert(at, link.value)
         self._forget_leaf(link)
         if link.direct:
             self.direct[link.peer_id] = link
@@ -124,6 +131,9 @@ class Router:
     def link_down(self, link: LinkState) -> None:
         """Forget routes over `link`."""
         self.linked = bool(self._links.by_id)
+        at = bisect_left(self._all_values, link.value)
+        if link.peer_id not in self._links.by_id and self._all_values[at : at + 1] == [link.value]:
+            del self._all_values[at]
         self._forget_leaf(link)
         if link.serves:
             self._forget_routes(link)
@@ -173,6 +183,16 @@ class Router:
         """Return the `count` linked relays nearest to `target`, nearest first."""
         relays = self.relays
         return [relays[position] for position in nearest(self._values, target, count)]
+
+    def matching(self, prefix: Prefix, most: int) -> list[LinkState]:
+        """Return the links, `most` at most, to peers whose ids begin with `prefix`. Costs the same however many links
+        there are."""
+        shift = ID_BITS - prefix.bits
+        first = int.from_bytes(prefix.value) >> shift << shift
+        low = bisect_left(self._all_values, first)
+        high = bisect_left(self._all_values, first + (1 << shift), low)
+        found = (value.to_bytes(ID_BYTES) for value in self._all_values[low : min(high, low + most)])
+        return [self._links.by_id[peer_id] for peer_id in found if peer_id in self._links.by_id]
 
     def is_nearest(self, target: int) -> bool:
         """Return whether no linked relay is nearer to `target` than we are, provided that we relay."""

@@ -168,7 +168,7 @@ class Searches:
             return
         left = min(header.hop_limit, FLOOD_HOPS) - 1
         data = bytes((header.kind, left)) + bundle[offset + 2 : header.end]
-        onward = [link for link in self._links.by_id.values() if wanted.matches(link.peer_id)]
+        onward = self._router.matching(wanted, FLOOD_FANOUT)
         onward += self._router.nearest(int.from_bytes(header.to), FLOOD_FANOUT)
         for link in dict.fromkeys(onward):
             if link is not arrived:

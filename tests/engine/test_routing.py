@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 import pytest
 
+from peer_relay_socket.address import Prefix
 from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.packet import HEADER_BYTES, Kind, Record
 from peer_relay_socket.engine.effects import Deliver, Message
@@ -96,6 +99,37 @@ def test_tables_stay_small_whatever_passes() -> None:
     assert len(router._learned) <= MAX_LEARNED_ROUTES
     assert all(len(cache) <= MAX_ROUTE_CACHE for cache in router.hops)
     assert other.engine is not hub.engine
+
+
+def test_the_links_that_a_prefix_may_mean_are_found_as_links_come_and_go() -> None:
+    bench = Bench(7)
+    hub, around, cables = star(bench, 12, relays=4)
+    router = hub.engine._router
+    for step in range(len(around) + 1):
+        linked = {node.peer_id for node in around[step:]}
+        for bits in (8, 22, 160):
+            for node in around:
+                prefix = Prefix.of(node.peer_id, bits)
+                expected = {peer_id for peer_id in linked if prefix.matches(peer_id)}
+                assert {link.peer_id for link in router.matching(prefix, 20)} == expected
+                assert len(router.matching(prefix, 1)) == bool(expected)
+        if step < len(cables):
+            cables[step].cut()
+
+
+def test_what_a_resolve_costs_does_not_grow_with_the_links() -> None:
+    spent = []
+    for leaves in (10, 400):
+        bench = Bench(3)
+        hub, (a, *_), (cable, *_) = star(bench, leaves)
+        bench.advance(2.0)
+        questions = [wire.packet(Kind.RESOLVE, bytes((n,)) * 20, a.peer_id, b"abcd\xa0") for n in range(190)]
+        began = process_time()
+        for question in questions:
+            hub.engine.receive(cable.number(hub), question, bench.now)
+        spent.append(process_time() - began)
+        assert hub.engine.counters.get("dropped: too much control traffic", 0) <= 10
+    assert spent[1] < 3 * spent[0] + 0.01
 
 
 def test_no_hop_limit_is_obeyed_beyond_ours() -> None:
