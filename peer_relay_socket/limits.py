@@ -296,9 +296,13 @@ it once was, every join across a continent flooded: a sixth of all bundles while
 OWN_ADDRESS_AGAIN: Final = 5.0
 """Seconds after which a newcomer asks a second time whether somebody else has its short address: of 11 pairs among
 10,000 peers that joined within a minute the first question missed 2, which joined within seconds of each other."""
-RESOLVE_PROOF: Final = 0.6
-"""Seconds in which a peer that was named for an address shows its key, before others are asked: a session's first round
-trip, with one packet lost. A lie costs this much, once for each alternate."""
+GROUND_BITS: Final = 64
+"""Leading bits up to which keys may be made until an id begins as another's: 2**22 take minutes, 2**64 more than
+anyone has. Addresses of no more bits are asked for by all alternates at once: two packets of 53 bytes more."""
+RESOLVE_PROOF: Final = 1.0
+"""Seconds in which a peer that was named for an address shows its key, before others are asked, or the one that did is
+believed: HANDSHAKE_RETRY at its longest and a round trip, for a relay on the way may swallow the first message. A lie
+costs this much, once for each alternate."""
 RESOLVE_LAST: Final = 5.0
 """Seconds after which a question is given up whose peers were named and show no key: PENDING_TIME, as long as what is
 sent may wait."""

@@ -5,7 +5,8 @@ Lives here: prefixes being asked for, the ids they were pinned to. May not live 
 
 Law: an answer is a hint. Each peer that is named is asked to prove its key, by a session's handshake; an address is
 pinned to the one that did, until that peer is unreachable. An address that two peers proved to be theirs is refused,
-never guessed. A peer that is named and proves nothing costs RESOLVE_PROOF seconds, and leaves nothing behind.
+never guessed; where it is short enough to grind an id for, all alternates are asked before it is pinned. A peer that is
+named and proves nothing costs RESOLVE_PROOF seconds, and leaves nothing behind.
 
 One question::
 
@@ -27,6 +28,7 @@ from ..codec import packet as wire
 from ..codec.packet import Header, Kind
 from ..limits import (
     FLOOD_TRY,
+    GROUND_BITS,
     MAX_NAMED,
     MAX_NAMED_PER_LINK,
     MAX_PINNED,
@@ -60,10 +62,11 @@ _MAX_MATCHES: Final = 4
 
 
 class _Question:
-    __slots__ = ("began", "behind", "callbacks", "final", "named", "named_by", "once", "timer", "token", "tries")
+    __slots__ = ("began", "behind", "callbacks", "found", "named", "named_by", "once", "timer", "tokens", "tries")
 
-    def __init__(self, token: bytes, callback: Answer, once: bool, now: float) -> None:
-        self.token = token
+    def __init__(self, tokens: list[bytes], callback: Answer, once: bool, now: float) -> None:
+        self.tokens = dict.fromkeys(tokens, False)
+        """One for each alternate, and whether the relay nearest to the prefix has answered on it."""
         self.once = once
         """Whether "no peer" is taken for an answer the first time it is heard."""
         self.began = now
@@ -74,10 +77,15 @@ class _Question:
         """How many of them were named over a link; at most MAX_NAMED_PER_LINK each."""
         self.behind: dict[PeerId, None] = {}
         """Peers behind relays that it may mean: they count only if no peer with a key does. At most _MAX_MATCHES."""
-        self.final = False
-        """Whether the relay nearest to the prefix has answered."""
+        self.found = False
+        """Whether a search found a peer, or no relay is nearer to the prefix than we are."""
         self.tries = 0
         self.timer: Timer | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether all that was asked at first has been answered."""
+        return self.found or all(self.tokens.values())
 
     @property
     def proved(self) -> list[PeerId]:
@@ -170,9 +178,18 @@ class Resolver:
             callback(None)
             return
         core.note(_DEBUG, f"looking for the peer whose id begins with {prefix.value.hex()[: (prefix.bits + 3) // 4]}")
-        question = self._questions[prefix] = _Question(core.token(), callback, once, core.now)
+        question = self._questions[prefix] = _Question(self._tokens(prefix, once), callback, once, core.now)
         self._name(prefix, question, self._claims.claims(prefix), 0)
         self._ask(prefix, question)
+
+    def _tokens(self, prefix: Prefix, once: bool) -> list[bytes]:
+        """Return a token for each alternate that is asked at once. Where an id can be ground that begins as another's,
+        a relay with such an id is nearest to the prefix: only relays that are passed before it name the other peer."""
+        count = 1
+        if prefix.bits <= GROUND_BITS and not once:
+            hops = [self._router.next_hop(prefix.value, alternate) for alternate in range(wire.ALTERNATES)]
+            count = max(1, len(dict.fromkeys(hop for hop in hops if hop is not None)))
+        return [self._core.token() for _ in range(count)]
 
     def link_up(self) -> None:
         """There is a link again: ask anew what was asked in vain."""
@@ -198,22 +215,27 @@ class Resolver:
             return
         for link in self._router.matching(prefix, _MAX_MATCHES):
             self._name(prefix, question, [link.peer_id], 0)
-        alternate = question.tries % wire.ALTERNATES
-        body = question.token + bytes((prefix.bits,))
-        data = wire.packet(Kind.RESOLVE, prefix.value, core.peer_id, body, flags=alternate)
         if question.tries >= FLOOD_TRY:
             self._searches.discover(prefix.value, prefix.bits)
         wait = RESOLVE_RETRY * (1 << question.tries)
         question.tries += 1
         question.timer = core.timers.at(Due.RESOLVE_AGAIN, core.now + wait, self._ask_again, prefix, question)
         if self._router.is_nearest(int.from_bytes(prefix.value)):
-            question.final = True
+            question.found = True
             self._weigh(prefix, question)
-        else:
+            return
+        tokens = list(question.tokens)
+        first = question.tries == 1
+        for alternate in range(len(tokens)) if first else ((question.tries - 1) % wire.ALTERNATES,):
+            body = tokens[alternate % len(tokens)] + bytes((prefix.bits,))
+            data = wire.packet(Kind.RESOLVE, prefix.value, core.peer_id, body, flags=alternate)
             self._router.send(data, prefix.value, alternate)
 
     def _ask_again(self, prefix: Prefix, question: _Question) -> None:
-        if question.proved:
+        patience = question.began + RESOLVE_PROOF
+        if question.proved and not question.final and self._core.now < patience:
+            question.timer = self._core.timers.at(Due.RESOLVE_AGAIN, patience, self._ask_again, prefix, question)
+        elif question.proved:
             self._answer(prefix, question)
         else:
             self._ask(prefix, question)
@@ -291,10 +313,11 @@ class Resolver:
         """
         token, final, ids, behind = control.read_resolved(body)
         for prefix, question in self._questions.items():
-            if question.token == token:
+            if token in question.tokens:
                 question.behind |= {each: None for each in behind[:_MAX_MATCHES] if self._may_mean(prefix, each)}
-                question.final = question.final or final
                 self._name(prefix, question, ids, arrived.number)
+                if token in question.tokens:
+                    question.tokens[token] = question.tokens[token] or final
                 self._weigh(prefix, question)
                 return
         self._core.counters["dropped: unasked answer"] += 1
@@ -313,7 +336,7 @@ class Resolver:
         """A flood found `peer_id`."""
         for prefix, question in list(self._questions.items()):
             if prefix.matches(peer_id):
-                question.final = True
+                question.found = True
                 self._name(prefix, question, [peer_id], arrived.number)
                 self._weigh(prefix, question)
 
