@@ -74,6 +74,6 @@ def _explain(made: object, frame: FrameType | None) -> str:
     place = f" in {frame.f_globals.get('__name__')}, line {frame.f_lineno}" if frame is not None else ""
     return (
         f"peer-relay run: refused a real UDP socket ({kind}{place}): it would send past the relay network. "
-        "Use socket.socket as it is after the program has started (not _socket, gevent, eventlet or a reloaded "
+        "Use socket.socket as it is after the program has started (not _socket, eventlet or a reloaded "
         "socket module), or run with --allow-direct"
     )
