@@ -80,10 +80,11 @@ class Arrivals:
 
     def _take(self) -> None:
         while True:
-            data = self._socket.recv(65535)
+            data, source = self._socket.recvfrom(65535)
             now = time.monotonic_ns()
             number, sent = int.from_bytes(data[:8]), int.from_bytes(data[8:16])
-            if not number:
+            if not number:  # answered, for a program that says nothing to a peer does not meet it directly
+                self._socket.sendto(data, source)
                 continue
             self._twice += number in self._seen
             self._wrong += data[16:] != filling(number, len(data))
