@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -63,6 +64,12 @@ class Checkout:
             self.process.stdin.flush()
         return json.loads(ends.read_line(self.process, 2 * ends.READY_SECONDS + 60))
 
+    def close(self) -> None:
+        """Have it end its own processes, and then itself."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(ends.READY_SECONDS)
+
 
 @contextlib.contextmanager
 def checked_out(base: str) -> Iterator[Path]:
@@ -87,7 +94,7 @@ def measure(base: Path, rounds: int, questions: list[str]) -> dict[str, list[tup
     with contextlib.ExitStack() as stack:
         both = [Checkout(base), Checkout(HERE.parents[1])]
         for one in both:
-            stack.callback(ends.end, one.process)
+            stack.callback(one.close)
         for one in both:
             one.ask()
         for turn in range(rounds):
@@ -123,6 +130,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     if sys.argv[1:] == ["--serve"]:
         serve()
     else:
