@@ -23,7 +23,8 @@ _BOOTSTRAPS = 3
 _RELAY_EVERY = 5
 _THREAD_FDS = 7
 """What the relay thread's loop holds while there is no peer: asyncio's selector and the pair that wakes it, the links'
-poll set, the set of both, and the bell of who waits for links instead; and the socket at which `peer-relay status` asks."""
+poll set, the set of both, and the bell of who waits for links instead; and the socket at which `peer-relay status`
+asks."""
 _END = 45.0
 _LIMIT = 90.0
 """Seconds anything may take to come about on a machine with other work."""
