@@ -119,12 +119,10 @@ def _hide_thread() -> None:
 
 
 def _forget() -> None:
+    """In a forked child, which has no thread that handles lines."""
     global _handling
     _waiting.clear()
-    _diverted: Final[set[str]] = set()
-
-
-_handling = thread.allocate_lock()
+    _handling = thread.allocate_lock()
 
 
 if hasattr(os, "register_at_fork"):
