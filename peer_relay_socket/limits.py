@@ -166,7 +166,7 @@ SLOT_BITS: Final = 2
 bits and more. With 3 it would be 77 links each to save a quarter of a hop."""
 SLOT_PATIENCE: Final = 10.0
 SLOT_PATIENCE_MAX: Final = 80.0
-"""Seconds before an empty slot is asked for again, twice as long each time: of 40 slots some 10 have nobody anywhere in
+"""Seconds before an empty slot is asked for again, twice as long each time: of 40 slots some 10 fit no peer anywhere in
 the network, and while thousands join a relay looks around each second."""
 RELAY_LINKS: Final = 64
 """Links to other relays past which a relay lets go of some: 51 on average at 10,000 peers, 4 log2(relays) + 7; without
@@ -252,8 +252,8 @@ CONTROL_RATE: Final = 200.0
 
 # --- broadcast and multicast -----------------------------------------------------------------------------------
 BROADCAST_HOPS: Final = 1
-"""Relays that a broadcast passes, and that a relay lets others' broadcasts pass, where nobody says otherwise: whoever
-is linked to us or to a relay of ours hears it, as stations at one switch do. The setting broadcast_hops overrides."""
+"""Relays that a broadcast passes, and that a relay lets other peers' broadcasts pass, unless the setting broadcast_hops
+says otherwise: every peer linked to us or to a relay of ours hears it, as stations at one switch do."""
 BROADCAST_HOPS_MOST: Final = 8
 BROADCAST_RATE: Final = 200.0
 BROADCAST_BYTES: Final = 128.0 * 1024
@@ -294,7 +294,7 @@ FLOOD_TRY: Final = 3
 """Attempts after which a search floods: at 0.7 s, when an answer over five links of 50 ms would be there. At 0.1 s, as
 it once was, every join across a continent flooded: a sixth of all bundles while 1,000 simulated peers joined."""
 OWN_ADDRESS_AGAIN: Final = 5.0
-"""Seconds after which a newcomer asks a second time whether somebody else has its short address: of 11 pairs among
+"""Seconds after which a newcomer asks a second time whether another peer has its short address: of 11 pairs among
 10,000 peers that joined within a minute the first question missed 2, which joined within seconds of each other."""
 GROUND_BITS: Final = 64
 """Leading bits up to which keys may be made until an id begins as another's: 2**22 take minutes, 2**64 more than
@@ -321,7 +321,7 @@ first."""
 MAX_PINNED: Final = 8_192
 """Addresses remembered with the id they stand for."""
 MIN_PREFIX_BITS: Final = 8
-"""Fewest leading bits of an id that anybody is asked for: those of an address in a /24, the smallest network there may
+"""Fewest leading bits of an id that a search may ask for: those of an address in a /24, the smallest network there may
 be. Without it one search makes half the network answer, and believe that the asker is where the search came from."""
 MAX_RESOLVING: Final = 256
 """Addresses being resolved at once."""
@@ -578,9 +578,9 @@ NPM_CANDIDATES: Final = 1_024
 NPM_WAYS: Final = 8_192
 """Npm peers whose way is remembered. Without it made-up senders fill memory. Price: ~200 bytes each."""
 NPM_KEYED: Final = 65_536
-"""Ids remembered to have proved a key, so that they never fall back to npm's wire. When it is full, nobody falls back
-any more who has not yet: an attacker who makes this many keys stops npm traffic, but talks nobody down. Price: 130
-bytes each, where npm_peers is on."""
+"""Ids remembered to have proved a key, so that they never fall back to npm's wire. When it is full, a peer that
+has not fallen back yet no longer can: an attacker who makes this many keys stops npm traffic, but talks no peer down to
+npm's wire. Price: 130 bytes each, where npm_peers is on."""
 NPM_OFFER_TIME: Final = 10.0
 """Seconds an offer may stay unanswered before its place is given to another (npm: for ever)."""
 NPM_OFFER_AGAIN: Final = 60.0

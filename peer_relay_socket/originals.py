@@ -4,7 +4,8 @@ Lives here: private copies of the built-in modules behind `os`, `time` and `_thr
 
 Law: a kernel socket asks no Python function for the time or for its descriptor, so neither may ours. Tests of programs
 replace such functions (unittest.mock, freezegun, pyfakefs) and event libraries do (gevent, eventlet), before or after
-this package is imported, and in every module that they find them in: a copy of the module is in nobody's way.
+this package is imported, and in every module that they find them in: a private copy of the
+module is in the way of none of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The ends of a program under `peer-relay run` that Python tells nobody of: os._exit and SIGTERM.
+"""The ends of a program under `peer-relay run` at which Python runs no exit handler: os._exit and SIGTERM.
 
 Lives here: what is put in their way, so that what was sent leaves first. May not live here: a normal end (atexit).
 

@@ -2,7 +2,7 @@
 
 Lives here: which names of which modules are replaced, and by what. May not live here: what the replacements do.
 
-Law: `unpatch()` puts back exactly what `patch()` replaced and nobody has replaced since.
+Law: `unpatch()` puts back exactly what `patch()` replaced, unless other code has replaced it since.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Dialling a neighbour back, so that it learns that it can be dialled.
 
-Lives here: one such connection. May not live here: who may ask for it, and how often (engine).
+Lives here: one such connection. May not live here: which neighbour may ask for it, and how often (engine).
 
-Law: it goes to an address of the scope that the engine names, directly and never by a proxy, takes DIAL_BACK_DIAL_TIME
-seconds at most, says nothing before something that speaks our wire has answered, and tells nobody what came of it.
+Law: it goes to an address of the scope that the engine names, directly and never by a proxy. It takes
+DIAL_BACK_DIAL_TIME seconds at most. It sends nothing before something that speaks our wire has answered. It reports its
+outcome to no peer, and to no other part of this program.
 """
 
 from __future__ import annotations

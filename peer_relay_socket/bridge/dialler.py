@@ -1,4 +1,4 @@
-"""How a peer's links come about: dialling, serving, and taking the embedded node's place when nobody has it.
+"""How a peer's links come about: dialling, serving, and taking the embedded node's place when no process has it.
 
 Lives here: one task per dial, the listener, what is said to the operator when a place does not answer. May not live
 here: whom to dial and when again (engine, membership), the opening handshake (transport).
@@ -92,13 +92,13 @@ class Dialler:
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Where this peer listens, whoever can dial that."""
+        """Where this peer listens, whether or not any other peer can dial that."""
         config = self._config
         if self._listener is None:
             return ()
         host = "127.0.0.1" if config.embedded else config.host
         if host in ("", "0.0.0.0", "::"):
-            host = "*"  # whoever links to us fills in where it sees us
+            host = "*"  # a peer that links to us fills in the address at which it sees us
         scheme = "ws" if config.tls_cert is None else "wss"
         return (f"{scheme}://{f'[{host}]' if ':' in host else host}:{self._listener.port}",)
 
@@ -127,7 +127,7 @@ class Dialler:
         self._listener = listener
 
     async def _serve_embedded(self) -> bool:
-        """Nobody serves the embedded node: become it. False when another process was quicker."""
+        """No process serves the embedded node: become it. False when another process was quicker."""
         if self._listener is not None:
             return True
         try:

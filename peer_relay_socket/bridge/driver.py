@@ -171,8 +171,8 @@ class Driver:
             await asyncio.sleep(0.002)
 
     def is_cut_off(self) -> bool:
-        """Whether nobody is linked, and every place we were told to join through has failed to answer, or we are the
-        one through which others would join."""
+        """Whether no neighbour is linked and none can be expected: every place we were told to join through has failed
+        to answer, or we are ourselves the place through which other peers would join."""
         alone = self._host.config.embedded and self._dialling.serves
         return not self._links and (alone or self._dialling.all_failed)
 
@@ -281,7 +281,7 @@ class Driver:
             self._wait_for_readers(link)
 
     def fast_received(self, link: Link, bundle: bytes, taken: Callable[[], object]) -> bool:
-        """A link was read from, by whoever has the turn, and had a few small messages, of which this is one."""
+        """The thread that has the loop's turn read a few small messages from a link. This is one of them."""
         number = self._numbers.get(link)
         engine = self._engine
         if number is None or engine is None or self._closed:

@@ -153,8 +153,8 @@ class Endpoint(Binding):
         return next((sock for sock in (holder() for holder in tuple(self._holders)) if sock is not None), None)
 
     def release(self, holder: weakref.ref[_socket.socket], *, escaped: bool = False) -> None:
-        """Forget one holder, whose fd is closed, or lives on without a socket object (`escaped`). Whoever waits looks
-        again whether its own socket is still open."""
+        """Forget one holder, whose fd is closed, or lives on without a socket object (`escaped`). Threads that wait
+        look again whether their own sockets are still open."""
         self._holders.discard(holder)
         self.inbox.wake_all()
         self.writers.wake_all()
@@ -176,7 +176,7 @@ class Endpoint(Binding):
         return True
 
     def close(self) -> None:
-        """Free the port and wake whoever waits. What was accepted for sending is still sent. Twice is harmless."""
+        """Free the port and wake threads that wait. What was accepted for sending is still sent. Twice is harmless."""
         if not self.inbox.close():
             return
         self.writers.wake_all()
@@ -196,11 +196,11 @@ class Endpoint(Binding):
             raise PeerClosedError(errno.ENETDOWN, "this socket belongs to the process that forked this one")
 
     def forked(self, channel: Channel | None) -> None:
-        """This process is a fork, and this its copy: all it can do is to hand datagrams back through `channel`.
+        """This process is a fork, and this its copy: all the copy can do is to hand datagrams back through `channel`.
 
-        Nothing of the owner's is touched but what the copy must not keep. Program's fds are always readable from now
-        on, so that whoever polls one is told; a duplicate of the owner's fd is kept until the copy is closed, so that
-        the endpoint lives as long as a kernel socket would.
+        Nothing of the owner's is touched but what the copy must not keep. The program's fds are always readable from
+        now on, so that a thread that polls one wakes and gets the error. A duplicate of the owner's fd is kept
+        until the copy is closed, so that the endpoint lives as long as a kernel socket would.
         """
         if self.inbox.closed:
             return
@@ -228,7 +228,7 @@ class Endpoint(Binding):
         fds = [each for each in map(_socket.socket.fileno, sockets) if each >= 0]
         self._on_close = None
         if not fds:
-            return  # only a bare fd is left; whoever makes a socket of it is told
+            return  # only a bare fd is left; a program that makes a socket of it gets the error
         with contextlib.suppress(OSError):
             self._on_close = partial(os.close, os.dup(fds[0]))
         for each in fds:

@@ -1,8 +1,8 @@
-"""What the programs of one machine share, and nobody elsewhere knows.
+"""The machine secret: what the programs of one machine share, and no program elsewhere knows.
 
-Lives here: where it comes from. May not live here: what it proves (engine).
+Lives here: where the secret comes from. May not live here: what it proves (engine).
 
-Law: it never leaves this machine; what is shown to others is made from it and an id.
+Law: the secret never leaves this machine; what is shown to other peers is made from it and an id.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from ..originals import os
 
 
 def machine_secret() -> bytes | None:
-    """Return it, or None where the system has none.
+    """Return the machine secret, or None where the system has none.
 
     On Linux: the random id of this boot, and the network namespace, so that the loopback addresses of two containers
     are not taken for one machine's.

@@ -219,7 +219,7 @@ class PortTable:
     ) -> bool:
         """Carry datagrams to another (or the same) socket of this host, before this returns.
 
-        Returns: False when nobody is bound there; a connected sender then has ECONNREFUSED pending.
+        Returns: False when no socket is bound there; a connected sender then has ECONNREFUSED pending.
         """
         with self._lock:
             chosen = speaks(sender.local) and not (sender.local == "::1" and form == 4)
@@ -280,7 +280,7 @@ class PortTable:
             return membership.admits(self._address_of(source, form))
         if not endpoint.options.get(*((_ALL, endpoint.family != _AF_INET6) if form == 4 else (_ALL6, 1))):
             return False
-        # Who joined nothing hears what anybody on the host joined.
+        # A socket that did not join the group hears it if any socket of the host joined it.
         return group in _ALL_HOSTS or any(group in each.groups for each in self._open)
 
     def hears(self, port: int) -> bool:
@@ -289,7 +289,7 @@ class PortTable:
             return any(each.local in (WILDCARD, OWN) for each in self._at(port))
 
     def unreachable(self, destination: Destination, port: int, source_port: int, error: int) -> None:
-        """Tell the sockets on `source_port` that are connected to (`destination`, `port`) that nobody is there.
+        """Tell the sockets on `source_port` that are connected to (`destination`, `port`) that nothing is there.
 
         Args: error: ECONNREFUSED (no such port) or EHOSTUNREACH (no such peer).
         """

@@ -23,7 +23,7 @@ _MOST_BELLS: Final = 8
 
 
 def pair() -> tuple[int, int]:
-    """Return a new fd for a program to hold, and its hidden end. Nobody but `Readiness.close` closes that.
+    """Return a new fd for a program to hold, and its hidden end. Only `Readiness.close` closes the hidden end.
 
     Raises: OSError: EMFILE or ENFILE, as socket() does.
     """

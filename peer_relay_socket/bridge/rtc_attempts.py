@@ -1,4 +1,4 @@
-"""WebRTC attempts: what the engine asks for, carried out on connections that nobody can dial.
+"""WebRTC attempts: what the engine asks for, carried out on connections that no peer can dial.
 
 Lives here: which connection belongs to which attempt, and their tasks. May not live here: when to try (engine), how a
 connection works (transport).

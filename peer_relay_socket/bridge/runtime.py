@@ -3,8 +3,8 @@
 Lives here: starting, sharing and stopping that thread, the thread that runs callers' callbacks, what fork does to both.
 May not live here: what runs on the loop (driver).
 
-Law: a process has at most one relay thread, it is a daemon, and nobody waits for it without a limit. After fork the
-child has none: `Runtime.current` makes a new one there, and what belonged to the old one says so with an error.
+Law: a process has at most one relay thread, it is a daemon, and no thread waits for it without a limit. After fork
+the child has none: `Runtime.current` makes a new one there, and what belonged to the old one says so with an error.
 """
 
 from __future__ import annotations
@@ -282,7 +282,7 @@ def _call_back(queue: SimpleQueue[Callable[[], object] | None]) -> None:
 
 
 def _mishap(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what went wrong in a callback: a line, and the traceback for whoever debugs."""
+    """Log what went wrong in a callback: a line, and at debug level the traceback."""
     message, error = context.get("message", ""), context.get("exception")
     # aioice repeats STUN requests on a connection that was closed meanwhile (0.13).
     harmless = "Transaction.__retry" in message

@@ -10,8 +10,9 @@ Every integer is big-endian. A *bundle* (one WebSocket message after the link ha
 
 The tag is AES-256-GCM's, of no plaintext, under a key of the link's handshake (links.py) and the counter; it vouches
 for every packet, but of a SEALED one only for header, index, counter and own tag: the ciphertext has that tag to
-vouch for it, at the far end. So nobody on the way adds, changes or repeats a packet on a link, and a relay's work does
-not grow with what it carries. A bundle whose tag is wrong, or that came before, is dropped, and nothing else happens.
+vouch for it, at the far end. So no attacker on the way can add, change or repeat a packet on a link, and a relay's work
+does not grow with what it carries. A bundle whose tag is wrong, or that came before, is dropped, and nothing else
+happens.
 A packet::
 
      0               1               2               3
@@ -303,7 +304,7 @@ def covered(bundle: bytes, end: int) -> bytes:
 
 def must_arrive(bundle: bytes) -> bool:
     """Return whether a bundle is a handshake message or begins with a LINK packet: what a transport that loses some
-    must carry another way, because nobody repeats it."""
+    must carry another way, because no sender repeats it."""
     return bundle[:1] in _MUST_ARRIVE
 
 

@@ -7,15 +7,16 @@ Law: `remote_id` is never set to an id whose key the other end did not use in *t
 
 The handshake on one page. I is the Noise initiator, R the responder. On a link the acceptor speaks first, so it is I;
 with a network key it only says "go ahead", and the connector is I (links.py draws both). Of an end-to-end session, I is
-whoever has something to send. `[x]` is encrypted, proof = Ed25519 public key || expiry (4 bytes: hours since 1970, 0 =
-never) || its signature of "peer-relay.3 static" || X25519 static key || expiry (so one signature serves many handshakes
-of the process, as in libp2p's noise specification). A static key that leaks stands for its identity until it expires,
-STATIC_KEY_HOURS at most, where both ends have a clock; a process without one signs for ever, and checks nothing.
+the side that has something to send. `[x]` is encrypted, proof = Ed25519 public key || expiry (4 bytes: hours since
+1970, 0 = never) || its signature of "peer-relay.3 static" || X25519 static key || expiry (so one signature serves many
+handshakes of the process, as in libp2p's noise specification). A static key that leaks stands for its identity until it
+expires, STATIC_KEY_HOURS at most, where both ends have a clock; a process without a clock signs for ever, and checks
+nothing.
 
     message                               bytes        what the reader then knows
-    1  I -> R  e, payload                 32 (psk 48)  nothing: anybody can write it, and anybody can read its payload
+    1  I -> R  e, payload                 32 (psk 48)  nothing: any stranger can write it, and read its payload
     2  R -> I  e, [s], [proof, payload]   198          I: R holds its key, now, for this message 1 and this prologue
-    3  I -> R  [s], [proof, payload]      166          R: the same of I; with a network key, also that I knows it
+    3  I -> R  [s], [proof, payload]      166          R: I holds its key, now, and knows the network key, if any
     first sealed packet R -> I                         I: R knows the network key, which until now R merely claims
 
 - What proves what. The signature ties the static key to an id for good; only "es" (message 2) and "se" (message 3),
@@ -30,10 +31,11 @@ STATIC_KEY_HOURS at most, where both ends have a clock; a process without one si
 - What an active stranger gets. From R, without proving anything: R's id and the payload of message 2, so neither may be
   secret (links send none there in a network with a key). From I, if I was not told whom to `expect`: I's message 3,
   under keys of which the stranger lacks only the network key: enough to test guesses at leisure, each at scrypt's price
-  (limits.py). On links I is who dials, so that takes luring a member to a place it was told to join through (a forged
-  name, a path that can be redirected: wss:// and its certificate stop that); whoever merely connects is I himself and
-  gets nothing to test. Sessions always `expect` an id. A network key of 64 random bits is out of reach all the same; a
-  dictionary word, for who lured a member, is not. Only a PAKE would close that.
+  (limits.py). On links I is the peer that dials. So the attacker must lure a member to a place that the member was told
+  to join through (a forged name, a path that can be redirected: wss:// and its certificate stop that); a stranger that
+  merely connects is I itself and gets nothing to test. Sessions always `expect` an id. A network key of 64 random bits
+  is out of reach all the same; a dictionary word, for an attacker who lured a member, is not. Only a PAKE would close
+  that gap.
 - Without the same network key. One side with, one without: the protocol names differ, and message 1 (no tag where one
   is due) or 2 fails. Two different ones: message 3 fails at R, before R gave out more than its id.
 
@@ -63,7 +65,7 @@ _PROTOCOL: Final = "Noise_XX_25519_AESGCM_SHA256"
 _PROTOCOL_PSK: Final = "Noise_XXpsk3_25519_AESGCM_SHA256"
 _STATIC_DOMAIN: Final = b"peer-relay.3 static"
 _NETWORK_KEY_SALT: Final = b"peer-relay.3 network key"
-"""Fixed, because nobody could send a random one before the handshake; it keeps tables made for other protocols out."""
+"""Fixed, because no peer could send a random one before the handshake. It keeps out tables made for other protocols."""
 _KEY_BYTES: Final = 32
 _EXPIRY_BYTES: Final = 4
 _PROOF_BYTES: Final = _KEY_BYTES + _EXPIRY_BYTES + 64
@@ -116,7 +118,7 @@ class Handshake:
     """One side of one handshake: Noise XX, or XXpsk3 when a network key is set. Not thread-safe.
 
     The initiator writes, reads, writes; the responder reads, writes, reads. The payload of message 1 is public and
-    unauthenticated; the others are encrypted, but message 2 to whoever wrote message 1 (see the module).
+    unauthenticated; the others are encrypted, but a stranger that wrote message 1 can read message 2 (see the module).
     """
 
     __slots__ = ("_expected", "_initiator", "_noise", "_position", "_static", "_wall", "remote_id")

@@ -97,7 +97,7 @@ class Broadcasts:
         if relays <= 0:
             return
         if core.config.may_talk is not None:
-            relays = 0  # whom relays would pass it on to, no list was asked about
+            relays = 0  # relays would pass it on to peers about which `may_talk` was not asked
         packet = self._packet(broadcast, relays)
         if not self._own.take(core.now, len(packet)):
             core.counters["dropped: too much is broadcast"] += 1
@@ -133,13 +133,13 @@ class Broadcasts:
             self._links.emit(link, packet)
 
     def give_up(self) -> None:
-        """Nobody is there to send to."""
+        """No neighbour came to send to: drop what waits."""
         if self._pending:
             self._core.counters["dropped: broadcast, nobody is linked"] += len(self._pending)
             self._pending.clear()
 
     def link_up(self) -> None:
-        """There is somebody to send to."""
+        """There is a neighbour to send to: send what waits."""
         pending, self._pending = self._pending, []
         for packet in pending:
             self._emit(packet)

@@ -65,7 +65,7 @@ class EngineConfig:
     welcomes_links: Callable[[], bool] = bool
     """Whether the program listens for new links, so that a peer whose program asks for one is no stranger."""
     may_link: Callable[[PeerId], bool] | None = None
-    """Whether to be linked to a peer, asked once it has proved its id; None = anybody. `Engine.recheck` asks again."""
+    """Whether to be linked to a peer, asked once it has proved its id; None = any peer. `Engine.recheck` asks again."""
     may_talk: Callable[[PeerId], bool] | None = None
     """Whether to exchange datagrams and messages with a peer; what is relayed for others is not asked about."""
     machine: bytes | None = None

@@ -566,8 +566,8 @@ class Direct:
             pair.timer = self._core.timers.at(Due.DIRECT_RETRY, pair.not_before, self._ask, pair)
 
     def link_up(self, link: LinkState) -> None:
-        """A link to a peer is up, whoever wanted it."""
-        if len(self._links.by_id) == 1:  # the network is there: who waits for it need not wait longer
+        """A link to a peer is up, whichever end wanted it."""
+        if len(self._links.by_id) == 1:  # the network is there: pairs that wait for it need not wait longer
             for wanted in list(self._wanted.values()):
                 if wanted.stage is _Stage.IDLE and wanted.peer_id != link.peer_id:
                     wanted.not_before = 0.0

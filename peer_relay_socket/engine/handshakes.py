@@ -1,10 +1,10 @@
 """How sessions begin: three messages between two endpoints, over whatever relays.
 
-Lives here: handshakes of ours with their retries, handshakes of others half way, who yields when both begin at once.
-May not live here: what is sealed afterwards (sessions.py), the messages' proof (authentication.py).
+Lives here: handshakes of ours with their retries, handshakes of others half way, which side yields when both begin at
+once. May not live here: what is sealed afterwards (sessions.py), the messages' proof (authentication.py).
 
-Law: only a message that proves itself changes anything. What anybody may say (a first message, "no such session", "no
-such route", an answer to a search) makes us try, at a bounded rate, and never forget.
+Law: only a message that proves itself changes anything. What any peer or relay may say without proof (a first message,
+"no such session", "no such route", an answer to a search) makes us try, at a bounded rate, and never forget.
 
 When both begin at once, the lower id answers and the higher insists: it repeats its own first message instead. A
 message is answered over the link by which it came, and where it was a retry, what it proves moves the session there:
@@ -47,13 +47,13 @@ _INDEX_BYTES: Final = 4
 _MAX_MESSAGE: Final = 512
 """Bytes of one handshake message; ours have 198 at most. Half-open handshakes keep the first one."""
 _REVIVALS: Final = 2
-"""How often an answer to a search gives an attempt more tries: whoever lies about answers keeps nobody waiting."""
+"""How often an answer to a search gives an attempt more tries: false answers keep no program waiting for long."""
 _INSIST: Final = 0.05
-"""Seconds that pass at least between repetitions of a first message that theirs provoked."""
+"""Least seconds between repetitions of our first message that the other side's first message provokes."""
 
 
 class _HalfOpen:
-    """A handshake that somebody else began: we answered and wait for the third message."""
+    """A handshake that another peer began: we answered and wait for the third message."""
 
     __slots__ = ("answer", "expires", "handshake", "peer_id", "question", "remote", "repeated")
 
@@ -165,8 +165,8 @@ class Handshakes:
             self._try(session, attempt)
 
     def found(self, session: Session) -> None:
-        """A search found a way, alternate 0's: try it at once. Anybody on the way of the search can say so, hence the
-        bound on what that adds to the attempt's life."""
+        """A search found a way, that of alternate 0: try it at once. Any relay on the search's way can say so, hence
+        the bound on what that adds to the attempt's life."""
         attempt = session.attempt
         if attempt is None or attempt.revived >= _REVIVALS:
             return
@@ -214,8 +214,9 @@ class Handshakes:
             session.denied = True
 
     def lost(self, sender: PeerId, index: bytes) -> None:
-        """Somebody says that `sender` does not know our keys, as after a restart. A hint only: every relay on the way
-        can say so. The handshake then proves it; a liar costs us one each NO_SESSION_PATIENCE seconds."""
+        """A notice says that `sender` does not know our keys, as after a restart. It is only a hint: every relay on the
+        way can send one. A new handshake then proves it; a liar costs us one handshake each NO_SESSION_PATIENCE
+        seconds."""
         core = self._core
         session = self._table.get(sender)
         if session is None or session.keys is None or session.keys.remote != index:

@@ -179,7 +179,7 @@ def host_of(remote_host: str, scope: Scope) -> str:
 
 
 def seen_at(url: str, remote_host: str) -> str | None:
-    """Return `url` with "*" replaced by the address its owner was seen at, if nobody need be afraid to dial it."""
+    """Return `url` with "*" replaced by the address its owner was seen at, if any peer may safely dial it."""
     try:
         parts = urlsplit(url)
         host = parts.hostname

@@ -1,10 +1,10 @@
-"""What the operator reads of links that failed: why, once per place and minute, and that it answers again.
+"""What the operator reads of links that failed: why, once per place and minute, and that the place answers again.
 
 Lives here: which failure is worth a line, and how loud. May not live here: what follows from a failure (links.py,
 membership.py).
 
 Law: a failure is a warning where no other link is up, else information; a URL that the program did not name is noted at
-debug level. Whoever dials us and is refused is information, once per host and minute.
+debug level. A caller that dials us and is refused is noted as information, once per host and minute.
 """
 
 from __future__ import annotations

@@ -16,8 +16,9 @@ Who proves what, when (authentication.py tells about each message). The acceptor
     C -> A  READY: C was here now; both up          C -> A  message 3: C's key and the network key, C's hello
                                                     A -> C  READY: the network key, A's hello; both up
 
-With a key the connector has to show that it knows it before the acceptor uses it at all: whoever only connects, which
-anybody on the Internet can, learns an id and nothing by which to test guesses of the key. Price: half a round trip.
+With a key, the connector has to show that it knows the key before the acceptor uses the key at all. So a stranger that
+only connects, which any host on the Internet can, learns an id and nothing by which to test guesses of the key. Price:
+half a round trip.
 """
 
 from __future__ import annotations
@@ -265,12 +266,13 @@ class Links:
         return self._core.config.psk is not None
 
     def _begins(self, link: LinkState) -> bool:
-        """Return whether we are the Noise initiator on `link`: who accepted is; with a network key, who dialled."""
+        """Return whether we are the Noise initiator on `link`: the end that accepted is; with a network key, the end
+        that dialled."""
         return (link.url is None) is not self._keyed
 
     def _say(self, link: LinkState) -> None:
         """Write the next message of the handshake, with our hello where no stranger can read it: in the last one, or,
-        in networks that anybody may link to, in the second."""
+        in networks that any stranger may link to, in the second."""
         handshake = link.handshake
         assert handshake is not None
         last = handshake.remote_id is not None
@@ -414,7 +416,7 @@ class Links:
 
     def can_send_now(self, link: LinkState, size: int) -> bool:
         """Return whether a packet of `size` bytes may go by `link` at once, past `emit`: nothing is packed for it, and
-        somebody watches already whether it answers."""
+        a timer already watches whether the neighbour answers."""
         return link.up and not link.full and not link.out and link.watch is not None and size <= link.unit
 
     def emit(self, link: LinkState, data: bytes, rest: bytes | memoryview = b"") -> None:

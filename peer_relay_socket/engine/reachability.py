@@ -3,10 +3,10 @@
 Lives here: asking, judging, what each neighbour is told of us; dialling back for others. May not live here: the
 connections (the driver performs DialBack), what a peer that others can dial does with that (membership, router).
 
-Law: nobody is ever dialled but at the address from which it is linked to us, at a port it names, a few times a second
-in all, and the asker learns the outcome only by being reached: nothing can be scanned, amplified or aimed at a third
-party with this. What we are told and cannot check (the address at which we are seen) is repeated to others only when
-two neighbours at different addresses say the same and both reached us.
+Law: a neighbour is dialled back only at the address from which it is linked to us, at a port it names, a few times a
+second in all, and it learns the outcome only by being reached. So nothing can be scanned, amplified or aimed at a third
+party with this. What neighbours tell us and we cannot check (the address at which they see us) is repeated to other
+peers only when two neighbours at different addresses report the same address and both reached us.
 
 One question::
 
@@ -22,8 +22,8 @@ before that ends. Asked anew: when the first neighbour in a scope that we dialle
 changed), while there was but one witness and others come, and from time to time.
 
 Each neighbour is told what was proved in the scope of its link. One that dialled us needs no other proof; that it does
-not come when asked means nothing, for it may be where nothing can be dialled from. A peer that anybody dialled relays.
-Our own machine reaches wherever we listen.
+not come when asked means nothing, for it may be where nothing can be dialled from. A peer that any other peer has
+dialled serves as a relay. Our own machine reaches wherever we listen.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _url(host: str, tls: bool, port: int) -> str:
 
 
 def _host(url: str) -> str:
-    """Return the host of a URL that somebody sent; "" if it has none."""
+    """Return the host of a URL that a neighbour sent; "" if it has none."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
@@ -132,8 +132,9 @@ class Reachability:
     def start(self) -> None:
         """Decide what to take for granted until neighbours have tried.
 
-        That others can dial us: where there is nobody to ask (whoever comes has dialled us), where everybody is on this
-        machine, and where there are neighbours that cannot be asked (assume_reachable).
+        It is taken for granted that other peers can dial us: where there is no neighbour to ask (any peer that comes
+        has dialled us), where all places to join through are on this machine, and where neighbours cannot be
+        asked (assume_reachable).
         """
         config = self._core.config
         if config.listens:
@@ -260,7 +261,7 @@ class Reachability:
                 self._over(link.scope)
 
     def proved(self, nonce: bytes) -> None:
-        """Somebody dialled us and said `nonce`."""
+        """A peer dialled us and said `nonce`."""
         for scope, verdict in self._verdicts.items():
             question = verdict.questions.get(nonce)
             if question is None:

@@ -74,7 +74,7 @@ class SealingKey:
         """Return `plaintext` sealed, OVERHEAD bytes longer.
 
         Args: associated: what the other end must present again to open it; not carried.
-        Raises: SealError once the key has sealed limits.SEAL_KEY_BYTES; whoever heeds `worn` never sees it.
+        Raises: SealError once the key has sealed limits.SEAL_KEY_BYTES; a caller that heeds `worn` never sees it.
         """
         used = self._used + len(plaintext) + _PACKET_PRICE
         if used > SEAL_KEY_BYTES:

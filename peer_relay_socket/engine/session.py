@@ -197,7 +197,7 @@ class Session:
         self.heard_under: Keys | None = None
         """The generation whose packets we owe an acknowledgement."""
         self.address_conflict = False
-        """Whether its IPv4 address is that of somebody else whom we knew before."""
+        """Whether its IPv4 address is that of another peer, which we knew before."""
         self.attempt: Attempt | None = None
         self.found = False
         """Whether a relay, or the peer itself, said that it is there; a hint."""
@@ -218,7 +218,7 @@ class Session:
         self.acked_at = now
         """When `flights` last shrank, or began."""
         self.blocked = False
-        """Whether somebody was told that there is no room."""
+        """Whether a sender was told that there is no room."""
         self.unacked = 0
         """Bytes received since we last said how far we are."""
         self.ack_timer: Timer | None = None
@@ -239,7 +239,7 @@ class Session:
         self.heard_at = now
         """When something last opened."""
         self.hinted_at: float | None = None
-        """When we last believed somebody's word that the other side lost our keys."""
+        """When we last believed a notice that the other side lost our keys."""
         self.idle_since = now
 
     @property

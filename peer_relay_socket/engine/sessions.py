@@ -232,8 +232,8 @@ class Sessions:
         return [peer_id for peer_id in self._table.waiting if self.waits(peer_id)]
 
     def surrender(self, peer_id: PeerId) -> list[bytes]:
-        """Return the records that wait for `peer_id`, and forget them. The handshake under way goes on, in case that
-        there is a key after all, but nobody is told when it comes to nothing."""
+        """Return the records that wait for `peer_id`, and forget them. The handshake under way goes on, in case there
+        is a key after all, but no program is told when it comes to nothing."""
         session = self._table.by_id.get(peer_id)
         if session is None or session.keys is not None:
             return []
@@ -246,8 +246,8 @@ class Sessions:
         return records
 
     def no_route(self, peer_id: PeerId) -> None:
-        """A relay says it knows no way to `peer_id`. Anybody can say so: it only makes us look harder, and not while
-        we hear from there."""
+        """A relay says it knows no way to `peer_id`. Any relay can claim that without proof. So it only makes us look
+        harder, and not while we hear from that peer."""
         session = self._table.by_id.get(peer_id)
         if session is not None and (session.keys is None or self._core.now >= session.heard_at + SESSION_PROBE):
             self._table.look_for(session)

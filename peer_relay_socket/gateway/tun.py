@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from ..config import PeerConfig
 
 RESOLVER: Final = "192.0.2.53"
-"""Where programs ask for names (RFC 5737: nobody's address, so that it is neither a peer's nor in a network of the
-machine's)."""
+"""Where programs ask for names. RFC 5737 gives this address to no host, so it is neither a peer's nor in a network of
+the machine's."""
 _RESOLVER: Final = socket.inet_aton(RESOLVER)
 _DNS: Final = 53
 _LOCAL_GROUPS: Final = ("224.0.0.", "ff02:", "ff12:")

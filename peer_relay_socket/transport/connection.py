@@ -196,7 +196,7 @@ class Connection(Stream):
         try:
             transport = await self._start_tls(raw)
         except OSError as error:
-            # Before TLS stands asyncio tells nobody else that the connection is lost; its own errors may be empty.
+            # Before TLS stands, asyncio reports a lost connection only here; asyncio's own errors may have no text.
             self.connection_lost(error if error.args else None)
             return
         except asyncio.CancelledError:
@@ -491,7 +491,7 @@ class Connection(Stream):
 
 
 def _shorten(unread: list[bytes], whole: bytes, rest: bytes) -> None:
-    """Leave `rest` of `whole`, unless somebody took that meanwhile."""
+    """Leave `rest` of `whole`, unless the loop's thread took `whole` meanwhile."""
     if unread and unread[0] is whole:
         unread[0] = rest
 

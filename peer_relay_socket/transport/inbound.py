@@ -243,7 +243,7 @@ class Listener:
         for sock in sockets:
             asyncio.get_running_loop().remove_reader(sock)
             sock.close()
-        if self._tasks:  # a step or two of the loop: a connection that was accepted is somebody's to close
+        if self._tasks:  # a step or two of the loop, then each accepted connection has an owner to close it
             await asyncio.wait(self._tasks, timeout=limits.LINK_CLOSE_TIMEOUT)
         for link in list(self._half_open):
             link.abort()

@@ -104,7 +104,7 @@ class Link(Protocol):
 
 
 class LinkHandler(Protocol):
-    """Who drives links. An exception from any of these closes that link and goes to the loop's exception handler."""
+    """What drives links. An exception from any of these closes that link and goes to the loop's exception handler."""
 
     def link_opened(self, link: Link) -> None:
         """The opening handshake is done. On a dialled link this comes before `dial` returns."""
@@ -113,8 +113,9 @@ class LinkHandler(Protocol):
         """Every binary message that one read from the connection completed, in order; never empty."""
 
     def fast_received(self, link: Link, bundle: bytes, taken: Callable[[], object]) -> bool:
-        """A small binary message, one of the few that were all there was to read. Called by whoever has the loop's
-        turn, whom a signal handler may interrupt with an exception: what was done until then must be whole.
+        """A small binary message, one of the few that were all there was to read. Called by the thread that has the
+        loop's turn. A signal handler may interrupt that thread with an exception: what was done until then must be
+        whole.
 
         Returns: True when it was taken, and nothing is left to do on the loop; then `taken` was called, before whatever
         must not be done twice. False: `bundles_received` gets it, in a later turn of the loop.

@@ -3,8 +3,9 @@
 Lives here: that channel, and candidates that come before, after or without the description they belong to. May not live
 here: how a connection begins and ends (rtc_connection.py), what texts say (codec).
 
-Law: whoever offers makes the channel, in band (RFC 8832), under any name; the other end takes the first that comes.
-Ours is reliable, for npm's peers say nothing twice, and unordered, so that a lost packet holds up one message only.
+Law: the end that offers makes the channel, in band (RFC 8832), under any name; the other end takes the first that
+comes. A channel that we make is reliable, for npm's peers say nothing twice, and unordered, so that a lost packet holds
+up one message only.
 Candidates of ours are all in the description: none follows, above all none after the channel is open, which npm's peers
 take for a new connection.
 """
@@ -100,7 +101,7 @@ class LegacyRtcLink(RtcConnection):
             await self._add(text)
 
     async def candidate(self, text: str) -> None:
-        """Take one candidate of the other end's, at any time: those that nobody should act on are left out."""
+        """Take one candidate of the other end's, at any time: those that are unsafe to act on are left out."""
         safe = safe_candidate(text, self._allow)
         if safe is None or len(self.remote_candidates) >= limits.RTC_CANDIDATES or self._closing or self._opened:
             return

@@ -113,8 +113,8 @@ async def dial(
         proxy: True uses the system's proxy for this URL where it has one (HTTP CONNECT; SOCKS with the python-socks
             package), a URL that one, None none. Loopback hosts are never reached by proxy.
         named: whether the URL is the program's own. The proxy then resolves its name (where there is nothing but a
-            proxy, nobody else can), and `allow` is asked only about a host that is an IP literal. A URL learned from
-            others is resolved here, and the proxy is given an address that `allow` holds for.
+            proxy, nothing else can), and `allow` is asked only about a host that is an IP literal. A URL learned from
+            other peers is resolved here, and the proxy is given an address that `allow` holds for.
 
     Returns:
         The open link; `link_opened` was called before.

@@ -1,10 +1,10 @@
-"""The poll set of plain TCP links, apart from the loop's own: whoever has the loop's turn may read them.
+"""The poll set of plain TCP links, apart from the loop's own: the thread that has the loop's turn may read them.
 
-Lives here: which links are read, waiting for any of them. May not live here: reading (stream.py), who waits
+Lives here: which links are read, waiting for any of them. May not live here: reading (stream.py), which thread waits
 (bridge/inline_io.py).
 
-Law: only who has the loop's turn adds, removes or reads; anybody may wait. Level-triggered, so whoever waits next finds
-what was left.
+Law: only the thread that has the loop's turn adds, removes or reads; any thread may wait. Level-triggered, so the next
+thread that waits finds what was left.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Readers:
     def wait(self, timeout: float | None) -> list[Source]:
         """Wait until something is to be read, at most `timeout` seconds. Any thread; signal handlers run.
 
-        Returns: what is to be read: without a doubt only to who has the turn.
+        Returns: what is to be read. Only the thread that has the loop's turn can rely on it.
         """
         found = self._epoll.poll(timeout)
         find = self._sources.get
@@ -74,7 +74,7 @@ _of: WeakKeyDictionary[asyncio.AbstractEventLoop, Readers] = WeakKeyDictionary()
 
 
 def equip(loop: asyncio.AbstractEventLoop, readers: Readers) -> None:
-    """Have the plain links of `loop` read by way of `readers`, which whoever runs the loop waits for."""
+    """Have the plain links of `loop` read by way of `readers`; the code that runs the loop waits for these."""
     _of[loop] = readers
 
 

@@ -2,7 +2,7 @@
 
 Lives here: making a stranger's description safe, and ours discreet. May not live here: connections.
 
-Law: of a description that somebody else wrote only what a data channel needs is handed on: one media section, at most
+Law: of a description that another peer wrote, only what a data channel needs is handed on: one media section, at most
 RTC_CANDIDATES candidates, none of which leads to this very machine or its wire, or where the caller does not allow.
 """
 
@@ -39,7 +39,7 @@ def has_candidates(sdp: str) -> bool:
 
 
 def safe_description(sdp: str, allow: Callable[[str], bool], *, more: bool = False) -> str:
-    """Return `sdp` without what nobody should act on, and with an end of candidates (without one a failure is never
+    """Return `sdp` without what is unsafe to act on, and with an end of candidates (without one a failure is never
     noticed). `more`: candidates may follow one by one, so that there may be none here, and no end of them is told.
 
     Args: allow: asked with the IP literal of each candidate that could be tried.
@@ -98,7 +98,7 @@ def shown_description(sdp: str, nearest: Scope) -> str:
 
 
 def safe_candidate(candidate: str, allow: Callable[[str], bool]) -> str | None:
-    """Return a candidate that came by itself ("candidate:..."), or None where nobody should act on it."""
+    """Return a candidate that came by itself ("candidate:..."), or None where it is unsafe to act on."""
     candidate = candidate.removeprefix("a=")
     if len(candidate) > RTC_CANDIDATE or not candidate.isascii() or not candidate.startswith("candidate:"):
         return None

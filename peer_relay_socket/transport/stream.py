@@ -1,4 +1,4 @@
-"""The bytes of one TCP or TLS connection: read and written by asyncio, or past it by whoever has the loop's turn.
+"""The bytes of one TCP or TLS connection: read and written by asyncio, or past it by a thread that has the loop's turn.
 
 Lives here: where bytes are read into, the two ways of reading, the ways of writing that are not asyncio's. May not live
 here: what the bytes mean, and how a connection begins and ends (connection.py).
@@ -40,7 +40,7 @@ class Stream(asyncio.BufferedProtocol, ABC):
         self._unread: list[bytes] = []  # what `read_fast` read and could not take: one read
         self._calm = False  # open, and the last read was a few small messages
         self._lost: OSError | None = None  # what reading ended with
-        self._midway = False  # in `_write_now`; if it stays so, nobody knows how much of a frame is out
+        self._midway = False  # in `_write_now`; if it stays so, nothing tells how much of a frame is out
 
     @abstractmethod
     def _frame_bytes(self, data: memoryview) -> None:
@@ -105,7 +105,7 @@ class Stream(asyncio.BufferedProtocol, ABC):
         return self._free
 
     def _take_over(self) -> None:
-        """From now on, where there is no TLS, let whoever has the loop's turn read and write."""
+        """From now on, where there is no TLS, let the thread that has the loop's turn read and write."""
         readers = readers_of(self._loop)
         if self._transport is None or self._transport is not self._raw:
             return

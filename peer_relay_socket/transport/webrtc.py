@@ -1,4 +1,4 @@
-"""Links over WebRTC: two peers that cannot dial each other, connected by descriptions that somebody carries for them.
+"""Links over WebRTC: two peers that cannot dial each other, connected by descriptions that a third party carries.
 
 Lives here: what travels over a connection between two of us, and finding out that it does no more. May not live here:
 how a connection begins and ends (rtc_connection.py), the bytes of frames (rtc_frames.py).
