@@ -48,7 +48,9 @@ def receive(sock: _socket.socket, endpoint: Endpoint, flags: int) -> tuple[bytes
     """
     inbox = endpoint.inbox
     leader = endpoint.host.outbox.leader
-    started = None
+    waits, end = False, 0.0
+    timeout: float | None = None
+    patience: float | None = None
     while True:
         if inbox.needs_check:
             endpoint.check()
@@ -70,15 +72,17 @@ def receive(sock: _socket.socket, endpoint: Endpoint, flags: int) -> tuple[bytes
         # Unlike UDP: closing a socket wakes the threads that wait in it.
         if inbox.closed or _socket.socket.fileno(sock) < 0:
             raise failure(errno.EBADF)
-        timeout = timeout_of(sock)
-        patience = _patience(endpoint) if timeout is None else timeout
+        if not waits:  # as the kernel: what changes while a call waits counts for the next call
+            timeout = timeout_of(sock)
+            patience = _patience(endpoint) if timeout is None else timeout
+            waits = True
+            if patience is not None:
+                end = time.monotonic() + patience
         if patience is None and inbox.shut:
             return (b"", None)
         if patience == 0 or (flags & (_MSG_DONTWAIT | _MSG_ERRQUEUE) and timeout is None):
             raise failure(errno.EAGAIN)
-        now = time.monotonic()
-        started = now if started is None else started
-        left = None if patience is None else started + patience - now
+        left = None if patience is None else end - time.monotonic()
         if left is not None and left <= 0:
             raise failure(errno.EAGAIN) if timeout is None else TimeoutError("timed out")
         in_hub = getattr(sock, "_wait_in_hub", None)
