@@ -82,7 +82,12 @@ def _watch() -> None:
 def _woken(reader: socket.socket, later: Callable[..., object]) -> None:
     with contextlib.suppress(OSError):
         if signal.SIGTERM in reader.recv(4096) and signal.getsignal(signal.SIGTERM) is _terminate:
-            later(HANDLER_TIME, BackgroundThread, _end_for_the_main_thread)
+            later(HANDLER_TIME, _end_soon)
+
+
+def _end_soon() -> None:
+    with contextlib.suppress(RuntimeError):  # the interpreter is ending, and starts no thread any more
+        BackgroundThread(_end_for_the_main_thread)
 
 
 def _end_for_the_main_thread() -> None:
