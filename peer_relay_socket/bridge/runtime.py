@@ -92,6 +92,8 @@ class Runtime:
         self._callback_thread: BackgroundThread | None = None
         self._one_starts = thread.allocate_lock()
         self._ended = False
+        self._teardown_left = EXIT_TIME
+        """Seconds that peers may still take, all of them together, once only the caller's thread is left."""
         self._thread: BackgroundThread | None = None
         with contextlib.suppress(
             RuntimeError
@@ -195,11 +197,14 @@ class Runtime:
                 outcome.cancel()
                 raise
         self.loop_lock.take()
+        began = time.monotonic()
+        timeout = min(timeout, self._teardown_left)
         try:
             self.loop._thread_id = None  # type: ignore[attr-defined]  # the thread that ran it is no more
             return self.loop.run_until_complete(asyncio.wait_for(coroutine, timeout))
         finally:
             coroutine.close()
+            self._teardown_left = max(0.0, self._teardown_left - (time.monotonic() - began))
             self.loop_lock.give()
 
     def at_exit(self, linger: Callable[[float], None], leave: Callable[[float], object]) -> None:
