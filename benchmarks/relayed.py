@@ -1,7 +1,7 @@
 """One relay between two processes: ours beside npm peer-relay, coturn with aioice's TURN client, n2n's supernode.
 
 Rates and CPU as in one_way.py, which measures the kernel and us; here every peer that is installed runs in the same
-rounds. npm peer-relay: its package must lie in the folder PEER_RELAY_NPM_DIR, else npm fetches it. It compresses every
+rounds. npm peer-relay: its package must lie in the folder TESTS_NPM_DIR, else npm fetches it. It compresses every
 message, so it runs a second time with that turned off. coturn and n2n are Debian's packages of those names; n2n wants
 a tun device and network namespaces, so root. What cannot run is left out, and said why.
 """
@@ -36,7 +36,7 @@ def npm_folder() -> str:
     """Return where npm peer-relay is installed."""
     if shutil.which("node") is None:
         raise Missing("node is not installed")
-    given = os.environ.get("PEER_RELAY_NPM_DIR")
+    given = os.environ.get("TESTS_NPM_DIR")
     if given:
         return given
     folder = Path(tempfile.gettempdir()) / "peer-relay-benchmarks-npm"

@@ -10,6 +10,7 @@ import fcntl
 import inspect
 import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -24,6 +25,9 @@ MAX_WORKERS = 8
 
 REQUIRED = frozenset(filter(None, os.environ.get("CI_REQUIRE", "").split(",")))
 """Permissions and programs that this machine must have: a test that is skipped for want of one fails."""
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in a shell's background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples on every run, so that a change is what makes a test fail; .ci/long looks for new ones.
 _calm = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}

@@ -21,8 +21,8 @@ PACKAGES = ("peer-relay@0.0.2", "bittorrent-dht@7.10.0", "playwright-core@1.65.1
 
 @pytest.fixture(scope="session")
 def npm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder where PACKAGES are installed: PEER_RELAY_NPM_DIR, or one that npm fills now."""
-    given = os.environ.get("PEER_RELAY_NPM_DIR")
+    """Return a folder where PACKAGES are installed: TESTS_NPM_DIR, or one that npm fills now."""
+    given = os.environ.get("TESTS_NPM_DIR")
     if given:
         return Path(given)
     if shutil.which("npm") is None and not os.environ.get("CI"):
