@@ -16,6 +16,7 @@ from tests.sim import scenarios
 from tests.sim.picture import svg
 from tests.sim.population import Mix, Population
 from tests.sim.report import Report, steady
+from tests.sim.stretch import stretch
 
 
 def _churn(population: Population, options: argparse.Namespace, report: Report) -> None:
@@ -70,6 +71,31 @@ def _eclipse(population: Population, options: argparse.Namespace, report: Report
     report.row("... to the victim once it took another id", f"{result.moved} of {result.sent}")
 
 
+def _stretch(population: Population, options: argparse.Namespace, report: Report) -> None:
+    if options.jitter:
+        population.network.wobble = options.jitter
+    result = stretch(population, min(400, len(population.ordinary())), steady=options.steady)
+    report.row("to the first datagram, handshake included: median, p95", _milliseconds(result.opening))
+    for name, found in (("first datagram of an open session", result.first), ("after 5 s of traffic", result.lasting)):
+        report.row(f"{name}: delivered", f"{found.delivered} of {found.sent}")
+        report.row("... delay: median, p95", _milliseconds(found.delay))
+        report.row(
+            "... by the best single relay; directly", f"{_milliseconds(found.best)}; {_milliseconds(found.direct)}"
+        )
+        report.row("... stretch beside the best single relay: median, p95", "{:.2f}, {:.2f}".format(*found.beside_best))
+        report.row("... stretch beside direct: median, p95", "{:.2f}, {:.2f}".format(*found.beside_direct))
+    report.row("lost, doubled in between", f"{result.lost}, {result.duplicates}")
+    report.row("busiest relay / mean, at the end", f"{result.busiest:.2f}")
+    if options.steady:
+        report.row("changes of way per pair and minute, steady network", f"{result.changes:.2f}")
+    over_time = ", ".join(f"{second:g}: {1000 * delay:.0f}" for second, delay in result.over_time if second < 8.0)
+    report.row("median delay in ms by second of traffic", over_time)
+
+
+def _milliseconds(values: tuple[float, float]) -> str:
+    return f"{1000 * values[0]:.0f}, {1000 * values[1]:.0f} ms"
+
+
 SCENARIOS: dict[str, Callable[[Population, argparse.Namespace, Report], None]] = {
     "churn": _churn,
     "partition": _partition,
@@ -77,6 +103,7 @@ SCENARIOS: dict[str, Callable[[Population, argparse.Namespace, Report], None]] =
     "names": _names,
     "lie": _lie,
     "eclipse": _eclipse,
+    "stretch": _stretch,
 }
 
 
@@ -91,6 +118,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--probes", type=int, default=2000, help="datagrams between random pairs")
     parser.add_argument("--scenario", action="append", choices=sorted(SCENARIOS), default=[], help="may be repeated")
     parser.add_argument("--seconds", type=float, default=600.0, help="how long churn lasts")
+    parser.add_argument("--steady", type=float, default=0.0, help="seconds more that pairs of `stretch` talk")
+    parser.add_argument("--jitter", type=float, default=0.0, help="share by which the latency of `stretch` varies")
     parser.add_argument("--silent", action="store_true", help="lost relays fall silent instead of crashing")
     parser.add_argument("--picture", help="write an SVG here")
     parser.add_argument("--plain", action="store_true", help="handshakes without cryptography, same sizes and states")

@@ -52,10 +52,12 @@ _FIRST_ROUTED = 0x10
 class Connection:
     """One WebSocket between two hosts: ordered, `latency` seconds each way, until it is cut."""
 
-    __slots__ = ("alive", "ends", "latency", "silent")
+    __slots__ = ("alive", "arrivals", "ends", "latency", "silent")
 
     def __init__(self, latency: float) -> None:
         self.alive = True
+        self.arrivals = [0.0, 0.0]
+        """When what was sent last from each end arrives: nothing overtakes it."""
         self.silent = False
         """Nothing passes any more, and nobody is told."""
         self.latency = latency
@@ -283,6 +285,8 @@ class Network:
         """Whether hosts remember what was delivered to them and what their engines said."""
         self.handshake = handshake
         """What engines prove themselves by: the real one, or `plain.PlainHandshake` where there are thousands."""
+        self.wobble = 0.0
+        """Share of a connection's latency by which each bundle's varies, either way."""
         self.bundles = 0
         self.bytes = 0
         self.blocked: Callable[[Host, Host], bool] = lambda _a, _b: False
@@ -437,7 +441,11 @@ class Network:
         leaves = self.now
         if sender.uplink:
             leaves = sender.busy_until = max(leaves, sender.busy_until) + len(data) / sender.uplink
-        self.at(leaves + connection.latency, self._deliver, connection, 1 - side, data)
+        arrives = leaves + connection.latency
+        if self.wobble:
+            arrives += connection.latency * self.wobble * (2.0 * self.random.random() - 1.0)
+            arrives = connection.arrivals[side] = max(arrives, connection.arrivals[side])
+        self.at(arrives, self._deliver, connection, 1 - side, data)
 
     def _deliver(self, connection: Connection, side: int, data: bytes) -> None:
         if not connection.alive or connection.silent:
