@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 from .address import DEFAULT_IPV4_NETWORK, parse_id
 from .errors import ConfigError
 from .limits import BROADCAST_HOPS, BROADCAST_HOPS_MOST, LEARNED_PATH, MAX_URL
+from .real_networks import RealNetwork, check_apart
 from .scope import is_learnable
 
 EMBEDDED_PORT: Final = 7317
@@ -51,6 +52,7 @@ class Settings(TypedDict, total=False):
     allow_datagrams: MembersSetting
     deny_datagrams: MembersSetting
     ipv4_network: str | ipaddress.IPv4Network | None
+    real_udp: str | Iterable[str]
     broadcast_hops: int | None
     npm_peers: bool | None
     origins: str | Iterable[str]
@@ -216,7 +218,7 @@ class Setting:
     parse: Callable[[Any], Any]
     meaning: str
     listed: bool = False
-    """Several values: an iterable as a keyword, separated by commas in the variable."""
+    """Several values: an iterable, or text with commas between them."""
     empty_counts: bool = False
     """An empty list is a setting too, and wins over the variable."""
     unset: object = None
@@ -237,15 +239,17 @@ class Setting:
         """
         name = keyword
         if self.listed and value is not None:
-            value = (value,) if isinstance(value, str) else tuple(value) or (() if self.empty_counts else None)
+            value = value.split(",") if isinstance(value, str) else tuple(value) or (() if self.empty_counts else None)
         if value is None or value == "":
             name = _PREFIX + keyword.upper()
             text = environ.get(name, "").strip() if self.has_variable else ""
             if not text:
                 return None
-            value = [part.strip() for part in text.split(",") if part.strip()] if self.listed else text
+            value = [part for part in text.split(",") if part.strip()] if self.listed else text
         try:
-            return tuple(self.parse(part) for part in value) if self.listed else self.parse(value)
+            if not self.listed:
+                return self.parse(value)
+            return tuple(self.parse(part.strip() if isinstance(part, str) else part) for part in value)
         except ValueError as error:
             raise ConfigError(f"{name}: {error}") from None
 
@@ -299,6 +303,15 @@ class PeerConfig:
     ipv4_network: ipaddress.IPv4Network = field(
         default=DEFAULT_IPV4_NETWORK,
         metadata=_row(_ipv4_network, "where IPv4 spellings lie; must be equal across a network"),
+    )
+    real_udp: tuple[RealNetwork, ...] = field(
+        default=(),
+        metadata=_row(
+            RealNetwork.parse,
+            "networks, or `network:port`s (`[IPv6]:port`), comma-separated, that sockets reach by real UDP; none by "
+            "default",
+            listed=True,
+        ),
     )
     wrtc: bool | Callable[..., Any] = field(
         default=True,
@@ -430,6 +443,7 @@ def given_settings(keywords: Settings) -> Settings:
 
 
 def _check_together(config: PeerConfig) -> None:
+    check_apart(config.real_udp, config.ipv4_network)
     if config.tls_key is not None and config.tls_cert is None:
         raise ConfigError("tls_key: of no use without tls_cert")
     if not config.npm_peers:

@@ -44,6 +44,10 @@ some thousand; forgetting costs 5 µs at the next send."""
 SPELLED_SOURCES: Final = 8192
 """Source address tuples one peer keeps ready for received datagrams. Without a bound a peer that sends from every port
 fills memory. Price: 0.3 kB each; all are forgotten when full."""
+REAL_UDP_READS: Final = 64
+"""Datagrams read from one socket of real UDP before the relay thread looks at its links."""
+REAL_UDP_NAP: Final = 0.0005
+"""Seconds between two tries to send by real UDP where the kernel has no room and the caller has a time limit."""
 
 # --- packets and bundles ---------------------------------------------------------------------------------------
 PACKET_TARGET: Final = 60 * 1024

@@ -2,15 +2,20 @@
 May not live here: what replaces such sockets.
 
 Law: under `peer-relay run` a datagram leaves through the overlay or not at all. The relay's own thread is exempt (its
-WebRTC links are UDP), and so are sockets of our class. Out of an audit hook's reach, since they ask the kernel without
-the interpreter's socket module: ctypes, C extensions with event loops of their own, and programs that this one starts
-unless they are Pythons that our package is installed in and that heed PYTHONPATH (children/sitecustomize.py).
+WebRTC links are UDP), and so are sockets of our class, and those that go where `real_udp` says and nowhere else. Out of
+an audit hook's reach, since they ask the kernel without the interpreter's socket module: ctypes, C extensions with
+event loops of their own, libc when it looks up a name, and programs that this one starts unless they are Pythons that
+our package is installed in and that heed PYTHONPATH (children/sitecustomize.py). A namespace closes these (`--native`).
+Subinterpreters have audit hooks of their own, so there are none.
 """
 
 from __future__ import annotations
 
 import _socket
+import contextlib
 import errno
+import os
+import stat
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -22,6 +27,10 @@ _DATAGRAM, _RAW, _UDP_RAW = _socket.SOCK_DGRAM, _socket.SOCK_RAW, (_socket.IPPRO
 _PINGS: Final = frozenset({_socket.IPPROTO_ICMP, _socket.IPPROTO_ICMPV6})
 _KIND_BITS: Final = 0xF
 """Linux's SOCK_TYPE_MASK: the type without SOCK_NONBLOCK and SOCK_CLOEXEC."""
+_PACKET: Final = getattr(_socket, "AF_PACKET", None)
+"""Of sockets that send whole frames, and so datagrams, too."""
+_SUBINTERPRETERS: Final = frozenset({"_interpreters", "_xxsubinterpreters"})
+WAYS_OUT: Final = "take `peer-relay run --native` (Linux), or run with --allow-direct"
 _MAKES: Final = "socket.__new__"
 _ADOPTS: Final = "peer_relay.adopt"
 _USES: Final = frozenset({"socket.bind", "socket.connect", "socket.sendto", "socket.sendmsg"})
@@ -43,6 +52,11 @@ def refuse_real_udp(exempt: Exempt) -> None:
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         if event[:7] != "socket." and event != _ADOPTS:
+            if event == "import" and arguments[0] in _SUBINTERPRETERS:
+                raise PermissionError(
+                    errno.EPERM,
+                    f"peer-relay run: refused subinterpreters: they would send past the relay network: {WAYS_OUT}",
+                )
             return
         if event in (_MAKES, _ADOPTS):
             made, family, kind, proto = arguments
@@ -60,11 +74,29 @@ def refuse_real_udp(exempt: Exempt) -> None:
 
 
 def _is_udp(family: object, kind: object, proto: object) -> bool:
+    if family == _PACKET:
+        return True
     if family not in _FAMILIES or not isinstance(kind, int):
         return False
     if kind & _KIND_BITS == _DATAGRAM:
         return proto not in _PINGS
     return kind & _KIND_BITS == _RAW and proto in _UDP_RAW
+
+
+def inherited() -> list[int]:
+    """Return the descriptors that this process was started with and that are real UDP sockets."""
+    found: list[int] = []
+    try:
+        numbers = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:  # not Linux
+        return found
+    for number in numbers:
+        with contextlib.suppress(OSError):  # it was that of the listing
+            if stat.S_ISSOCK(os.fstat(number).st_mode):
+                with contextlib.closing(_socket.socket(fileno=_socket.dup(number))) as sock:
+                    if _is_udp(_family(sock), _kind(sock), _proto(sock)):
+                        found.append(number)
+    return found
 
 
 def _explain(made: object, frame: FrameType | None) -> str:
@@ -74,6 +106,6 @@ def _explain(made: object, frame: FrameType | None) -> str:
     place = f" in {frame.f_globals.get('__name__')}, line {frame.f_lineno}" if frame is not None else ""
     return (
         f"peer-relay run: refused a real UDP socket ({kind}{place}): it would send past the relay network. "
-        "Use socket.socket as it is after the program has started (not _socket, eventlet or a reloaded "
-        "socket module), or run with --allow-direct"
+        "Use socket.socket as it is after the program has started (not _socket or a reloaded socket module), name "
+        "in PEER_RELAY_REAL_UDP what is to be reached by real UDP, or run with --allow-direct"
     )

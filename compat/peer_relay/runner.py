@@ -22,7 +22,7 @@ from peer_relay_socket.config import keep_environment, peer_config
 from peer_relay_socket.dependencies import unshadowed
 from peer_relay_socket.errors import ConfigError
 
-from . import program
+from . import guard, program
 
 _MODE: Final = "PEER_RELAY_RUN"
 """What children find in their environment: "closed" or "direct"."""
@@ -56,6 +56,11 @@ def command(arguments: list[str]) -> int:
     native.refuse_without_namespace(parser, options)
     if flags:
         _start_anew(parser, flags, [*own, *words])
+    inherited = [] if options.allow_direct else guard.inherited()
+    if inherited:
+        parser.error(
+            f"descriptor {inherited[0]} is a real UDP socket, which would send past the relay network: {guard.WAYS_OUT}"
+        )
     _forget_own_folder()
     _configure(parser, options.bootstrap, options.identity)
     _take_children_along(allow_direct=options.allow_direct)
@@ -181,7 +186,7 @@ def join_as_child() -> None:
 
 def _join(*, allow_direct: bool) -> None:
     """Put this process's UDP sockets into the network."""
-    from . import executing, guard, leaving, patching, sockets
+    from . import executing, leaving, patching, sockets
 
     keep_environment()
     patching.patch()

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, ClassVar, Final, Unpack
 
 from peer_relay_socket.bridge.endpoint import endpoint_of
+from peer_relay_socket.bridge.real_udp import KernelSocket
 from peer_relay_socket.config import SocketSettings
 from peer_relay_socket.originals import stdlib_socket
 from peer_relay_socket.surface.udp_socket import Socket, is_overlay
@@ -133,13 +134,14 @@ def load_with_first_socket(load: Callable[[], object]) -> None:
 
 
 def is_exempt(made: object, *, used: bool) -> bool:
-    """Return whether what looks like a real UDP socket is harmless: an overlay socket's shell, or the relay's own.
+    """Return whether what looks like a real UDP socket is harmless: an overlay socket's shell, the one beside it that
+    sends to `real_udp` alone, or the relay's own.
 
     Args: used: it is no longer being constructed, so an overlay socket has its endpoint by now.
     """
     if isinstance(made, Socket) and (not used or made._endpoint is not None):
         return True
-    return on_relay_thread()
+    return isinstance(made, KernelSocket) or on_relay_thread()
 
 
 def _is_the_relays(frame: FrameType) -> bool:

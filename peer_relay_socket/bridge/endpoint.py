@@ -29,6 +29,7 @@ from .inbox import Address, Inbox, cost
 from .outbox import Flow
 from .ports import INBOX_FULL
 from .readiness import Readiness, pair
+from .real_udp import RealUdp, RealWay
 from .waiting import Waiters
 
 _by_inode: Final[dict[tuple[int, int], Endpoint]] = {}
@@ -84,7 +85,7 @@ class HandBack:
         self.way = way
 
 
-Way: TypeAlias = "Flow | Local | Nowhere | Group | HandBack"
+Way: TypeAlias = "Flow | Local | Nowhere | Group | RealWay | HandBack"
 
 
 class Endpoint(Binding):
@@ -96,7 +97,7 @@ class Endpoint(Binding):
 
     __slots__ = (
         *("_holders", "_inode", "_on_close", "channel", "cork", "fast_ok", "flows", "handle", "host", "pending"),
-        *("proto", "send_bound", "serial", "shut_write", "starved", "strict", "type", "waited_for_id", "way"),
+        *("proto", "real", "send_bound", "serial", "shut_write", "starved", "strict", "type", "waited_for_id", "way"),
         "writers",
     )
 
@@ -133,6 +134,8 @@ class Endpoint(Binding):
         self.send_bound = SOCKET_BUFFER
         self.starved = False
         self.writers = Waiters()
+        self.real: dict[int, RealUdp] = {}
+        """Kernel sockets for what `real_udp` names, by IP version."""
         self._on_close = on_close
         self.channel: Channel | None = None
         """In a forked child: to the process that owns this endpoint."""
@@ -185,6 +188,7 @@ class Endpoint(Binding):
         if self.inbox.dropped:
             self.host.count(INBOX_FULL, self.inbox.dropped)
         self.host.ports.remove(self)
+        self.close_real()
         if self._on_close is not None:
             patiently(self._on_close)
 
@@ -220,7 +224,7 @@ class Endpoint(Binding):
         self.writers = Waiters()
         self.starved, self.pending, self.cork, self.waited_for_id = False, 0, None, True
         self.flows = {}
-        if self.way is not None and not isinstance(self.way, HandBack):
+        if self.way is not None and not isinstance(self.way, HandBack | RealWay):
             self.way = HandBack(self, self.way)
 
     def _replace_fds(self, fd: int) -> None:
@@ -247,6 +251,25 @@ class Endpoint(Binding):
     def flow(self, destination: Destination, port: int, form: int) -> Flow:
         """Return a new way to a port of a peer."""
         return Flow(self.host.outbox, self.inbox, self, destination, self.port, port, form)
+
+    def real_way(self, address: Address, form: int) -> RealWay:
+        """Return a new way to `address` by real UDP. Raises: OSError: as socket()."""
+        version = 6 if self.family == _socket.AF_INET6 or ":" in str(address[0]) else 4
+        with self.inbox.lock:
+            real = self.real.get(version)
+            if real is None:
+                real = self.real[version] = RealUdp(self, version, self.host.config.real_udp, self.host.count)
+            real.allow_broadcast(self.broadcast)
+        return RealWay(real, address, form)
+
+    def close_real(self) -> None:
+        """Close what real UDP sockets there are: an answer to them would not be heard any more."""
+        with self.inbox.lock:
+            kept, self.real = self.real, {}
+        if kept:
+            self.flows = {address: way for address, way in list(self.flows.items()) if not isinstance(way, RealWay)}
+        for each in kept.values():
+            each.close()
 
     def remember(self, address: Address, way: Way) -> None:
         """Keep `way` for the next send to `address`."""

@@ -19,6 +19,7 @@ from typing import Final, SupportsIndex
 from ..address import AF_PEER, ID_BYTES, LIMITED_BROADCAST, Prefix, Special
 from ..bridge.binding import OWN, WILDCARD, Place
 from ..bridge.endpoint import Endpoint
+from ..real_networks import are_real
 
 _AF_INET: Final = int(_socket.AF_INET)
 _AF_INET6: Final = int(_socket.AF_INET6)
@@ -53,6 +54,8 @@ class Target:
     """Flow label and scope of an AF_INET6 address."""
     resolved: bool = False
     """The resolver was asked, which may answer otherwise the next time."""
+    real: bool = False
+    """The setting `real_udp` names it: datagrams go there by real UDP."""
 
     @property
     def needs_scope(self) -> bool:
@@ -87,7 +90,8 @@ def read(sock: _socket.socket, endpoint: Endpoint, call: str, address: object) -
         target = _meaning(endpoint, text, port)
         assert target is not None, text
         target.resolved = True
-    if target.special is Special.FOREIGN and _is_this_machine(target.text.removeprefix(_MAPPED)):
+    target.real = call != "bind" and _is_real(endpoint, target)
+    if not target.real and target.special is Special.FOREIGN and _is_this_machine(target.text.removeprefix(_MAPPED)):
         target.special, target.place = None, OWN
     target.rest = rest
     return target
@@ -175,6 +179,13 @@ def _meaning(endpoint: Endpoint, text: str, port: int) -> Target | None:
     else:
         shown = getattr(endpoint.host.spelling, f"ipv{form}")(meaning)
     return Target(None, place, shown, port, form, mapped, None)
+
+
+def _is_real(endpoint: Endpoint, target: Target) -> bool:
+    networks = endpoint.host.config.real_udp
+    if not networks or target.special not in (None, Special.FOREIGN, Special.LOOPBACK):
+        return False
+    return (target.form != 0 or target.special is not None) and are_real(networks, target.text, target.port)
 
 
 def _is_this_machine(text: str) -> bool:

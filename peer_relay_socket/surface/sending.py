@@ -19,6 +19,7 @@ from ..bridge.fork import hand_back
 from ..bridge.groups import spread
 from ..bridge.outbox import Flow
 from ..bridge.ports import failure, speaks
+from ..bridge.real_udp import RealWay
 from ..limits import DATAGRAM_OVERHEAD, MAX_DATAGRAM, MAX_LOOPBACK6
 from ..originals import time
 from . import ancillary, numbers
@@ -160,12 +161,14 @@ def check_route(endpoint: Endpoint, target: Target) -> None:
     inside = target.special in (Special.LOOPBACK, Special.WILDCARD, Special.MULTICAST) or target.place == OWN
     if not inside and endpoint.local != OWN and speaks(endpoint.local):
         raise failure(errno.EINVAL)
-    if target.special is Special.FOREIGN and endpoint.strict:
+    if target.special is Special.FOREIGN and endpoint.strict and not target.real:
         raise failure(errno.ENETUNREACH)
 
 
 def way_to(endpoint: Endpoint, target: Target) -> Way:
     """Return how datagrams get from `endpoint`, bound by now, to `target`. A peer elsewhere starts the network."""
+    if target.real:  # a forked child sends there itself
+        return endpoint.real_way((target.text, target.port, *(target.rest or ())), target.form)
     if endpoint.inbox.inherited:
         return HandBack(endpoint, _way_to(endpoint, target))
     special = target.special
@@ -229,6 +232,8 @@ def transmit(
         relays, loop, hops = _reach(endpoint, way)
         traffic = 0 if manner.mark is None else manner.mark[1]
         spread(endpoint, way, datagrams, relays, loop, (hops, traffic))
+    elif isinstance(way, RealWay):
+        way.send(datagrams, 0 if flags & _MSG_DONTWAIT else timeout_of(sock))
     elif isinstance(way, HandBack):
         mark = _reach(endpoint, way.way)[:2] if isinstance(way.way, Group) else manner.mark
         hand_back(way, datagrams, mark, 0 if flags & _MSG_DONTWAIT else timeout_of(sock))

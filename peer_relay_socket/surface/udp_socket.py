@@ -18,6 +18,7 @@ from ..address import AF_PEER, Special
 from ..bridge.binding import OWN
 from ..bridge.endpoint import Endpoint, endpoint_of, open_endpoint
 from ..bridge.ports import failure, group_source, source_for
+from ..bridge.real_udp import RealWay
 from ..config import Settings, SocketSettings, given_settings
 from ..originals import os
 from . import addresses, numbers, options, sending
@@ -282,7 +283,11 @@ class Socket(sending.SendingSocket):
         else:
             source = source_for(target.place, target.form)
         way = endpoint.flows.get(target.address())
-        endpoint.way = sending.way_to(endpoint, target) if way is None else way
+        endpoint.way = way = sending.way_to(endpoint, target) if way is None else way
+        if isinstance(way, RealWay):
+            way.connect()
+        else:
+            endpoint.close_real()
         ports.connect(endpoint, target.address(), target.place, target.port, source, target.mapped)
         endpoint.forget_local()
 
@@ -293,6 +298,7 @@ class Socket(sending.SendingSocket):
             raise failure(errno.EBADF)
         endpoint.check()
         endpoint.way = None
+        endpoint.close_real()
         endpoint.host.ports.disconnect(endpoint)
         if not endpoint.port:
             endpoint.flows.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -30,11 +31,16 @@ EVENTLET = "import warnings; warnings.simplefilter('ignore'); import eventlet; e
 USE = "\ns.bind(('', 0))\nprint('escaped')\n"
 
 
-def run(folder: Path, source: str, *options: str) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, source: str, *options: str, environment: dict[str, str] | None = None, passed: int = 2
+) -> subprocess.CompletedProcess[str]:
     (folder / "program.py").write_text(source)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
+    clean |= environment or {}
     command = [sys.executable, "-m", "peer_relay", "run", *options, "program.py"]
-    return subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=clean, capture_output=True, text=True, timeout=30, check=False, pass_fds=[passed]
+    )
 
 
 @pytest.mark.parametrize("way", WAYS_OUT.values(), ids=WAYS_OUT)
@@ -47,6 +53,43 @@ def test_a_real_udp_socket_is_refused_unless_allowed(tmp_path: Path, way: str) -
     used = "_socket.socket(fileno" in way  # of such a one nothing is known before it is used, a line further down
     assert f"in __main__, line {made_in + used})" in last
     assert "--allow-direct" in last
+
+
+def test_a_packet_socket_is_refused(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    refused = run(tmp_path, "import _socket\n_socket.socket(_socket.AF_PACKET, _socket.SOCK_RAW, 0)")
+    assert "refused a real UDP socket" in refused.stderr
+
+
+SUBINTERPRETER = """
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+interpreters.run_string(interpreters.create(), "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM)")
+print("escaped")
+"""
+
+
+def test_subinterpreters_which_no_hook_reaches_are_refused(tmp_path: Path) -> None:
+    refused = run(tmp_path, SUBINTERPRETER)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    last = refused.stderr.splitlines()[-1]
+    assert last.startswith("PermissionError: [Errno 1] peer-relay run: refused subinterpreters")
+    assert run(tmp_path, SUBINTERPRETER, "--allow-direct").stdout == "escaped\n"
+
+
+def test_an_inherited_udp_socket_is_refused_at_the_start(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as real:
+        number = real.fileno()
+        refused = run(tmp_path, "print('escaped')", passed=number)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert refused.stderr.splitlines()[-1].startswith(f"peer-relay run: descriptor {number} is a real UDP")
+        assert run(tmp_path, "print('escaped')", "--allow-direct", passed=number).stdout == "escaped\n"
+    one, other = socket.socketpair()
+    with one as harmless, other:
+        assert run(tmp_path, "print('there')", passed=harmless.fileno()).stdout == "there\n"
 
 
 @pytest.mark.parametrize(("library", "patch"), [("eventlet", EVENTLET)])
