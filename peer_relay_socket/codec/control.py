@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from ..address import ID_BYTES, PeerId
 from ..errors import PacketError
-from ..limits import MAX_DATAGRAM, MAX_URL, MAX_URLS
+from ..limits import MAX_DATAGRAM, MAX_NAMED, MAX_URL, MAX_URLS
 from .packet import DIALLED_BACK, split
 
 SEARCH_DOMAIN: Final = b"peer-relay.3 search"
@@ -279,22 +279,71 @@ def read_proof(message: bytes) -> bytes | None:
 # --- resolving -------------------------------------------------------------------------------------------------
 
 
-def resolved(token: bytes, final: bool, ids: Sequence[PeerId], behind: Sequence[PeerId] = ()) -> bytes:
+class ResolveBody(NamedTuple):
+    """The body of RESOLVE."""
+
+    token: bytes
+    bits: int
+    """How much of the id is known."""
+    claimants: list[PeerId]
+    """Peers of which is asked how long they have been known; none where it is asked who there is."""
+
+
+class ResolvedBody(NamedTuple):
+    """The body of RESOLVED."""
+
+    token: bytes
+    final: bool
+    ids: list[PeerId]
+    behind: list[PeerId]
+    """Ids of peers without a key that are behind the sender."""
+    ages: list[int]
+    """Seconds for which each of `ids` has been known; 0 = not at all. None unless that was asked."""
+
+
+def resolve(token: bytes, bits: int, claimants: Sequence[PeerId] = ()) -> bytes:
+    """Return the body of RESOLVE."""
+    return token + bytes((bits,)) + (b"".join((bytes((len(claimants),)), *claimants)) if claimants else b"")
+
+
+def read_resolve(body: bytes) -> ResolveBody:
+    """Return what a body of RESOLVE asks.
+
+    Raises: PacketError when it is cut short, or asks about one claimant, one twice, or more than MAX_NAMED.
+    """
+    token, bits, rest = split(body, 4, 1)
+    count = rest[0] if rest else 0
+    if not count:
+        return ResolveBody(token, bits[0], [])
+    if count > MAX_NAMED or len(rest) < 1 + count * ID_BYTES:
+        raise PacketError("claimants cut short, or too many")
+    claimants = [rest[at : at + ID_BYTES] for at in range(1, 1 + count * ID_BYTES, ID_BYTES)]
+    if count < 2 or len(set(claimants)) < count:
+        raise PacketError("there is nothing to compare")
+    return ResolveBody(token, bits[0], claimants)
+
+
+def resolved(
+    token: bytes, final: bool, ids: Sequence[PeerId], behind: Sequence[PeerId] = (), ages: Sequence[int] = ()
+) -> bytes:
     """Return the body of RESOLVED."""
-    return token + bytes((final | len(behind) << 1, len(ids) + len(behind))) + b"".join((*ids, *behind))
+    head = token + bytes((final | len(behind) << 1, len(ids) + len(behind)))
+    return b"".join((head, *ids, *behind, pack(f">{len(ages)}I", *ages)))
 
 
-def read_resolved(body: bytes) -> tuple[bytes, bool, list[PeerId], list[PeerId]]:
-    """Return (token, final, ids, ids of peers behind the sender) of RESOLVED.
+def read_resolved(body: bytes) -> ResolvedBody:
+    """Return what a body of RESOLVED says.
 
     Raises: PacketError unless `body` is exactly that.
     """
     token, final, count, rest = split(body, 4, 1, 1)
-    behind = final[0] >> 1
-    if len(rest) != count[0] * ID_BYTES or behind > count[0]:
+    behind, end = final[0] >> 1, count[0] * ID_BYTES
+    named = count[0] - behind
+    if behind > count[0] or len(rest) not in (end, end + 4 * named):
         raise PacketError("ids cut short")
-    ids = [rest[i : i + ID_BYTES] for i in range(0, len(rest), ID_BYTES)]
-    return token, bool(final[0] & 1), ids[: len(ids) - behind], ids[len(ids) - behind :]
+    ids = [rest[i : i + ID_BYTES] for i in range(0, end, ID_BYTES)]
+    ages = list(unpack_from(f">{named}I", rest, end)) if len(rest) > end else []
+    return ResolvedBody(token, bool(final[0] & 1), ids[:named], ids[named:], ages)
 
 
 # --- searches --------------------------------------------------------------------------------------------------

@@ -48,8 +48,10 @@ Bodies by kind::
     SEALED     receiver's index (4) || counter (8) || AEAD(session key; records)
     NO_SESSION receiver's index (4)                              "you sealed to an index that I do not know"
     RESOLVE    token (4) || bits (1)                             to = the prefix, zero-padded: "who is that?"
+               or with count (1: 2 or more) || ids (20 each)     "for how long have you known that each has its key?"
     RESOLVED   token (4) || bit 0: final, bits 1-7: n (1) || count (1) || ids (20 each); the last n of them are of peers
                                                                  without a key behind the sender
+               || where that was asked, for each other id: seconds (4), 0 = not at all
     FIND       token (4)                                         to = a target id: "which dialable peers are near?"
     FOUND      token (4) || count (1) || contacts
     NO_ROUTE   id (20)                                           "I know no way to that peer"

@@ -4,8 +4,9 @@ Lives here: the pinned addresses, which peers share an IPv4 address, and which o
 what the network says (resolver.py).
 
 Law: an address never changes hands by itself. 22 bits can be ground in seconds: a peer that turns up with the address
-of another that we know stays unheard on sockets that would spell the two alike, and from then on the address is
-ambiguous and does not resolve. A claim outlives its session: it goes when its peer is found to be unreachable.
+of another that we know stays unheard on sockets that would spell the two alike. Which of them an address means to a
+peer that knows neither is the resolver's question. A claim outlives its session: it goes when its peer is found to be
+unreachable.
 """
 
 from __future__ import annotations

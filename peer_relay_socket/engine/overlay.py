@@ -34,6 +34,7 @@ from .reachability import Reachability
 from .resolver import Resolver
 from .routing import Router
 from .searches import Searches
+from .seniority import Seniority
 from .session_table import SessionTable
 from .sessions import Sessions
 from .unresolved import Unresolved
@@ -65,7 +66,9 @@ class Overlay:
         self._searches = Searches(core, self._links, self._router, behind)
         self._table = SessionTable(core, self._router, self._searches, claims)
         self._sessions = Sessions(core, self._router, self._table, self)
-        self._resolver = Resolver(core, self._links, self._router, self._searches, self._sessions, claims, behind)
+        self._seniority = Seniority(core, self._links, self._router)
+        parts = (core, self._links, self._router, self._searches, self._sessions, self._table, claims)
+        self._resolver = Resolver(*parts, self._seniority, behind)
         self._unresolved = Unresolved(core, self._resolver, self._router, self._send_found)
         self._own_address = OwnAddress(core, self._resolver, claims)
         self._membership = Membership(core, self._links, self._router, behind)
@@ -213,6 +216,7 @@ class Overlay:
     def link_up(self, link: LinkState) -> None:
         """A neighbour is there."""
         self._router.link_up(link)
+        self._seniority.link_up(link)
         self._membership.link_up(link)
         self._resolver.link_up()
         self._direct.link_up(link)
@@ -231,6 +235,7 @@ class Overlay:
         self._core.note(_INFO, f"link down: {name} after {spent:.0f} s, {carried}: {link.reason or 'no goodbye'}")
         self._router.link_down(link)
         self._searches.link_down(link)
+        self._seniority.link_down(link)
         self._membership.link_down(link)
         self._direct.link_down(link)
         self._reachability.link_down(link)

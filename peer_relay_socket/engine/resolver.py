@@ -4,21 +4,24 @@ Lives here: prefixes being asked for, the ids they were pinned to. May not live 
 (unresolved.py), which peers proved that an address is theirs (address_claims.py).
 
 Law: an answer is a hint. Each peer that is named is asked to prove its key, by a session's handshake; an address is
-pinned to the one that did, until that peer is unreachable. An address that two peers proved to be theirs is refused,
-never guessed; where it is short enough to grind an id for, all alternates are asked before it is pinned. A peer that is
-named and proves nothing costs RESOLVE_PROOF seconds, and leaves nothing behind.
+pinned to the one that did, until that peer is unreachable. An address that two peers proved to be theirs is the one's
+that most relays knew first (seniority.py); where they cannot tell, it is refused, never guessed. Where it is short
+enough to grind an id for, all alternates are asked before it is pinned. A peer that is named and proves nothing costs
+RESOLVE_PROOF seconds, and leaves nothing behind.
 
 One question::
 
     asking      RESOLVE towards the prefix, by another alternate each time; at last a flood
     proving     handshakes with the peers that were named; another RESOLVE when none has proved its key in time
-    answered    one proved its key, and the nearest relay has spoken: pinned. None, or several: no answer
+    comparing   several were named, and one at least proved its key: relays say which they knew first
+    answered    one proved its key, and the nearest relay has spoken: pinned. None, or several that are equal: no answer
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -51,6 +54,8 @@ if TYPE_CHECKING:
     from .links import Links
     from .routing import Router
     from .searches import Searches
+    from .seniority import Seniority
+    from .session_table import SessionTable
     from .sessions import Sessions
 
 
@@ -62,7 +67,20 @@ _MAX_MATCHES: Final = 4
 
 
 class _Question:
-    __slots__ = ("began", "behind", "callbacks", "found", "named", "named_by", "once", "timer", "tokens", "tries")
+    __slots__ = (
+        "began",
+        "behind",
+        "callbacks",
+        "comparing",
+        "first",
+        "found",
+        "named",
+        "named_by",
+        "once",
+        "timer",
+        "tokens",
+        "tries",
+    )
 
     def __init__(self, tokens: list[bytes], callback: Answer, once: bool, now: float) -> None:
         self.tokens = dict.fromkeys(tokens, False)
@@ -81,6 +99,10 @@ class _Question:
         """Whether a search found a peer, or no relay is nearer to the prefix than we are."""
         self.tries = 0
         self.timer: Timer | None = None
+        self.comparing = False
+        """Whether relays are, or were, asked which of the peers they knew first."""
+        self.first: PeerId | None = None
+        """The peer that most of them knew first."""
 
     @property
     def final(self) -> bool:
@@ -108,7 +130,9 @@ class Resolver:
         router: Router,
         searches: Searches,
         sessions: Sessions,
+        table: SessionTable,
         claims: AddressClaims,
+        seniority: Seniority,
         behind: Behind,
     ) -> None:
         self._core = core
@@ -116,7 +140,9 @@ class Resolver:
         self._router = router
         self._searches = searches
         self._sessions = sessions
+        self._table = table
         self._claims = claims
+        self._seniority = seniority
         self._behind = behind
         self.pinned = claims.pinned
         """What short addresses mean. Others only look."""
@@ -194,6 +220,8 @@ class Resolver:
     def link_up(self) -> None:
         """There is a link again: ask anew what was asked in vain."""
         for prefix, question in list(self._questions.items()):
+            if question.comparing:
+                continue
             question.tries = 0
             question.began = self._core.now
             if question.timer is not None:
@@ -227,16 +255,25 @@ class Resolver:
         tokens = list(question.tokens)
         first = question.tries == 1
         for alternate in range(len(tokens)) if first else ((question.tries - 1) % wire.ALTERNATES,):
-            body = tokens[alternate % len(tokens)] + bytes((prefix.bits,))
-            data = wire.packet(Kind.RESOLVE, prefix.value, core.peer_id, body, flags=alternate)
-            self._router.send(data, prefix.value, alternate)
+            self._send(prefix, tokens[alternate % len(tokens)], alternate)
+
+    def _send(self, prefix: Prefix, token: bytes, alternate: int) -> None:
+        body = control.resolve(token, prefix.bits)
+        data = wire.packet(Kind.RESOLVE, prefix.value, self._core.peer_id, body, flags=alternate)
+        self._router.send(data, prefix.value, alternate)
 
     def _ask_again(self, prefix: Prefix, question: _Question) -> None:
+        core = self._core
         patience = question.began + RESOLVE_PROOF
-        if question.proved and not question.final and self._core.now < patience:
-            question.timer = self._core.timers.at(Due.RESOLVE_AGAIN, patience, self._ask_again, prefix, question)
+        if question.proved and not question.final and core.now < patience:
+            for alternate, (token, answered) in enumerate(question.tokens.items()):
+                if not answered:
+                    self._send(prefix, token, alternate)
+            again = min(patience, core.now + RESOLVE_RETRY * (1 << question.tries))
+            question.tries += 1
+            question.timer = core.timers.at(Due.RESOLVE_AGAIN, again, self._ask_again, prefix, question)
         elif question.proved:
-            self._answer(prefix, question)
+            self._compare(prefix, question)
         else:
             self._ask(prefix, question)
 
@@ -264,6 +301,8 @@ class Resolver:
         """The peers behind us, or those that they named, are more than before."""
         if not self._links.by_id:
             for prefix, question in list(self._questions.items()):
+                if question.comparing:
+                    continue
                 if question.timer is not None:
                     question.timer.cancel()
                 self._ask(prefix, question)
@@ -293,15 +332,18 @@ class Resolver:
         Raises: PacketError.
         """
         core = self._core
-        token, bits, _ = wire.split(bundle[header.body : header.end], 4, 1)
-        if not MIN_PREFIX_BITS <= bits[0] <= ID_BITS:
+        asked = control.read_resolve(bundle[header.body : header.end])
+        if not MIN_PREFIX_BITS <= asked.bits <= ID_BITS:
             return
-        prefix = Prefix(bits[0], header.to)
+        if asked.claimants:
+            self._seniority.question_heard(bundle, offset, header, asked, arrived)
+            return
+        prefix = Prefix(asked.bits, header.to)
         mine = self.matches(prefix, header.sender)
         behind = [each for each in self._behind.matching(prefix) if each != header.sender]
         final = self._router.is_nearest(int.from_bytes(header.to)) or not core.config.serves
         if final or mine or behind:
-            body = control.resolved(token, final, mine, behind[:_MAX_MATCHES])
+            body = control.resolved(asked.token, final, mine, behind[:_MAX_MATCHES])
             self._router.send(wire.packet(Kind.RESOLVED, header.sender, core.peer_id, body), header.sender, 0)
         if not final:
             self._router.forward(bundle, offset, header, arrived)
@@ -311,7 +353,9 @@ class Resolver:
 
         Raises: PacketError.
         """
-        token, final, ids, behind = control.read_resolved(body)
+        token, final, ids, behind, ages = control.read_resolved(body)
+        if ages and self._seniority.answer_heard(token, ids, ages):
+            return
         for prefix, question in self._questions.items():
             if token in question.tokens:
                 question.behind |= {each: None for each in behind[:_MAX_MATCHES] if self._may_mean(prefix, each)}
@@ -364,12 +408,36 @@ class Resolver:
         if self._questions.get(prefix) is not question or not question.final:
             return
         core = self._core
-        if not question.pending and (question.named or question.behind or question.once):
-            self._answer(prefix, question)
+        if question.comparing:
+            if question.first is not None and question.named.get(question.first, True):
+                self._answer(prefix, question)
+        elif not question.pending and (question.named or question.behind or question.once):
+            self._compare(prefix, question)
         elif question.pending and question.timer is not None and question.timer.when < core.now + RESOLVE_PROOF:
             question.timer.cancel()
             then = self._answer if question.once else self._ask_again
             question.timer = core.timers.at(Due.RESOLVE_PROOF, core.now + RESOLVE_PROOF, then, prefix, question)
+
+    def _compare(self, prefix: Prefix, question: _Question) -> None:
+        """Answer; but where an id can be ground, and several peers were named, first ask which was known first."""
+        if question.once or prefix.bits > GROUND_BITS or len(question.named) < 2:
+            self._answer(prefix, question)
+        elif not question.comparing:
+            question.comparing = True
+            if question.timer is not None:
+                question.timer.cancel()
+            self._seniority.ask(prefix, list(question.named), partial(self._compared, prefix, question))
+
+    def _compared(self, prefix: Prefix, question: _Question, first: PeerId | None) -> None:
+        """Relays knew `first` before the other peers that were named, or cannot tell."""
+        if self._questions.get(prefix) is not question:
+            return
+        question.first = first
+        if first is None or question.named.get(first, True):
+            self._answer(prefix, question)
+        else:
+            until = max(self._core.now, question.began + RESOLVE_LAST)
+            question.timer = self._core.timers.at(Due.RESOLVE_OVER, until, self._answer, prefix, question)
 
     def _answer(self, prefix: Prefix, question: _Question) -> None:
         core = self._core
@@ -377,9 +445,12 @@ class Resolver:
         if question.timer is not None:
             question.timer.cancel()
         found = dict.fromkeys(question.proved) or ({} if question.once else question.behind)
+        if question.first is not None:
+            found = {question.first: None} if question.named.get(question.first) else {}
         peer_id = next(iter(found)) if len(found) == 1 else None
         if peer_id is not None:
             self.pin(prefix, peer_id)
+            self._table.address_settled(self._claims.claims(prefix))
         else:
             if found:
                 claims = ", ".join(each.hex()[:8] for each in islice(found, MAX_NAMED))

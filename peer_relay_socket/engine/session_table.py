@@ -124,6 +124,13 @@ class SessionTable:
         if session is not None:
             session.address_conflict = False
 
+    def address_settled(self, claimants: list[PeerId]) -> None:
+        """One of `claimants` has their IPv4 address from now on, and the others have not."""
+        for peer_id in claimants:
+            session = self.by_id.get(peer_id)
+            if session is not None:
+                session.address_conflict = self._claims.is_anothers(peer_id)
+
     def accepts(self, peer_id: PeerId) -> bool:
         """Return whether we talk to `peer_id` at all."""
         may_talk = self._core.config.may_talk

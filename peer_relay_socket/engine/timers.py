@@ -29,6 +29,7 @@ class Due(Enum):
     DIRECT_IDLE = "see whether a direct link is still used"
     RESOLVE_AGAIN = "ask for an address again"
     RESOLVE_PROOF = "go on without a candidate that did not prove its key"
+    WITNESS_AGAIN = "ask relays again which claimant they knew first, or count"
     RESOLVE_OVER = "say what was found"
     UNRESOLVED = "drop datagrams that waited too long for an address"
     OWN_ADDRESS = "ask again whether our address is ours alone"

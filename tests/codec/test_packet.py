@@ -92,7 +92,7 @@ def test_resolved_vector_is_written_and_read(entry: dict[str, Any]) -> None:
     fields = entry["fields"]
     value = (bytes.fromhex(fields["token"]), fields["final"], list(map(bytes.fromhex, fields["ids"])))
     assert control.resolved(*value) == data_of(entry)
-    assert control.read_resolved(data_of(entry)) == (*value, [])
+    assert control.read_resolved(data_of(entry)) == (*value, [], [])
 
 
 @table("link_limits")
@@ -348,7 +348,7 @@ def test_any_contacts_come_back(value: list[Contact]) -> None:
 
 @given(st.binary(min_size=4, max_size=4), st.booleans(), st.lists(ids, max_size=20), st.lists(ids, max_size=20))
 def test_any_resolved_comes_back(token: bytes, final: bool, found: list[bytes], npm: list[bytes]) -> None:
-    assert control.read_resolved(control.resolved(token, final, found, npm)) == (token, final, found, npm)
+    assert control.read_resolved(control.resolved(token, final, found, npm)) == (token, final, found, npm, [])
 
 
 @given(st.binary(max_size=60), st.lists(st.integers(0, 20), max_size=4))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import pytest
 
 from peer_relay_socket.address import PeerId, Prefix, Spelling
@@ -11,7 +9,7 @@ from peer_relay_socket.codec import control
 from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.packet import HEADER_BYTES, Kind
 from peer_relay_socket.engine.effects import AddressChecked, Deliver, Note, Unreachable
-from peer_relay_socket.limits import CLOSEST_LINKS, MAX_NAMED, RESOLVE_LAST
+from peer_relay_socket.limits import MAX_NAMED, RESOLVE_LAST
 from tests.engine import test_address_claims as small
 from tests.sim.bench import Bench, Node, kind_of
 from tests.sim.tags import receive
@@ -123,44 +121,6 @@ def test_an_address_is_another_peers_once_its_owner_does_not_answer() -> None:
     bench.advance(5.0)
     assert b"three" in twin.heard()
     assert relay.engine.neighbours
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_a_relay_with_a_ground_id_takes_no_address_from_an_established_server(seed: int) -> None:
-    bench = Bench(seed)
-    relays = [small.node(bench, f"relay{number}", serves=True) for number in range(12)]
-    for one, other in combinations(relays, 2):
-        bench.join(one, other)
-    bench.flow()
-    server = small.node(bench, "server")
-
-    def near(peer: Node, count: int) -> list[Node]:
-        goal = int.from_bytes(peer.peer_id)
-        return sorted(relays, key=lambda each: int.from_bytes(each.peer_id) ^ goal)[:count]
-
-    for relay in near(server, CLOSEST_LINKS):
-        bench.join(server, relay)
-    bench.advance(120.0)
-    thief = small.node(bench, "thief", small.twin_of(server.peer_id, bench), serves=True)
-    for relay in relays:
-        bench.join(thief, relay)
-    bench.advance(10.0)
-    quiet = (Kind.SEALED, Kind.HANDSHAKE)
-    bench.gate = (
-        lambda sender, _far, data: (  # what it carries for others it swallows
-            None if sender is thief and kind_of(data) in quiet and data[28:48] != thief.peer_id else data
-        )
-    )
-    for number in range(8):
-        client = small.node(bench, f"client{number}")
-        cables = [bench.join(client, relay) for relay in near(client, CLOSEST_LINKS)]
-        bench.advance(1.0)
-        small.by_address(client, server, b"hello")
-        bench.advance(4.0)
-        for cable in cables:
-            cable.cut()
-        bench.nodes.remove(client)
-    assert thief.heard() == []
 
 
 def test_ids_named_for_an_address_are_bounded() -> None:
