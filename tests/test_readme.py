@@ -9,8 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.patience import LIMIT
+
 README = Path(__file__).parent.parent / "README.md"
-LIMIT = 20.0
 
 
 def example(name: str) -> str:

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from peer_relay_socket.surface.udp_socket import Socket
-
-LIMIT = 20.0
+from tests.patience import LIMIT
 
 
 def free_tcp_port() -> int:

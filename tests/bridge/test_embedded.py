@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-LIMIT = 20.0
+from tests.patience import LIMIT
 
 PROGRAM = """
 import sys

@@ -28,9 +28,8 @@ from peer_relay_socket.bridge.runtime import Runtime
 from peer_relay_socket.limits import LEADER_AFTER, LEADER_KEPT
 from peer_relay_socket.surface.peer import Peer
 from peer_relay_socket.surface.udp_socket import Socket
-from tests.patience import until
+from tests.patience import LIMIT, until
 
-LIMIT = 20.0
 pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="where there is no epoll, the loop reads")
 Ends: TypeAlias = tuple[Socket, Socket, tuple[str, int]]
 

@@ -14,8 +14,7 @@ import pytest
 
 from peer_relay_socket.bridge.runtime import LoopLock
 from peer_relay_socket.surface.udp_socket import Socket
-
-LIMIT = 20.0
+from tests.patience import LIMIT
 
 
 def test_turn_is_lent_while_the_loop_sleeps_and_comes_back_whatever_is_raised() -> None:

@@ -13,9 +13,7 @@ from pathlib import Path
 import pytest
 
 from peer_relay_socket.surface.udp_socket import Socket
-from tests.patience import until
-
-LIMIT = 30.0
+from tests.patience import LIMIT, until
 
 
 def hears(sender: Socket, receiver: Socket, text: bytes) -> Callable[[], bool]:

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-LIMIT = 30.0
+from tests.patience import LIMIT
+
 FORKED_AMID_A_LINE = """
 import logging, os, threading
 from peer_relay_socket.bridge.log import finish, log

@@ -17,10 +17,8 @@ from peer_relay_socket.codec.control import Contact, Hello, contacts, hello, rea
 from peer_relay_socket.codec.packet import LinkOp
 from peer_relay_socket.engine.effects import Dial
 from peer_relay_socket.scope import Scope
-from tests.patience import until
+from tests.patience import LIMIT, until
 from tests.sim.bench import Bench
-
-LIMIT = 20.0
 
 
 def test_all_programs_of_a_machine_share_a_secret() -> None:

@@ -14,8 +14,8 @@ import pytest
 
 from peer_relay_socket.address import AF_PEER
 from peer_relay_socket.surface.udp_socket import Socket
+from tests.patience import LIMIT
 
-LIMIT = 20.0
 NOWHERE = "ws://127.0.0.1:1"
 """An advertised URL at which nobody answers: neighbours of such a node are only those that were told its real one."""
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from peer_relay_socket.surface.udp_socket import Socket
+from tests.patience import LIMIT
 
 pytestmark = pytest.mark.slow
-LIMIT = 30.0
 ECHO = """
 import sys
 import peer_relay

@@ -18,6 +18,7 @@ from peer_relay_socket.cli.doctor import shortened
 from peer_relay_socket.config import IceServer
 from peer_relay_socket.observe.checks import Finding, nat, settings
 from tests.cli.test_node_tls import certificate
+from tests.loopback import free_port
 from tests.observe.conftest import relay, runtime_folder
 from tests.observe.programs import peer_relay
 from tests.patience import LIMIT
@@ -42,11 +43,6 @@ def test_a_relay_that_answers_is_good_in_every_layer(runtime_folder: Path, relay
     assert f"good     link: {relay.url}: {relay.id.hex()[:8]} relays" in text.stdout
     from_variable = peer_relay("doctor", PEER_RELAY_BOOTSTRAP=relay.url or "")
     assert f"good     link: {relay.url}" in from_variable.stdout
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def test_each_layer_that_fails_says_what_helps(runtime_folder: Path, relay: Peer, tmp_path: Path) -> None:

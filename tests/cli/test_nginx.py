@@ -22,10 +22,11 @@ from peer_relay_socket.limits import MAX_DATAGRAM
 from peer_relay_socket.surface.udp_socket import Socket
 from peer_relay_socket.transport.forwarded import Proxies
 from tests.cli.test_node_tls import certificate
+from tests.loopback import free_port
+from tests.patience import LIMIT
 from tests.transport.links import Recorder, serving, upgrade_request
 
 pytestmark = pytest.mark.slow
-LIMIT = 30.0
 README = Path(__file__).parents[2] / "README.md"
 CONFIGURATION = """
 daemon off;
@@ -44,11 +45,6 @@ http {{
     }}
 }}
 """
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -25,12 +25,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from peer_relay_socket import Peer
 from peer_relay_socket.limits import ADMIN_CLIENTS, ADMIN_HEAD
 from tests.cli.test_node import environment
+from tests.loopback import free_port
 from tests.patience import LIMIT, until
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 class Node(NamedTuple):

@@ -18,8 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from peer_relay_socket.surface.udp_socket import Socket
-
-LIMIT = 20.0
+from tests.patience import LIMIT
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:

@@ -13,10 +13,10 @@ import pytest
 
 from peer_relay_socket import Peer
 from peer_relay_socket.identity import Identity
+from tests.patience import LIMIT
 
 ROOT = Path(__file__).parent.parent.parent
 GUIDE = ROOT / "compat" / "README.md"
-LIMIT = 20.0
 
 _NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`")
 

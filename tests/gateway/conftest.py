@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from peer_relay_socket.surface.udp_socket import Socket
+from tests.patience import LIMIT
 
-LIMIT = 20.0
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.Popen[str]"]
 Peer = Callable[..., Socket]

@@ -17,8 +17,8 @@ from peer_relay_socket.address import AF_PEER
 from peer_relay_socket.errors import ConfigError
 from peer_relay_socket.surface.peer import Peer
 from peer_relay_socket.surface.udp_socket import Socket
+from tests.patience import LIMIT
 
-LIMIT = 30.0
 PORT = 5000
 GROUP, GROUP6 = "239.1.2.3", "ff05::1:2"
 MEMBER = socket.inet_aton(GROUP) + bytes(4)

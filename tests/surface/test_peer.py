@@ -12,8 +12,7 @@ import pytest
 
 from peer_relay_socket.errors import ConfigError, IdentityError, PeerClosedError
 from peer_relay_socket.surface.peer import Peer
-
-LIMIT = 10.0
+from tests.patience import LIMIT
 
 
 @pytest.fixture

@@ -15,9 +15,7 @@ import pytest
 
 from peer_relay_socket import AF_PEER, Peer, PeerClosedError, PeerRelayError, Socket
 from peer_relay_socket.bridge.runtime import on_relay_thread
-from tests.patience import until
-
-LIMIT = 20.0
+from tests.patience import LIMIT, until
 
 
 @pytest.fixture

@@ -14,10 +14,8 @@ import pytest
 
 from peer_relay_socket import AF_PEER, Path, Peer, Socket
 from peer_relay_socket.errors import PeerClosedError
-from tests.patience import until
+from tests.patience import LIMIT, until
 from tests.transport.rtc_fakes import Air
-
-LIMIT = 30.0
 
 
 def own_address() -> str | None:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 
 from peer_relay_socket.surface.peer import Peer
 from peer_relay_socket.surface.udp_socket import Socket
+from tests.patience import LIMIT
 
 ROUNDS = 600
-LIMIT = 30.0
 
 
 class AlarmError(Exception):

@@ -14,6 +14,7 @@ import pytest
 from websockets.utils import accept_key
 
 from peer_relay_socket.transport.websocket import LinkError, dial
+from tests.loopback import free_port
 from tests.transport.links import PATIENCE, RawClient, Recorder, anywhere, raw_server, serving
 
 pytestmark = pytest.mark.usefixtures("reading")
@@ -42,11 +43,6 @@ async def answering(answer: bytes, *, then_close: bool = True) -> AsyncIterator[
 
     async with raw_server(talk) as port:
         yield port
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 async def test_dial_raises_connection_refused_where_nobody_listens() -> None:
