@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.patience import LIMIT
 
 README = Path(__file__).parent.parent / "README.md"
@@ -28,6 +30,7 @@ def line_of(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline()
 
 
+@pytest.mark.slow
 def test_the_example_runs(tmp_path: Path) -> None:
     for name in ("server.py", "client.py"):
         (tmp_path / name).write_text(example(name))

@@ -68,6 +68,7 @@ def mangled(data: bytes) -> st.SearchStrategy[bytes]:
     return changed | st.integers(0, len(data)).map(lambda size: data[:size])
 
 
+@pytest.mark.slow
 def test_hostile_child_costs_its_parent_no_memory() -> None:
     limit = 1 << 31
 

@@ -106,6 +106,7 @@ def members() -> Iterator[list[Member]]:
         member.close()
 
 
+@pytest.mark.slow
 def test_three_processes_talk_and_go_on_when_the_one_that_served_is_killed(
     loopback: int, members: list[Member]
 ) -> None:

@@ -98,6 +98,7 @@ def _remote(relay: str) -> Iterator[Socket]:
         yield remote
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [
@@ -129,6 +130,7 @@ def test_a_forked_child_sends_on_a_socket_that_is_connected() -> None:
         """)
 
 
+@pytest.mark.slow
 def test_a_forked_child_answers_a_peer_across_the_network(relay: str, remote: Socket) -> None:
     program = """
         server = Socket()
@@ -145,6 +147,7 @@ def test_a_forked_child_answers_a_peer_across_the_network(relay: str, remote: So
         assert process.wait(20) == 0
 
 
+@pytest.mark.slow
 def test_what_a_child_sent_leaves_though_the_parent_ends_at_once(relay: str, remote: Socket) -> None:
     run(
         """
@@ -207,6 +210,7 @@ def test_a_child_that_polls_an_inherited_socket_is_told() -> None:
         """)
 
 
+@pytest.mark.slow
 def test_locks_that_other_threads_hold_at_the_fork_do_not_block_the_child() -> None:
     run("""
         server, client, address = pair()
@@ -256,6 +260,7 @@ def test_a_thread_blocked_in_the_parent_is_not_disturbed() -> None:
         """)
 
 
+@pytest.mark.slow
 def test_sockets_made_in_the_child_are_on_a_peer_of_its_own(relay: str) -> None:
     output = run(
         """
@@ -283,6 +288,7 @@ def test_sockets_made_in_the_child_are_on_a_peer_of_its_own(relay: str) -> None:
     assert len(set(output.split())) == 2
 
 
+@pytest.mark.slow
 def test_a_child_never_takes_its_parents_key(tmp_path: Path) -> None:
     output = run(
         """
@@ -452,6 +458,7 @@ def test_what_a_worker_of_multiprocessing_sent_arrives(tmp_path: Path, relay: st
     assert {remote.recv(100) for _ in range(20)} == {b"%d" % i for i in range(20)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["close_fds=False", "preexec_fn=lambda: None"])
 def test_programs_that_are_started_inherit_nothing_of_ours(relay: str, how: str) -> None:
     output = run(
@@ -472,6 +479,7 @@ def test_programs_that_are_started_inherit_nothing_of_ours(relay: str, how: str)
     assert output.split() == ["[]"]
 
 
+@pytest.mark.slow
 def test_what_a_child_sends_in_a_flood_arrives_in_order(relay: str, remote: Socket) -> None:
     program = """
         server = Socket()
@@ -492,6 +500,7 @@ def test_what_a_child_sends_in_a_flood_arrives_in_order(relay: str, remote: Sock
     assert heard == list(range(200))
 
 
+@pytest.mark.slow
 def test_a_child_waits_while_its_parents_send_budget_is_used_up() -> None:
     run(
         """

@@ -231,6 +231,7 @@ def on_a_thread(call: Callable[[], None]) -> None:
     assert not thread.is_alive()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("somewhere", [on_the_relay_thread, on_a_thread])
 @pytest.mark.parametrize("what", ["sends", "fails", "closes"])
 def test_finalizers_may_use_sockets_amid_a_put(somewhere, what):

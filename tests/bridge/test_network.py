@@ -104,6 +104,7 @@ def hears(sock: Socket, text: bytes) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [socket.AF_INET, AF_PEER])
 def test_two_hosts_talk_through_one_relay(start: Start, open_socket: Callable[..., Socket], family: int) -> None:
     relay = start()
@@ -120,6 +121,7 @@ def test_two_hosts_talk_through_one_relay(start: Start, open_socket: Callable[..
     assert a.peer.peers == b.peer.peers == [bytes.fromhex(relay.id)]
 
 
+@pytest.mark.slow
 def test_two_hosts_talk_through_a_chain_of_relays_that_only_know_the_next(
     start: Start, open_socket: Callable[..., Socket]
 ) -> None:
@@ -132,6 +134,7 @@ def test_two_hosts_talk_through_a_chain_of_relays_that_only_know_the_next(
     assert b.peer.peers == [bytes.fromhex(r3.id)]
 
 
+@pytest.mark.slow
 def test_a_killed_relay_is_routed_around(start: Start, open_socket: Callable[..., Socket]) -> None:
     r1 = start()
     r2 = start("--bootstrap", r1.url)
@@ -141,6 +144,7 @@ def test_a_killed_relay_is_routed_around(start: Start, open_socket: Callable[...
     exchange(a, b, b"after")
 
 
+@pytest.mark.slow
 def test_a_restarted_relay_is_found_again(start: Start, open_socket: Callable[..., Socket]) -> None:
     relay = start()
     a, b = open_socket(relay.url), open_socket(relay.url)
@@ -151,6 +155,7 @@ def test_a_restarted_relay_is_found_again(start: Start, open_socket: Callable[..
     exchange(a, b, b"after")
 
 
+@pytest.mark.slow
 def test_the_middle_of_a_chain_may_restart(start: Start, open_socket: Callable[..., Socket]) -> None:
     r1 = start("--public-url", NOWHERE)
     r2 = start("--public-url", NOWHERE, "--bootstrap", r1.url)

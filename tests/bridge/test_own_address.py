@@ -17,6 +17,7 @@ from tests.patience import LIMIT, until
 SMALLEST = "100.64.0.0/24"
 
 
+@pytest.mark.slow
 def test_a_newcomer_whose_every_address_is_taken_stays_after_some_moves_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

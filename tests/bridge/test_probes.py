@@ -85,6 +85,7 @@ def test_a_ping_is_answered_though_the_program_does_nothing(relay: Peer, spellin
             sock.recv(100)
 
 
+@pytest.mark.slow
 def test_a_ping_of_a_neighbour_is_direct_and_of_itself_its_own(relay: Peer) -> None:
     with host(relay.url or "") as asker:
         pongs, end, _ = ping(asker, relay.id.hex(), count=2)
@@ -107,6 +108,7 @@ def test_a_port_that_is_not_bound_is_said_to_be_refused(relay: Peer) -> None:
         assert spent < 5
 
 
+@pytest.mark.slow
 def test_without_a_relay_a_ping_says_why_there_is_none() -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -117,6 +119,7 @@ def test_without_a_relay_a_ping_says_why_there_is_none() -> None:
         assert spent < 3
 
 
+@pytest.mark.slow
 def test_a_relay_that_swallows_everything_is_no_relay_within_five_seconds() -> None:
     with (
         socket.create_server(("127.0.0.1", 0), backlog=5) as silent,
@@ -128,6 +131,7 @@ def test_a_relay_that_swallows_everything_is_no_relay_within_five_seconds() -> N
         assert spent < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nobody", ["77" * 20, "100.64.1.1"])
 def test_an_address_that_nobody_has_is_told_from_a_peer_that_is_silent(relay: Peer, nobody: str) -> None:
     with host(relay.url or "") as asker:
@@ -137,6 +141,7 @@ def test_an_address_that_nobody_has_is_told_from_a_peer_that_is_silent(relay: Pe
         assert spent < 5
 
 
+@pytest.mark.slow
 def test_a_peer_that_is_stopped_is_found_and_does_not_answer(relay: Peer) -> None:
     command = [sys.executable, "-c", ANSWERER, relay.url or ""]
     with (
@@ -154,6 +159,7 @@ def test_a_peer_that_is_stopped_is_found_and_does_not_answer(relay: Peer) -> Non
             program.kill()
 
 
+@pytest.mark.slow
 def test_a_peer_whose_lists_refuse_us_says_so(relay: Peer) -> None:
     def nobody(_peer_id: PeerId) -> bool:
         return False

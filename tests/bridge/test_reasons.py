@@ -75,6 +75,7 @@ def foreign_server() -> Iterator[str]:
             thread.join()
 
 
+@pytest.mark.slow
 def test_a_foreign_server_is_complained_of_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "peer_relay")
     with foreign_server() as url, Peer(bootstrap=url, wrtc=False) as peer:
@@ -84,6 +85,7 @@ def test_a_foreign_server_is_complained_of_once(caplog: pytest.LogCaptureFixture
     assert "does not speak peer-relay" in lines[0]
 
 
+@pytest.mark.slow
 def test_a_place_that_swallows_what_is_sent_is_spoken_of_after_three_seconds(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "peer_relay")
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -117,6 +119,7 @@ def test_a_failure_beside_another_link_is_information_and_so_is_its_end(caplog: 
     assert again == [max(failed)]
 
 
+@pytest.mark.slow
 def test_no_route_to_host_says_why() -> None:
     with Peer(port=0, host="127.0.0.1", wrtc=False) as relay, Socket(bootstrap=relay.url or "", wrtc=False) as sock:
         assert sock.peer.wait_connected(LIMIT)
@@ -131,6 +134,7 @@ def test_no_route_to_host_says_why() -> None:
         sock.send(b"y")
 
 
+@pytest.mark.slow
 def test_what_is_looked_for_is_told_at_debug_level(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "peer_relay")
     with Peer(port=0, host="127.0.0.1", wrtc=False) as relay, Socket(bootstrap=relay.url or "", wrtc=False) as sock:

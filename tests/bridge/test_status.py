@@ -119,6 +119,7 @@ def test_status_says_why_a_bootstrap_url_does_not_answer() -> None:
         until(lambda: peer.status()["bootstrap"][0]["next_try_s"] is not None)
 
 
+@pytest.mark.slow
 def test_status_tells_of_peers_that_are_looked_for_and_of_those_given_up(network: tuple[Peer, Socket, Socket]) -> None:
     _, a, _ = network
     address = "100.64.1.1"

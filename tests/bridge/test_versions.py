@@ -41,6 +41,7 @@ def test_a_client_of_the_version_before_is_told_by_code_and_reason_and_never_by_
         assert peer.peers == []
 
 
+@pytest.mark.slow
 def test_the_request_that_the_version_before_makes_is_accepted_and_closed() -> None:
     with Peer(port=0, host="127.0.0.1", wrtc=False) as peer:
         port = int((peer.url or "").rsplit(":", 1)[1])

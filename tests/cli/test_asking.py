@@ -29,6 +29,7 @@ def shown(pid: int) -> bool:
     return peer_relay("status", str(pid)).returncode == 0
 
 
+@pytest.mark.slow
 def test_status_shows_every_process_as_text_and_json(runtime_folder: Path, start: Start, relay: Peer) -> None:
     a, b = start(ECHO, relay.url or ""), start(ECHO, relay.url or "")
     until(lambda: shown(a.pid) and shown(b.pid))
@@ -54,6 +55,7 @@ def test_status_of_no_process_says_so(runtime_folder: Path) -> None:
     assert (absent.returncode, absent.stderr) == (1, "peer-relay status: process 4194305 holds no peer\n")
 
 
+@pytest.mark.slow
 def test_status_watch_shows_rates_until_it_is_interrupted(runtime_folder: Path, start: Start, relay: Peer) -> None:
     program = start(ECHO, relay.url or "")
     until(lambda: shown(program.pid))
@@ -71,6 +73,7 @@ def test_status_watch_shows_rates_until_it_is_interrupted(runtime_folder: Path, 
     assert re.search("[▁▂▃▄▅▆▇█]{2}$", [line for line in lines if "B/s" in line][2].rstrip())
 
 
+@pytest.mark.slow
 def test_ping_prints_a_line_an_answer_and_a_summary(runtime_folder: Path, start: Start, relay: Peer) -> None:
     program = start(ECHO, relay.url or "")
     peer_id, ipv4 = program.words
@@ -92,6 +95,7 @@ def test_ping_prints_a_line_an_answer_and_a_summary(runtime_folder: Path, start:
     assert objects[2]["min_s"] <= objects[2]["avg_s"] <= objects[2]["max_s"]
 
 
+@pytest.mark.slow
 def test_ping_speaks_through_the_process_that_is_named(runtime_folder: Path, start: Start, relay: Peer) -> None:
     a, b = start(ECHO, relay.url or ""), start(ECHO, relay.url or "")
     until(lambda: shown(a.pid))
@@ -104,6 +108,7 @@ def test_ping_speaks_through_the_process_that_is_named(runtime_folder: Path, sta
     assert (gone.returncode, gone.stderr) == (2, "peer-relay ping: --from 4194305: process 4194305 holds no peer\n")
 
 
+@pytest.mark.slow
 def test_trace_prints_each_hop(runtime_folder: Path, start: Start, relay: Peer) -> None:
     program = start(ECHO, relay.url or "")
     peer_id, ipv4 = program.words
@@ -123,6 +128,7 @@ def free_tcp_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["ping", "trace"])
 def test_what_is_not_answered_has_one_reason_within_five_seconds(
     runtime_folder: Path, relay: Peer, command: str

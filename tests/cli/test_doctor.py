@@ -32,6 +32,7 @@ def doctor(*arguments: str, **environ: str) -> tuple[int, dict[str, Finding]]:
     return done.returncode, {each["check"]: Finding(**each) for each in json.loads(done.stdout)["checks"]}
 
 
+@pytest.mark.slow
 def test_a_relay_that_answers_is_good_in_every_layer(runtime_folder: Path, relay: Peer) -> None:
     status, found = doctor("--bootstrap", relay.url or "")
     assert status == 0
@@ -45,6 +46,7 @@ def test_a_relay_that_answers_is_good_in_every_layer(runtime_folder: Path, relay
     assert f"good     link: {relay.url}" in from_variable.stdout
 
 
+@pytest.mark.slow
 def test_each_layer_that_fails_says_what_helps(runtime_folder: Path, relay: Peer, tmp_path: Path) -> None:
     cert, key = certificate(tmp_path)
     with (
@@ -82,6 +84,7 @@ def test_a_proxy_is_named_and_one_that_is_broken_fails(runtime_folder: Path) -> 
     assert found["link"].state == "failed"
 
 
+@pytest.mark.slow
 def test_settings_that_mean_nothing_are_found(runtime_folder: Path, relay: Peer) -> None:
     status, found = doctor("--bootstrap", relay.url or "", PEER_RELAY_BOOTSRAP="ws://x")
     assert status == 0
@@ -147,6 +150,7 @@ def stun(shift: int = 0) -> Iterator[IceServer]:
             thread.join()
 
 
+@pytest.mark.slow
 def test_the_kind_of_nat_is_told_by_two_stun_servers() -> None:
     with stun() as one, stun() as same, stun(7) as other:
         assert [each.state for each in nat([one], wrtc=True)] == ["good"]

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from peer_relay_socket import Peer
 from tests.observe.conftest import relay, runtime_folder, start
 from tests.observe.programs import ECHO, Program, peer_relay
@@ -39,6 +41,7 @@ def sample(command: str) -> str:
     return found[1]
 
 
+@pytest.mark.slow
 def test_samples_are_what_the_commands_print(runtime_folder: Path, start: Start, relay: Peer) -> None:
     url = relay.url or ""
     program = start(ECHO, url)

@@ -87,6 +87,7 @@ def test_a_node_says_that_it_lives_and_is_ready_and_what_it_knows() -> None:
         assert served.get("/nothing")[0] == 404
 
 
+@pytest.mark.slow
 def test_a_node_that_is_cut_off_lives_and_is_not_ready() -> None:
     with node("--bootstrap", f"ws://127.0.0.1:{free_port()}") as served:
         assert served.get("/livez")[0] == 200
@@ -188,6 +189,7 @@ def test_pages_of_other_sites_are_kept_out() -> None:
         assert served.get("/status", "POST")[0] == 405
 
 
+@pytest.mark.slow
 def test_garbage_slow_clients_and_crowds_do_no_harm() -> None:
     with node() as served:
         for garbage, answer in (

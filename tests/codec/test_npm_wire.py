@@ -154,6 +154,7 @@ def test_what_would_end_a_node_process_or_is_no_envelope_is_refused(bad: str) ->
         npm.read_envelope(bad)
 
 
+@pytest.mark.slow
 @given(st.text() | st.recursive(st.none() | st.text() | st.floats(), lambda s: st.lists(s)).map(json.dumps))
 def test_nothing_else_is_raised(garbage: str) -> None:
     for read in (npm.read_id, npm.read_envelope):

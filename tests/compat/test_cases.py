@@ -35,6 +35,7 @@ def outcome(command: list[str]) -> str:
     return "ok" if done.returncode == 0 else f"{done.returncode}\n{done.stdout}{done.stderr}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
 def test_case_goes_as_on_the_kernel(case: Path, tmp_path: Path) -> None:
     if case.stem in ROOT and os.geteuid() != 0:

@@ -357,6 +357,7 @@ def process(source: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", textwrap.dedent(source)], stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_bound_socket_keeps_the_program_running_until_it_is_closed_or_unrefd() -> None:
     source = """
         from peer_relay import dgram

@@ -111,6 +111,7 @@ def test_what_was_sent_arrives_however_the_program_ends(
     assert expected - received(receiver, len(expected)) == set(), done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("program", "status"), CHILD_ENDS.values(), ids=CHILD_ENDS)
 def test_what_a_forked_child_sent_arrives_however_it_ends(
     tmp_path: Path, relay: str, receiver: Socket, program: str, status: int

@@ -87,6 +87,7 @@ def write(folder: Path, before: str, imports: str) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "imports"), KINDS.values(), ids=KINDS)
 def test_gevent_program_goes_as_on_the_kernel(tmp_path: Path, before: str, imports: str) -> None:
     program = write(tmp_path, before, imports)

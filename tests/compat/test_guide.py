@@ -37,6 +37,7 @@ def test_every_sentence_has_a_test() -> None:
         assert not _NAMED.sub("", shown).strip(), sentence
 
 
+@pytest.mark.slow
 def test_every_test_that_is_named_exists() -> None:
     named = {f"tests/{file}::{test}" for file, test in _NAMED.findall(GUIDE.read_text())}
     files = sorted({name.partition("::")[0] for name in named})
@@ -54,6 +55,7 @@ def test_an_id_is_160_bits_and_belongs_to_a_key(tmp_path: Path) -> None:
     assert Identity.generate().peer_id != identity.peer_id
 
 
+@pytest.mark.slow
 def test_a_message_to_a_peer_that_is_not_there_is_lost_in_silence() -> None:
     heard: Queue[object] = Queue()
     with Peer(port=0, host="127.0.0.1") as relay, Peer(bootstrap=relay.url or "") as peer:

@@ -157,6 +157,7 @@ def test_run_a_broken_package_shows_its_own_traceback(folder: Path) -> None:
     assert stderr.endswith("ModuleNotFoundError: No module named 'no_such_thing_at_all'\n")
 
 
+@pytest.mark.slow
 def test_run_takes_directories_archives_compiled_files_and_links(folder: Path) -> None:
     (folder / "app").mkdir()
     source = "import sys, beside2; print(sys.argv, sys.path[0], __file__, __package__, __spec__.name); 1 / 0\n"

@@ -461,6 +461,7 @@ def test_half_open_links_are_bounded_in_total() -> None:
     assert len(node.engine._links.all) == 0
 
 
+@pytest.mark.slow
 def test_links_of_one_host_and_in_total_are_bounded() -> None:
     bench = Bench()
     node = bench.node("node", serves=True)
@@ -502,6 +503,7 @@ def test_links_of_one_prefix_are_bounded(prefix: str, most: int) -> None:
     assert stood == min(most, 256 * 6)
 
 
+@pytest.mark.slow
 def test_a_full_table_has_room_for_an_honest_newcomer() -> None:
     node = Bench().node("node", serves=True)
     table = node.engine._links

@@ -117,6 +117,7 @@ def test_the_links_that_a_prefix_may_mean_are_found_as_links_come_and_go() -> No
             cables[step].cut()
 
 
+@pytest.mark.slow
 def test_what_a_resolve_costs_does_not_grow_with_the_links() -> None:
     spent = []
     for leaves in (10, 400):

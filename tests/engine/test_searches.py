@@ -190,10 +190,12 @@ def reach(flood: bool, *, serves: bool = False) -> list[int]:
     return reached
 
 
+@pytest.mark.slow
 def test_one_leaf_uses_up_no_searches_but_its_own() -> None:
     assert reach(True) == reach(False)
 
 
+@pytest.mark.slow
 def test_one_that_says_it_relays_uses_up_few_searches_but_its_own() -> None:
     assert sum(reach(True, serves=True)) >= 0.8 * sum(reach(False, serves=True))
 

@@ -53,6 +53,7 @@ def disturb(network: Network, hosts: list[Host], dice: Random) -> None:
     network.run(dice.choice([0.01, 0.3, 2.0, 20.0]))
 
 
+@pytest.mark.slow
 def test_sessions_of_real_engines_move_as_the_table_says(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: Counter[tuple[State, Happening]] = Counter()
     move = Session.move

@@ -73,6 +73,7 @@ def test_sizes_and_order_are_kept(command: Start, peer: Peer, kernel: Kernel) ->
     assert [server.recv(100) for _ in range(100)] == [b"%d" % number for number in range(100)]
 
 
+@pytest.mark.slow
 def test_no_peer_is_served_unless_named(command: Start, peer: Peer, kernel: Kernel, tmp_path: Path) -> None:
     server = kernel()
     port = server.getsockname()[1]

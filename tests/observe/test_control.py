@@ -285,6 +285,7 @@ def test_without_a_runtime_folder_one_in_the_temporary_folder_is_used(
     assert [path.name for path in folder.iterdir()] == [f"{program.pid}.sock"]
 
 
+@pytest.mark.slow
 def test_a_process_that_is_stopped_is_not_waited_for_long(runtime_folder: Path, relay: Peer, start: Start) -> None:
     program, other = start_echo(start, relay), start_echo(start, relay)
     until(lambda: answers(program.pid) and answers(other.pid))

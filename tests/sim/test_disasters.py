@@ -37,6 +37,7 @@ def colliding(network: Network, *, pinned: bool) -> tuple[Identity, Identity]:
             return other, identity
 
 
+@pytest.mark.slow
 def test_half_a_network_that_was_cut_off_is_reached_within_30_seconds() -> None:
     population = settled(60)
     side = {host.name: number % 2 for number, host in enumerate(population.hosts)}
@@ -107,6 +108,7 @@ def test_links_that_drop_a_hundredth_lose_no_more_than_they_must() -> None:
     assert outcome.share > 0.95  # three links, no retransmission: 0.99**3
 
 
+@pytest.mark.slow
 def test_the_trace_is_the_same_under_any_hash_seed_and_the_picture_is_written(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     tables = []

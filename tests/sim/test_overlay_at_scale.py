@@ -22,6 +22,7 @@ def hundred() -> Population:
     return population
 
 
+@pytest.mark.slow
 def test_every_datagram_arrives_over_few_links_and_none_is_sent_twice(hundred: Population) -> None:
     traffic = hundred.meter.start()
     outcome: Outcome = hundred.probe(1000)

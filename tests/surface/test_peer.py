@@ -137,6 +137,7 @@ def test_settings_that_mean_nothing_are_refused(options: dict[str, object], erro
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_an_unreachable_bootstrap_is_one_log_line(make: Callable[..., Peer], caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         url = f"ws://127.0.0.1:{held.getsockname()[1]}"
@@ -160,6 +161,7 @@ def test_sends_that_cannot_be_are_refused_at_once(make: Callable[..., Peer]) -> 
         a.on("nothing", print)
 
 
+@pytest.mark.slow
 def test_a_peer_without_the_network_key_is_kept_out_and_told_why_once(
     make: Callable[..., Peer], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -112,6 +112,7 @@ def test_an_error_without_a_listener_is_a_log_line_and_the_peer_goes_on(caplog: 
 # --- "close", and the end of a peer ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("started", [True, False])
 def test_close_is_told_once_whatever_thread_destroys_the_peer(relay: Peer, started: bool) -> None:
     closed: Queue[str] = Queue()

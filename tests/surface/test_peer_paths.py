@@ -105,6 +105,7 @@ def test_datagrams_move_to_webrtc_and_none_is_lost(talk: Callable[[Any], Convers
     assert all(conversation.once(size) for size in (8, 1200, 20_000, 65_507))
 
 
+@pytest.mark.slow
 def test_traffic_is_on_the_relay_within_three_seconds_of_a_cut(talk: Callable[[Any], Conversation]) -> None:
     air = Air()
     conversation = talk(air.factory)
@@ -120,6 +121,7 @@ def test_traffic_is_on_the_relay_within_three_seconds_of_a_cut(talk: Callable[[A
     assert (path.reached, path.why_not_direct) == ("relayed", "the direct link was lost")
 
 
+@pytest.mark.slow
 def test_connect_links_two_peers_until_one_of_them_disconnects(talk: Callable[[Any], Conversation]) -> None:
     conversation = talk(Air().factory)
     a, b = conversation.a.peer, conversation.b.peer

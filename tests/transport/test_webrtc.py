@@ -344,6 +344,7 @@ async def test_a_bundle_arrives_whole_or_not_at_all() -> None:
         assert all(bundle in sent for bundle in arrived)
 
 
+@pytest.mark.slow
 async def test_a_dead_path_is_noticed_by_both_ends_within_three_seconds() -> None:
     air = Air()
     async with connected(air.factory) as ends:

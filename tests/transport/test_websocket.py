@@ -368,6 +368,7 @@ async def test_a_crowd_of_messages_is_read_in_small_pieces() -> None:
         await server.wait(lambda: bool(server.closed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pings", "fragments"])
 async def test_link_that_sends_many_odd_frames_is_read_at_their_rate(
     kind: str, monkeypatch: pytest.MonkeyPatch
