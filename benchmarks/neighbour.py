@@ -78,8 +78,8 @@ class Neighbour:
     def bodies(self, data: memoryview) -> Iterator[bytes]:
         """Yield the bodies of the routed packets that `data`, the next bytes read, completes."""
         for bundle in self._reader.feed(data)[0]:
-            end = len(bundle) - wire.BUNDLE_TAG
-            offset, rest = 0, False
+            end = len(bundle) - wire.BUNDLE_TAG if wire.is_tagged(bundle) else 0
+            offset, rest = 0, not end
             while offset < end:
                 header = wire.read_header(bundle, offset)
                 if header.kind == Kind.SEALED:

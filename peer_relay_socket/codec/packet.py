@@ -6,13 +6,13 @@ Law: nothing here raises anything but `PacketError`, and nothing here knows a li
 
 Every integer is big-endian. A *bundle* (one WebSocket message after the link handshake) is
 
-    one or more packets || counter (8) || tag (16)
+    one or more packets || counter (8) || tag (16)          or one LINK packet and nothing else, which seals itself
 
 The tag is AES-256-GCM's, of no plaintext, under a key of the link's handshake (links.py) and the counter; it vouches
 for every packet, but of a SEALED one only for header, index, counter and own tag: the ciphertext has that tag to
-vouch for it, at the far end. So no attacker on the way can add, change or repeat a packet on a link, and a relay's work
-does not grow with what it carries. A bundle whose tag is wrong, or that came before, is dropped, and nothing else
-happens.
+vouch for it, at the far end. Of a LINK packet its body is all that is read. So no attacker on the way can add, change
+or repeat a packet on a link, and a relay's work does not grow with what it carries. A bundle whose tag is wrong, or
+that came before, is dropped, and nothing else happens.
 A packet::
 
      0               1               2               3
@@ -42,7 +42,8 @@ is not given by its parts.
 
 Bodies by kind::
 
-    LINK       counter (8) || AEAD(link key; operation (1) || operand)        between neighbours only, never forwarded
+    LINK       counter (8) || AEAD(link key; operation (1) || operand)        between neighbours only, never forwarded;
+                                                                              alone in its bundle
     HANDSHAKE  step (1: 1, 2, 3) || sender's index (4) || receiver's index (4, zero in step 1) || Noise message
                whose payload in steps 1 and 2 is the sender's index again: there it is authenticated
     SEALED     receiver's index (4) || counter (8) || AEAD(session key; records)
@@ -132,7 +133,7 @@ from ..limits import HOP_LIMIT, MAX_BODY, MAX_DATAGRAM
 HEADER_BYTES: Final = 48
 TAG_BYTES: Final = 16
 BUNDLE_TAG: Final = 8 + TAG_BYTES
-"""Bytes behind the packets of a bundle: counter and tag."""
+"""Bytes behind the packets of a bundle: counter and tag. `is_tagged` tells which bundles have them."""
 SEALED_LEAST: Final = 4 + 8 + TAG_BYTES
 """Bytes that the body of a SEALED packet has at least."""
 COVERED_FRONT: Final = HEADER_BYTES + 4 + 8
@@ -304,8 +305,13 @@ def covered(bundle: bytes, end: int) -> bytes:
     return b"".join(parts)
 
 
+def is_tagged(message: bytes) -> bool:
+    """Return whether what a link carries ends in counter and tag: all but handshake messages and LINK packets."""
+    return message[:1] not in _MUST_ARRIVE
+
+
 def must_arrive(bundle: bytes) -> bool:
-    """Return whether a bundle is a handshake message or begins with a LINK packet: what a transport that loses some
+    """Return whether a bundle is a handshake message or a LINK packet: what a transport that loses some
     must carry another way, because no sender repeats it."""
     return bundle[:1] in _MUST_ARRIVE
 

@@ -223,11 +223,8 @@ class Engine(Overlay):
                 else:
                     self._links.drop(state, "thank you")
                     self._reachability.proved(nonce)
-            elif self._links.is_authentic(state, bundle):
-                state.received_at = now
-                self._unpack(state, bundle)
             else:
-                self._charge(state, len(bundle), 1)
+                self._bundle(state, bundle)
         except WireError as error:
             if state.opening is None:
                 self._link_failed(state, str(error))

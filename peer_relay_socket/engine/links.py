@@ -30,7 +30,7 @@ from ..address import PeerId
 from ..codec import control
 from ..codec import packet as wire
 from ..codec.control import Hello
-from ..codec.packet import Header, Kind, LinkOp
+from ..codec.packet import Kind, LinkOp
 from ..errors import HandshakeError, WireError
 from ..limits import (
     CONTROL_PER_LEAF,
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 _GO_AHEAD: Final = bytes((wire.LINK_HANDSHAKE,))
 """How every message of the handshake begins; alone, the first word of an acceptor that waits for message 1."""
 _SEALED: Final = int(Kind.SEALED)
+_LINK: Final = bytes((Kind.LINK,))
 _LEAST_SEALED: Final = wire.HEADER_BYTES + wire.SEALED_LEAST
 _MAX_PREAMBLE: Final = 4096
 """Bytes of one handshake message: Noise, identity and a hello of at most MAX_URLS URLs."""
@@ -458,23 +459,25 @@ class Links:
         link.out_size = 0
 
     def _put_message(self, link: LinkState, message: bytes) -> None:
-        """Send one message of the link handshake, which is no bundle."""
+        """Send one message of the link handshake, or a LINK packet: neither has a tag."""
         if not link.packed:
             self.dirty.append(link)
         link.packed.append([message])
         link.tx_bytes += len(message)
 
-    def is_authentic(self, link: LinkState, bundle: bytes) -> bool:
-        """Return whether a bundle is the neighbour's and new. Everything on the way could have put another there, so
-        that this one is counted and nothing else follows."""
+    def authentic(self, link: LinkState, bundle: bytes) -> bytes | None:
+        """Return what a LINK packet holds, b"" for any other bundle, if it is the neighbour's and new, else None.
+        Everything on the way could have put another there, so that this one is counted and nothing else follows."""
         assert link.checking is not None
-        end = len(bundle) - wire.BUNDLE_TAG
+        assert link.opening is not None
         try:
-            link.checking.open(bundle[max(0, end) :], wire.covered(bundle, end))
+            if bundle[:1] == _LINK:
+                return link.opening.open(bundle[wire.HEADER_BYTES :])
+            end = len(bundle) - wire.BUNDLE_TAG
+            return link.checking.open(bundle[max(0, end) :], wire.covered(bundle, end))
         except WireError:
             self._core.counters["dropped: bundle not the neighbour's, or not new"] += 1
-            return False
-        return True
+            return None
 
     def take_bundles(self) -> list[tuple[int, list[bytes | memoryview]]]:
         """Return (link, chunks of one bundle) for all that is to be sent, in order, and forget it."""
@@ -488,18 +491,19 @@ class Links:
         return bundles
 
     def tell(self, link: LinkState, operation: LinkOp, operand: bytes = b"") -> None:
-        """Send a LINK packet."""
+        """Send a LINK packet, which is a bundle of its own."""
         assert link.sealing is not None
+        if link.out:
+            self._finish_bundle(link)
         body = link.sealing.seal(bytes((operation,)) + operand)
-        self._put(link, wire.packet(Kind.LINK, link.peer_id, self._core.peer_id, body, hop_limit=1))
+        link.tx_packets += 1
+        self._put_message(link, wire.packet(Kind.LINK, link.peer_id, self._core.peer_id, body, hop_limit=1))
 
-    def heard(self, link: LinkState, bundle: bytes, header: Header) -> None:
-        """Take a LINK packet.
+    def heard(self, link: LinkState, plain: bytes) -> None:
+        """Take what a LINK packet of the neighbour's holds.
 
-        Raises: WireError when it is not the neighbour's.
+        Raises: WireError when it makes no sense.
         """
-        assert link.opening is not None
-        plain = link.opening.open(bundle[header.body : header.end])
         if not plain:
             raise WireError("empty link packet")
         operation, operand = plain[0], plain[1:]

@@ -15,7 +15,7 @@ from ..address import PeerId
 from ..codec import control
 from ..codec import packet as wire
 from ..codec.packet import Header, Kind, LinkOp
-from ..errors import HandshakeError, WireError
+from ..errors import HandshakeError, PacketError, WireError
 from ..identity import Identity
 from .address_claims import AddressClaims
 from .authentication import Handshake
@@ -93,6 +93,20 @@ class Overlay:
         link.handshake = None
         self._links.drop(link, reason)
 
+    def _bundle(self, link: LinkState, bundle: bytes) -> None:
+        """Take a bundle on a link whose handshake is over. Raises: WireError."""
+        plain = self._links.authentic(link, bundle)
+        if plain is None:
+            self._charge(link, len(bundle), 1)
+            return
+        link.received_at = self._core.now
+        if wire.is_tagged(bundle):
+            self._unpack(link, bundle)
+        else:
+            link.rx_packets += 1
+            self._charge(link, len(bundle), 2)
+            self._links.heard(link, plain)
+
     def _unpack(self, link: LinkState, bundle: bytes) -> None:
         me = self._core.peer_id
         forward = self._router.forward
@@ -102,13 +116,11 @@ class Overlay:
             header = wire.read_header(bundle, offset)
             packets += 1
             kind = header.kind
-            if kind == Kind.LINK:
-                self._links.heard(link, bundle, header)
-                if link.number not in self._links.all:
-                    return
-            elif not link.up:
+            if not link.up:
                 raise HandshakeError("spoke before READY")
-            elif leaf and header.sender != leaf and not _is_second_id(kind, header.sender, leaf):
+            if kind == Kind.LINK:
+                raise PacketError("a link packet among others")
+            if leaf and header.sender != leaf and not _is_second_id(kind, header.sender, leaf):
                 self._core.counters["dropped: forged source"] += 1
             elif kind == Kind.SEALED:
                 if header.to == me:

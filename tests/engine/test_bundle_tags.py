@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peer_relay_socket.codec import packet as wire
-from peer_relay_socket.codec.packet import BUNDLE_TAG, COVERED_FRONT, HEADER_BYTES, SEALED_LEAST, TAG_BYTES, Kind
+from peer_relay_socket.codec.packet import (
+    BUNDLE_TAG,
+    COVERED_FRONT,
+    HEADER_BYTES,
+    SEALED_LEAST,
+    TAG_BYTES,
+    Kind,
+    LinkOp,
+)
 from peer_relay_socket.engine.effects import CloseLink
 from peer_relay_socket.errors import PacketError
 from tests.sim.bench import Bench, Node
@@ -187,3 +195,37 @@ def test_all_but_ciphertext_is_covered(packets: list[tuple[Kind, bytes]], place:
     except PacketError:
         same = False
     assert same is ciphertext
+
+
+@pytest.mark.parametrize("position", [*range(HEADER_BYTES, HEADER_BYTES + 25), -1])
+def test_a_link_packet_seals_itself(position: int) -> None:
+    path = Path()
+    link = next(iter(path.low.engine._links.all.values()))
+    path.low.engine._links.tell(link, LinkOp.PING)
+    path.low.send(path.high, b"beside it")
+    path.carry(
+        lambda to, bundle: (
+            [bundle]
+            if to is path.low or bundle[0] != Kind.LINK
+            else [bundle[:position] + bytes((bundle[position] ^ 1,)) + bundle[position:][1:], bundle, bundle]
+        )
+    )
+    assert len([bundle for to, bundle in path.seen if bundle[0] == Kind.LINK and to is path.low][1:]) == 1, "one PONG"
+    assert path.high.heard() == [b"beside it"]
+    assert path.high.engine.counters[NOT_THEIRS] == 2
+    path.still_works()
+
+
+def test_a_link_packet_among_others_ends_the_link() -> None:
+    path = Path()
+    link = next(iter(path.low.engine._links.all.values()))
+    assert link.sealing is not None
+    assert link.tagging is not None
+    body = link.sealing.seal(bytes((LinkOp.PING,)))
+    packets = wire.packet(Kind.FIND, bytes(20), path.low.peer_id, b"ask!") + wire.packet(
+        Kind.LINK, path.high.peer_id, path.low.peer_id, body
+    )
+    path.put(path.high, packets + link.tagging.tag(wire.covered(packets, len(packets))))
+    assert [effect.reason for effect in path.high.effects if isinstance(effect, CloseLink)] == [
+        "a link packet among others"
+    ]

@@ -26,7 +26,7 @@ from peer_relay_socket.limits import (
     MAX_LINKS_PER_HOST,
 )
 from tests.sim.bench import Bench, Node, kind_of
-from tests.sim.tags import receive, untagged
+from tests.sim.tags import receive
 
 KEY = b"k" * 32
 
@@ -349,32 +349,31 @@ def test_an_idle_link_is_pinged_and_a_dead_one_dropped() -> None:
         assert low.take(PeerDown) == [PeerDown(high.peer_id)]
 
 
-def test_goodbye_closes_the_link_in_the_middle_of_a_bundle() -> None:
+def test_goodbye_closes_the_link_whatever_follows() -> None:
     bench = Bench()
     low, high = bench.pair()
     link = next(iter(low.engine._links.all.values()))
     low.engine._links.tell(link, LinkOp.GOODBYE)
     low.engine._links.tell(link, LinkOp.PING)
-    ((number, chunks),) = low.engine.take_bundles()
+    (number, goodbye), (_, ping) = ((number, b"".join(chunks)) for number, chunks in low.engine.take_bundles())
     ((far, _),) = high.cables.items()
-    receive(high.engine, far, untagged(b"".join(chunks)), bench.now)
+    high.engine.receive(far, goodbye, bench.now)
     assert [effect for effect in high.engine.take_effects() if isinstance(effect, CloseLink)] == [
         CloseLink(far, "they said goodbye")
     ]
     assert high.engine.take_bundles() == []
-    high.engine.receive(far, b"".join(chunks), bench.now)  # what was under way still arrives
+    high.engine.receive(far, ping, bench.now)  # what was under way still arrives
+    assert high.engine.take_bundles() == []
     assert number in low.cables
 
 
 @pytest.mark.parametrize("data", [b"\0", b"\xf2", bytes(48), b"\x01" + bytes(47), b"\x11" + bytes(3) + b"\xff" * 44])
-def test_bad_bytes_cost_the_link_and_nothing_else(data: bytes) -> None:
+def test_bad_bytes_cost_nothing(data: bytes) -> None:
     bench = Bench()
     low, high = bench.pair()
     cable = next(iter(high.cables.values()))
     bench.inject(cable, high, data)
-    assert len(closings(high)) == int(data[0] == Kind.LINK)  # all else may be somebody else's
-    bench.join(low, high)
-    bench.flow()
+    assert closings(high) == []  # they may be another's, on the way
     low.send(high, b"still there")
     bench.flow()
     assert high.heard() == [b"still there"]

@@ -67,7 +67,7 @@ class Meter:
 
     def _see(self, sender: Host, receiver: Host, data: bytes) -> None:
         traffic = self.traffic
-        size = len(data) + FRAME_BYTES + (0 if data[0] == wire.LINK_HANDSHAKE else wire.BUNDLE_TAG)
+        size = len(data) + FRAME_BYTES + (wire.BUNDLE_TAG if wire.is_tagged(data) else 0)
         traffic.sent[sender.name] += size
         traffic.received[receiver.name] += size
         if data[0] == wire.LINK_HANDSHAKE:

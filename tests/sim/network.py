@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from peer_relay_socket.address import Destination, PeerId
 from peer_relay_socket.codec.control import proof
-from peer_relay_socket.codec.packet import BUNDLE_TAG, LINK_HANDSHAKE
+from peer_relay_socket.codec.packet import BUNDLE_TAG, is_tagged
 from peer_relay_socket.engine.authentication import Handshake
 from peer_relay_socket.engine.core import EngineConfig
 from peer_relay_socket.engine.effects import (
@@ -431,7 +431,7 @@ class Network:
     def transmit(self, sender: Host, connection: Connection, side: int, data: bytes) -> None:
         """Send a bundle from one end of a connection to the other."""
         self.bundles += 1
-        self.bytes += len(data) + (0 if data[0] == LINK_HANDSHAKE else BUNDLE_TAG)
+        self.bytes += len(data) + (BUNDLE_TAG if is_tagged(data) else 0)
         stamp = pack(">dII", self.now, connection.ends[side][1], len(data))
         self.shape.update(stamp)
         self.trace.update(stamp)

@@ -13,14 +13,14 @@ from peer_relay_socket.errors import PacketError
 
 def untagged(bundle: bytes) -> bytes:
     """Return the packets of a bundle; a message of the link handshake as it is."""
-    return bundle if bundle[0] == wire.LINK_HANDSHAKE else bundle[: -wire.BUNDLE_TAG]
+    return bundle[: -wire.BUNDLE_TAG] if wire.is_tagged(bundle) else bundle
 
 
 def tagged(engine: Engine, number: int, packets: bytes, ahead: int = 1) -> bytes:
     """Return the bundle in which link `number` of `engine` believes that `packets` come from its neighbour, `ahead` of
-    the newest that came; as they are where the link's handshake is not over, or that is no bundle."""
+    the newest that came; as they are where the link's handshake is not over, or a LINK packet, or that is no bundle."""
     link = engine._links.all.get(number)
-    if link is None or link.checking is None or packets[:1] == bytes((wire.LINK_HANDSHAKE,)):
+    if link is None or link.checking is None or not wire.is_tagged(packets):
         return packets
     try:
         covered = wire.covered(packets, len(packets))
