@@ -71,9 +71,9 @@ class _List:
     def holds(self, peer_id: PeerId) -> bool:
         return bool(self._test(peer_id))
 
-    def reload(self) -> bool:
-        """Return whether what it holds may have changed. A file is read when it looks the same twice: one that is
-        just being written may look empty.
+    def reload(self, *, at_once: bool) -> bool:
+        """Return whether what it holds may have changed. A file is read when it looks the same twice, as one that is
+        just being written may look empty, or at once.
 
         Raises: ConfigError once for each state that is no list.
         """
@@ -85,7 +85,7 @@ class _List:
         except OSError:
             stamp = (0, 0, 0)
         steady, self._seen = stamp == self._seen, stamp
-        if stamp == self._stamp or not steady:
+        if stamp == self._stamp or not (steady or at_once):
             return False
         self._stamp = stamp
         ids, self._stamp = _read(self.path)
@@ -142,12 +142,15 @@ class Admission:
                 self.problems.append(f"{setting}: the function raised {error!r}; until it answers no peer is admitted")
             return not absent
 
-    def reload(self) -> bool:
-        """Read again what changed; return whether those admitted before must be asked about again."""
+    def reload(self, *, at_once: bool = False) -> bool:
+        """Read again what changed; return whether those admitted before must be asked about again.
+
+        Args: at_once: whether a file is known to be written to its end.
+        """
         changed = False
         for setting, entry in self._lists.items():
             try:
-                changed |= entry.reload()
+                changed |= entry.reload(at_once=at_once)
             except ConfigError as error:
                 self.problems.append(f"{setting}: {error}; the list as it was stays in force")
         return changed

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from .address import DEFAULT_IPV4_NETWORK, parse_id
 from .errors import ConfigError
-from .limits import BROADCAST_HOPS, BROADCAST_HOPS_MOST, LEARNED_PATH, MAX_URL
+from .limits import BROADCAST_HOPS, BROADCAST_HOPS_MOST, LEARNED_PATH, MAX_SECRET, MAX_URL
 from .real_networks import RealNetwork, check_apart
 from .scope import is_learnable
 
@@ -34,6 +34,7 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 Shown: TypeAlias = Literal["auto", "all", "public", "none"]
 
 _PREFIX: Final = "PEER_RELAY_"
+_FILE: Final = "_FILE"
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
@@ -225,6 +226,8 @@ class Setting:
     """The keyword's value that says nothing, as None does."""
     has_keyword: bool = True
     has_variable: bool = True
+    secret: bool = False
+    """A variable of the same name with _FILE at its end may name a file that holds the value."""
 
     def is_given(self, value: object) -> bool:
         """Return whether a keyword's value says anything."""
@@ -241,8 +244,7 @@ class Setting:
         if self.listed and value is not None:
             value = value.split(",") if isinstance(value, str) else tuple(value) or (() if self.empty_counts else None)
         if value is None or value == "":
-            name = _PREFIX + keyword.upper()
-            text = environ.get(name, "").strip() if self.has_variable else ""
+            name, text = self._variable(_PREFIX + keyword.upper(), environ)
             if not text:
                 return None
             value = [part for part in text.split(",") if part.strip()] if self.listed else text
@@ -252,6 +254,20 @@ class Setting:
             return tuple(self.parse(part.strip() if isinstance(part, str) else part) for part in value)
         except ValueError as error:
             raise ConfigError(f"{name}: {error}") from None
+
+    def _variable(self, name: str, environ: Mapping[str, str]) -> tuple[str, str]:
+        """Return the variable that says something, or the one whose file does, and its text."""
+        text = environ.get(name, "").strip() if self.has_variable else ""
+        path = environ.get(name + _FILE, "").strip() if self.secret else ""
+        if not path:
+            return name, text
+        if text:
+            raise ConfigError(f"{name + _FILE}: {name} is set, too: set one of the two")
+        try:
+            with open(path) as file:
+                return name + _FILE, file.read(MAX_SECRET).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{name + _FILE}: {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _row(parse: Callable[[Any], Any], meaning: str, **more: Any) -> dict[str, Setting]:
@@ -292,6 +308,7 @@ class PeerConfig:
             _text,
             "secret that peers must share to link and to talk; use a random one: guesses cannot be tested by listening "
             "or connecting, but by an attacker whom a member dials",
+            secret=True,
         ),
     )
     allow_links: Members = field(default=None, metadata=_row(_members, "link to these peers only"))
@@ -328,6 +345,7 @@ class PeerConfig:
             "`stun:HOST[:PORT]`, `turn:USER:PASSWORD@HOST[:PORT][?transport=tcp]`, comma-separated; none by default",
             listed=True,
             empty_counts=True,
+            secret=True,
         ),
     )
     candidates: Shown = field(
@@ -400,6 +418,7 @@ def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the PEER_RELAY_* variables that mean nothing, each with the nearest that does, or what there are."""
     names = sorted(name for name in environ if name.startswith(_PREFIX))
     known = [_PREFIX + name.upper() for name, setting in SETTINGS.items() if setting.has_variable]
+    known += [_PREFIX + name.upper() + _FILE for name, setting in SETTINGS.items() if setting.secret]
     unknown = [name for name in names if name not in known and name not in _CHILDREN]
     if not unknown:
         return {}
@@ -409,6 +428,17 @@ def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         name: f"did you mean {found[0]}?" if found else f"there are {', '.join(known)}" for name, found in near.items()
     }
+
+
+_told: Final[set[str]] = set()
+"""Variables that mean nothing and of which this process, or the one that forked it, has told."""
+
+
+def unknown_settings(environ: Mapping[str, str]) -> list[str]:
+    """Return what is to be said of PEER_RELAY_* variables that mean nothing; each once per process."""
+    unknown = {name: hint for name, hint in unknown_variables(environ).items() if name not in _told}
+    _told.update(unknown)
+    return [f"{name}: there is no such setting; {hint}" for name, hint in unknown.items()]
 
 
 def peer_config(*, environ: Mapping[str, str] | None = None, **keywords: Unpack[Settings]) -> PeerConfig:

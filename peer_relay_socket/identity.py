@@ -100,7 +100,7 @@ class Identity:
                 data = file.read(_MAX_KEY_FILE)
         except OSError as error:
             raise IdentityError(error.errno, f"key file: {error.strerror}", path) from None
-        if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        if os.name == "posix" and mode & (stat.S_IRWXO if _is_credential(path) else stat.S_IRWXG | stat.S_IRWXO):
             raise IdentityError(errno.EACCES, "key file: others can read it; chmod 600 it", path)
         from cryptography.hazmat.primitives.serialization import load_pem_private_key  # 4 ms, and only files need it
 
@@ -153,3 +153,10 @@ class Identity:
     def sign(self, message: bytes) -> bytes:
         """Return the 64-byte Ed25519 signature of `message`."""
         return self._key.sign(message)
+
+
+def _is_credential(path: str) -> bool:
+    """Return whether systemd gave `path` to this service (LoadCredential), and to it alone: by an access list, whose
+    mask the file's mode shows as the group's rights."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return folder is not None and os.path.dirname(os.path.realpath(path)) == os.path.realpath(folder)

@@ -391,6 +391,8 @@ MAX_FAILURES: Final = 256
 refused links is not a flood of lines."""
 FIRST_WORD: Final = 3.0
 """Seconds after which a dial that nothing answers, as behind a firewall, is spoken of, long before DIAL_TIME."""
+MAX_SECRET: Final = 64 * 1024
+"""Bytes that are read of a file that holds a secret: /dev/zero is one, too."""
 MAX_REASON: Final = 300
 """Characters of a reason that is remembered: a line."""
 MAX_ENDINGS: Final = 64
@@ -442,6 +444,10 @@ CERTIFICATE_DAYS: Final = 14
 """Days before a certificate's end from which that is a warning: what renews itself has renewed it by then."""
 CLOCK_SKEW: Final = 5.0
 """Seconds of difference to a relay's clock that are a warning."""
+DRAIN_NOTICE: Final = 2.0
+DRAIN_TIME: Final = 5.0
+"""Seconds that a node which is told to end goes on serving until those who ask for /readyz have heard so, and within
+which all of its end is over: orchestrators kill after 10 s or more."""
 ADMIN_CLIENTS: Final = 32
 """Connections to the admin port at once; more get 503."""
 ADMIN_HEAD: Final = 8 * 1024

@@ -17,7 +17,16 @@ from peer_relay import dgram
 
 from peer_relay_socket import Peer, Socket
 from peer_relay_socket.address import DEFAULT_IPV4_NETWORK
-from peer_relay_socket.config import SETTINGS, PeerConfig, Settings, SocketSettings, given_settings, peer_config
+from peer_relay_socket.config import (
+    SETTINGS,
+    PeerConfig,
+    Settings,
+    SocketSettings,
+    given_settings,
+    peer_config,
+    unknown_settings,
+    unknown_variables,
+)
 from peer_relay_socket.errors import ConfigError
 from peer_relay_socket.limits import MAX_URL
 
@@ -95,6 +104,45 @@ def test_embedded_means_that_no_way_into_a_network_was_named(options: dict[str, 
 @pytest.mark.parametrize(("text", "level"), [("debug", 10), ("INFO", 20), (" warning ", 30), ("error", 40)])
 def test_log_levels(text: str, level: int) -> None:
     assert peer_config(environ={"PEER_RELAY_LOG": text}).log == level
+
+
+def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(" secret key\n")
+    (tmp_path / "ice").write_text("stun:a, turn:u:p@b\n")
+    environ = {
+        "PEER_RELAY_NETWORK_KEY_FILE": str(tmp_path / "key"),
+        "PEER_RELAY_ICE_SERVERS_FILE": str(tmp_path / "ice"),
+    }
+    config = peer_config(environ=environ)
+    assert config.network_key == "secret key"
+    assert [server.credential for server in config.ice_servers] == [None, "p"]
+    assert unknown_variables(environ) == {}
+    assert peer_config(environ=environ, network_key="other").network_key == "other"
+
+
+@pytest.mark.parametrize(
+    ("environ", "complaint"),
+    [
+        ({"NETWORK_KEY_FILE": "/nonexistent"}, "/nonexistent: No such file or directory"),
+        ({"NETWORK_KEY_FILE": "/"}, "/: Is a directory"),
+        ({"NETWORK_KEY_FILE": "/dev/null", "NETWORK_KEY": "x"}, "PEER_RELAY_NETWORK_KEY is set, too: set one"),
+        ({"ICE_SERVERS_FILE": sys.executable}, f"{sys.executable}: "),
+    ],
+)
+def test_a_secrets_file_that_is_none_is_refused(environ: dict[str, str], complaint: str) -> None:
+    told = {"PEER_RELAY_" + name: text for name, text in environ.items()}
+    with pytest.raises(ConfigError) as refused:
+        peer_config(environ=told)
+    assert str(refused.value).startswith(f"PEER_RELAY_{next(iter(environ))}: {complaint}")
+
+
+def test_a_variable_that_means_nothing_is_told_once() -> None:
+    unknown = {"PEER_RELAY_BOOTSTRAB": "x", "PEER_RELAY_PORT_FILE": "x", "PEER_RELAY_PORT": "1"}
+    assert unknown_settings(unknown) == [
+        "PEER_RELAY_BOOTSTRAB: there is no such setting; did you mean PEER_RELAY_BOOTSTRAP?",
+        "PEER_RELAY_PORT_FILE: there is no such setting; did you mean PEER_RELAY_PORT?",
+    ]
+    assert unknown_settings(unknown) == []
 
 
 @pytest.mark.parametrize("text", ["1", "true", "YES", " on "])

@@ -9,10 +9,8 @@ Law: whatever a dial comes to, the driver is told once; a place is complained ab
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
-import ssl
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +20,7 @@ from ..limits import DIAL_TIME, FIRST_WORD
 from ..scope import Scope, reach
 from ..transport.forwarded import Proxies
 from ..transport.websocket import SUBPROTOCOL, Listener, dial, listen
+from .certificate import Certificate, read_certificate
 from .dial_back import dial_back
 from .key_conflicts import KeyConflicts
 from .log import log
@@ -76,6 +75,8 @@ class Dialler:
         self._complained: dict[str, int] = {}
         """Bootstrap URLs whose failure was told since they last answered, and at what level."""
         self._listener: Listener | None = None
+        self.certificate: Certificate | None = None
+        """What it serves wss:// with."""
         self._closed = False
 
     # --- serving ---------------------------------------------------------------------------------------------
@@ -110,13 +111,13 @@ class Dialler:
         config = self._config
         if config.port is None:
             return
-        context = _tls(config)
+        self.certificate = read_certificate(config)
         try:
             listener = await listen(
                 self._handler,
                 config.host,
                 config.port,
-                ssl=context,
+                ssl=None if self.certificate is None else self.certificate.context,
                 origins=config.origins,
                 proxies=Proxies(config.trusted_proxies, hiding=_is_hidden(config)),
             )
@@ -125,6 +126,16 @@ class Dialler:
             where = f"{config.host or 'any address'}, TCP port {config.port}"
             raise OSError(error.errno, f"{reason}: cannot serve links on {where}") from None
         self._listener = listener
+
+    def reload_certificate(self) -> None:
+        """Read the certificate and its key again; links that stand keep the old one.
+
+        Raises: OSError as `read_certificate`; the old one then stays in use.
+        """
+        fresh = read_certificate(self._config)
+        if fresh is not None and self._listener is not None:
+            self.certificate = fresh
+            self._listener.ssl = fresh.context
 
     async def _serve_embedded(self) -> bool:
         """No process serves the embedded node: become it. False when another process was quicker."""
@@ -247,21 +258,3 @@ class Dialler:
 def _is_hidden(config: PeerConfig) -> bool:
     """Return whether others reach us elsewhere than where we listen: through a proxy, perhaps on this machine."""
     return config.public_url is not None and reach(config.public_url) is not Scope.LOOPBACK
-
-
-def _tls(config: PeerConfig) -> ssl.SSLContext | None:
-    """Return what to serve wss:// with, if that is asked for.
-
-    Raises: OSError for files that cannot be read (ENOENT, EACCES) or hold no certificate and key that match (EINVAL).
-    """
-    if config.tls_cert is None:
-        return None
-    files = " and ".join(filter(None, (config.tls_cert, config.tls_key)))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(config.tls_cert, config.tls_key)
-    except ssl.SSLError as error:
-        raise OSError(errno.EINVAL, f"no TLS certificate and key: {error.reason or error}", files) from None
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, files) from None
-    return context

@@ -240,7 +240,9 @@ class Driver:
 
     async def status(self) -> DriverStatus | None:
         """Return what is known of the engine and its links."""
-        return driver_status(self.running_engine, self._links, self._loop.time())
+        certificate = self._dialling.certificate
+        expires = None if certificate is None else certificate.expires
+        return driver_status(self.running_engine, self._links, self._loop.time(), expires)
 
     # --- from links (LinkHandler) ----------------------------------------------------------------------------
 
@@ -327,6 +329,14 @@ class Driver:
         number = self._numbers.get(link)
         if number is not None:
             self.run(lambda engine, now: engine.link_full(number, False, now))
+
+    async def reload(self) -> None:
+        """Read the lists and the certificate again.
+
+        Raises: OSError for a certificate that is none; the old one stays in use.
+        """
+        self._lists.look(at_once=True)
+        self._dialling.reload_certificate()
 
     def _recheck(self) -> None:
         self.run(lambda engine, now: engine.recheck(now))

@@ -23,7 +23,7 @@ from weakref import WeakSet
 
 from ..address import Destination, PeerId, Spelling
 from ..admission import Admission
-from ..config import PeerConfig, unknown_variables
+from ..config import PeerConfig, unknown_settings
 from ..dependencies import unshadowed
 from ..errors import PeerClosedError, PeerRelayError
 from ..limits import (
@@ -138,6 +138,8 @@ class Host:
         self._counts: Counter[str] = Counter()
         self.listeners = Listeners(self.count)
         _hosts.add(self)
+        for complaint in unknown_settings(environ):
+            log.warning("! %s", complaint)
 
     def forked(self) -> None:
         """This process is a fork, this its copy: whatever another thread had locked or half changed is made anew."""
@@ -383,6 +385,14 @@ class Host:
 
         return status(self, None if self._driver is None else await self._driver.status())
 
+    def reload(self) -> None:
+        """Read the lists of peers and the certificate again. Waits at most START_TIME seconds.
+
+        Raises: OSError for a certificate that is none; the old one stays in use.
+        """
+        driver, runtime = self._running()
+        runtime.submit(driver.reload()).result(START_TIME)
+
     @property
     def probes(self) -> Probes | None:
         """Pings and traces; None while this host takes no part in the network. Loop thread only."""
@@ -461,17 +471,9 @@ def open_hosts() -> list[Host]:
     return sorted((host for host in list(_hosts) if host.ours and not host.closed), key=lambda host: host.began)
 
 
-_told: Final[set[str]] = set()
-"""Variables that mean nothing and of which this process, or the one that forked it, has told."""
-
-
 def _show(runtime: Runtime) -> None:
-    """Tell of variables that mean nothing, once, and let other programs of this user ask this process. By name: what
-    shows hosts is a room above them, and nothing that goes wrong with it is the program's concern."""
-    for name, hint in unknown_variables(environ).items():
-        if name not in _told:
-            _told.add(name)
-            log.warning("! %s: there is no such setting; %s", name, hint)
+    """Let other programs of this user ask this process. By name: what shows hosts is a room above them, and nothing
+    that goes wrong with it is the program's concern."""
     with contextlib.suppress(Exception):
         import_module("peer_relay_socket.observe.control").serve(runtime)
 

@@ -31,14 +31,21 @@ class DriverStatus(NamedTuple):
     now: float
     rtts: dict[int, float]
     """Round trip times that links measure themselves, by number."""
+    clock_skew: float | None
+    """Seconds by which our wall clock is ahead of those of the peers that we dialled; the middle one."""
+    certificate_expires: float | None
 
 
-def driver_status(engine: Engine | None, links: Mapping[int, Link], now: float) -> DriverStatus | None:
+def driver_status(
+    engine: Engine | None, links: Mapping[int, Link], now: float, certificate_expires: float | None
+) -> DriverStatus | None:
     """Return what is known of the engine and its links; None without an engine."""
     if engine is None:
         return None
     rtts = {number: rtt for number, link in links.items() if (rtt := getattr(link, "rtt", None)) is not None}
-    return DriverStatus(engine.status(now), engine.advertised, time.time() - now, now, rtts)
+    skews = sorted(skew for link in links.values() if (skew := getattr(link, "clock_skew", None)) is not None)
+    skew = skews[len(skews) // 2] if skews else None
+    return DriverStatus(engine.status(now), engine.advertised, time.time() - now, now, rtts, skew, certificate_expires)
 
 
 def path_to(engine: Engine | None, links: Mapping[int, Link], destination: Destination, now: float) -> Path:

@@ -45,7 +45,14 @@ class ListWatch:
 
     def _look(self) -> None:
         self.start()
-        if self._admission.reload():
+        self.look()
+
+    def look(self, *, at_once: bool = False) -> None:
+        """Read again what changed.
+
+        Args: at_once: whether the files are known to be written to their end.
+        """
+        if self._admission.reload(at_once=at_once):
             self._changed()
         problems, self._admission.problems = self._admission.problems, []
         for problem in problems:

@@ -67,6 +67,8 @@ class PingEnd(TypedDict):
     max_s: float | None
     id: str | None
     """The peer, once it is found."""
+    found_by: str | None
+    """The neighbour that named it; None where it was known, is a neighbour or named itself."""
     state: State
     why: str | None
     why_not_direct: str | None
@@ -165,16 +167,17 @@ class Probes:
 
     # --- finding ---------------------------------------------------------------------------------------------
 
-    async def _find(self, destination: Destination, end: float) -> PeerId:
+    async def _find(self, destination: Destination, end: float) -> Found:
+        """Return what was found: `peer_id` is never None."""
         own = self._host.peer_id
         if destination == own or (isinstance(destination, Prefix) and destination.matches(own)):
-            return own
+            return Found(b"", own)
         await self._linked()
         began = self._loop.time()
         probes, limit = self._driver.engine.probes, end - began
         found, _ = await self._ask(lambda token, now: probes.find(token, destination, now), limit=limit)
         if isinstance(found, Found) and found.peer_id is not None:
-            return found.peer_id
+            return found
         self._named(destination, began)
         if not self._host.linked.is_set():
             raise NoAnswerError("no relay linked", self._why_not_linked())
@@ -243,6 +246,7 @@ class Probes:
             avg_s=None,
             max_s=None,
             id=None,
+            found_by=None,
             state="answered",
             why=None,
             why_not_direct=None,
@@ -250,8 +254,11 @@ class Probes:
         times: list[float] = []
         end = self._loop.time() + PROBE_TIME
         try:
-            peer_id = await self._find(destination, end)
+            found = await self._find(destination, end)
+            peer_id = found.peer_id
+            assert peer_id is not None
             result["id"] = peer_id.hex()
+            result["found_by"] = None if found.found_by is None else found.found_by.hex()
             if isinstance(peer_id, UnprovedId):
                 raise NoAnswerError(
                     "no pings over npm's wire", "it is a peer of npm peer-relay, which answers no pings"
@@ -309,7 +316,8 @@ class Probes:
         """Find every relay on the way to a peer, and call `emit` at each."""
         result = Trace(hops=[], id=None, state="answered", why=None, why_not_direct=None)
         try:
-            peer_id = await self._find(destination, self._loop.time() + PROBE_TIME)
+            peer_id = (await self._find(destination, self._loop.time() + PROBE_TIME)).peer_id
+            assert peer_id is not None
             result["id"] = peer_id.hex()
             await self._trace(peer_id, result, emit)
             result["why_not_direct"] = (await self._driver.path(peer_id)).why_not_direct

@@ -330,8 +330,9 @@ def linger() -> None:
     ours, as `logging.shutdown` may be, and finalisers of modules."""
     runtime = Runtime.started()
     if runtime is not None:
-        runtime.linger(EXIT_TIME)
-        finish(TASKS_TIME)
+        with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C: the program has ended, and is not to wait for us
+            runtime.linger(EXIT_TIME)
+            finish(TASKS_TIME)
     when_started(_linger_from_the_start)
 
 
@@ -342,7 +343,7 @@ def _linger_from_the_start() -> None:
 
 
 def _stop_at_teardown(runtime: Runtime) -> None:
-    with contextlib.suppress(Exception):  # what is too late is too late
+    with contextlib.suppress(Exception, KeyboardInterrupt):  # what is too late is too late
         runtime.stop(TASKS_TIME)
 
 

@@ -108,6 +108,10 @@ class PeerStatus(TypedDict):
     uptime_s: float
     relays: bool
     """Whether it passes on what is not for itself."""
+    clock_skew_s: float | None
+    """By how much this clock is ahead of the clocks of peers that it dialled, to a second or so."""
+    certificate_expires: float | None
+    """When the certificate that it serves with ends."""
     forwarded_bytes: int
     forwarded_packets: int
     links: list[LinkRecord]
@@ -117,6 +121,8 @@ class PeerStatus(TypedDict):
     sockets: list[SocketRecord]
     sessions: list[SessionRecord]
     counters: dict[str, int]
+    handshakes: dict[str, int]
+    """"link agreed", "link failed", "session agreed", "session unanswered", "session refused"."""
 
 
 class Subject(Protocol):
@@ -145,6 +151,8 @@ def status(host: Subject, driver: DriverStatus | None) -> PeerStatus:
         program=program(),
         uptime_s=_rounded(time.monotonic() - host.began),
         relays=engine is not None and engine.serves,
+        clock_skew_s=None if driver is None or driver.clock_skew is None else round(driver.clock_skew, 1),
+        certificate_expires=None if driver is None else driver.certificate_expires,
         forwarded_bytes=0 if engine is None else engine.forwarded_bytes,
         forwarded_packets=0 if engine is None else engine.forwarded_packets,
         links=[] if driver is None else [_link(driver, link) for link in driver.engine.links],
@@ -159,6 +167,7 @@ def status(host: Subject, driver: DriverStatus | None) -> PeerStatus:
         sockets=[_socket(host, each) for each in host.ports.sockets() if each.port],
         sessions=[] if driver is None else [_session(driver, spelling, each) for each in driver.engine.sessions],
         counters=host.counters(),
+        handshakes={} if engine is None else engine.handshakes,
     )
 
 

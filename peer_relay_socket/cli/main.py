@@ -7,11 +7,13 @@ and the outermost room (`peer_relay`, which holds `run`) is not imported from he
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from .. import __version__
+from ..config import unknown_settings
 from .arguments import Arguments
 
 COMMANDS: Final = {
@@ -28,6 +30,9 @@ COMMANDS: Final = {
 }
 """Name -> module with a function ``command(arguments: list[str]) -> int``, and one line of help."""
 
+_SILENT: Final = ("id", "status", "ping", "trace")
+"""Commands that make no peer, or one whose log is not shown: they tell of settings that there are not themselves."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
@@ -38,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] not in COMMANDS:
         _refuse(words)
+    if words[0] in _SILENT:
+        for complaint in unknown_settings(os.environ):
+            print(f"peer-relay {words[0]}: {complaint}", file=sys.stderr)
     status: int = importlib.import_module(COMMANDS[words[0]][0]).command(words[1:])
     return status
 

@@ -8,24 +8,30 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from ..bridge.host import open_hosts
+from ..bridge.log import log
 from ..bridge.runtime import Runtime
 from ..errors import ConfigError
-from ..limits import JOIN_TIME, START_TIME
+from ..limits import DRAIN_TIME, JOIN_TIME, START_TIME
 from ..observe import metrics
 from ..observe.admin import Admin
 from ..surface.peer import Peer
-from .arguments import Arguments
+from .arguments import Arguments, describe
 from .json_log import log_as_json
+from .notify import notify
 
+_STOP: Final = (signal.SIGINT, signal.SIGTERM)
 T = TypeVar("T")
 
 
 def command(arguments: list[str]) -> int:
-    """Serve until SIGINT or SIGTERM, after printing ``node <40-hex id> <ipv4> ws://H:P``.
+    """Serve until SIGINT or SIGTERM, after printing ``node <40-hex id> <ipv4> ws://H:P``. SIGHUP: read the lists of
+    peers and the certificate again.
 
     Raises: SystemExit with status 2 and one line: a port in use, a wrong URL, a key file that is broken or that
     others can read, a PEER_RELAY_* variable that cannot mean anything.
@@ -37,9 +43,8 @@ def command(arguments: list[str]) -> int:
     admin = _admin(parser, options)
     if options.log_format == "json":
         log_as_json(parser)
-    stop = {signal.SIGINT, signal.SIGTERM}
     # Blocked before any thread starts, so every thread inherits it and sigwait below is the only taker.
-    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, stop)
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {*_STOP, signal.SIGHUP})
     try:
         peer = Peer(
             host=options.host,
@@ -61,11 +66,12 @@ def command(arguments: list[str]) -> int:
             if options.bootstrap:  # an id that is in no key file may still change until the first link is up
                 peer.wait_connected(JOIN_TIME)
             print("node", peer.id.hex(), peer.address, peer.url, flush=True)
-            signal.sigwait(stop)
+            notify("READY=1", f"STATUS=serves {peer.url} as {peer.id.hex()}")
+            while signal.sigwait({*_STOP, signal.SIGHUP}) not in _STOP:
+                _reload()
         finally:
-            if admin is not None:
-                _on_loop(admin.drain())
-            peer.destroy()
+            notify("STOPPING=1")
+            _leave(admin)
     except socket.gaierror as error:
         parser.error(f"--host {options.host}: {error.strerror}")
     except (ConfigError, OSError) as error:
@@ -73,6 +79,25 @@ def command(arguments: list[str]) -> int:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
     return 0
+
+
+def _reload() -> None:
+    """Read files again that may have changed; one that is wrong leaves what was read before in force."""
+    for host in open_hosts():
+        try:
+            host.reload()
+            log.info("= lists of peers and certificate were read again")
+        except OSError as error:
+            log.warning("! the certificate stays as it was: %s", describe(error))
+
+
+def _leave(admin: Admin | None) -> None:
+    """Be not ready, say goodbye to every neighbour, end; within DRAIN_TIME seconds."""
+    end = time.monotonic() + DRAIN_TIME
+    if admin is not None:
+        _on_loop(admin.drain())
+    for host in open_hosts():
+        host.destroy(max(0.5, end - time.monotonic() - 1.0))
 
 
 def _admin(parser: Arguments, options: argparse.Namespace) -> Admin | None:

@@ -81,8 +81,11 @@ def _line(name: str, pong: dict[str, Any]) -> str:
 def summary(name: str, end: dict[str, Any]) -> str:
     """Return what became of a ping, as text."""
     lines = []
+    found_by = f"found by {end['found_by'][:8]}" if end["found_by"] else ""
     if end["id"] is not None and end["id"] != name:
-        lines.append(f"{name} is {end['id']}")
+        lines.append(f"{name} is {end['id']}{found_by and ', ' + found_by}")
+    elif found_by:
+        lines.append(f"{name} was {found_by}")
     if end["received"]:
         lost = 100 * (end["sent"] - end["received"]) / end["sent"]
         times = "/".join(screen.seconds(end[key]) for key in ("min_s", "avg_s", "max_s"))

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, Final
 
+from ..limits import CLOCK_SKEW
 from ..observe.processes import ask_all, found
 from . import screen
 from .arguments import Arguments
@@ -113,6 +114,10 @@ def _text(peer: dict[str, Any], rates: Rates | None) -> Iterator[str]:
     yield f"  {peer['id']}  {peer['ipv4']}  {peer['ipv6']}"
     if peer["relays"]:
         yield f"  passed on {peer['forwarded_packets']} packets, {screen.size(peer['forwarded_bytes'])}"
+    if peer["clock_skew_s"] is not None and abs(peer["clock_skew_s"]) > CLOCK_SKEW:
+        yield f"  clock: {peer['clock_skew_s']:+.0f} s beside the relays': set it (NTP)"
+    if peer["certificate_expires"] is not None:
+        yield f"  certificate: {(peer['certificate_expires'] - time.time()) / 86400:.0f} days left"
     yield from _bootstrap(peer)
     yield from _links(peer, rates)
     yield from _sockets(peer)

@@ -120,6 +120,9 @@ class Core:
     """WebRTC attempts begun so far."""
     attempts_open: int = 0
     """WebRTC attempts under way, a gateway's included; at most MAX_DIRECT_ATTEMPTS."""
+    handshakes: Counter[str] = field(default_factory=Counter)
+    """What handshakes came to:
+    "link agreed", "link failed", "session agreed", "session refused", "session unanswered"."""
     forwarded_bytes: int = 0
     forwarded_packets: int = 0
     """What was passed on for others, headers included."""

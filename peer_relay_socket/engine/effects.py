@@ -121,6 +121,8 @@ class Found(NamedTuple):
 
     token: bytes
     peer_id: PeerId | None
+    found_by: PeerId | None = None
+    """The neighbour that named it first; None where we knew it, or it spoke for itself."""
 
 
 class EchoAsked(NamedTuple):

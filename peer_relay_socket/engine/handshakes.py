@@ -182,6 +182,7 @@ class Handshakes:
             core.counters["new keys not agreed"] += 1
             self._table.end_attempt(session, Happening.GIVEN_UP)  # the old ones live; the next sweep tries again
             return
+        core.handshakes["session refused" if session.denied else "session unanswered"] += 1
         if not session.surrendered and (session.solicited or session.pending or keys is not None):
             core.counters["unreachable peers"] += 1
             core.counters["dropped: peer unreachable"] += len(session.pending)

@@ -213,6 +213,8 @@ class Links:
             self._half_open.pop(link.number, None)
             self._accepted.remove(link, link.crowd_host)
             self._opening.remove(link, link.crowd_host)
+        if not link.up:
+            self._core.handshakes["link failed"] += 1
         if link.up:
             link.up = False
             if self.by_id.get(link.peer_id) is link:
@@ -324,6 +326,7 @@ class Links:
         self._set_control(link)
         self._events.peer_proved(link.peer_id)
         link.up = True
+        core.handshakes["link agreed"] += 1
         self.by_id[link.peer_id] = link
         link.timer = core.timers.at(
             Due.LINK_KEEPALIVE, link.received_at + self._ping_after(link), self._keep_alive, link

@@ -52,7 +52,7 @@ class Probes:
     def _found(self, token: bytes, peer_id: PeerId | None) -> None:
         if peer_id is not None:
             self._sessions.found(peer_id)
-        self._core.effects.append(Found(token, peer_id))
+        self._core.effects.append(Found(token, peer_id, self._resolver.namer))
 
     def echo(self, token: bytes, peer_id: PeerId, port: int, now: float) -> None:
         """Ask `peer_id` for a sign of life, and whether anything is bound to `port` (0 = do not ask). An Echoed

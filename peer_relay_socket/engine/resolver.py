@@ -76,6 +76,7 @@ class _Question:
         "found",
         "named",
         "named_by",
+        "namers",
         "once",
         "timer",
         "tokens",
@@ -93,6 +94,8 @@ class _Question:
         """Peers that it may mean, and whether they proved their keys; at most MAX_NAMED."""
         self.named_by: Counter[int] = Counter()
         """How many of them were named over a link; at most MAX_NAMED_PER_LINK each."""
+        self.namers: dict[PeerId, PeerId] = {}
+        """The neighbour over whose link each of them was named first."""
         self.behind: dict[PeerId, None] = {}
         """Peers behind relays that it may mean: they count only if no peer with a key does. At most _MAX_MATCHES."""
         self.found = False
@@ -146,6 +149,8 @@ class Resolver:
         self._behind = behind
         self.pinned = claims.pinned
         """What short addresses mean. Others only look."""
+        self.namer: PeerId | None = None
+        """While callbacks run: the neighbour that named the answer first; None for what was known."""
         self._unknown: dict[Prefix, float] = {}
         """Addresses that no peer answered for, and until when that holds; at most MAX_PINNED."""
         self._questions: dict[Prefix, _Question] = {}
@@ -359,7 +364,7 @@ class Resolver:
         for prefix, question in self._questions.items():
             if token in question.tokens:
                 question.behind |= {each: None for each in behind[:_MAX_MATCHES] if self._may_mean(prefix, each)}
-                self._name(prefix, question, ids, arrived.number)
+                self._name(prefix, question, ids, arrived.number, arrived.peer_id)
                 if token in question.tokens:
                     question.tokens[token] = question.tokens[token] or final
                 self._weigh(prefix, question)
@@ -381,11 +386,14 @@ class Resolver:
         for prefix, question in list(self._questions.items()):
             if prefix.matches(peer_id):
                 question.found = True
-                self._name(prefix, question, [peer_id], arrived.number)
+                self._name(prefix, question, [peer_id], arrived.number, arrived.peer_id)
                 self._weigh(prefix, question)
 
-    def _name(self, prefix: Prefix, question: _Question, ids: list[PeerId], source: int) -> None:
-        """The prefix may mean `ids`, as was said over link `source`, or is known (0): let each prove its key."""
+    def _name(
+        self, prefix: Prefix, question: _Question, ids: list[PeerId], source: int, namer: PeerId | None = None
+    ) -> None:
+        """The prefix may mean `ids`, as was said over link `source` by `namer`, or is known (0, None): let each prove
+        its key."""
         core, by_link = self._core, question.named_by
         for peer_id in ids:
             if peer_id in question.named or peer_id == core.peer_id or not prefix.matches(peer_id):
@@ -394,6 +402,8 @@ class Resolver:
                 core.counters["refused: too many peers named for an address"] += 1
                 return
             by_link[source] += 1
+            if namer is not None and namer != peer_id:
+                question.namers[peer_id] = namer
             if peer_id in self._links.by_id or self._sessions.is_proved(peer_id):
                 question.named[peer_id] = True
             else:
@@ -458,5 +468,7 @@ class Resolver:
             if len(self._unknown) >= MAX_PINNED:
                 self._unknown.clear()
             self._unknown[prefix] = core.now + UNKNOWN_ADDRESS_TIME
+        self.namer = None if peer_id is None else question.namers.get(peer_id)
         for callback in question.callbacks:
             callback(peer_id)
+        self.namer = None

@@ -152,6 +152,7 @@ class SessionTable:
 
     def install(self, session: Session, keys: Keys) -> None:
         """From now on, seal with `keys`."""
+        self._core.handshakes["session agreed"] += 1
         if session.keys is None:
             session.address_conflict = self._claims.claim(session.peer_id)
         else:

@@ -92,6 +92,7 @@ class EngineStatus(NamedTuple):
     reach: list[ReachStatus]
     sessions: list[SessionStatus]
     counters: dict[str, int]
+    handshakes: dict[str, int]
     forwarded_bytes: int
     forwarded_packets: int
     serves: bool
@@ -114,6 +115,7 @@ def collect(
         reach=[ReachStatus(*verdict) for verdict in verdicts()],
         sessions=_sessions(core, router, table, direct, unresolved),
         counters=dict(core.counters),
+        handshakes=dict(core.handshakes),
         forwarded_bytes=core.forwarded_bytes,
         forwarded_packets=core.forwarded_packets,
         serves=core.config.serves,

@@ -22,7 +22,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..bridge.host import open_hosts
-from ..limits import ADMIN_CLIENTS, ADMIN_HEAD, ADMIN_TIME, STATUS_AGE
+from ..limits import ADMIN_CLIENTS, ADMIN_HEAD, ADMIN_TIME, DRAIN_NOTICE, STATUS_AGE
 from . import metrics
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ class Admin:
         self._clients = 0
         self._server: asyncio.Server | None = None
         self._draining = False
+        self._probed = False
+        """Whether anybody has asked whether we are ready."""
+        self._said_not_ready = asyncio.Event()
         self._lag = 0.0
         self._peers: list[PeerStatus] = []
         self._peers_at = -STATUS_AGE
@@ -67,8 +70,11 @@ class Admin:
         return self._port
 
     async def drain(self) -> None:
-        """From now on the node is not ready."""
+        """From now on the node is not ready. Waits until those who ask have heard so, at most DRAIN_NOTICE seconds."""
         self._draining = True
+        if self._probed:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._said_not_ready.wait(), DRAIN_NOTICE)
 
     async def close(self) -> None:
         """Serve no more."""
@@ -154,6 +160,9 @@ class Admin:
             return _plain(HTTPStatus.OK, "alive")
         if path == "/readyz":
             why = self._why_not_ready()
+            self._probed = True
+            if self._draining:
+                self._said_not_ready.set()
             return _plain(HTTPStatus.SERVICE_UNAVAILABLE if why else HTTPStatus.OK, why or "ready")
         if path == "/status":
             peers = await self._records()

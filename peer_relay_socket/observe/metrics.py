@@ -76,6 +76,14 @@ class _Collector:
         waiting = sum(sock["waiting_bytes"] for sock in sockets)
         yield self._gauge("socket_waiting_bytes", "What programs have not read.", waiting)
         yield self._states("sessions", "Sessions, by state.", [s["state"] for p in peers for s in p["sessions"]])
+        yield from self._handshakes()
+        ends = [end for peer in peers if (end := peer["certificate_expires"]) is not None]
+        if ends:
+            text = "When the TLS certificate ends, in seconds since 1970."
+            yield self._gauge("certificate_expiry_timestamp_seconds", text, min(ends))
+        skews = [abs(skew) for peer in peers if (skew := peer["clock_skew_s"]) is not None]
+        if skews:
+            yield self._gauge("clock_skew_seconds", "Difference to the clocks of dialled peers.", max(skews))
         places = [place["state"] for peer in peers for place in peer["bootstrap"]]
         yield self._states("bootstraps", "Bootstrap URLs, by state.", places)
         yield from self._counters()
@@ -103,6 +111,17 @@ class _Collector:
         yield family
         yield self._gauge("links_throttled", "Links at their rate limit.", sum(link["throttled"] for link in links))
         yield self._gauge("links_full", "Links that take no more at the moment.", sum(link["full"] for link in links))
+
+    def _handshakes(self) -> Iterator[Any]:
+        total: Counter[str] = Counter()
+        for peer in self._peers:
+            total.update(peer["handshakes"])
+        family = self._core.CounterMetricFamily(
+            _PREFIX + "handshakes", "Handshakes, by what they came to.", labels=["of", "result"]
+        )
+        for name, count in sorted(total.items()):
+            family.add_metric(name.split(), count)
+        yield family
 
     def _counters(self) -> Iterator[Any]:
         """Yield what was dropped, refused and else counted; the record's counters name the reasons."""

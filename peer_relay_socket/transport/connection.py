@@ -77,6 +77,9 @@ class Connection(Stream):
         self.other_version: str | None = None
         self.full = False
         self.dropped = 0
+        self.clock_skew: float | None = None
+        """Seconds by which our wall clock is ahead of the other end's, to half a second and a round trip, where it told
+        the time as the link was opened."""
 
     # --- what the subclasses add -------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ import os
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable
+from email.utils import parsedate_to_datetime
 from ssl import CERT_REQUIRED, SSLCertVerificationError, SSLContext, SSLError, create_default_context
 from typing import Literal
 
@@ -27,6 +28,7 @@ from websockets.uri import WebSocketURI, parse_uri
 
 from .. import limits
 from ..address import pinned_id
+from ..originals import time
 from .connection import OLDER, SILENT, SUBPROTOCOL, Connection, one_line, unmapped
 from .forwarded import HIDDEN
 from .link import Link, LinkError, LinkHandler
@@ -70,6 +72,7 @@ class _Outbound(Connection):
         self._flush()
 
     def _handshake(self, event: Request | Response) -> bool:
+        self.clock_skew = _clock_skew(event.headers.get("Date", ""))
         return self._core.handshake_exc is None
 
     def _handshake_stuck(self, head: bytearray) -> None:
@@ -201,6 +204,14 @@ async def _dial(
             error = failure
     assert error is not None
     raise error
+
+
+def _clock_skew(date: str) -> float | None:
+    """Return by how much our clock is ahead of `date`, as an HTTP answer has it: in whole seconds, cut off."""
+    try:
+        return time.time() - parsedate_to_datetime(date).timestamp() - 0.5
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
 
 
 def _parse(url: str) -> WebSocketURI:

@@ -78,6 +78,7 @@ def test_a_ping_is_answered_though_the_program_does_nothing(relay: Peer, spellin
         pongs, end, _ = ping(asker, names[spelling], 5000)
         assert [(pong["seq"], pong["path"], pong["via"]) for pong in pongs] == [(1, "relayed", relay.id.hex())]
         assert (end["sent"], end["received"], end["state"], end["id"]) == (1, 1, "answered", peer.id.hex())
+        assert end["found_by"] == relay.id.hex()
         assert end["min_s"] == end["avg_s"] == end["max_s"] == pongs[0]["rtt_s"]
         assert end["why_not_direct"]
         sock.setblocking(False)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from email.utils import formatdate
 
 import pytest
+from websockets.http11 import Response
+from websockets.sync.server import serve
 
 from peer_relay_socket import Peer, PeerClosedError, Socket
 from peer_relay_socket.bridge.status import PeerStatus, SessionRecord
 from tests.patience import LIMIT, until
 
 KEYS = {
-    "": "id ipv4 ipv6 pid program uptime_s relays forwarded_bytes forwarded_packets links bootstrap reachability "
-    "advertised sockets sessions counters",
+    "": "id ipv4 ipv6 pid program uptime_s relays clock_skew_s certificate_expires forwarded_bytes forwarded_packets "
+    "links bootstrap reachability advertised sockets sessions counters handshakes",
     "links": "id url host scope carrier relays rtt_s up_s rx_bytes tx_bytes rx_packets tx_packets throttled full",
     "bootstrap": "url state failures last_error next_try_s",
     "sockets": "address port waiting_bytes lost",
@@ -73,6 +77,10 @@ def test_status_tells_links_sessions_and_sockets(network: tuple[Peer, Socket, So
     assert 0 < link["rtt_s"] < 5 > link["up_s"] > 0
     (place,) = status["bootstrap"]
     assert place == {"url": relay.url, "state": "linked", "failures": 0, "last_error": None, "next_try_s": None}
+    assert status["clock_skew_s"] is not None
+    assert abs(status["clock_skew_s"]) < 3
+    assert status["certificate_expires"] is None
+    assert status["handshakes"] == {"link agreed": 1, "session agreed": 1}
     session = session_of(status, b.peer.id.hex())
     assert (session["state"], session["via"]) == ("relayed", relay.id.hex())
     assert abs(session["since"] - time.time()) < 60
@@ -129,6 +137,38 @@ def test_status_tells_of_peers_that_are_looked_for_and_of_those_given_up(network
     until(lambda: session_of(a.peer.status(), address)["state"] == "unreachable")
     why = "nobody has this address in the network of the 1 relay we are linked to"
     assert session_of(a.peer.status(), address)["why"] == why
+
+
+@pytest.mark.parametrize(
+    ("date", "skew"),
+    [("an hour ago", 3600), ("Tue, 01 Dec 0001 00:00:00 GMT", None), ("soon", None), ("", None)],
+)
+def test_status_says_how_wrong_a_clock_is(date: str, skew: float | None) -> None:
+    told = formatdate(time.time() - 3600, usegmt=True) if date == "an hour ago" else date
+
+    def dated(connection: object, request: object, response: Response) -> None:
+        del response.headers["Date"]
+        response.headers["Date"] = told
+
+    with serve(
+        lambda link: list(link), "127.0.0.1", 0, subprotocols=["peer-relay.3"], process_response=dated
+    ) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with Peer(bootstrap=f"ws://127.0.0.1:{server.socket.getsockname()[1]}", wrtc=False) as peer:
+            until(lambda: peer.status()["bootstrap"][0]["state"] == "dialling")
+            if skew is not None:
+                until(lambda: peer.status()["clock_skew_s"] is not None)
+            found = peer.status()["clock_skew_s"]
+            assert found is None if skew is None else found is not None and abs(found - skew) < 30
+        server.shutdown()
+
+
+def test_handshakes_that_come_to_nothing_are_counted(network: tuple[Peer, Socket, Socket]) -> None:
+    relay, a, _ = network
+    a.sendto(b"x", ("77" * 20, 5))
+    until(lambda: a.peer.status()["handshakes"].get("session unanswered") == 1)
+    with Peer(bootstrap=relay.url or "", network_key="other", wrtc=False):
+        until(lambda: relay.status()["handshakes"].get("link failed", 0) >= 1)
 
 
 def test_status_of_a_peer_that_was_destroyed_is_an_error() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -214,6 +216,25 @@ gc.collect()
 def test_a_task_that_still_runs_at_the_end_leaves_no_word() -> None:
     done = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+INTERRUPTED = """
+import atexit, signal, socket, sys
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+atexit.register(signal.setitimer, signal.ITIMER_REAL, 0.3)
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("1" * 40, 1))
+sys.exit("failed")
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_at_the_end_of_a_program_ends_it_at_once_without_a_traceback(tmp_path: Path, receiver: Socket) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        done = run(tmp_path, INTERRUPTED, f"ws://127.0.0.1:{silent.getsockname()[1]}", receiver)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert "failed" in done.stderr
+    assert time.monotonic() - began < 4.5  # what was sent would be waited for longer than that
 
 
 MANY = """
