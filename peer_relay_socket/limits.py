@@ -713,9 +713,11 @@ MAX_DIRECT_PAIRS: Final = 4096
 
 # --- gateways: programs without a Python socket ----------------------------------------------------------------
 GATEWAY_SEND_BUDGET: Final = 8 * 1024 * 1024
-GATEWAY_FLOW_DATAGRAMS: Final = 4096
+GATEWAY_FLOW_DATAGRAMS: Final = 8192
+GATEWAY_ROOM: Final = 256 * 1024
 """What waits to be sent, from all programs behind one gateway together, and datagrams of it to one port of one peer:
-a peer that cannot be reached, or reads slowly, keeps nothing from the others. What is beyond is dropped and counted."""
+a peer that cannot be reached, or reads slowly, keeps nothing from the others. What is beyond is dropped and counted.
+Beyond the last, a gateway that can make its senders wait does so: with one TUN_CREDIT it is less than the others."""
 FRAGMENTED_PACKETS: Final = 64
 FRAGMENT_BYTES: Final = 4 * 1024 * 1024
 FRAGMENT_TIME: Final = 5.0
@@ -754,18 +756,16 @@ a half. Without this two packets in a row lose a third."""
 KILL_TIME: Final = 1.0
 """Seconds in which the supervisor of a native program kills what that started, once we were killed; their network is
 gone before."""
-TUN_QUEUE_LENGTH: Final = 4096
+TUN_QUEUE_LENGTH: Final = 5000
 """Packets that wait in a TUN device until the relay thread reads them; beyond, the kernel drops."""
-TUN_RATE: Final = 40e6
-TUN_RATE_LEAST: Final = 8e6
-TUN_RATE_MOST: Final = 2e9
+TUN_CREDIT: Final = 512 * 1024
+TUN_CREDIT_RATE: Final = 250_000
 TUN_RATE_BURST: Final = 128 * 1024
 TUN_RATE_QUEUE: Final = 64 * 1024 * 1024
-TUN_TICK: Final = 0.01
-TUN_WAITING: Final = 256 * 1024
-"""Bytes per second that programs in a namespace may send at first, at least and at most, what of it may come at once
-and what may wait for it; seconds between two looks, and bytes that may have been read and not sent before it is
-lowered. A TUN device drops what it has no room for; a rate before it makes `sendto` wait, as on any network card."""
+"""Bytes that programs in a namespace may send before the relay thread has read half of them, each packet counted as
+DATAGRAM_OVERHEAD more, and bytes per second that they may send beyond; bytes that they may send at once under a fixed
+rate, and that may wait for it. A TUN device drops what it has no room for: TUN_QUEUE_LENGTH packets are more than
+TUN_CREDIT ever is, so that nothing is lost there, and `sendto` waits, as on any network card."""
 TUN_DRAIN: Final = 1.0
 """Seconds that what a program sent last may take to leave its device."""
 NAME_QUERIES: Final = 64

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..address import Destination, PeerId, Spelling
-from ..limits import EXIT_TIME, GATEWAY_FLOW_DATAGRAMS, GATEWAY_SEND_BUDGET, JOIN_TIME
+from ..limits import EXIT_TIME, GATEWAY_FLOW_DATAGRAMS, GATEWAY_ROOM, GATEWAY_SEND_BUDGET, JOIN_TIME
 from .events import Receiver
 from .host import Host
 from .inbox import cost
@@ -37,10 +37,10 @@ class HostInterface:
         """Raises: IdentityError when the key file cannot be read or made; ConfigError for a list that is none."""
         self.host = Host(config, receiver)
         self.starved = False
+        """Whether a sender waits for room."""
+        self._room: Callable[[], object] = lambda: None
         self.pending = 0
         """What waits in all flows, in `cost` units; at most GATEWAY_SEND_BUDGET."""
-        self.left = 0
-        """What ever left the flows, in `cost` units."""
         self._inbox = _NothingCame()
 
     @property
@@ -112,6 +112,14 @@ class HostInterface:
         """Return whether one more datagram may wait in `flow`."""
         return len(flow.waiting) < GATEWAY_FLOW_DATAGRAMS
 
+    def when_room(self, callback: Callable[[], object]) -> None:
+        """Call `callback`, which lets programs send more: now, or once little of what they sent still waits. It may be
+        called amid a send, and neither sends nor waits. Of several that wait only the last is called."""
+        if self.pending > GATEWAY_ROOM:
+            self.starved, self._room = True, callback
+        else:
+            callback()
+
     def send(self, flows: Iterable[Flow]) -> None:
         """Send what waits in `flows`, as far as there is room on the way; the rest follows by itself."""
         self.host.driver.feeder.feed(flows)
@@ -130,4 +138,6 @@ class HostInterface:
     def sent(self, size: int) -> None:
         """A flow's datagrams left; `size` is in `cost` units."""
         self.pending = max(0, self.pending - size)
-        self.left += size
+        if self.starved and self.pending <= GATEWAY_ROOM // 2:
+            self.starved = False
+            self._room()

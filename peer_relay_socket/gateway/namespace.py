@@ -29,6 +29,11 @@ from ..limits import KILL_TIME
 
 DEVICE: Final = "peer0"
 TUN_PATH: Final = "/dev/net/tun"
+RESOLVER: Final = "192.0.2.53"
+"""Where programs ask for names. RFC 5737 gives this address to no host, so it is neither a peer's nor in a network of
+the machine's."""
+DISCARD: Final = 9
+"""The port there to which a datagram is sent that means nothing (RFC 863)."""
 _NEW_MOUNTS, _NEW_USER, _NEW_NETWORK = 0x20000, 0x10000000, 0x40000000
 _BIND, _RECURSIVE, _PRIVATE = 0x1000, 0x4000, 0x40000
 _SET_INTERFACE, _SET_OFFLOAD = 0x400454CA, 0x400454D0
@@ -52,7 +57,6 @@ class Plan(NamedTuple):
     """What is to run, and in what world."""
 
     argv: list[str]
-    nameserver: str
     keep_sigint_ignored: bool = False
     """Whether SIGINT was ignored when we started (nohup, a shell's background)."""
 
@@ -130,7 +134,7 @@ def open_device(path: str = TUN_PATH) -> tuple[int, bool]:
     return fd, False
 
 
-def _configure(plan: Plan, libc: ctypes.CDLL) -> None:
+def _configure(libc: ctypes.CDLL) -> None:
     for name, value in _SYSCTLS:
         with contextlib.suppress(OSError):  # no IPv6 here, or /proc/sys is read-only, as in containers
             _write("/proc/sys/net/" + name, value)
@@ -138,7 +142,7 @@ def _configure(plan: Plan, libc: ctypes.CDLL) -> None:
     with contextlib.suppress(OSError), open("/etc/nsswitch.conf", encoding="utf-8") as file:
         nsswitch = re.sub(r"(?m)^\s*hosts:.*$", "hosts: files dns", file.read())
     files = {
-        "/etc/resolv.conf": f"nameserver {plan.nameserver}\noptions timeout:2 attempts:2\n",
+        "/etc/resolv.conf": f"nameserver {RESOLVER}\noptions timeout:2 attempts:2\n",
         "/etc/nsswitch.conf": nsswitch,  # nss-resolve and mdns ask daemons of the outer network
         "/etc/gai.conf": "precedence ::ffff:0:0/96 100\n",  # A before AAAA: every peer has both
         "/run/nscd/socket": "",
@@ -170,20 +174,23 @@ def supervise(channel: socket.socket, plan: Plan) -> NoReturn:
     """The child's whole life: make the world, hand its device over, run the program when told to, tell how it ended.
 
     The channel carries, to the parent: the device's interface index and whether it takes several datagrams in one
-    write, with the descriptors of the device, of a routing socket and of the tables of UDP sockets, or the text of a
-    refusal; then the pid of the program; then its wait status and the names of what it left running.
+    write, with the descriptors of the device, of a routing socket, of a UDP socket and of the tables of UDP sockets, or
+    the text of a refusal; then the pid of the program; then its wait status and the names of what it left running.
     """
     signal.set_wakeup_fd(-1)
     libc = _libc()
     try:
         enter(libc)
         device, segments = open_device()
-        _configure(plan, libc)
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as routing:
+        _configure(libc)
+        with (
+            socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as routing,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as prompter,
+        ):
             queues = [os.open(f"/proc/thread-self/net/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("udp", "udp6")]
             index = socket.if_nametoindex(DEVICE)
             head = struct.pack("=ii", index, segments)
-            socket.send_fds(channel, [head], [device, routing.fileno(), *queues])
+            socket.send_fds(channel, [head], [device, routing.fileno(), prompter.fileno(), *queues])
         for fd in (device, *queues):
             os.close(fd)
     except ForbiddenError as error:

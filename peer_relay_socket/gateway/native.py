@@ -20,10 +20,22 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ..limits import EXIT_TIME, JOIN_TIME, TUN_DRAIN, TUN_QUEUE_LENGTH, TUN_RATE, TUN_RATE_BURST, TUN_RATE_QUEUE
-from .namespace import ForbiddenError, Plan, supervise
+from ..limits import (
+    DATAGRAM_OVERHEAD,
+    EXIT_TIME,
+    JOIN_TIME,
+    TUN_CREDIT,
+    TUN_CREDIT_RATE,
+    TUN_DRAIN,
+    TUN_QUEUE_LENGTH,
+    TUN_RATE_BURST,
+    TUN_RATE_QUEUE,
+)
+from .namespace import DISCARD, RESOLVER, ForbiddenError, Plan, supervise
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..config import PeerConfig
     from .netlink import IpAddress, Netlink
     from .tun import NameQuery, Tun
@@ -71,7 +83,7 @@ class Child:
 
     def device(self) -> tuple[int, bool, int, list[int]]:
         """Return the device's interface index, whether it takes several datagrams in one write, its descriptor, and
-        those of the namespace's routing socket and tables of UDP sockets. Raises: ForbiddenError."""
+        those of the namespace's routing socket, a UDP socket and the tables of all. Raises: ForbiddenError."""
         told, fds, _, _ = socket.recv_fds(self._channel, 4096, 8)
         if not fds:
             self.end()
@@ -106,25 +118,40 @@ class Child:
 class Device:
     """The namespace's device: its addresses, its rate, and what waits in the programs' sockets."""
 
-    def __init__(self, netlink: Netlink, index: int, queues: list[int], tun: Tun) -> None:
+    def __init__(self, netlink: Netlink, index: int, prompter: socket.socket, queues: list[int], tun: Tun) -> None:
+        """Args: prompter: a UDP socket. queues: the tables of UDP sockets."""
         self._netlink = netlink
+        self._prompter = prompter
         self._index = index
         self._queues = queues
         self._tun = tun
         self._addresses: list[tuple[IpAddress, int]] = []
 
-    def set_up(self, rate: float | None) -> None:
-        """Bring loopback and the device up."""
+    def serve(self, fd: int, segments: bool, rate: float | None) -> None:
+        """Bring loopback and the device up, and have its packets travel the overlay from now on.
+
+        Args: as of `Tun.attach` and `Program`.
+        """
         self._netlink.up(1)
         self._netlink.up(self._index, mtu=_DATAGRAM_MTU, queue=TUN_QUEUE_LENGTH)
+        refill: Callable[[], object] | None = None
         with contextlib.suppress(OSError):  # a kernel without tbf: what programs send too fast is lost
-            self.set_rate(TUN_RATE if rate is None else rate)
             if rate is None:
-                self._tun.adapt(self.set_rate)
+                self.refill()
+                refill = self.refill
+            else:
+                self._netlink.set_rate(self._index, rate, TUN_RATE_BURST, TUN_RATE_QUEUE)
+        self._tun.interface.run(
+            lambda: self._tun.attach(
+                fd, segments=segments, renumber=self.renumber, receive_queue=self.receive_queue, refill=refill
+            )
+        )
 
-    def set_rate(self, rate: float) -> None:
-        """Let programs send so many bytes per second; more makes their `sendto` wait."""
-        self._netlink.set_rate(self._index, rate, TUN_RATE_BURST, TUN_RATE_QUEUE)
+    def refill(self) -> None:
+        """Let programs send TUN_CREDIT bytes from now on; more makes their `sendto` wait."""
+        self._netlink.set_rate(self._index, TUN_CREDIT_RATE, TUN_CREDIT, TUN_RATE_QUEUE, DATAGRAM_OVERHEAD)
+        with contextlib.suppress(OSError):  # what waits already leaves after the next packet: here is one
+            self._prompter.sendto(b"", socket.MSG_DONTWAIT, (RESOLVER, DISCARD))
 
     def renumber(self) -> None:
         """Give the device the host's addresses as they are now."""
@@ -170,9 +197,7 @@ def run(program: Program, config: PeerConfig, keep_sigint_ignored: bool) -> int:
 
     Raises: ForbiddenError, ConfigError, OSError before it starts.
     """
-    from .tun import RESOLVER
-
-    child = Child(Plan(program.argv, RESOLVER, keep_sigint_ignored))
+    child = Child(Plan(program.argv, keep_sigint_ignored))
     blocked = {*_FORWARDED, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     try:
@@ -180,15 +205,13 @@ def run(program: Program, config: PeerConfig, keep_sigint_ignored: bool) -> int:
         from .netlink import Netlink
         from .tun import Tun
 
-        index, segments, fd, (routing, *queues) = child.device()
+        index, segments, fd, (routing, prompter, *queues) = child.device()
         tun = Tun(config, program.dns)
-        device = Device(Netlink(socket.socket(fileno=routing)), index, queues, tun)
+        netlink = Netlink(socket.socket(fileno=routing))
+        device = Device(netlink, index, socket.socket(fileno=prompter), queues, tun)
         # A key file's addresses stay; those of a fresh key may be taken, which the network tells.
         tun.interface.start(0.0 if config.identity is not None else JOIN_TIME)
-        device.set_up(program.rate)
-        tun.interface.run(
-            lambda: tun.attach(fd, segments=segments, renumber=device.renumber, receive_queue=device.receive_queue)
-        )
+        device.serve(fd, segments, program.rate)
     except BaseException:
         child.end()
         raise

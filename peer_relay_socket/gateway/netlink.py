@@ -85,12 +85,13 @@ class Netlink:
         body += _attribute(7, source.packed) + _number(4, index)
         self._call(_NEW_ROUTE, _CREATE | _REPLACE, body)
 
-    def set_rate(self, index: int, rate: float, burst: int, limit: int) -> None:
-        """Let at most `rate` bytes per second leave by an interface (tc-tbf(8)), after a burst; while `limit` bytes
-        wait, senders wait, too, for their socket's send buffer counts what waits here."""
+    def set_rate(self, index: int, rate: float, burst: int, limit: int, overhead: int = 0) -> None:
+        """Let `burst` bytes leave by an interface from now on, then `rate` bytes per second (tc-tbf(8)), each packet
+        counted as `overhead` bytes more; while `limit` bytes wait, senders wait, too, for their socket's send buffer
+        counts what waits here. What waits already stays until the next packet comes."""
         exact = min(int(rate), 0xFFFFFFFF)
         ticks = min(int(burst / rate / _TICK), 0xFFFFFFFF)
-        options = struct.pack("=BBHhHI", 0, 1, 0, 0, 0, exact) + bytes(12) + struct.pack("=III", limit, ticks, 0)
+        options = struct.pack("=BBHhHI", 0, 1, overhead, 0, 0, exact) + bytes(12) + struct.pack("=III", limit, ticks, 0)
         body = struct.pack("=BxHiIII", 0, 0, index, 0x10000, 0xFFFFFFFF, 0) + _attribute(1, b"tbf\0")
         self._call(_NEW_QDISC, _CREATE | _REPLACE, body + _attribute(2, _attribute(1, options) + _number(6, burst)))
 

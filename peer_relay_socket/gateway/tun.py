@@ -10,6 +10,7 @@ is counted, and dropped as by a network that does not carry it. TCP is reset, so
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -24,28 +25,25 @@ from ..bridge.inbox import cost
 from ..bridge.outbox import Flow
 from ..errors import PacketError
 from ..limits import (
+    DATAGRAM_OVERHEAD,
     FLOWS_PER_DEVICE,
     SPELLED_SOURCES,
     TUN_BACKLOG,
     TUN_BURST,
+    TUN_CREDIT,
     TUN_PATIENCE,
-    TUN_QUEUE_LENGTH,
     TUN_READS,
     TUN_RETRY,
     TUN_RUN,
-    TUN_TICK,
 )
 from . import packets, resolver
-from .pace import Pace
+from .namespace import DISCARD, RESOLVER
 from .packets import VIRTIO, Packet, UdpHeader
 
 if TYPE_CHECKING:
     from ..bridge.events import Filling
     from ..config import PeerConfig
 
-RESOLVER: Final = "192.0.2.53"
-"""Where programs ask for names. RFC 5737 gives this address to no host, so it is neither a peer's nor in a network of
-the machine's."""
 _RESOLVER: Final = socket.inet_aton(RESOLVER)
 _DNS: Final = 53
 _LOCAL_GROUPS: Final = ("224.0.0.", "ff02:", "ff12:")
@@ -88,15 +86,9 @@ class Tun:
         self._own: dict[int, bytes] = {}
         self.read_to_end = True
         """Whether the last look at the device emptied it."""
-        self._pace: Pace | None = None
-        self._set_rate: Callable[[float], object] = lambda rate: None
-        self._ticking = False
-        self._tick_at = 0.0
-        self._read = 0  # since the last tick, as the two below
-        self._alone = 0
-        self._left = 0
-        self._since_end = 0
-        """Reads since the device was last empty."""
+        self._refill: Callable[[], object] | None = None
+        self._used = 0
+        """What programs sent since then, as `cost` counts it."""
         self._take_addresses()
 
     def _take_addresses(self) -> None:
@@ -107,23 +99,26 @@ class Tun:
         }
 
     def attach(
-        self, fd: int, *, segments: bool, renumber: Callable[[], object], receive_queue: Callable[[int], int]
+        self,
+        fd: int,
+        *,
+        segments: bool,
+        renumber: Callable[[], object],
+        receive_queue: Callable[[int], int],
+        refill: Callable[[], object] | None = None,
     ) -> None:
         """Serve the device.
 
         Args: fd: non-blocking; it stays the caller's. segments: whether it takes several datagrams in one write.
             renumber: gives the device this host's addresses as they are now. receive_queue: tells how many bytes wait
-            in the sockets on a port, -1 when there are none.
+            in the sockets on a port, -1 when there are none. refill: lets programs send TUN_CREDIT bytes from now on
+            before they wait; None = they never do.
         """
         self._fd, self._segments = fd, segments
-        self._renumber, self._receive_queue = renumber, receive_queue
+        self._renumber, self._receive_queue, self._refill = renumber, receive_queue, refill
         self._take_addresses()
         renumber()
         self.interface.loop.add_reader(fd, self._readable)
-
-    def adapt(self, set_rate: Callable[[float], object]) -> None:
-        """From now on, let the rate at which programs may send follow what the overlay takes."""
-        self._pace, self._set_rate = Pace(), set_rate
 
     def detach(self) -> None:
         """Serve it no more."""
@@ -142,9 +137,12 @@ class Tun:
         batches: dict[Flow, list[bytes]] = {}
         read, fd, flows, key_of = os.read, self._fd, self._flows, packets.udp_key
         self.read_to_end = False
+        used = count = 0
         try:
-            for _ in range(TUN_READS):
+            while count < TUN_READS:
                 frame = read(fd, 65_536 + VIRTIO)
+                used += len(frame)
+                count += 1
                 plain = key_of(frame)
                 if plain is None:
                     self._read_other(frame, batches)
@@ -160,43 +158,30 @@ class Tun:
                 if flow not in batches:
                     batches[flow] = []
                 if frame[1]:
-                    batches[flow] += packets.segments(frame, data)
+                    parts = packets.segments(frame, data)
+                    used += len(parts) * DATAGRAM_OVERHEAD
+                    batches[flow] += parts
                 else:
                     batches[flow].append(data)
         except BlockingIOError:
             self.read_to_end = True
         except OSError:  # the device is gone, with its namespace
             self.detach()
-        self._since_end = 0 if self.read_to_end else self._since_end + TUN_READS
-        if not self._ticking and self._pace is not None:
-            self._ticking = True
-            self._tick_at = self.interface.loop.time()
-            self.interface.loop.call_later(TUN_TICK, self._tick)
         self._send(batches)
+        self._used += used + count * DATAGRAM_OVERHEAD
+        if self._used > TUN_CREDIT // 2 and self._refill is not None:
+            self.interface.when_room(self._let_send)
 
-    def _tick(self) -> None:
-        """Look whether the rate still fits; not while nothing is read."""
-        interface, pace = self.interface, self._pace
-        assert pace is not None
-        now = interface.loop.time()
-        left = interface.left - self._left + self._alone
-        behind = self._since_end > TUN_QUEUE_LENGTH // 2
-        if pace.tick(max(now - self._tick_at, TUN_TICK), self._read, left, interface.pending, behind=behind):
-            self._set_rate(pace.rate)
-        self._ticking = bool(self._read) or interface.pending > 0
-        self._read = self._alone = 0
-        self._left = interface.left
-        self._tick_at = now
-        if self._ticking:
-            interface.loop.call_later(TUN_TICK, self._tick)
+    def _let_send(self) -> None:
+        self._used = 0
+        assert self._refill is not None
+        with contextlib.suppress(OSError):  # the device is gone
+            self._refill()
 
     def _send(self, batches: dict[Flow, list[bytes]]) -> None:
         interface = self.interface
         for flow, datagrams in batches.items():
-            size = cost(datagrams)
-            self._read += size
             if len(datagrams) == 1 == len(batches) and not flow.waiting and interface.send_now(flow, datagrams[0]):
-                self._alone += size
                 return
             interface.offer(flow, datagrams)
         if batches:
@@ -208,8 +193,9 @@ class Tun:
         source, destination = key[:half], key[half : 2 * half]
         source_port, port = struct.unpack("!HH", key[-4:])
         form = 4 if half == 4 else 6
-        if destination == _RESOLVER and port == _DNS:
-            self._resolve(source_port, data)
+        if destination == _RESOLVER and port in (_DNS, DISCARD):
+            if port == _DNS:
+                self._resolve(source_port, data)
             return None
         if source != self._own[form] or not port:
             self.count("dropped: a datagram from no address of this host's")

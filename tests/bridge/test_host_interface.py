@@ -11,7 +11,7 @@ import pytest
 from peer_relay_socket.address import Destination, PeerId
 from peer_relay_socket.bridge.host_interface import HostInterface
 from peer_relay_socket.config import peer_config
-from peer_relay_socket.limits import GATEWAY_FLOW_DATAGRAMS
+from peer_relay_socket.limits import GATEWAY_FLOW_DATAGRAMS, GATEWAY_ROOM
 from peer_relay_socket.surface.udp_socket import Socket
 from tests.bridge.conftest import LIMIT, free_tcp_port
 from tests.patience import until
@@ -142,6 +142,21 @@ def test_one_flow_cannot_use_up_the_budget_of_all(world: World) -> None:
     assert not interface.run(interface.offer, flow, [b"one too many"])
     assert interface.counters()["dropped: send budget used up"] == 1
     assert interface.run(interface.offer, interface.flow(world.sock.peer.id, 7, 9000, 4), [b"x"])
+
+
+def test_sender_may_go_on_once_little_of_what_it_sent_waits(world: World) -> None:
+    interface = world.interface
+    flow = interface.flow(b"\x17" * 20, 7, 9, 4)
+    called: list[int] = []
+    interface.run(interface.when_room, lambda: called.append(1))
+    assert called == [1]
+    assert interface.run(interface.offer, flow, [bytes(60_000)] * (GATEWAY_ROOM // 60_000 + 1))
+    interface.run(interface.when_room, lambda: called.append(2))
+    interface.run(flow.take, GATEWAY_ROOM // 4)
+    assert called == [1]
+    interface.run(flow.discard)
+    interface.run(flow.discard)
+    assert called == [1, 2]
 
 
 def test_new_identity_is_told() -> None:

@@ -121,6 +121,22 @@ def test_burst_arrives_whole_and_what_was_sent_last_leaves(run: Run, peer: Peer,
 
 
 @pytest.mark.slow
+def test_flooding_sender_waits_and_loses_nothing(start: Start, peer: Peer) -> None:
+    """Small datagrams, of which the most fit in the device, and large ones; the reader is slower than the sender."""
+    there = peer(9000)
+    there.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2 * 1024 * 1024)
+    program = (
+        "import socket,sys; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect((sys.argv[1], 9000))\n"
+        "for size, count in ((4, 20000), (1200, 20000), (20000, 500)):\n"
+        "    for n in range(count): s.send(n.to_bytes(4) + bytes(size - 4))"
+    )
+    process = start(sys.executable, "-c", program, there.peer.address)
+    for size, count in ((4, 20_000), (1200, 20_000), (20_000, 500)):
+        assert [there.recv(65_535) for _ in range(count)] == [n.to_bytes(4) + bytes(size - 4) for n in range(count)]
+    assert process.communicate(timeout=LIMIT) == ("", "")
+
+
+@pytest.mark.slow
 def test_broadcast_and_multicast_reach_and_are_heard(start: Start, peer: Peer) -> None:
     there = peer(9999)
     there.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
@@ -312,18 +328,16 @@ from peer_relay_socket.config import peer_config
 from peer_relay_socket.gateway.native import Child, Device
 from peer_relay_socket.gateway.namespace import Plan
 import time
-child = Child(Plan([sys.executable, "-c", sys.argv[2]], "192.0.2.53"))
+child = Child(Plan([sys.executable, "-c", sys.argv[2]]))
 from peer_relay_socket.gateway.netlink import Netlink
 from peer_relay_socket.gateway.tun import Tun
 import socket
-index, segments, fd, (routing, *queues) = child.device()
+index, segments, fd, (routing, prompter, *queues) = child.device()
 tun = Tun(peer_config(bootstrap=sys.argv[1], wrtc=False))
 interface = tun.interface
-device = Device(Netlink(socket.socket(fileno=routing)), index, queues, tun)
+device = Device(Netlink(socket.socket(fileno=routing)), index, socket.socket(fileno=prompter), queues, tun)
 interface.start(20)
-device.set_up(None)
-attach = lambda: tun.attach(fd, segments=segments, renumber=device.renumber, receive_queue=device.receive_queue)
-interface.run(attach)
+device.serve(fd, segments, None)
 print(interface.spelling.ipv4(interface.peer_id), interface.spelling.ipv6(interface.peer_id), flush=True)
 child.go()
 for _ in range(3):

@@ -15,7 +15,7 @@ from peer_relay_socket.gateway import packets
 from peer_relay_socket.gateway.names import HostNames, host_names
 from peer_relay_socket.gateway.packets import VIRTIO, UdpHeader
 from peer_relay_socket.gateway.tun import Tun
-from peer_relay_socket.limits import TUN_BACKLOG
+from peer_relay_socket.limits import DATAGRAM_OVERHEAD, TUN_BACKLOG, TUN_CREDIT
 from peer_relay_socket.surface.udp_socket import Socket
 from tests.gateway.conftest import LIMIT, Peer
 from tests.patience import until
@@ -32,14 +32,22 @@ class Device:
         self._near.setblocking(False)
         self.far.settimeout(LIMIT)
         self.waiting = 0
+        self.refills = 0
         self.interface.run(
             lambda: self.tun.attach(
-                self._near.fileno(), segments=True, renumber=lambda: None, receive_queue=lambda port: self.waiting
+                self._near.fileno(),
+                segments=True,
+                renumber=lambda: None,
+                receive_queue=lambda port: self.waiting,
+                refill=self.refill,
             )
         )
         spelling, peer_id = self.interface.spelling, self.interface.peer_id
         self.ipv4 = socket.inet_aton(spelling.ipv4(peer_id))
         self.ipv6 = socket.inet_pton(socket.AF_INET6, spelling.ipv6(peer_id))
+
+    def refill(self) -> None:
+        self.refills += 1
 
     def counted(self, words: str) -> int:
         return sum(times for reason, times in self.interface.counters().items() if words in reason)
@@ -105,6 +113,25 @@ def test_program_that_does_not_read_holds_up_no_other_and_fills_no_memory(device
     assert device.counted("programs do not read") > 0
     until(device.tun.has_drained, LIMIT)  # it is waited for a moment only
     assert device.counted("the device does not take a packet") > 0
+
+
+@pytest.mark.parametrize("kind", ["to a peer", "to nowhere", "fragments", "in runs"])
+def test_programs_may_send_more_once_half_of_their_credit_was_read(device: Device, peer: Peer, kind: str) -> None:
+    """Whatever they send: the kernel counts every packet, and each datagram of a run as one."""
+    there = peer(9000)
+    header = UdpHeader(device.ipv4, socket.inet_aton("8.8.8.8") if kind == "to nowhere" else to(there), 7, 9000)
+    frame, costs = header.frame(bytes(1000)), 1000 + 28 + DATAGRAM_OVERHEAD
+    if kind == "fragments":
+        frame = frame[:16] + b"\x20\0" + frame[18:]
+    if kind == "in runs":
+        frame, costs = header.frame(bytes(100), 10), 10 * DATAGRAM_OVERHEAD
+    for _ in range(TUN_CREDIT // 2 // costs - 50):
+        device.far.send(frame)
+    before = device.refills
+    for _ in range(100):
+        device.far.send(frame)
+    until(lambda: device.refills == before + 1, LIMIT)
+    assert before == 0
 
 
 def test_tcp_is_reset_and_names_are_answered(device: Device) -> None:
