@@ -55,6 +55,7 @@ class Settings(TypedDict, total=False):
     ipv4_network: str | ipaddress.IPv4Network | None
     real_udp: str | Iterable[str]
     broadcast_hops: int | None
+    remember: bool | None
     npm_peers: bool | None
     origins: str | Iterable[str]
     trusted_proxies: str | Iterable[str]
@@ -358,6 +359,12 @@ class PeerConfig:
     broadcast_hops: int = field(
         default=BROADCAST_HOPS,
         metadata=_row(_hops, f"relays that a broadcast may pass, 0 to {BROADCAST_HOPS_MOST}; 1 by default"),
+    )
+    remember: bool = field(
+        default=True,
+        metadata=_row(
+            _flag, "`0`: keep no file of relays that worked, by which a restarted peer comes back without its bootstrap"
+        ),
     )
     npm_peers: bool = field(
         default=False,

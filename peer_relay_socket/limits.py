@@ -196,6 +196,14 @@ LOOK_SPACING: Final = 1.0
 LOST_TIME: Final = 600.0
 """Seconds during which a lost neighbour that would be nearer than those we have is dialled again and again: a partition
 of that length heals as it ends. Price: a SYN every 7.5 s on average for each such neighbour that is gone for good."""
+REMEMBERED: Final = 64
+"""Relays that worked and are remembered across restarts; the one that worked longest ago goes. Half of 64 may be gone
+for good and the rest still leads back. Price: 64 x ~300 bytes, and a file of ~10 kB per network."""
+RECALL_AT_ONCE: Final = 16
+RECALL_EVERY: Final = 1.0
+RECALL_AGAIN: Final = 60.0
+"""Remembered relays that are dialled at once while no link is up, seconds until more of them are, and until all of them
+are dialled again: were one of 64 left, it would be found after 3 s. Price: 64 SYNs a minute of one cut off."""
 BOOTSTRAP_GRACE: Final = 10.0
 """Seconds after which an ordinary peer with enough nearer links leaves a bootstrap node to newcomers."""
 
@@ -473,6 +481,18 @@ JOIN_TIME: Final = 2.0
 """Seconds that `peer-relay node` waits for its first link before it tells its id; its bootstrap may be down."""
 HOPELESS_TIME: Final = 1.0
 """The same while no link is up and every bootstrap URL has already failed."""
+STATE_FIRST: Final = 10.0
+STATE_EVERY: Final = 300.0
+"""Seconds until a peer first writes down which relays worked, and between later times: what a killed one forgets."""
+STATE_TIME: Final = 1.0
+"""Seconds that the end of a peer may be held up by that file: its folder may be on a file server that is gone."""
+STATE_AGE: Final = 30 * 24 * 3600
+"""Seconds after which a relay that did not work again is forgotten, and a network's file is removed."""
+STATE_FILES: Final = 64
+"""Networks of which relays are remembered; the file written longest ago goes. Without it a user whose programs name
+another bootstrap URL each time fills a folder."""
+STATE_FILE_MAX: Final = 64 * 1024
+"""Bytes of such a file that are read: 64 relays have 30 kB at most."""
 DIAL_TIME: Final = 10.0
 """Seconds for name resolution, TCP, TLS and the WebSocket handshake together."""
 LOG_LINES: Final = 1000

@@ -69,6 +69,12 @@ def _machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[IO[str]
         yield turnstile, machine
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _state(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Peers keep what they remember in a folder of this run, not in the user's."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 @pytest.fixture(autouse=True)
 def _beside_others(request: pytest.FixtureRequest, _machine: tuple[IO[str], IO[str]]) -> Iterator[None]:
     """A test marked `alone` waits until no other worker runs a test, and the others wait until it has ended."""

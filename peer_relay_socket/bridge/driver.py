@@ -30,6 +30,7 @@ from .backlogs import LINKS_BEHIND, LinkSending
 from .dialler import EMBEDDED_URL, Dialler
 from .feeding import Feeder
 from .identity_changes import IdentityChanges
+from .joining import Joining
 from .link_pauses import LinkPauses
 from .link_status import DriverStatus, count_losses, driver_status, path_to, their_words
 from .lists import ListWatch
@@ -72,6 +73,7 @@ class Driver:
         self._direct = RtcAttempts(self, host.config, self._own_networks)
         told = host.report, self._dial_failed, self._embedded, lambda: bool(host.peers)
         self._dialling = Dialler(self, host.config, self._own_networks, *told)
+        self._joining = Joining(self, host.config)
         self._past: Counter[str] = Counter()
         """What links lost that are gone."""
         self.probes = Probes(self, host, self._loop)
@@ -120,6 +122,7 @@ class Driver:
         self._lists.start()
         self._engine = self._make_engine()
         self._engine.start(self._loop.time())
+        self._joining.start(self._engine)
         self.pump()
         send_now = partial(self._runtime.loop_lock.run_as_loop, self.send_now)
         self._host.outbox.open(LoopEnd(partial(self._runtime.call, self.feeder.drain), send_now, self._runtime.leader))
@@ -148,6 +151,7 @@ class Driver:
         self._lists.stop()
         self._identity_changes.stop()
         await self._dialling.stop(limit)
+        await self._joining.stop(self._engine, limit)
         for link in list(self._links.values()):
             link.close()
         self._all_closed = asyncio.Event()
@@ -438,6 +442,7 @@ class Driver:
         self._engine = self._make_engine()
         self._timer_at = None
         self._engine.start(self._loop.time())
+        self._joining.start(self._engine)
         self._loop.call_soon(self.feeder.drain)
 
     def _note(self, effect: effects.Note) -> None:

@@ -173,6 +173,18 @@ class Candidates:
         self.remember(peer_id, urls, scope).nearby = link.nearby
         return True
 
+    def suggest(self, peer_id: PeerId, url: str, scope: Scope, nearby: bool) -> bool:
+        """Remember that a peer may be dialled at `url`, from another source than a neighbour; return whether it is a
+        candidate now."""
+        known = self._by_id.get(peer_id)
+        if known is None:
+            if peer_id == self._core.peer_id or (len(self._by_id) >= MAX_CANDIDATES and not self.make_room()):
+                return False
+            self.remember(peer_id, (url,), scope).nearby = nearby
+        elif not known.urls:
+            known.urls, known.scope, known.nearby = (url,), scope, nearby
+        return True
+
     def make_room(self) -> bool:
         """Forget some candidates that we can do without; return whether there were any."""
         by_id = self._links.by_id

@@ -39,6 +39,7 @@ class Chance(Protocol):
 
 
 _MACHINE_DOMAIN: Final = b"peer-relay same machine "
+_NETWORK_DOMAIN: Final = b"peer-relay network "
 
 
 @dataclass(slots=True)
@@ -155,6 +156,11 @@ class Core:
         """Return what shows that `peer_id` is on this machine; b"" where nothing can."""
         secret = self.config.machine
         return b"" if secret is None else hmac.digest(secret, _MACHINE_DOMAIN + peer_id, "sha256")[:16]
+
+    def network_key(self, purpose: bytes) -> bytes:
+        """Return 32 bytes that are the same for all peers of this network; secret where it has a network key."""
+        name = f" {self.config.ipv4_network}".encode()
+        return hmac.digest(self.config.psk or bytes(32), _NETWORK_DOMAIN + purpose + name, "sha256")
 
     def set_clock(self, wall: float, now: float) -> None:
         """The wall clock says `wall` at `now`."""

@@ -26,6 +26,7 @@ from ..errors import WireError
 from . import status
 from .direct import Path
 from .effects import Deliver, Effect, Message, PeerUp
+from .memory import Remembered
 from .overlay import Overlay
 from .status import EngineStatus
 
@@ -76,6 +77,15 @@ class Engine(Overlay):
         link = self._links.by_id.get(peer_id)
         return self._membership.url_of(peer_id) if link is None or link.url is None else link.url
 
+    def remembered(self, now: float) -> tuple[list[Remembered], dict[PeerId, int]]:
+        """Return the relays that worked, and those in whose place another peer answered, with the time of that."""
+        self._core.now = now
+        return self._memory.remembered(), self._memory.disproved
+
+    def network_key(self, purpose: bytes) -> bytes:
+        """Return 32 bytes that are the same for all peers of this network; secret where it has a network key."""
+        return self._core.network_key(purpose)
+
     @property
     def neighbours(self) -> list[PeerId]:
         """Ids of the peers we are linked to."""
@@ -102,6 +112,12 @@ class Engine(Overlay):
         self._links.announce()
         self._broadcasts.give_up()
         self._own_address.assume()
+
+    def recall(self, relays: Sequence[Remembered], now: float) -> None:
+        """These relays worked in earlier runs; from now on the engine also goes back to those that worked in this one
+        when it is cut off."""
+        self._core.now = now
+        self._memory.recall(relays)
 
     def recheck(self, now: float) -> None:
         """What `may_link` and `may_talk` answer has changed: part from the peers that they refuse now."""

@@ -74,6 +74,8 @@ class Membership:
         self._blocked: dict[PeerId, None] = {}
         """Peers to which no link is made on our account, because a program ended the last one; at most
         MAX_CANDIDATES."""
+        self._eager: dict[PeerId, None] = {}
+        """Remembered relays that are dialled though others are nearer, while no link is up; at most REMEMBERED."""
         self._sought: dict[PeerId, None] = {}
         """Wanted for a while, and not by the program; at most as many as Direct has pairs."""
         self._joining: dict[PeerId, None] = {}
@@ -111,6 +113,7 @@ class Membership:
 
     def link_up(self, link: LinkState) -> None:
         """A neighbour appeared."""
+        self._eager.clear()
         if link.url is not None:
             self._candidates.bootstrap_answers(link.url, link.peer_id)
         if link.serves and link.urls:
@@ -272,6 +275,21 @@ class Membership:
             del self._joining[peer_id]
             self.unseek(peer_id)
 
+    def try_remembered(self, peer_id: PeerId, url: str, scope: Scope, nearby: bool) -> None:
+        """Dial a relay that worked in an earlier run, in the next review that finds no link up."""
+        if self._candidates.suggest(peer_id, url, scope, nearby):
+            self._eager[peer_id] = None
+
+    def place_of(self, link: LinkState) -> tuple[Scope, bool] | None:
+        """Return the scope of the place where a neighbour was dialled, and whether that may be nearby; None where
+        nothing but the program's traffic with it made us link to it."""
+        candidate = self._candidates.get(link.peer_id)
+        if candidate is None:
+            return link.scope, link.nearby
+        if candidate.wanted and link not in self._router.nearest(self._core.number, CLOSEST_LINKS):
+            return None
+        return candidate.scope, candidate.nearby
+
     def refuse(self, peer_id: PeerId) -> None:
         """Drop the link to `peer_id`; make no new one until a program asks for it, this one or the peer's."""
         self._block(peer_id)
@@ -358,6 +376,8 @@ class Membership:
         """Return the known peers that we should dial, in order of importance."""
         wanted = [candidate for candidate in self._candidates.wanted.values() if candidate.urls]
         wanted += self._nearest_wanted()
+        if self._eager:
+            wanted += filter(None, map(self._candidates.get, self._eager))
         if self._core.config.serves:
             wanted += self._slots_wanted(wanted)
         by_id = self._links.by_id

@@ -28,6 +28,7 @@ from .link import LinkState
 from .link_failures import LinkFailures
 from .links import Links
 from .membership import Membership
+from .memory import Memory
 from .own_address import OwnAddress
 from .probes import Probes
 from .reachability import Reachability
@@ -72,6 +73,7 @@ class Overlay:
         self._unresolved = Unresolved(core, self._resolver, self._router, self._send_found)
         self._own_address = OwnAddress(core, self._resolver, claims)
         self._membership = Membership(core, self._links, self._router, behind)
+        self._memory = Memory(core, self._links, self._membership)
         self._link_failures = LinkFailures(core, self._links, self._membership)
         self._reachability = Reachability(core, self._links, self._serves_changed)
         self._direct = Direct(core, self._links, self._router, self._table, self._sessions, self._membership)
@@ -90,6 +92,7 @@ class Overlay:
 
     def _link_failed(self, link: LinkState, reason: str) -> None:
         reason = self._link_failures.refused(link, reason)
+        self._memory.refused(link.url)
         link.handshake = None
         self._links.drop(link, reason)
 
@@ -230,6 +233,7 @@ class Overlay:
         self._router.link_up(link)
         self._seniority.link_up(link)
         self._membership.link_up(link)
+        self._memory.link_up(link)
         self._resolver.link_up()
         self._direct.link_up(link)
         self._reachability.link_up(link)
@@ -249,6 +253,7 @@ class Overlay:
         self._searches.link_down(link)
         self._seniority.link_down(link)
         self._membership.link_down(link)
+        self._memory.link_down()
         self._direct.link_down(link)
         self._reachability.link_down(link)
         self._broadcasts.link_down(link)

@@ -35,6 +35,7 @@ class Due(Enum):
     OWN_ADDRESS = "ask again whether our address is ours alone"
     LOOK_AROUND = "ask neighbours for peers to be linked to"
     REVIEW = "dial, after a wait"
+    RECALL = "try more of the relays that worked in earlier runs"
     JOINING_OVER = "stop dialling a peer that asked for it"
     DIAL_BACK_ASK = "ask neighbours to dial us"
     DIAL_BACK_OVER = "judge by those that did"
