@@ -80,7 +80,7 @@ def _check(result: int, what: str) -> None:
 
 
 def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="ascii") as file:
+    with open(path, "w", encoding="utf-8") as file:
         file.write(text)
 
 
@@ -105,7 +105,7 @@ def _why() -> str:
         ("/proc/sys/user/max_user_namespaces", "0", "10000"),
     )
     for path, forbidden, permitted in switches:
-        with contextlib.suppress(OSError), open(path, encoding="ascii") as file:
+        with contextlib.suppress(OSError), open(path, encoding="utf-8") as file:
             if file.read().strip() == forbidden:
                 name = path.removeprefix("/proc/sys/").replace("/", ".")
                 profile = ", or an AppArmor profile with `userns,`" if "apparmor" in name else ""

@@ -64,12 +64,18 @@ def test_dig_asks_dnsmasq_by_name_both_unmodified(
 def test_dig_asks_an_exposed_dnsmasq_through_a_forwarded_port(
     command: Callable[..., Process], kernel: Callable[..., socket.socket]
 ) -> None:
-    """Neither needs a namespace: dig and dnsmasq are ordinary processes of this machine."""
-    with kernel() as probe:
+    """Neither needs a namespace: both are ordinary processes of this machine. dnsmasq serves TCP, too, so it has
+    an address to itself: any TCP connection of another test could have that port of 127.0.0.1."""
+    host = "127.9.8.7"
+    with kernel(host=host) as probe:
         port = probe.getsockname()[1]
-    with subprocess.Popen(dnsmasq(port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+    words = [*dnsmasq(port), f"--listen-address={host}", "--bind-interfaces"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as server:
         try:
-            exposed = command("expose", str(port), "--as", "53", "--anyone")
+            assert server.stderr is not None
+            while "started" not in (line := server.stderr.readline()):
+                assert line
+            exposed = command("expose", f"{host}:{port}", "--as", "53", "--anyone")
             forwarded = command("forward", "0", f"{exposed.id}:53")
             host, _, local = forwarded.line[3].rpartition(":")
             assert answers([], host, int(local)) == ANSWER

@@ -1,0 +1,53 @@
+"""Worlds around `peer-relay run`: an ordinary user, and machines that forbid things. Root makes them, each in a mount
+namespace of its own, so that the machine itself stays as it is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.gateway.conftest import COMMAND, LIMIT, environment
+
+USER = 65_534
+DEVICE = 'mknod -m %s "$TESTS_FOLDER/tun" c 10 200 && mount --bind "$TESTS_FOLDER/tun" /dev/net/tun'
+PERMITTED, OF_ROOT = DEVICE % "0666", DEVICE % "0600"
+ABSENT = "mount -t tmpfs none /dev/net"
+ORDINARY = [
+    *("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"),
+    # This interpreter may lie in root's home: to read files is the one thing that this user may do and others may not.
+    *(f"--{kind}=-all,+dac_read_search" for kind in ("inh-caps", "ambient-caps", "bounding-set")),
+]
+"""Makes an ordinary user of what follows."""
+
+needs_root = pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0 or shutil.which("setpriv") is None,
+    reason="needs root: to make the worlds of other users and machines",
+)
+
+
+def words(world: str, *program: str, ordinary: bool = True) -> list[str]:
+    """Return the command that runs `program` after the shell commands `world`, as an ordinary user or as root."""
+    user = ORDINARY if ordinary else []
+    return ["unshare", "--mount", "sh", "-c", f'{world} && exec "$@"', "sh", *user, *COMMAND, *program]
+
+
+def told(folder: str) -> dict[str, str]:
+    """Return the environment of such a command. Args: folder: where its world may keep something."""
+    return environment(TESTS_FOLDER=folder, HOME="/", TMPDIR="/tmp")
+
+
+def outcome(folder: str, command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run such a command to its end."""
+    return subprocess.run(
+        command,
+        env=told(folder),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=2 * LIMIT,
+        check=False,
+    )
