@@ -456,6 +456,13 @@ DRAIN_NOTICE: Final = 2.0
 DRAIN_TIME: Final = 5.0
 """Seconds that a node which is told to end goes on serving until those who ask for /readyz have heard so, and within
 which all of its end is over: orchestrators kill after 10 s or more."""
+STREAM_CLIENTS: Final = 8
+"""Pages that follow a node at once, of ADMIN_CLIENTS: metrics and probes always find room."""
+STREAM_INTERVAL: Final = 1.0
+"""Seconds between two events of a page. They cost a record, and its bytes to each page: 4 MB with MAX_LINKS links."""
+DROPS_STEP: Final = 10.0
+DROPS_STEPS: Final = 60
+"""Seconds of a step of what a node remembers of its losses, and how many steps: ten minutes, some 100 kB."""
 ADMIN_CLIENTS: Final = 32
 """Connections to the admin port at once; more get 503."""
 ADMIN_HEAD: Final = 8 * 1024

@@ -246,7 +246,7 @@ class Driver:
         """Return what is known of the engine and its links."""
         certificate = self._dialling.certificate
         expires = None if certificate is None else certificate.expires
-        return driver_status(self.running_engine, self._links, self._loop.time(), expires)
+        return driver_status(self.running_engine, self._links, self._loop.time(), self._dialling.urls, expires)
 
     # --- from links (LinkHandler) ----------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ class DriverStatus(NamedTuple):
 
     engine: EngineStatus
     advertised: tuple[str, ...]
+    listens: tuple[str, ...]
     ahead: float
     """Seconds by which the wall clock is ahead of the engine's."""
     now: float
@@ -37,7 +38,11 @@ class DriverStatus(NamedTuple):
 
 
 def driver_status(
-    engine: Engine | None, links: Mapping[int, Link], now: float, certificate_expires: float | None
+    engine: Engine | None,
+    links: Mapping[int, Link],
+    now: float,
+    listens: tuple[str, ...],
+    certificate_expires: float | None,
 ) -> DriverStatus | None:
     """Return what is known of the engine and its links; None without an engine."""
     if engine is None:
@@ -45,7 +50,9 @@ def driver_status(
     rtts = {number: rtt for number, link in links.items() if (rtt := getattr(link, "rtt", None)) is not None}
     skews = sorted(skew for link in links.values() if (skew := getattr(link, "clock_skew", None)) is not None)
     skew = skews[len(skews) // 2] if skews else None
-    return DriverStatus(engine.status(now), engine.advertised, time.time() - now, now, rtts, skew, certificate_expires)
+    return DriverStatus(
+        engine.status(now), engine.advertised, listens, time.time() - now, now, rtts, skew, certificate_expires
+    )
 
 
 def path_to(engine: Engine | None, links: Mapping[int, Link], destination: Destination, now: float) -> Path:

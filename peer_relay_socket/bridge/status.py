@@ -118,6 +118,8 @@ class PeerStatus(TypedDict):
     bootstrap: list[BootstrapRecord]
     reachability: list[ReachRecord]
     advertised: list[str]
+    listens: list[str]
+    """Where it serves links, as it was told: `*` is every address of the machine."""
     sockets: list[SocketRecord]
     sessions: list[SessionRecord]
     counters: dict[str, int]
@@ -164,6 +166,7 @@ def status(host: Subject, driver: DriverStatus | None) -> PeerStatus:
             for reach in (() if engine is None else engine.reach)
         ],
         advertised=[] if driver is None else list(driver.advertised),
+        listens=[] if driver is None else list(driver.listens),
         sockets=[_socket(host, each) for each in host.ports.sockets() if each.port],
         sessions=[] if driver is None else [_session(driver, spelling, each) for each in driver.engine.sessions],
         counters=host.counters(),

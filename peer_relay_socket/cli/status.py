@@ -112,6 +112,8 @@ def _text(peer: dict[str, Any], rates: Rates | None) -> Iterator[str]:
     role = "relays" if peer["relays"] else "does not relay"
     yield f"{peer['program']} (pid {peer['pid']}), up {screen.span(peer['uptime_s'])}, {role}"
     yield f"  {peer['id']}  {peer['ipv4']}  {peer['ipv6']}"
+    if peer["listens"]:
+        yield f"  listens at {', '.join(peer['listens'])}"
     if peer["relays"]:
         yield f"  passed on {peer['forwarded_packets']} packets, {screen.size(peer['forwarded_bytes'])}"
     if peer["clock_skew_s"] is not None and abs(peer["clock_skew_s"]) > CLOCK_SKEW:

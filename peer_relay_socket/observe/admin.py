@@ -22,8 +22,17 @@ from importlib import resources
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..bridge.host import open_hosts
-from ..limits import ADMIN_CLIENTS, ADMIN_HEAD, ADMIN_TIME, DRAIN_NOTICE, STATUS_AGE
+from ..limits import (
+    ADMIN_CLIENTS,
+    ADMIN_HEAD,
+    ADMIN_TIME,
+    DRAIN_NOTICE,
+    DROPS_STEP,
+    STATUS_AGE,
+    STREAM_CLIENTS,
+)
 from . import metrics
+from .stream import Stream
 
 if TYPE_CHECKING:
     from ..bridge.status import PeerStatus
@@ -31,7 +40,12 @@ if TYPE_CHECKING:
 _JSON: Final = "application/json"
 _TEXT: Final = "text/plain; charset=utf-8"
 _HTML: Final = "text/html; charset=utf-8"
-_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+_POLICY: Final = (
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src 'unsafe-inline'; "
+    "script-src 'unsafe-inline'; connect-src 'self'"
+)
+_PAGES: Final = {"/": ("page.html", ""), "/join": ("join.html", " ws: wss:")}
+"""Each page, and where it may connect to besides."""
 _OPEN: Final = ("/livez", "/readyz")
 """What needs no token: probes of orchestrators have none."""
 
@@ -59,6 +73,7 @@ class Admin:
         self._lag = 0.0
         self._peers: list[PeerStatus] = []
         self._peers_at = -STATUS_AGE
+        self._stream = Stream(self._records, self._why_not_ready)
 
     async def start(self) -> int:
         """Serve. Returns: the port.
@@ -67,7 +82,12 @@ class Admin:
         """
         server = self._server = await asyncio.start_server(self._accepted, self._host, self._port, limit=ADMIN_HEAD)
         self._port = server.sockets[0].getsockname()[1]
+        self._note_losses()
         return self._port
+
+    def _note_losses(self) -> None:
+        self._stream.losses.note({host.peer_id.hex(): host.counters() for host in open_hosts()})
+        asyncio.get_running_loop().call_later(DROPS_STEP, self._note_losses)
 
     async def drain(self) -> None:
         """From now on the node is not ready. Waits until those who ask have heard so, at most DRAIN_NOTICE seconds."""
@@ -118,8 +138,19 @@ class Admin:
             _write(writer, answer, head=False)
         else:
             path = words[1].partition("?")[0]
-            answer = self._refusal(path, headers) or await self._answer(path)
-            _write(writer, answer, head=words[0] == "HEAD")
+            refusal = self._refusal(path, headers)
+            if refusal is None and path == "/stream" and words[0] == "GET":
+                await self._follow(writer)
+            else:
+                _write(writer, refusal or await self._answer(path), head=words[0] == "HEAD")
+
+    async def _follow(self, writer: asyncio.StreamWriter) -> None:
+        if self._stream.clients >= STREAM_CLIENTS:
+            _write(writer, _plain(HTTPStatus.SERVICE_UNAVAILABLE, "too many pages"), head=False)
+            return
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n")
+        writer.write(b"Connection: close\r\nX-Content-Type-Options: nosniff\r\nX-Accel-Buffering: no\r\n\r\n")
+        await self._stream.serve(writer)
 
     def _refusal(self, path: str, headers: dict[str, str]) -> _Answer | None:
         """Return what keeps this request out, if anything does."""
@@ -173,10 +204,11 @@ class Admin:
             except metrics.NoLibraryError as error:
                 return _plain(HTTPStatus.NOT_IMPLEMENTED, str(error))
             return _Answer(HTTPStatus.OK, metrics.CONTENT_TYPE, text)
-        if path == "/":
-            page = resources.files(__package__).joinpath("page.html").read_bytes()
-            return _Answer(HTTPStatus.OK, _HTML, page, f"Content-Security-Policy: {_POLICY}\r\n")
-        return _plain(HTTPStatus.NOT_FOUND, "there are /livez, /readyz, /metrics, /status and /")
+        if path in _PAGES:
+            name, policy = _PAGES[path]
+            page = resources.files(__package__).joinpath(name).read_bytes()
+            return _Answer(HTTPStatus.OK, _HTML, page, f"Content-Security-Policy: {_POLICY}{policy}\r\n")
+        return _plain(HTTPStatus.NOT_FOUND, "there are /livez, /readyz, /metrics, /status, /stream, /join and /")
 
     def _why_not_ready(self) -> str:
         if self._draining:

@@ -47,7 +47,7 @@ def test_the_unit_starts_a_node_with_settings_that_there_are() -> None:
     program, command, *options = shlex.split(start)
     assert (program, command) == ("/opt/peer-relay/bin/peer-relay", "node")
     node_parser().parse_args(options)
-    (told,) = re.findall(r"^Environment=(.*)$", unit(), re.M)
+    told = " ".join(re.findall(r"^Environment=(.*)$", unit(), re.M))
     assert unknown_variables(assignments(told)) == {}
     for part in ("Type=notify", "DynamicUser=yes", "LoadCredential=", "ExecReload=/bin/kill -HUP $MAINPID"):
         assert part in unit()
