@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ..bridge.status import PeerStatus
 
 Counters: TypeAlias = Mapping[str, int]
-_LOST: Final = "dropped: "
 _LEAST: Final = 0.05
 """Seconds that a client waits for the next event while another one has it made."""
 
@@ -50,7 +49,7 @@ class Losses:
 
 
 def _lost(counters: Counters) -> int:
-    return sum(count for name, count in counters.items() if name.startswith(_LOST))
+    return sum(count for name, count in counters.items() if name.startswith("dropped: "))
 
 
 class Rates:
