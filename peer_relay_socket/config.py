@@ -26,6 +26,10 @@ from .scope import is_learnable
 EMBEDDED_PORT: Final = 7317
 """Loopback TCP port of the embedded node: below Linux's ephemeral range (32768), not in IANA's registry for TCP."""
 
+LOOKUP: Final = "dns:"
+"""How a bootstrap place begins that names a domain, whose records name relays."""
+_DOMAIN: Final = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
 Members: TypeAlias = str | Callable[[bytes], bool] | None
 """Which peers: a file with one id a line, or a function of an id (20 bytes); None = not said."""
 MembersSetting: TypeAlias = "str | os.PathLike[str] | Callable[[bytes], bool] | None"
@@ -166,12 +170,23 @@ def _url(value: str) -> str:
     return url[:-1] if parts.path == "/" and url.endswith("/") else url
 
 
-def _bootstrap(value: str) -> str:
+def bootstrap_url(value: str) -> str:
+    """Return a checked URL, or URL#ID. Raises: ValueError."""
     url, pin, name = value.strip().partition("#")
     peer_id = parse_id(name)
     if pin and peer_id is None:
         raise ValueError(f"{value!r}: after the # stands no peer id (40 hex digits)")
     return _url(url) if peer_id is None else f"{_url(url)}#{peer_id.hex()}"
+
+
+def _bootstrap(value: str) -> str:
+    place = value.strip()
+    if not place.lower().startswith(LOOKUP):
+        return bootstrap_url(place)
+    domain = place[len(LOOKUP) :].rstrip(".").lower()
+    if len(domain) > 200 or not _DOMAIN.fullmatch(domain):
+        raise ValueError(f"{place!r}: after dns: stands no domain, such as example.org")
+    return LOOKUP + domain
 
 
 def _public_url(value: str) -> str:
@@ -285,7 +300,7 @@ class PeerConfig:
         metadata=_row(
             _bootstrap,
             "ws:// or wss:// URLs, comma-separated, to join through; tried for ever; better `URL#ID`: only the peer "
-            "with that id is taken there",
+            "with that id is taken there; `dns:DOMAIN`: those that its SRV and TXT records name",
             listed=True,
         ),
     )

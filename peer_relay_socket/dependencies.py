@@ -15,7 +15,10 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Final
 
-_ROOTS: Final = ("websockets", "cryptography", "janus", "pyee", "aiortc", "aioice", "av", "OpenSSL", "cffi", "ifaddr")
+_ROOTS: Final = (
+    *("websockets", "cryptography", "janus", "pyee", "dns"),
+    *("aiortc", "aioice", "av", "OpenSSL", "cffi", "ifaddr"),
+)
 _set_aside: Final[dict[str, ModuleType]] = {}
 """Ours, that the program has its own of."""
 

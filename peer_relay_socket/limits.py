@@ -488,6 +488,12 @@ JOIN_TIME: Final = 2.0
 """Seconds that `peer-relay node` waits for its first link before it tells its id; its bootstrap may be down."""
 HOPELESS_TIME: Final = 1.0
 """The same while no link is up and every bootstrap URL has already failed."""
+LOOKUP_TIME: Final = 5.0
+"""Seconds that a domain's name servers have to name its relays."""
+LOOKUP_URLS: Final = 16
+"""Relays that one domain may name; more are left out."""
+LOOKUP_AGAIN: Final = 60.0
+"""Seconds until a domain whose relays were found is asked again, while no link is up: they may have moved."""
 STATE_FIRST: Final = 10.0
 STATE_EVERY: Final = 300.0
 """Seconds until a peer first writes down which relays worked, and between later times: what a killed one forgets."""

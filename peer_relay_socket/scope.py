@@ -217,9 +217,12 @@ def is_learnable(url: str) -> bool:
 def reach(url: str) -> Scope:
     """Return how far the host of `url` reaches; a DNS name counts as global (what it resolves to is checked later)."""
     try:
-        host = (urlsplit(url).hostname or "").rstrip(".")
+        parts = urlsplit(url)
+        host = (parts.hostname or "").rstrip(".")
     except ValueError:
         return Scope.LOOPBACK
+    if parts.scheme == "dns":  # a domain whose records name relays
+        return Scope.GLOBAL
     if host in ("", "localhost") or host.endswith(".localhost"):
         return Scope.LOOPBACK
     scope = Scope.of(host)

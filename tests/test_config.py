@@ -49,6 +49,7 @@ CASES: list[tuple[str, Any, Any, str, Any]] = [
         f"ws://b#{'ab' * 20}",
         (f"ws://b#{'ab' * 20}",),
     ),
+    ("bootstrap", "dns:Example.org.", ("dns:example.org",), "DNS:a, ws://b", ("dns:a", "ws://b")),
     ("identity", "a.pem", "a.pem", "b.pem", "b.pem"),
     ("identity", Path("a.pem"), "a.pem", "b.pem", "b.pem"),
     ("network_key", "secret", "secret", "other", "other"),
@@ -180,6 +181,9 @@ LONG = "ws://" + "a" * MAX_URL
         ({"bootstrap": ""}, {}, "bootstrap: '' is not a ws:// or wss:// URL"),
         ({}, {"BOOTSTRAP": "a:1"}, "PEER_RELAY_BOOTSTRAP: 'a:1' is not a ws:// or wss:// URL"),
         ({}, {"PUBLIC_URL": "a"}, "PEER_RELAY_PUBLIC_URL: 'a' is not a ws:// or wss:// URL"),
+        ({"bootstrap": "dns:a b"}, {}, "bootstrap: 'dns:a b': after dns: stands no domain, such as example.org"),
+        ({"bootstrap": "dns://a"}, {}, "bootstrap: 'dns://a': after dns: stands no domain, such as example.org"),
+        ({"bootstrap": "dns:"}, {}, "bootstrap: 'dns:': after dns: stands no domain, such as example.org"),
         ({"public_url": "a"}, {}, "public_url: 'a' is not a ws:// or wss:// URL"),
         (
             {"public_url": LONG},

@@ -88,9 +88,8 @@ def connects(dials: list[Dial], names: dict[str, list[list[str]]]) -> list[str]:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, Loop)
         over = asyncio.Event()
-        dialling = Dialler(
-            Recorder(), PeerConfig(), OwnNetworks(lambda: OWN), print, lambda _url, _why: over.set(), lambda: None
-        )
+        told = print, lambda _url, _why: over.set(), lambda _place, _urls: None, lambda: None
+        dialling = Dialler(Recorder(), PeerConfig(), OwnNetworks(lambda: OWN), *told)
         for each in dials:
             over.clear()
             dialling.start(each)

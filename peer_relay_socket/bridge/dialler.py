@@ -14,11 +14,12 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ..config import EMBEDDED_PORT, PeerConfig
+from ..config import EMBEDDED_PORT, LOOKUP, PeerConfig
 from ..engine.effects import SUPERSEDED, Dial, DialBack
 from ..limits import DIAL_TIME, FIRST_WORD
 from ..scope import Scope, reach
 from ..transport.forwarded import Proxies
+from ..transport.link import LinkError
 from ..transport.websocket import SUBPROTOCOL, Listener, dial, listen
 from .certificate import Certificate, read_certificate
 from .dial_back import dial_back
@@ -47,6 +48,7 @@ class Dialler:
         own_networks: those that learned URLs may not lead to.
         report: told what the program should know of.
         failed: told the URL of each dial that came to nothing, and why.
+        found: told which relays a domain names.
         embedded: told when this peer has become the embedded node.
         is_linked: whether any link is up.
     """
@@ -58,6 +60,7 @@ class Dialler:
         own_networks: OwnNetworks,
         report: Callable[[str], None],
         failed: Callable[[str, str], None],
+        found: Callable[[str, list[str]], None],
         embedded: Callable[[], None],
         is_linked: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -66,8 +69,11 @@ class Dialler:
         self._own_networks = own_networks
         self._report = report
         self._failed = failed
+        self._found = found
         self._embedded = embedded
         self._is_linked = is_linked
+        self._places = dict.fromkeys(config.bootstrap)
+        """Bootstrap URLs, and domains whose relays are not known."""
         self._dials: set[asyncio.Task[None]] = set()
         self._rivals = KeyConflicts()
         self._unanswered: set[str] = set()
@@ -166,12 +172,15 @@ class Dialler:
 
     async def _dial(self, effect: Dial) -> None:
         url = effect.url
-        named = url in self._config.bootstrap
+        named = url in self._places
         loop = asyncio.get_running_loop()
         first_word: asyncio.TimerHandle | None = None
         try:
             await asyncio.sleep(self._rivals.wait(url, loop.time()))
             first_word = loop.call_later(FIRST_WORD, self._complain, url, f"no answer within {FIRST_WORD:g} s")
+            if url.startswith(LOOKUP):
+                await self._look_up(url)
+                return
             allow = partial(self._own_networks.allows, effect.scope, effect.nearby)
             await dial(self._handler, url, timeout=DIAL_TIME, allow=allow, named=named)
         except OSError as error:
@@ -186,9 +195,22 @@ class Dialler:
             if first_word is not None:
                 first_word.cancel()
 
+    async def _look_up(self, place: str) -> None:
+        """Find out which relays a domain names. Raises: LinkError."""
+        try:
+            from ..transport.lookup import lookup
+        except ImportError as error:
+            raise LinkError(f"dnspython cannot be imported: {error}") from None
+        urls = await lookup(place)
+        self.answered(place)
+        self._unanswered.discard(place)
+        self._places.pop(place, None)
+        self._places.update(dict.fromkeys(urls))
+        self._found(place, urls)
+
     def failed(self, url: str, reason: str) -> None:
         """`url` was dialled in vain."""
-        if url in self._config.bootstrap:
+        if url in self._places:
             self._unanswered.add(url)
         self._complain(url, reason)
         self._failed(url, reason)
@@ -197,7 +219,7 @@ class Dialler:
         """Say that `url` does not answer, once until it does: as a warning where no link is up, else as information."""
         level = logging.INFO if self._is_linked() else logging.WARNING
         text = f"cannot reach {url}: {reason}; still trying"
-        if url not in self._config.bootstrap or self._complained.get(url, 0) >= level:
+        if url not in self._places or self._complained.get(url, 0) >= level:
             log.debug("! %s", text)
             return
         self._complained[url] = level
@@ -236,8 +258,7 @@ class Dialler:
     @property
     def all_failed(self) -> bool:
         """Whether every place we were told to join through has failed to answer."""
-        bootstrap = self._config.bootstrap
-        return bool(bootstrap) and self._unanswered.issuperset(bootstrap)
+        return bool(self._places) and self._unanswered.issuperset(self._places)
 
     # --- the end ---------------------------------------------------------------------------------------------
 

@@ -71,7 +71,7 @@ class Driver:
         """Inboxes that what was just delivered filled by more than half."""
         self._own_networks = OwnNetworks()
         self._direct = RtcAttempts(self, host.config, self._own_networks)
-        told = host.report, self._dial_failed, self._embedded, lambda: bool(host.peers)
+        told = host.report, self._dial_failed, self._looked_up, self._embedded, lambda: bool(host.peers)
         self._dialling = Dialler(self, host.config, self._own_networks, *told)
         self._joining = Joining(self, host.config)
         self._past: Counter[str] = Counter()
@@ -347,6 +347,9 @@ class Driver:
 
     def _dial_failed(self, url: str, reason: str) -> None:
         self.run(lambda engine, now: engine.dial_failed(url, now, reason))
+
+    def _looked_up(self, place: str, urls: list[str]) -> None:
+        self.run(lambda engine, now: engine.looked_up(place, urls, now))
 
     def _embedded(self) -> None:
         """We have become the embedded node."""

@@ -23,7 +23,7 @@ from weakref import WeakSet
 
 from ..address import Destination, PeerId, Spelling
 from ..admission import Admission
-from ..config import PeerConfig, unknown_settings
+from ..config import LOOKUP, PeerConfig, unknown_settings
 from ..dependencies import unshadowed
 from ..errors import PeerClosedError, PeerRelayError
 from ..limits import (
@@ -199,6 +199,10 @@ class Host:
         try:
             with unshadowed():
                 from .driver import Driver
+
+                if any(place.startswith(LOOKUP) for place in self.config.bootstrap):
+                    with contextlib.suppress(ImportError):  # which the first lookup tells of
+                        import_module("peer_relay_socket.transport.lookup")
 
             runtime = Runtime.current()  # not under the guard: it logs, and handlers may wait for who waits for us
             with self._guard:

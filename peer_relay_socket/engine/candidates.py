@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Final
 
 from ..address import PeerId
 from ..codec.control import Contact
-from ..limits import LOST_TIME, MAX_CANDIDATES, REDIAL_FIRST, REDIAL_LOCAL_MAX, REDIAL_MAX
+from ..limits import LOOKUP_AGAIN, LOST_TIME, MAX_CANDIDATES, REDIAL_FIRST, REDIAL_LOCAL_MAX, REDIAL_MAX
 from ..scope import Scope, is_learnable, reach
 from .xor import slot_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .core import Core
     from .link import LinkState
     from .links import Links
@@ -39,6 +41,7 @@ class Candidate:
         "last_error",
         "lost_at",
         "luck",
+        "named_by",
         "nearby",
         "not_before",
         "peer_id",
@@ -79,6 +82,13 @@ class Candidate:
         """The URL being dialled."""
         self.wanted = False
         """Wanted by the program (Peer.connect)."""
+        self.named_by: str | None = None
+        """The domain (dns:DOMAIN) that named this bootstrap URL; None where the program did."""
+
+    @property
+    def is_lookup(self) -> bool:
+        """Whether it is no relay, but a domain that names some."""
+        return self.bootstrap and self.urls[0].startswith("dns:")
 
 
 class Candidates:
@@ -136,6 +146,25 @@ class Candidates:
             self.wanted[candidate.peer_id] = candidate
         else:
             self.wanted.pop(candidate.peer_id, None)
+
+    def looked_up(self, place: str, urls: Sequence[str]) -> None:
+        """A domain names these relays: they are bootstrap URLs now, and those that it named before are no more."""
+        core = self._core
+        for bootstrap in list(self.bootstraps):
+            if bootstrap.urls[0] == place:
+                self.rest(bootstrap)
+                bootstrap.failures, bootstrap.last_error = 0, None
+                bootstrap.not_before = core.now + LOOKUP_AGAIN
+            elif bootstrap.named_by == place and bootstrap.urls[0] not in urls:
+                self.rest(bootstrap)
+                self.bootstraps.remove(bootstrap)
+        known = {bootstrap.urls[0] for bootstrap in self.bootstraps}
+        for url in urls:
+            if url not in known:
+                named = Candidate(b"", (url,), Scope.LOOPBACK, bootstrap=True)
+                named.named_by = place
+                self.bootstraps.append(named)
+        core.config.bootstrap = tuple(bootstrap.urls[0] for bootstrap in self.bootstraps)
 
     def drop_bootstraps(self) -> None:
         """Forget the bootstrap URLs."""

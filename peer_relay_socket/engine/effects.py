@@ -43,7 +43,8 @@ class DeliverBroadcast(NamedTuple):
 
 class Dial(NamedTuple):
     """Open a link to `url`; answer with `link_opened` or `dial_failed`. Addresses below `scope` must not be dialled,
-    and this machine's own and those on its wires only if `nearby`."""
+    and this machine's own and those on its wires only if `nearby`. For dns:DOMAIN: find out which relays that domain
+    names; answer with `looked_up` or `dial_failed`."""
 
     url: str
     scope: Scope

@@ -181,6 +181,11 @@ class Engine(Overlay):
         self._membership.blame(url, reason)
         self._membership.dial_failed(url)
 
+    def looked_up(self, place: str, urls: Sequence[str], now: float) -> None:
+        """A Dial effect for a domain found the relays that it names."""
+        self._core.now = now
+        self._membership.looked_up(place, urls)
+
     def described(self, attempt: int, sdp: str, now: float) -> None:
         """The description that a Describe effect asked for."""
         self._core.now = now

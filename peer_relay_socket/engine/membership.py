@@ -48,6 +48,8 @@ from .timers import Due
 from .xor import slot_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .behind import Behind
     from .core import Core
     from .link import LinkState
@@ -187,6 +189,11 @@ class Membership:
     def serve(self) -> None:
         """We became the node that our bootstrap URLs name: dial them no more."""
         self._candidates.drop_bootstraps()
+        self.review()
+
+    def looked_up(self, place: str, urls: Sequence[str]) -> None:
+        """The domain `place` (dns:DOMAIN) names these bootstrap URLs."""
+        self._candidates.looked_up(place, urls)
         self.review()
 
     def dial_failed(self, url: str, answered: PeerId = b"") -> None:
@@ -423,7 +430,8 @@ class Membership:
         due = self._wanted()
         if len(self._router.relays) < CLOSEST_LINKS:
             served = (self._links.by_id, self._behind.neighbours, self._blocked)
-            due = [b for b in self._candidates.bootstraps if not any(b.peer_id in table for table in served)] + due
+            lacking = [b for b in self._candidates.bootstraps if not any(b.peer_id in table for table in served)]
+            due = [b for b in lacking if not (b.is_lookup and self._links.by_id)] + due
         waits = []
         for candidate in due:
             if candidate.dialling is not None:

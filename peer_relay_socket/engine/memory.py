@@ -52,6 +52,8 @@ class Memory:
         self._false: dict[PeerId, int] = {}
         """Where another peer answered, and when; at most REMEMBERED."""
         self._untried: list[PeerId] = []
+        self._given = frozenset(core.config.bootstrap)
+        """Where the program has us join: dialled in any case. What a domain names is remembered, in case it is gone."""
         self._timer: Timer | None = None
         self._active = False
 
@@ -69,7 +71,7 @@ class Memory:
         """Return what is worth remembering, the one that worked last at the end."""
         for link in self._links.by_id.values():
             known = self._known.get(link.peer_id)
-            if known is not None and known.url == link.url:
+            if known is not None and link.url is not None and known.url == link.url.partition("#")[0]:
                 self._note(known._replace(seen=self._seconds))
         return list(self._known.values())
 
@@ -83,11 +85,11 @@ class Memory:
     def link_up(self, link: LinkState) -> None:
         """A neighbour has proved its key."""
         url = link.url
-        if url is None or link.direct or not link.serves or url in self._core.config.bootstrap:
+        if url is None or link.direct or not link.serves or url in self._given:
             return
         place = self._membership.place_of(link)
         if place is not None:
-            self._note(Remembered(link.peer_id, url, *place, self._seconds))
+            self._note(Remembered(link.peer_id, url.partition("#")[0], *place, self._seconds))
             self._false.pop(link.peer_id, None)
 
     def link_down(self) -> None:

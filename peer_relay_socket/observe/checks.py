@@ -8,6 +8,7 @@ LINK_CHECK_TIME. Every finding that is not good says what helps.
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import secrets
 import socket
@@ -25,7 +26,7 @@ from urllib.parse import SplitResult, urlsplit
 from websockets.uri import parse_uri
 
 from ..bridge.host import Host
-from ..config import IceServer, PeerConfig, unknown_variables
+from ..config import LOOKUP, IceServer, PeerConfig, unknown_variables
 from ..limits import CERTIFICATE_DAYS, CHECK_TIME, CLOCK_SKEW, LINK_CHECK_TIME
 from ..transport.link import LinkError
 from ..transport.proxy import proxy_for
@@ -51,11 +52,31 @@ def settings(environ: Mapping[str, str]) -> list[Finding]:
 
 
 def relays(config: PeerConfig) -> list[Finding]:
-    """Return what was found of each bootstrap URL, all looked at at once."""
-    with ThreadPoolExecutor(max(1, 2 * len(config.bootstrap))) as pool:
-        paths = [pool.submit(_path, url) for url in config.bootstrap]
-        links = [pool.submit(_link, config, url) for url in config.bootstrap]
-        return [finding for pair in zip(paths, links, strict=True) for part in pair for finding in part.result()]
+    """Return what was found of each bootstrap URL, and of those that a domain names, all looked at at once."""
+    findings: list[Finding] = []
+    urls = [url for place in config.bootstrap for url in _named(place, findings)]
+    with ThreadPoolExecutor(max(1, 2 * len(urls))) as pool:
+        paths = [pool.submit(_path, url) for url in urls]
+        links = [pool.submit(_link, config, url) for url in urls]
+        return findings + [
+            finding for pair in zip(paths, links, strict=True) for part in pair for finding in part.result()
+        ]
+
+
+def _named(place: str, findings: list[Finding]) -> list[str]:
+    """Return the URLs that `place` stands for, itself or a domain, and note what was found of that."""
+    if not place.startswith(LOOKUP):
+        return [place]
+    from ..transport.lookup import lookup  # 60 ms, and only for domains
+
+    try:
+        urls = asyncio.run(lookup(place))
+    except LinkError as error:
+        cure = "mend its SRV and TXT records; does this machine reach its name server (/etc/resolv.conf)?"
+        findings.append(Finding("names", place, "failed", str(error), cure))
+        return []
+    findings.append(Finding("names", place, "good", f"names {', '.join(urls)}"))
+    return urls
 
 
 def _path(url: str) -> list[Finding]:
@@ -167,7 +188,7 @@ def _clock(url: str, date: str | None) -> list[Finding]:
 
 def _link(config: PeerConfig, url: str) -> list[Finding]:
     """Link to one relay as a peer does."""
-    alone = replace(config, bootstrap=(url,), port=None, identity=None, embedded=False, wrtc=False)
+    alone = replace(config, bootstrap=(url,), port=None, identity=None, embedded=False, wrtc=False, remember=False)
     host = Host(alone)
     try:
         host.start()

@@ -37,6 +37,7 @@ def test_a_bootstrap_url_a_leaf_and_a_link_for_the_programs_traffic_are_not_reme
     bench = Bench()
     peer, node, leaf = bench.node("peer"), bench.node("node", serves=True), bench.node("leaf")
     peer.config.bootstrap = ("ws://node.example",)
+    peer.restart()
     bench.join(peer, node, "ws://node.example")
     bench.join(peer, leaf, "ws://leaf.example")
     bench.flow()
@@ -47,7 +48,7 @@ def test_a_bootstrap_url_a_leaf_and_a_link_for_the_programs_traffic_are_not_reme
     peer.engine.connect(relays[-1].peer_id, bench.now)
     for each in relays:
         bench.join(peer, each, f"ws://{each.name}.example")
-    bench.flow()
+        bench.flow()
     remembered = {each.peer_id for each in peer.engine.remembered(bench.now)[0]}
     assert remembered == {each.peer_id for each in relays[:-1]}
 
