@@ -12,12 +12,14 @@ from typing import Final, NamedTuple
 
 from ..address import ID_BYTES, PeerId
 from ..errors import PacketError
-from ..limits import MAX_DATAGRAM, MAX_NAMED, MAX_URL, MAX_URLS
+from ..limits import MAX_DATAGRAM, MAX_NAMED, MAX_ROUND_TRIPS, MAX_URL, MAX_URLS
 from .packet import DIALLED_BACK, split
 
 SEARCH_DOMAIN: Final = b"peer-relay.3 search"
 FOUND_DOMAIN: Final = b"peer-relay.3 found"
 BROADCAST_DOMAIN: Final = b"peer-relay.3 broadcast"
+ROUND_TRIP_UNIT: Final = 0.0001
+"""Seconds of one tick in ROUND_TRIPS."""
 
 # --- broadcasts ------------------------------------------------------------------------------------------------
 
@@ -264,6 +266,24 @@ def read_nearness(data: bytes) -> tuple[bytes, bool]:
     """Return (token, whether it is near) of NEARNESS. Raises: PacketError when `data` is too short."""
     token, near, _ = split(data, 4, 1)
     return token, near[0] == 1
+
+
+def round_trips(found: Sequence[tuple[PeerId, float]]) -> bytes:
+    """Return the content of ROUND_TRIPS, of (relay, seconds)."""
+    ticks = (min(0xFFFF, round(seconds / ROUND_TRIP_UNIT)) for _, seconds in found)
+    return bytes((len(found),)) + b"".join(
+        peer_id + tick.to_bytes(2) for (peer_id, _), tick in zip(found, ticks, strict=True)
+    )
+
+
+def read_round_trips(data: bytes) -> list[tuple[PeerId, float]]:
+    """Return (relay, seconds) of each in ROUND_TRIPS, at most MAX_ROUND_TRIPS. Raises: PacketError when cut short."""
+    count, rest = split(data, 1)
+    size = ID_BYTES + 2
+    if len(rest) < count[0] * size:
+        raise PacketError("round trips cut short")
+    each = (rest[at : at + size] for at in range(0, min(count[0], MAX_ROUND_TRIPS) * size, size))
+    return [(item[:ID_BYTES], int.from_bytes(item[ID_BYTES:]) * ROUND_TRIP_UNIT) for item in each]
 
 
 def proof(nonce: bytes) -> bytes:

@@ -102,6 +102,10 @@ Records, the plaintext of SEALED::
     ECHO       token (8) || port (2, 0 = none)                   "do you hear me, and is that port bound?"
     ECHOED     token (8) || 0 or, if the port is not bound, 1 (2)
     SIGNAL     step (1: 1 offer, 2 answer, 3 refusal) || token (8) || session description or reason (UTF-8)
+    ROUND_TRIPS  count (1) || { relay's id (20) || 0.1 ms (2) }  "so far I am from these relays", to friends only
+    TRY        token (8) || relay's id (20, zero: none)          "does this arrive?"; by a link to the relay, if one is
+                                                                 named, and so is the answer
+    TRIED      token (8)                                         the answer
 
 Before any bundle a link carries its handshake, one WebSocket message each, the acceptor first::
 
@@ -145,6 +149,7 @@ DIALLED_BACK: Final = 0xF3
 ALTERNATES: Final = 3
 MAX_SCAN: Final = 3
 ECHO_TOKEN: Final = 8
+TRY_TOKEN: Final = 8
 TRACE_TOKEN: Final = 4
 
 _FORMS: Final = frozenset((0, 4, 6))
@@ -196,6 +201,9 @@ class Record(IntEnum):
     ECHO = 9
     ECHOED = 10
     CONNECT = 8
+    ROUND_TRIPS = 11
+    TRY = 12
+    TRIED = 13
 
 
 _DATAGRAMS: Final = int(Record.DATAGRAMS)

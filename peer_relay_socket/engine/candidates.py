@@ -19,7 +19,7 @@ from ..scope import Scope, is_learnable, reach
 from .xor import slot_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from .core import Core
     from .link import LinkState
@@ -213,6 +213,13 @@ class Candidates:
         elif not known.urls:
             known.urls, known.scope, known.nearby = (url,), scope, nearby
         return True
+
+    def by_chance(self, count: int, without: Container[PeerId]) -> list[PeerId]:
+        """Return `count` that can be dialled, as far as is known, and are not linked; chosen by chance."""
+        by_id = self._links.by_id
+        sound = [c for c in self._by_id.values() if c.urls and not c.failures and c.peer_id not in by_id]
+        sound = [candidate for candidate in sound if candidate.peer_id not in without]
+        return [candidate.peer_id for candidate in sorted(sound, key=lambda c: c.luck)[:count]]
 
     def make_room(self) -> bool:
         """Forget some candidates that we can do without; return whether there were any."""

@@ -51,6 +51,7 @@ class LinkState:
         "out_covered",
         "out_size",
         "packed",
+        "parting",
         "peer_id",
         "pinged",
         "protected",
@@ -112,6 +113,8 @@ class LinkState:
         self.reason = ""
         """Why it ended, as far as is known."""
         self.up = False
+        self.parting = False
+        """We said goodbye, and take what was on its way here before that was heard; nothing is sent by it any more."""
         self.full = False
         """Whether the connection takes no more for now."""
         self.direct = False

@@ -38,6 +38,7 @@ from ..limits import (
     LINK_ANSWER,
     LINK_DEAD,
     LINK_HANDSHAKE_TIME,
+    LINK_PART_TIME,
     LINK_PING_IDLE,
     LINK_PING_TURN,
     LOOPBACK_FACTOR,
@@ -198,6 +199,17 @@ class Links:
                 link.reason = reason
             self._forget(link)
 
+    def part(self, link: LinkState, reason: str) -> None:
+        """Send nothing more by `link`, and close it once the neighbour has heard so: what it sent before still counts.
+
+        Otherwise each datagram that a relay passes on to a peer that lets go of it at that moment is lost.
+        """
+        self.tell(link, LinkOp.GOODBYE)
+        link.parting = True
+        link.reason = reason
+        self._down(link)
+        link.timer = self._core.timers.at(Due.LINK_PARTED, self._core.now + LINK_PART_TIME, self.drop, link, reason)
+
     def release(self, number: int) -> LinkState:
         """Forget a connection that never became a link, without closing it: it speaks another wire."""
         link = self.all.pop(number)
@@ -206,23 +218,28 @@ class Links:
         return link
 
     def _forget(self, link: LinkState) -> None:
-        for timer in (link.timer, link.watch):
-            if timer is not None:
-                timer.cancel()
         if link.url is None:
             self._half_open.pop(link.number, None)
             self._accepted.remove(link, link.crowd_host)
             self._opening.remove(link, link.crowd_host)
-        if not link.up:
+        failed = not link.up and not link.parting
+        self._down(link)
+        if failed:
             self._core.handshakes["link failed"] += 1
+            if link.url is not None:
+                self._events.link_failed(link)
+
+    def _down(self, link: LinkState) -> None:
+        """Count `link` among those that are up no more."""
+        for timer in (link.timer, link.watch):
+            if timer is not None:
+                timer.cancel()
         if link.up:
             link.up = False
             if self.by_id.get(link.peer_id) is link:
                 del self.by_id[link.peer_id]
                 self._core.effects.append(PeerDown(link.peer_id))
             self._events.link_down(link)
-        elif link.url is not None:
-            self._events.link_failed(link)
 
     # --- handshake -------------------------------------------------------------------------------------------
 
@@ -510,7 +527,10 @@ class Links:
         if not plain:
             raise WireError("empty link packet")
         operation, operand = plain[0], plain[1:]
-        if operation == LinkOp.READY:
+        if link.parting:
+            if operation == LinkOp.GOODBYE:
+                self.drop(link, link.reason)
+        elif operation == LinkOp.READY:
             self._answered(link)
             if not link.up:
                 if self._keyed:

@@ -10,7 +10,7 @@ SESSION_SILENCE after the last progress are lost, and no longer in flight.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..codec import packet as wire
 from ..codec.packet import Record
@@ -25,19 +25,31 @@ if TYPE_CHECKING:
     from .session_table import SessionTable
 
 
+class Watcher(Protocol):
+    """What the owner of the sessions is told."""
+
+    def traffic(self, session: Session) -> None:
+        """Something was sent; told when that begins, and while it lasts each SESSION_SILENCE or less often."""
+
+    def silent(self, session: Session) -> None:
+        """Nothing is heard, or nothing of what was sent arrives: another way is tried."""
+
+
 class Liveness:
     """Watches over all sessions of one peer that sent something."""
 
-    def __init__(self, core: Core, table: SessionTable, handshakes: Handshakes) -> None:
+    def __init__(self, core: Core, table: SessionTable, handshakes: Handshakes, watcher: Watcher) -> None:
         self._core = core
         self._table = table
         self._handshakes = handshakes
+        self._watcher = watcher
 
     def expect(self, session: Session) -> None:
         """From now on we expect to hear something."""
         now = self._core.now
         session.silent_since = now
         if session.liveness_timer is None:
+            self._watcher.traffic(session)
             session.liveness_timer = self._core.timers.at(
                 Due.SESSION_SILENCE, now + SESSION_SILENCE, self._check, session
             )
@@ -47,6 +59,7 @@ class Liveness:
         session.liveness_timer = None
         if session.silent_since is None or session.keys is None:
             return
+        self._watcher.traffic(session)
         due = session.silent_since + SESSION_SILENCE + session.missed_probes * SESSION_PROBE
         lost = session.acked_at + SESSION_SILENCE if session.flights else due
         if core.now < min(due, lost):
@@ -54,6 +67,7 @@ class Liveness:
             return
         session.forget_flights()
         table.writable(session)
+        self._watcher.silent(session)
         if core.now < due:  # they talk, but say nothing of these packets: lost, or their acknowledgement was
             core.counters["gave up packets in flight"] += 1
             session.silent_since = core.now

@@ -19,7 +19,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from ..address import ID_BITS, PeerId, pinned_id
+from ..address import ID_BITS, ID_BYTES, PeerId, pinned_id
 from ..codec import packet as wire
 from ..codec.control import Contact
 from ..codec.packet import LinkOp
@@ -35,6 +35,7 @@ from ..limits import (
     REFRESH_FIRST,
     REFRESH_MAX,
     RELAY_LINKS,
+    ROUND_TRIPS_MEASURED,
     SLOT_BITS,
     SLOT_PATIENCE,
     SLOT_PATIENCE_MAX,
@@ -48,7 +49,7 @@ from .timers import Due
 from .xor import slot_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from .behind import Behind
     from .core import Core
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
 
 _BLOCK: Final = 60.0
 """Seconds during which a peer that said goodbye is not linked to on our account."""
+_ASKED_FOR_MORE: Final = 3
+"""Places in the network at which dialable peers are asked for: CONTACTS_PER_ANSWER each."""
 _PROTECTED: Final = 3 * CLOSEST_LINKS
 """So many nearest relays are never let go: to some of them we are among the closest."""
 
@@ -78,8 +81,9 @@ class Membership:
         MAX_CANDIDATES."""
         self._eager: dict[PeerId, None] = {}
         """Remembered relays that are dialled though others are nearer, while no link is up; at most REMEMBERED."""
-        self._sought: dict[PeerId, None] = {}
-        """Wanted for a while, and not by the program; at most as many as Direct has pairs."""
+        self._sought: dict[PeerId, int] = {}
+        """Wanted for a while, and not by the program, and by how many parts of ours; at most as many as Direct has
+        pairs, and PATH_LINKS."""
         self._joining: dict[PeerId, None] = {}
         """Peers that we dial because they asked for it, at most MAX_JOINING."""
         self._refresh_wait = REFRESH_FIRST
@@ -234,6 +238,8 @@ class Membership:
             candidate = self._candidates.remember(peer_id, (), Scope.GLOBAL)
         self._candidates.want(candidate, True)
         if candidate.urls:
+            if not candidate.failures:  # at most dismissed before
+                candidate.not_before = 0.0
             self.review()
             return True
         self.gossip.find(peer_id)
@@ -245,13 +251,16 @@ class Membership:
         full = candidate is None and len(self._candidates) >= MAX_CANDIDATES
         if self.is_blocked(peer_id) or (full and not self._candidates.make_room()):
             return False
-        if candidate is None or not candidate.wanted:
-            self._sought[peer_id] = None
+        if peer_id in self._sought or candidate is None or not candidate.wanted:
+            self._sought[peer_id] = self._sought.get(peer_id, 0) + 1
         return self._keep(peer_id)
 
     def unseek(self, peer_id: PeerId) -> None:
         """Undo `seek`; what the program wanted stays wanted."""
         if peer_id not in self._sought:
+            return
+        self._sought[peer_id] -= 1
+        if self._sought[peer_id]:
             return
         del self._sought[peer_id]
         candidate = self._candidates.get(peer_id)
@@ -262,6 +271,17 @@ class Membership:
         link = self._links.by_id.get(peer_id)
         if link is not None:
             link.protected = link.direct
+
+    def unlinked(self, count: int, known: Container[PeerId]) -> list[PeerId]:
+        """Return `count` dialable peers by chance, that are not in `known` and we are not linked to; fewer where we
+        heard of no more."""
+        return self._candidates.by_chance(count, known)
+
+    def look_for_more(self) -> None:
+        """Ask for dialable peers anywhere, if we heard of few."""
+        if len(self._candidates) < 2 * ROUND_TRIPS_MEASURED:
+            for _ in range(_ASKED_FOR_MORE):
+                self.gossip.find(self._core.entropy(ID_BYTES))
 
     def join_heard(self, peer_id: PeerId) -> None:
         """`peer_id`, which the program may not even know, asks us to dial it: a few at a time, and for a while."""
@@ -480,8 +500,7 @@ class Membership:
         candidate = self._candidates.get(link.peer_id)
         if candidate is not None:
             candidate.not_before = self._core.now + _BLOCK
-        self._links.tell(link, LinkOp.GOODBYE)
-        self._links.drop(link, "others need us more, or are nearer")
+        self._links.part(link, "others need us more, or are nearer")
 
     def expected(self, url: str) -> PeerId | None:
         """Return the peer that must answer at `url`: a known contact, or one that the program named with the URL."""

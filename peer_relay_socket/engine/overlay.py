@@ -30,12 +30,15 @@ from .links import Links
 from .membership import Membership
 from .memory import Memory
 from .own_address import OwnAddress
+from .paths import Paths
 from .probes import Probes
 from .reachability import Reachability
 from .resolver import Resolver
+from .round_trips import RoundTrips
 from .routing import Router
 from .searches import Searches
 from .seniority import Seniority
+from .session import Session
 from .session_table import SessionTable
 from .sessions import Sessions
 from .unresolved import Unresolved
@@ -77,6 +80,9 @@ class Overlay:
         self._link_failures = LinkFailures(core, self._links, self._membership)
         self._reachability = Reachability(core, self._links, self._serves_changed)
         self._direct = Direct(core, self._links, self._router, self._table, self._sessions, self._membership)
+        self._round_trips = RoundTrips(core, self._links, self._membership)
+        ways = (self._links, self._router, self._table, self._membership, self._round_trips)
+        self._paths = Paths(core, *ways)
         self.probes = Probes(core, self._router, self._resolver, self._table, self._sessions)
         """Questions that people ask of the network; its inputs are the engine's."""
         self.fast_path = FastPath(core, self._links, self._router, self._resolver, self._table, self._direct)
@@ -119,7 +125,7 @@ class Overlay:
             header = wire.read_header(bundle, offset)
             packets += 1
             kind = header.kind
-            if not link.up:
+            if not link.up and not link.parting:
                 raise HandshakeError("spoke before READY")
             if kind == Kind.LINK:
                 raise PacketError("a link packet among others")
@@ -236,6 +242,7 @@ class Overlay:
         self._memory.link_up(link)
         self._resolver.link_up()
         self._direct.link_up(link)
+        self._round_trips.link_up(link)
         self._reachability.link_up(link)
         self._link_failures.link_up(link)
         where = f"at {link.remote_host}" if link.url is None else link.url
@@ -255,6 +262,8 @@ class Overlay:
         self._membership.link_down(link)
         self._memory.link_down()
         self._direct.link_down(link)
+        self._round_trips.link_down(link)
+        self._paths.link_down(link)
         self._reachability.link_down(link)
         self._broadcasts.link_down(link)
         self._table.unblock()  # flows waited because this link was full
@@ -317,6 +326,18 @@ class Overlay:
     def probe_heard(self, peer_id: PeerId, kind: int, content: bytes) -> None:
         """`peer_id` sent an ECHO or ECHOED record. Raises: PacketError."""
         self.probes.record_heard(peer_id, kind, content)
+
+    def traffic(self, session: Session) -> None:
+        """Something was sent in `session`."""
+        self._paths.traffic(session)
+
+    def silent(self, session: Session) -> None:
+        """The way that `session` takes went silent."""
+        self._paths.silent(session)
+
+    def path_heard(self, session: Session, kind: int, content: bytes, arrived: LinkState) -> None:
+        """A record about relays between us came. Raises: PacketError."""
+        self._paths.heard(session, kind, content, arrived)
 
     def connect_heard(self, peer_id: PeerId, token: bytes) -> None:
         """The program of `peer_id` asks for a link."""

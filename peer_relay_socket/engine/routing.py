@@ -9,6 +9,7 @@ that has not proved its key outlives the answer it was learned for.
 Order of choice for a packet to X::
 
     the link to X, if there is one
+    the relay chosen for the pair (paths.py), alternate 0 only
     a found route (X signed the answer to a search, or proved its key in a session), alternate 0 only
     the relay nearest to X by XOR, if nearer than we are; alternate v takes the v-th nearest instead (disjoint retry)
     an answer to a control packet: the link over which X seemed to send one, within ANSWER_TIME
@@ -97,6 +98,8 @@ class Router:
         MAX_LEARNED_ROUTES, as the tables below."""
         self._found: dict[PeerId, LinkState] = {}
         """Routes to peers that proved their keys over them."""
+        self._chosen: dict[PeerId, LinkState] = {}
+        """Links to the relays that our traffic to these peers takes; at most MAX_PATHS."""
         self._stand_ins: dict[PeerId, LinkState] = {}
         """Towards relays that have a peer behind them, by that peer; for LEGACY packets only."""
         self._notices = TokenBucket(CONTROL_RATE, core.now)
@@ -157,7 +160,7 @@ class Router:
             cache.pop(link.peer_id, None)
 
     def _forget_routes(self, link: LinkState) -> None:
-        for table in (self._found, self._stand_ins):
+        for table in (self._chosen, self._found, self._stand_ins):
             for peer_id in [peer_id for peer_id, via in table.items() if via is link]:
                 del table[peer_id]
 
@@ -221,7 +224,7 @@ class Router:
             return link
         link = self._links.by_id.get(to)
         if link is None and not alternate:
-            link = self._found.get(to)
+            link = self._chosen.get(to) or self._found.get(to)
         if link is None:
             link = self.greedy(int.from_bytes(to), alternate)
         if link is not None:
@@ -361,11 +364,21 @@ class Router:
         """Return whether one more unasked-for notice is within CONTROL_RATE."""
         return self._notices.take(self._core.now)
 
+    def choose(self, peer_id: PeerId, link: LinkState | None) -> None:
+        """Send what is for `peer_id` by `link` from now on, a relay's; None: as if nothing had been chosen."""
+        if self._chosen.get(peer_id) is link:
+            return
+        if link is None:
+            del self._chosen[peer_id]
+        else:
+            self._chosen[peer_id] = link
+        self.hops[0].pop(peer_id, None)
+
     # --- found routes ----------------------------------------------------------------------------------------
 
     def adopt(self, peer_id: PeerId, link: LinkState) -> None:
         """`peer_id` proved its key over `link`, by a signature or in a session: prefer that route in alternate 0."""
-        if peer_id == self._core.peer_id or peer_id in self._links.by_id:
+        if peer_id == self._core.peer_id or peer_id in self._links.by_id or not link.up:
             return
         self._found.pop(peer_id, None)
         self._remember(self._found, peer_id, link)

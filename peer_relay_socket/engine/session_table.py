@@ -23,6 +23,7 @@ from .session import Happening, Keys, Session
 if TYPE_CHECKING:
     from .address_claims import AddressClaims
     from .core import Core
+    from .link import LinkState
     from .routing import Router
     from .searches import Searches
 
@@ -181,8 +182,8 @@ class SessionTable:
 
     # --- packets -----------------------------------------------------------------------------------------------
 
-    def route(self, session: Session, keys: Keys, plain: bytes) -> None:
-        """Seal one packet and send it on its way."""
+    def route(self, session: Session, keys: Keys, plain: bytes, link: LinkState | None = None) -> None:
+        """Seal one packet and send it on its way, or by `link`, a relay's."""
         core = self._core
         session.idle_since = core.now
         try:
@@ -190,9 +191,11 @@ class SessionTable:
         except SealError:  # new keys were asked for long ago and the other side never answered
             core.counters["dropped: keys worn out"] += 1
             return
-        alternate = session.alternate
+        alternate = 0 if link is not None else session.alternate
         data = wire.sealed(session.peer_id, core.peer_id, keys.remote, sealed, alternate)
-        if not self._router.send(data, session.peer_id, alternate):
+        if link is not None:
+            self._router.send_by(link, data, session.peer_id)
+        elif not self._router.send(data, session.peer_id, alternate):
             session.alternate = 0  # a way that a search finds is alternate 0's
             self.look_for(session)
 

@@ -32,7 +32,7 @@ from ..limits import (
 )
 from .effects import Deliver, Message, Refused
 from .handshakes import Handshakes
-from .liveness import Liveness
+from .liveness import Liveness, Watcher
 from .session import SUSPECTED, Happening, Keys, Session
 from .timers import Due
 
@@ -46,9 +46,10 @@ ENVELOPE: Final = wire.HEADER_BYTES + 4 + 8 + 16 + 16
 """Bytes of a SEALED packet around its datagrams: header, index, counter, tag, a record's header."""
 OVERHEAD: Final = 64
 """Bytes a packet costs beyond its records, for the window."""
+_OF_PATHS: Final = frozenset((Record.ROUND_TRIPS, Record.TRY, Record.TRIED))
 
 
-class SessionEvents(Protocol):
+class SessionEvents(Watcher, Protocol):
     """What the owner of the sessions is told."""
 
     def peer_proved(self, peer_id: PeerId) -> None:
@@ -62,6 +63,9 @@ class SessionEvents(Protocol):
 
     def probe_heard(self, peer_id: PeerId, kind: int, content: bytes) -> None:
         """`peer_id` sent an ECHO or ECHOED record. May raise PacketError."""
+
+    def path_heard(self, session: Session, kind: int, content: bytes, arrived: LinkState) -> None:
+        """The other end sent a ROUND_TRIPS, TRY or TRIED record over `arrived`. May raise PacketError."""
 
     def connect_heard(self, peer_id: PeerId, token: bytes) -> None:
         """The program of `peer_id` asks for a link."""
@@ -87,7 +91,7 @@ class Sessions:
         self._dirty: list[Session] = []
         """Sessions with a packet that is being filled."""
         self._handshakes = Handshakes(core, router, table, events.peer_unreachable)
-        self._liveness = Liveness(core, table, self._handshakes)
+        self._liveness = Liveness(core, table, self._handshakes, events)
         core.timers.at(Due.SESSION_SWEEP, core.now + SESSION_IDLE / 4, self._sweep)
 
     # --- sending ---------------------------------------------------------------------------------------------
@@ -327,6 +331,8 @@ class Sessions:
                 session.alternate = 0  # they lost a way; this one came through
                 self._router.adopt(header.sender, arrived)
                 self._table.acknowledge(session, keys)
+            elif kind in _OF_PATHS:
+                self._events.path_heard(session, kind, plain[start:end], arrived)
             else:
                 elicits = True
                 self._record_heard(session, kind, plain[start:end])

@@ -22,7 +22,7 @@ from peer_relay_socket.codec.control import Contact, Hello
 from peer_relay_socket.codec.packet import HEADER_BYTES, Kind, LinkOp, Record
 from peer_relay_socket.errors import PacketError
 from peer_relay_socket.identity import Identity
-from peer_relay_socket.limits import HOP_LIMIT, MAX_BODY, MAX_DATAGRAM, MAX_URL, MAX_URLS
+from peer_relay_socket.limits import HOP_LIMIT, MAX_BODY, MAX_DATAGRAM, MAX_ROUND_TRIPS, MAX_URL, MAX_URLS
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors" / "wire.json").read_text("ascii"))
 
@@ -175,6 +175,7 @@ def test_malformed_vector_raises_packet_error(entry: dict[str, Any]) -> None:
         (Kind, {"LINK": 1, "HANDSHAKE": 16, "SEALED": 17, "NO_SESSION": 18, "RESOLVE": 19, "RESOLVED": 20}),
         (Kind, {"FIND": 21, "FOUND": 22, "NO_ROUTE": 23, "DISCOVER": 24, "DISCOVERED": 25}),
         (Record, {"DATAGRAMS": 1, "MESSAGE": 2, "ACK": 3, "PING": 4, "REFUSED": 5, "JOIN": 6}),
+        (Record, {"ROUND_TRIPS": 11, "TRY": 12, "TRIED": 13}),
         (LinkOp, {"READY": 1, "PING": 2, "PONG": 3, "GOODBYE": 4, "NEIGHBOURS": 5, "LIMITS": 6, "HELLO": 7}),
         (LinkOp, {"DIAL_BACK": 8, "DIALLING": 9}),
         (Kind, {"LEGACY": 26, "BROADCAST": 27}),
@@ -387,3 +388,18 @@ def test_every_mutation_means_something_or_raises_packet_error(what: str, data: 
     for mutant in mutants:
         with contextlib.suppress(PacketError):
             read(mutant)
+
+
+def test_round_trips_come_back_to_a_tenth_of_a_millisecond() -> None:
+    found = [(bytes((n,)) * 20, seconds) for n, seconds in enumerate((0.0, 0.0123, 9.0))]
+    assert control.read_round_trips(control.round_trips(found)) == [
+        (peer_id, pytest.approx(min(seconds, 6.5535))) for peer_id, seconds in found
+    ]
+    assert control.read_round_trips(control.round_trips([]) + b"later versions add here") == []
+    assert len(control.read_round_trips(control.round_trips(found * 9))) == MAX_ROUND_TRIPS
+
+
+@pytest.mark.parametrize("data", [b"", b"\x01", b"\x02" + bytes(22 + 21)])
+def test_round_trips_that_are_cut_short_raise_packet_error(data: bytes) -> None:
+    with pytest.raises(PacketError):
+        control.read_round_trips(data)

@@ -477,7 +477,8 @@ class Network:
         connection, side = entry
         if not connection.silent:
             leaves = max(self.now, host.busy_until)
-            self.at(leaves + connection.latency, self._closed, connection, 1 - side)
+            arrives = max(leaves + connection.latency, connection.arrivals[side])
+            self.at(arrives, self._closed, connection, 1 - side)
 
     def _closed(self, connection: Connection, side: int) -> None:
         connection.alive = False
