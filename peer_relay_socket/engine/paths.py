@@ -38,6 +38,7 @@ from ..limits import (
     MAX_PATHS,
     MAX_ROUND_TRIPS,
     PATH_AGAIN,
+    PATH_ALIKE,
     PATH_BEGIN,
     PATH_BLAMED,
     PATH_GAIN,
@@ -344,7 +345,7 @@ class Paths:
             now = pair.answered[best]
             if pair.chosen is None:
                 if now < before:
-                    self._choose(pair, session, best)
+                    self._choose(pair, session, self._one_of_the_best(pair, now))
             elif now <= PATH_RATIO * before and now <= before - PATH_GAIN:
                 pair.wins = pair.wins + 1 if pair.rival == best else 1
                 pair.rival = best
@@ -357,6 +358,13 @@ class Paths:
         if session is not None and pair.chosen in pair.answered:
             session.rtt = pair.answered[pair.chosen]
         self._rest(pair)
+
+    def _one_of_the_best(self, pair: _Pair, fastest: float) -> PeerId:
+        """Return one of the relays that are about as fast as the fastest: for each pair another, at both ends alike, or
+        the most central relays would carry all."""
+        key = self._core.number ^ int.from_bytes(pair.peer_id)
+        alike = [relay for relay, took in pair.answered.items() if relay != _NONE and took <= PATH_ALIKE * fastest]
+        return min(alike, key=lambda relay: key ^ int.from_bytes(relay))
 
     def _choose(self, pair: _Pair, session: Session, relay: PeerId) -> None:
         core = self._core
