@@ -7,10 +7,11 @@ Seconds are floats, sizes are bytes. Everything a peer can make grow names its l
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import Any, Final
 
 
-def make_room(table: dict[Any, Any], most: int) -> None:
+def make_room(table: MutableMapping[Any, Any], most: int) -> None:
     """Forget the oldest entries of `table` until it has room for one more and holds at most `most` with it."""
     while len(table) >= most:
         del table[next(iter(table))]
@@ -180,7 +181,18 @@ a bound those in sparse corners of the id space are chosen by 86."""
 MAX_CANDIDATES: Final = 256
 """Dialable peers remembered, linked or not; 256 x ~400 bytes."""
 CONTACTS_PER_ANSWER: Final = 8
-"""Contacts in one FOUND or NEIGHBOURS: 8 x ~60 bytes, so a forged FIND is amplified at most 5 times."""
+"""Contacts in one FOUND or NEIGHBOURS, of some 60 bytes each."""
+MAX_REFLECTION: Final = 5
+FIND_PADDING: Final = 32
+RESOLVE_PADDING: Final = 11
+MAX_PASSING_ANSWERS: Final = 2
+MAX_PASSING_MATCHES: Final = 2
+"""How many times longer than a question its answers may be. The sender of a question may be made up: without this one
+relay had another send 142 times as much to a third peer as it sent itself. So a FIND carries some bytes for nothing, as
+does a RESOLVE, which besides is answered by so many relays that pass it on, at most, with so many ids each; their
+answers have 94 bytes, the last one 134, and the question 65."""
+MAX_INTRODUCTION: Final = 640
+"""Bytes of contacts that a newcomer is told of at once, unasked: its handshake had 460."""
 MAX_JOINING: Final = 16
 JOINING_TIME: Final = 30.0
 """Peers that we dial because they asked for it (JOIN), and seconds until one of them may be forgotten again. Without it
@@ -226,6 +238,15 @@ asker is linked from. Without it a thousand askers behind one NAT make us try it
 DIAL_BACK_PATIENCE: Final = 1.0
 DIAL_BACK_HOSTS: Final = 1024
 """Seconds between two for one address, and addresses of which that is known; the longest known is forgotten."""
+CLAIM_URLS: Final = 2
+CLAIM_TRIES: Final = 2
+CLAIM_AGAIN: Final = 60.0
+CLAIM_HOSTS: Final = 1024
+"""URLs of one neighbour that nothing speaks for and that are tried; how often a host is dialled in vain, for such a URL
+or for peers that were only heard of, before that many seconds must pass; and hosts of which that is known. Without it
+twelve links of a stranger had 72 hosts send requests to a third party, and one that makes peers up has a neighbour dial
+as it likes. Price: a node behind a name is told of a few round trips later; one that restarts is found a minute later
+by peers that never knew it."""
 REACH_AGAIN: Final = 600.0
 """Seconds, about, until a peer that others reached asks again: port mappings of home routers live an hour and more."""
 REACH_RETRY_FIRST: Final = 30.0
@@ -707,6 +728,12 @@ RTC_DESCRIPTION: Final = 8 * 1024
 RTC_CANDIDATES: Final = 16
 """Candidates of one description that are tried. Without it one offer makes us send STUN checks to as many strangers as
 its author likes (16 x 7 packets of 100 bytes, once per offer)."""
+RTC_CANDIDATE_SHARE: Final = 160
+RTC_CANDIDATES_LEAST: Final = 4
+"""Bytes that a description has at least for each candidate that is tried, past the first few; honest ones have as many
+with their keys.
+Each candidate is sent 700 bytes of STUN checks: without this a short description makes us send 6.6 times its size to a
+third party, with it 4.4 times from each of our addresses."""
 RTC_CANDIDATE: Final = 512
 """Characters of a candidate that comes by itself; they have some 150."""
 RTC_CLOSE_TIME: Final = 0.5

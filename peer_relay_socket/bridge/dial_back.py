@@ -53,14 +53,14 @@ class _Errand:
         self.done.set()
 
 
-async def dial_back(effect: DialBack) -> None:
-    """Carry out `effect`. Never raises but when cancelled."""
+async def dial_back(effect: DialBack, allow: Callable[[str], bool]) -> None:
+    """Carry out `effect`, to addresses that `allow` allows. Never raises but when cancelled."""
     errand = _Errand(effect.nonce)
     link: Link | None = None
     try:
         with contextlib.suppress(OSError):
             async with asyncio.timeout(DIAL_BACK_DIAL_TIME):
-                allow, limit = effect.scope.covers, DIAL_BACK_DIAL_TIME
+                limit = DIAL_BACK_DIAL_TIME
                 link = await dial(errand, effect.url, timeout=limit, allow=allow, proxy=None)
                 await errand.done.wait()
     finally:

@@ -162,8 +162,8 @@ class Dialler:
         self._run(self._dial(effect))
 
     def start_back(self, effect: DialBack) -> None:
-        """Dial a neighbour back, which asked for it."""
-        self._run(dial_back(effect))
+        """Dial a neighbour back, which asked for it, or try what it claims."""
+        self._run(dial_back(effect, partial(self._own_networks.allows, effect.scope, effect.nearby)))
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

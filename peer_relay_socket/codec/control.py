@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from ..address import ID_BYTES, PeerId
 from ..errors import PacketError
-from ..limits import MAX_DATAGRAM, MAX_NAMED, MAX_ROUND_TRIPS, MAX_URL, MAX_URLS
+from ..limits import MAX_DATAGRAM, MAX_NAMED, MAX_ROUND_TRIPS, MAX_URL, MAX_URLS, RESOLVE_PADDING
 from .packet import DIALLED_BACK, split
 
 SEARCH_DOMAIN: Final = b"peer-relay.3 search"
@@ -322,8 +322,9 @@ class ResolvedBody(NamedTuple):
 
 
 def resolve(token: bytes, bits: int, claimants: Sequence[PeerId] = ()) -> bytes:
-    """Return the body of RESOLVE."""
-    return token + bytes((bits,)) + (b"".join((bytes((len(claimants),)), *claimants)) if claimants else b"")
+    """Return the body of RESOLVE, as long as it must be for its answers."""
+    body = b"".join((token, bytes((bits, len(claimants))), *claimants))
+    return body if claimants else body + bytes(RESOLVE_PADDING)
 
 
 def read_resolve(body: bytes) -> ResolveBody:

@@ -33,6 +33,7 @@ A packet::
 
     flags   bits 0-1  alternate: 0 takes the best next hop, v > 0 the v-th best that is still closer (disjoint retry)
             bits 2-3  scan: how often the packet stepped past the closest relay in search of the peer's other relays
+            bits 4-5  of a RESOLVE: how many relays that passed it on have answered it
 
 A relay reads these 48 bytes and nothing else, and rewrites only hop limit and flags.
 
@@ -48,13 +49,13 @@ Bodies by kind::
                whose payload in steps 1 and 2 is the sender's index again: there it is authenticated
     SEALED     receiver's index (4) || counter (8) || AEAD(session key; records)
     NO_SESSION receiver's index (4)                              "you sealed to an index that I do not know"
-    RESOLVE    token (4) || bits (1)                             to = the prefix, zero-padded: "who is that?"
+    RESOLVE    token (4) || bits (1) || 0 (1) || 11 bytes        to = the prefix, zero-padded: "who is that?"
                or with count (1: 2 or more) || ids (20 each)     "for how long have you known that each has its key?"
     RESOLVED   token (4) || bit 0: final, bits 1-7: n (1) || count (1) || ids (20 each); the last n of them are of peers
                                                                  without a key behind the sender
                || where that was asked, for each other id: seconds (4), 0 = not at all
-    FIND       token (4)                                         to = a target id: "which dialable peers are near?"
-    FOUND      token (4) || count (1) || contacts
+    FIND       token (4) || 32 bytes                             to = a target id: "which dialable peers are near?"
+    FOUND      token (4) || count (1) || contacts                at most 5 times as long as the FIND
     NO_ROUTE   id (20)                                           "I know no way to that peer"
     DISCOVER   token (4) || bits (1) || stamp (8: microseconds since 1970, growing) || public key (32)
                || Ed25519 signature (64) over "peer-relay.3 search" || to || token || bits || stamp
@@ -86,6 +87,10 @@ Operations of LINK, and their operands::
     7 HELLO       hello                                    what was said in the handshake has changed
     8 DIAL_BACK   nonce (8) || flags (1: bit 0 TLS) || port (2)   "dial me where you see me, and say the nonce"
     9 DIALLING    nonce (8) || URL (ASCII)                 "that is where"; no URL: "I do not"
+    10 NEAR       token (4) || id (20)                     "is that neighbour of yours, as you see it, where I am?"
+    11 NEARNESS   token (4) || 1: it is, 0: it is not
+    12 CHECKING   nonce (8)                                "I dial a URL of your hello, and say the nonce there"
+    13 CHECKED    nonce (8)                                "that came to me"
 
 Records, the plaintext of SEALED::
 
@@ -236,6 +241,8 @@ class LinkOp(IntEnum):
     DIALLING = 9
     NEAR = 10
     NEARNESS = 11
+    CHECKING = 12
+    CHECKED = 13
 
 
 class Header(NamedTuple):

@@ -20,8 +20,8 @@ class Behind:
     neighbours: Mapping[PeerId, object] = {}
     """Peers behind this one that are linked to it."""
 
-    def matching(self, _prefix: Prefix) -> list[PeerId]:
-        """Return the peers behind this one that a prefix may mean."""
+    def matching(self, _prefix: Prefix, _most: int) -> list[PeerId]:
+        """Return peers behind this one that a prefix may mean, at most so many."""
         return []
 
     def look_for(self, _prefix: Prefix) -> None:

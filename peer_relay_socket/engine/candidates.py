@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Final
 
 from ..address import PeerId
 from ..codec.control import Contact
-from ..limits import LOOKUP_AGAIN, LOST_TIME, MAX_CANDIDATES, REDIAL_FIRST, REDIAL_LOCAL_MAX, REDIAL_MAX
+from ..limits import (
+    CLAIM_TRIES,
+    LOOKUP_AGAIN,
+    LOST_TIME,
+    MAX_CANDIDATES,
+    REDIAL_FIRST,
+    REDIAL_LOCAL_MAX,
+    REDIAL_MAX,
+)
 from ..scope import Scope, is_learnable, reach
 from .xor import slot_of
 
@@ -24,10 +32,9 @@ if TYPE_CHECKING:
     from .core import Core
     from .link import LinkState
     from .links import Links
+    from .vain_hosts import VainHosts
 
 _GROWTH: Final = 1.7
-_FORGET_AFTER: Final = 5
-"""Failed dials after which a candidate that was only heard of is forgotten."""
 
 
 class Candidate:
@@ -94,9 +101,10 @@ class Candidate:
 class Candidates:
     """All that are known."""
 
-    def __init__(self, core: Core, links: Links) -> None:
+    def __init__(self, core: Core, links: Links, vain: VainHosts) -> None:
         self._core = core
         self._links = links
+        self._vain = vain
         self.bootstraps = [Candidate(b"", (url,), Scope.LOOPBACK, bootstrap=True) for url in core.config.bootstrap]
         self._by_id: dict[PeerId, Candidate] = {}
         """At most MAX_CANDIDATES."""
@@ -188,6 +196,8 @@ class Candidates:
         if known is not None and known.urls == contact.urls and known.scope == scope:
             return False
         urls = tuple(url for url in contact.urls if is_learnable(url) and reach(url) >= scope)
+        if known is None:
+            urls = tuple(url for url in urls if not self._vain.is_spent(url))
         if not urls or peer_id == self._core.peer_id:
             return False
         if known is not None:
@@ -262,6 +272,9 @@ class Candidates:
         if candidate.peer_id in self._links.by_id:
             return  # our dials crossed, and theirs became the link
         candidate.failures += 1
+        hearsay = candidate.lost_at is None and not (candidate.bootstrap or candidate.wanted)
+        if hearsay and url is not None:
+            self._vain.note(url)
         if url in candidate.urls:  # next time, the next URL
             at = candidate.urls.index(url) + 1
             candidate.urls = candidate.urls[at:] + candidate.urls[:at]
@@ -275,6 +288,8 @@ class Candidates:
 
     def _hopeless(self, candidate: Candidate) -> bool:
         """Whether to forget it: soon if only heard of, after LOST_TIME if we were linked (a partition ends)."""
-        if candidate.bootstrap or candidate.wanted or candidate.failures < _FORGET_AFTER:
+        if candidate.bootstrap or candidate.wanted:
             return False
-        return candidate.lost_at is None or self._core.now > candidate.lost_at + LOST_TIME
+        if candidate.lost_at is None:
+            return self._vain.is_spent(candidate.urls[0]) or candidate.failures >= CLAIM_TRIES * len(candidate.urls)
+        return self._core.now > candidate.lost_at + LOST_TIME

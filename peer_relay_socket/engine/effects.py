@@ -52,12 +52,15 @@ class Dial(NamedTuple):
 
 
 class DialBack(NamedTuple):
-    """Open a connection to `url` for a neighbour that asked for it; once something binary has come, send the proof of
-    `nonce` (control.proof) and close. Addresses below `scope` must not be dialled. The outcome is not reported."""
+    """Open a connection to `url` for a neighbour, which asked for it or claims it; once something binary has come, send
+    the proof of `nonce` (control.proof) and close. Addresses below `scope` must not be dialled. The
+    outcome is not reported."""
 
     url: str
     scope: Scope
     nonce: bytes
+    nearby: bool = True
+    """Whether this machine's own public addresses, and those on its wires, may be dialled."""
 
 
 class CloseLink(NamedTuple):

@@ -243,7 +243,8 @@ class Engine(Overlay):
                     self._links.greet(state, bundle)
                 else:
                     self._links.drop(state, "thank you")
-                    self._reachability.proved(nonce)
+                    if not self._claimed_urls.reached(nonce):
+                        self._reachability.proved(nonce)
             else:
                 self._bundle(state, bundle)
         except WireError as error:

@@ -10,15 +10,23 @@ neighbour's NEIGHBOURS; and none of it is believed before its key is proved.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import islice
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Final
 
 from ..address import ID_BITS, PeerId
 from ..codec import control
 from ..codec import packet as wire
 from ..codec.control import Contact
-from ..codec.packet import Header, Kind, LinkOp
-from ..limits import CLOSEST_LINKS, CONTACTS_PER_ANSWER, HOP_LIMIT, make_room
+from ..codec.packet import HEADER_BYTES, Header, Kind, LinkOp
+from ..limits import (
+    CLOSEST_LINKS,
+    CONTACTS_PER_ANSWER,
+    FIND_PADDING,
+    HOP_LIMIT,
+    MAX_INTRODUCTION,
+    MAX_REFLECTION,
+    make_room,
+)
 from ..scope import Scope, reach
 
 if TYPE_CHECKING:
@@ -56,7 +64,7 @@ class Gossip:
         """Return the contact of the relay at the end of `link` for links of `scope`, b"" if they may not hear of it."""
         contact = link.contacts.get(scope)
         if contact is None:
-            urls = tuple(url for url in link.urls if reach(url) >= scope)
+            urls = tuple(url for url in link.known_urls if reach(url) >= scope)
             contact = link.contacts[scope] = control.contact(Contact(link.peer_id, urls)) if urls else b""
         return contact
 
@@ -65,8 +73,9 @@ class Gossip:
         urls = tuple(url for url in config.urls if "*" not in url and reach(url) >= scope)
         return control.contact(Contact(self._core.peer_id, urls)) if config.serves and urls else b""
 
-    def _contacts_near(self, target: int, scope: Scope, without: PeerId) -> bytes:
-        """Return dialable neighbours nearest to `target`, ourselves among them, that `scope` lets us tell about."""
+    def _contacts_near(self, target: int, scope: Scope, without: PeerId, most: int) -> bytes:
+        """Return dialable neighbours nearest to `target`, ourselves among them, that `scope` lets us tell about, in
+        `most` bytes."""
         core, router = self._core, self._router
         nearest = router.nearest(target, CONTACTS_PER_ANSWER + 1)
         links = [link for link in nearest if link.peer_id != without and self._contact(link, scope)]
@@ -78,15 +87,18 @@ class Gossip:
         if own and core.peer_id != without:
             mine = core.number ^ target
             found.insert(sum(link.value ^ target < mine for link in links), own)
-        return control.joined_contacts(found[:CONTACTS_PER_ANSWER])
+        del found[CONTACTS_PER_ANSWER:]
+        sizes = accumulate((len(contact) for contact in found), initial=1)
+        short = [contact for contact, size in zip(found, islice(sizes, 1, None), strict=True) if size <= most]
+        return control.joined_contacts(short)
 
     def introduce(self, link: LinkState) -> None:
         """Tell a new neighbour of the relays near it, and the peers near a new relay of that relay."""
         core = self._core
-        near = self._contacts_near(link.value, link.scope, link.peer_id)
+        near = self._contacts_near(link.value, link.scope, link.peer_id, MAX_INTRODUCTION)
         if near[0]:
             self._links.tell(link, LinkOp.NEIGHBOURS, near)
-        if not (link.serves and link.urls and core.config.serves):
+        if not (link.serves and link.known_urls and core.config.serves):
             return
         near_bits = self._near_bits()
         if (link.value ^ core.number) >> near_bits:
@@ -149,8 +161,8 @@ class Gossip:
             self._router.pass_on(onward, bundle, offset, header)
             return
         token, _ = wire.split(bundle[header.body : header.end], 4)
-        near = self._contacts_near(target, arrived.scope, header.sender)
-        body = token + near
+        most = MAX_REFLECTION * (header.end - offset) - HEADER_BYTES - len(token)
+        body = token + self._contacts_near(target, arrived.scope, header.sender, most)
         self._router.send(wire.packet(Kind.FOUND, header.sender, core.peer_id, body), header.sender, 0)
 
     def found_heard(self, body: bytes, arrived: LinkState) -> None:
@@ -165,11 +177,11 @@ class Gossip:
         self._take_contacts(control.read_contacts(rest)[: 2 * CONTACTS_PER_ANSWER], arrived)
 
     def _question(self, target: PeerId) -> bytes:
-        """Return the token of a new FIND."""
+        """Return the body of a new FIND, as long as it must be for a whole answer."""
         token = self._core.token()
         make_room(self._asked, 64)
         self._asked[token] = target
-        return token
+        return token + bytes(FIND_PADDING)
 
     def ask_neighbours(self, changed: bool) -> None:
         """Ask the relay nearest to us, wherever that is, and after a change each of our own nearest relays, too."""
@@ -177,5 +189,5 @@ class Gossip:
         for number, link in enumerate(self._router.nearest(core.number, CLOSEST_LINKS)):
             if changed or not number:
                 hops = 1 if number else HOP_LIMIT
-                token = self._question(core.peer_id)
-                self._links.emit(link, wire.packet(Kind.FIND, core.peer_id, core.peer_id, token, hop_limit=hops))
+                body = self._question(core.peer_id)
+                self._links.emit(link, wire.packet(Kind.FIND, core.peer_id, core.peer_id, body, hop_limit=hops))

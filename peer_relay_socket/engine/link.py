@@ -8,6 +8,7 @@ Law: nothing here decides anything; a fresh record is that of a stranger.
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -41,6 +42,7 @@ class LinkState:
         "handshake",
         "hellos",
         "host",
+        "known_urls",
         "limited",
         "nearby",
         "number",
@@ -55,6 +57,7 @@ class LinkState:
         "peer_id",
         "pinged",
         "protected",
+        "proved_urls",
         "reason",
         "received_at",
         "remote_host",
@@ -142,7 +145,11 @@ class LinkState:
         self.serves = False
         """Whether the neighbour can be dialled, and so relays."""
         self.urls: tuple[str, ...] = ()
-        """Where, as far as this link's scope vouches for it."""
+        """Where, as the neighbour has it."""
+        self.known_urls: tuple[str, ...] = ()
+        """Those of them that lead to it for all we know, so that others may be told."""
+        self.proved_urls: tuple[str, ...] = ()
+        """What led to it when it was tried; at most CLAIM_URLS."""
         self.contacts: dict[Scope, bytes] = {}
         """What others are told of it, on the wire, by the scope of the link they are told over."""
         self.out: list[bytes | memoryview] = []
@@ -168,10 +175,28 @@ class LinkState:
         """Whether we dialled it and nothing was said on it yet."""
         return self.url is not None and self.opening is None and self.received_at == self.opened_at
 
+    def vouch(self) -> None:
+        """See which of the neighbour's URLs lead to it: we dialled it there, or it has been tried, or the URL names the
+        address from which it is linked."""
+        self.contacts = {}
+        tried = [_plain(url) for url in (*self.proved_urls, self.url or "")]
+        self.known_urls = tuple(url for url in self.urls if _plain(url) in tried or self._is_own(url))
+
+    def _is_own(self, url: str) -> bool:
+        try:
+            return ip_address(urlsplit(url).hostname or "") == ip_address(self.remote_host)
+        except ValueError:
+            return False
+
     @property
     def carrier(self) -> Carrier:
         """What kind of connection it is."""
         return "webrtc" if self.direct else "websocket"
+
+
+def _plain(url: str) -> str:
+    """Return what of a URL says where it leads."""
+    return url.partition("#")[0].rstrip("/").lower()
 
 
 def host_of(remote_host: str, scope: Scope) -> str:

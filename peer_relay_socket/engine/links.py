@@ -318,9 +318,9 @@ class Links:
                 link.is_from_elsewhere(self._core)
         link.serves = hello.serves
         link.urls = ()
-        link.contacts = {}
         if hello.serves:
             link.urls = tuple(url for url in (seen_at(url, link.remote_host) for url in hello.urls) if url)
+        link.vouch()
 
     def _up(self, link: LinkState) -> None:
         core = self._core

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from .links import Links
     from .routing import Router
     from .timers import Timer
+    from .vain_hosts import VainHosts
 
 _BLOCK: Final = 60.0
 """Seconds during which a peer that said goodbye is not linked to on our account."""
@@ -69,12 +70,12 @@ _PROTECTED: Final = 3 * CLOSEST_LINKS
 class Membership:
     """Keeps the links a peer should have."""
 
-    def __init__(self, core: Core, links: Links, router: Router, behind: Behind) -> None:
+    def __init__(self, core: Core, links: Links, router: Router, behind: Behind, vain: VainHosts) -> None:
         self._core = core
         self._links = links
         self._behind = behind
         self._router = router
-        self._candidates = Candidates(core, links)
+        self._candidates = Candidates(core, links, vain)
         self.gossip = Gossip(core, links, router, self._candidates, self.review)
         self._blocked: dict[PeerId, None] = {}
         """Peers to which no link is made on our account, because a program ended the last one; at most
@@ -122,8 +123,8 @@ class Membership:
         self._eager.clear()
         if link.url is not None:
             self._candidates.bootstrap_answers(link.url, link.peer_id)
-        if link.serves and link.urls:
-            self._candidates.consider(Contact(link.peer_id, link.urls), link)
+        if link.serves and link.known_urls:
+            self._candidates.consider(Contact(link.peer_id, link.known_urls), link)
         candidate = self._candidates.get(link.peer_id)
         if link.peer_id in self._blocked:
             if link.url is not None and not link.direct:  # dialled before the program changed its mind
@@ -145,10 +146,10 @@ class Membership:
 
     def link_changed(self, link: LinkState) -> None:
         """A neighbour relays now, or no more, or is to be dialled elsewhere."""
-        if link.serves and link.urls:
-            self._candidates.consider(Contact(link.peer_id, link.urls), link)
+        if link.serves and link.known_urls:
+            self._candidates.consider(Contact(link.peer_id, link.known_urls), link)
             self.gossip.introduce(link)
-        else:
+        elif not (link.serves and link.urls):
             candidate = self._candidates.get(link.peer_id)
             if candidate is not None and not candidate.wanted:
                 self._candidates.forget(candidate)

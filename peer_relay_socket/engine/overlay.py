@@ -21,6 +21,7 @@ from .address_claims import AddressClaims
 from .authentication import Handshake
 from .behind import Behind
 from .broadcasts import Broadcasts
+from .claimed_urls import ClaimedUrls
 from .core import Chance, Core, EngineConfig
 from .direct import Direct
 from .fast_path import FastPath
@@ -42,6 +43,7 @@ from .session import Session
 from .session_table import SessionTable
 from .sessions import Sessions
 from .unresolved import Unresolved
+from .vain_hosts import VainHosts
 from .xor import SECOND_ID
 
 _INFO: Final = 20
@@ -75,10 +77,12 @@ class Overlay:
         self._resolver = Resolver(*parts, self._seniority, behind)
         self._unresolved = Unresolved(core, self._resolver, self._router, self._send_found)
         self._own_address = OwnAddress(core, self._resolver, claims)
-        self._membership = Membership(core, self._links, self._router, behind)
+        vain = VainHosts(core)
+        self._membership = Membership(core, self._links, self._router, behind, vain)
         self._memory = Memory(core, self._links, self._membership)
         self._link_failures = LinkFailures(core, self._links, self._membership)
         self._reachability = Reachability(core, self._links, self._serves_changed)
+        self._claimed_urls = ClaimedUrls(core, self._links, vain, self._membership.link_changed)
         self._direct = Direct(core, self._links, self._router, self._table, self._sessions, self._membership)
         self._round_trips = RoundTrips(core, self._links, self._membership)
         ways = (self._links, self._router, self._table, self._membership, self._round_trips)
@@ -244,6 +248,7 @@ class Overlay:
         self._direct.link_up(link)
         self._round_trips.link_up(link)
         self._reachability.link_up(link)
+        self._claimed_urls.look(link)
         self._link_failures.link_up(link)
         where = f"at {link.remote_host}" if link.url is None else link.url
         self._core.note(_INFO, f"link up: {link.peer_id.hex()[:8]} {where}")
@@ -279,6 +284,7 @@ class Overlay:
         """A neighbour serves now, or no more."""
         self._router.link_changed(link)
         self._membership.link_changed(link)
+        self._claimed_urls.look(link)
 
     def _serves_changed(self) -> None:
         self._router.links_changed()
@@ -292,6 +298,10 @@ class Overlay:
             self._reachability.asked(link, operand)
         elif operation == LinkOp.DIALLING:
             self._reachability.answered(link, operand)
+        elif operation == LinkOp.CHECKING:
+            self._claimed_urls.checking_heard(link, operand)
+        elif operation == LinkOp.CHECKED:
+            self._claimed_urls.checked_heard(link, operand)
         elif operation == LinkOp.NEAR:
             self._direct.near_asked(link, operand)
         elif operation == LinkOp.NEARNESS:

@@ -34,6 +34,8 @@ from ..limits import (
     GROUND_BITS,
     MAX_NAMED,
     MAX_NAMED_PER_LINK,
+    MAX_PASSING_ANSWERS,
+    MAX_PASSING_MATCHES,
     MAX_PINNED,
     MAX_RESOLVING,
     MIN_PREFIX_BITS,
@@ -236,7 +238,7 @@ class Resolver:
     def _ask(self, prefix: Prefix, question: _Question) -> None:
         core = self._core
         behind = self._behind
-        question.behind |= dict.fromkeys(behind.matching(prefix)[:_MAX_MATCHES])
+        question.behind |= dict.fromkeys(behind.matching(prefix, _MAX_MATCHES))
         if question.tries == 0 and behind.neighbours:
             behind.look_for(prefix)
         if not self._links.by_id:
@@ -326,9 +328,11 @@ class Resolver:
             if pinned != peer_id and prefix.matches(peer_id) and self._behind.may_be(pinned):
                 del self.pinned[prefix]
 
-    def matches(self, prefix: Prefix, asker: PeerId) -> list[PeerId]:
-        """Return the neighbours, ourselves included, that `prefix` may mean to `asker`."""
-        known = [link.peer_id for link in self._router.matching(prefix, _MAX_MATCHES + 1)] + [self._core.peer_id]
+    def matches(self, prefix: Prefix, asker: PeerId, *, passing: bool = False) -> list[PeerId]:
+        """Return the neighbours, ourselves included, that `prefix` may mean to `asker`; of those that relay none where
+        the question is passed on, for it comes to them."""
+        links = self._router.matching(prefix, _MAX_MATCHES + 1)
+        known = [link.peer_id for link in links if not (passing and link.serves)] + [self._core.peer_id]
         return [peer_id for peer_id in known if peer_id != asker and prefix.matches(peer_id)][:_MAX_MATCHES]
 
     def resolve_heard(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> None:
@@ -344,12 +348,15 @@ class Resolver:
             self._seniority.question_heard(bundle, offset, header, asked, arrived)
             return
         prefix = Prefix(asked.bits, header.to)
-        mine = self.matches(prefix, header.sender)
-        behind = [each for each in self._behind.matching(prefix) if each != header.sender]
         final = self._router.is_nearest(int.from_bytes(header.to)) or not core.config.serves
-        if final or mine or behind:
-            body = control.resolved(asked.token, final, mine, behind[:_MAX_MATCHES])
+        mine = self.matches(prefix, header.sender, passing=not final)
+        behind = [each for each in self._behind.matching(prefix, _MAX_MATCHES + 1) if each != header.sender]
+        most = _MAX_MATCHES if final else MAX_PASSING_MATCHES
+        del mine[most:], behind[most - len(mine) :]
+        if final or ((mine or behind) and header.flags >> 4 < MAX_PASSING_ANSWERS):
+            body = control.resolved(asked.token, final, mine, behind)
             self._router.send(wire.packet(Kind.RESOLVED, header.sender, core.peer_id, body), header.sender, 0)
+            bundle, offset, header = _answered(bundle, offset, header)
         if not final:
             self._router.forward(bundle, offset, header, arrived)
 
@@ -472,3 +479,9 @@ class Resolver:
         for callback in question.callbacks:
             callback(peer_id)
         self.namer = None
+
+
+def _answered(bundle: bytes, offset: int, header: Header) -> tuple[bytes, int, Header]:
+    """Return a RESOLVE, and where it is, with one answer more in its flags."""
+    data = b"".join((bundle[offset : offset + 2], bytes((header.flags + 16,)), bundle[offset + 3 : header.end]))
+    return data, 0, wire.read_header(data, 0)

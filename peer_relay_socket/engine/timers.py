@@ -44,6 +44,7 @@ class Due(Enum):
     RECALL = "try more of the relays that worked in earlier runs"
     JOINING_OVER = "stop dialling a peer that asked for it"
     DIAL_BACK_ASK = "ask neighbours to dial us"
+    CLAIM_AGAIN = "try a URL that a neighbour claims once more"
     DIAL_BACK_OVER = "judge by those that did"
     BROADCAST_PENDING = "drop broadcasts that waited for a link"
     LEGACY_GRACE = "treat a peer that may lack a key as one that does"

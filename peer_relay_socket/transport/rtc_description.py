@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..limits import RTC_CANDIDATE, RTC_CANDIDATES, RTC_DESCRIPTION
+from ..limits import RTC_CANDIDATE, RTC_CANDIDATE_SHARE, RTC_CANDIDATES, RTC_CANDIDATES_LEAST, RTC_DESCRIPTION
 from ..scope import Scope
 from .link import LinkError
 
@@ -48,10 +48,11 @@ def safe_description(sdp: str, allow: Callable[[str], bool], *, more: bool = Fal
     if len(sdp) > RTC_DESCRIPTION or not sdp.isascii():
         raise LinkError("their session description is too long, or not ASCII")
     lines, candidates, media = [], 0, 0
+    most = min(RTC_CANDIDATES, max(RTC_CANDIDATES_LEAST, len(sdp) // RTC_CANDIDATE_SHARE))
     for line in sdp.splitlines():
         if line.startswith("a=candidate:"):
             candidates += 1
-            if candidates > RTC_CANDIDATES or not _usable(line.split(), allow):
+            if candidates > most or not _usable(line.split(), allow):
                 continue
         elif line.startswith("m="):
             media += 1

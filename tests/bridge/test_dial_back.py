@@ -38,7 +38,7 @@ async def visit(acceptor: Acceptor, scope: Scope = Scope.LOOPBACK) -> None:
     """Have `acceptor` dialled back, and its link, if it came to one, ended."""
     async with asyncio.timeout(30):
         listener = await listen(acceptor, "127.0.0.1", 0)
-        await dial_back(DialBack(f"ws://127.0.0.1:{listener.port}", scope, NONCE))
+        await dial_back(DialBack(f"ws://127.0.0.1:{listener.port}", scope, NONCE), scope.covers)
         await acceptor.wait(lambda: len(acceptor.closed) == len(acceptor.links))
         await listener.close()
 
@@ -66,7 +66,8 @@ def test_an_address_nearer_than_the_asker_is_not_dialled() -> None:
 async def test_nobody_there_is_no_error() -> None:
     listener = await listen(Recorder(), "127.0.0.1", 0)
     await listener.close()
-    await dial_back(DialBack(f"ws://127.0.0.1:{listener.port}", Scope.LOOPBACK, NONCE))
+    effect = DialBack(f"ws://127.0.0.1:{listener.port}", Scope.LOOPBACK, NONCE)
+    await dial_back(effect, effect.scope.covers)
 
 
 def test_on_one_machine_a_peer_with_a_port_advertises_where_it_listens() -> None:

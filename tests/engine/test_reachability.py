@@ -235,7 +235,7 @@ def test_on_one_machine_everybody_can_dial_and_nobody_is_asked() -> None:
     move(world.peer, "127.0.0.1")
     move(world.relays[0], "127.0.0.1")
     world.network.by_url["ws://127.0.0.1:80/"] = world.relays[0]
-    world.peer.config.bootstrap = ("ws://127.0.0.1:80/",)
+    world.relays[0].config.urls = world.peer.config.bootstrap = ("ws://127.0.0.1:80/",)
     world.peer.start()
     assert world.peer.config.serves
     world.network.run(30)
@@ -537,5 +537,5 @@ def test_without_anything_to_find_out_nobody_is_asked() -> None:
     network.dial_back = lambda _host, effect: asked.append(effect)  # type: ignore[method-assign]
     host.start()
     network.run(30)
-    assert asked == []
+    assert {effect.url for effect in asked} == {"wss://public.example"}  # the relay tries it; the host asks nobody
     assert relay.engine._links.by_id[host.peer_id].urls == ("wss://public.example",)

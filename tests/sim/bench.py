@@ -14,9 +14,10 @@ from typing import TypeVar
 
 from peer_relay_socket.address import PeerId
 from peer_relay_socket.codec import packet as wire
+from peer_relay_socket.codec.control import proof
 from peer_relay_socket.codec.packet import HEADER_BYTES, Kind
 from peer_relay_socket.engine.core import EngineConfig
-from peer_relay_socket.engine.effects import CloseLink, Deliver, Effect
+from peer_relay_socket.engine.effects import CloseLink, Deliver, DialBack, Effect
 from peer_relay_socket.engine.engine import Engine
 from peer_relay_socket.identity import Identity
 from tests.sim.tags import receive, untagged
@@ -123,6 +124,8 @@ class Bench:
         """Every packet that entered a cable, before the gate."""
         self._cables = 0
         self._waiting: deque[tuple[Cable, int, bytes]] = deque()
+        self._backs: deque[tuple[Node, DialBack]] = deque()
+        """Carried out once all else has arrived."""
 
     def node(self, name: str, *, serves: bool = False, psk: bytes | None = None) -> Node:
         """Add a node; one that serves relays."""
@@ -158,7 +161,10 @@ class Bench:
             for node in self.nodes:
                 self._collect(node)
             if not self._waiting:
-                return
+                if not self._backs:
+                    return
+                self._dial_back(*self._backs.popleft())
+                continue
             cable, number, packet = self._waiting.popleft()
             node = cable.ends[number]
             if cable.alive:
@@ -182,6 +188,17 @@ class Bench:
             node.effects.append(effect)
             if isinstance(effect, CloseLink) and effect.link in node.cables:
                 node.cables[effect.link].cut()
+            elif isinstance(effect, DialBack):
+                self._backs.append((node, effect))
+
+    def _dial_back(self, node: Node, effect: DialBack) -> None:
+        """Carry out a DialBack effect, if it leads to a node."""
+        for other in self.nodes:
+            if effect.url == f"ws://{other.name}.example":
+                self._cables += 1
+                host = f"8.0.0.{1 + self.nodes.index(node)}"
+                other.engine.link_opened(2 * self._cables, url=None, remote_host=host, now=self.now)
+                other.engine.receive(2 * self._cables, proof(effect.nonce), self.now)
 
     def inject(self, cable: Cable, to: Node, *packets: bytes) -> None:
         """Let packets that nobody sent arrive at `to`."""

@@ -8,6 +8,7 @@ import re
 import aiortc
 import pytest
 
+from peer_relay_socket.limits import MAX_REFLECTION
 from peer_relay_socket.scope import Scope
 from peer_relay_socket.transport.link import LinkError
 from peer_relay_socket.transport.rtc_description import safe_description, shown_description
@@ -45,6 +46,18 @@ def test_private_addresses_are_shown_nowhere_in_a_public_description() -> None:
     ]
     assert shown.count("raddr 0.0.0.0 rport 0") == 2
     assert safe_description(shown, lambda _host: True).count("a=candidate:") == 3
+
+
+def test_a_short_description_makes_us_send_to_few_addresses() -> None:
+    keys = ["a=ice-ufrag:abcd", "a=ice-pwd:" + 22 * "x", "a=fingerprint:sha-256 " + 95 * "A", "a=setup:actpass"]
+    head, tail = SDP.split("a=candidate:1")[0] + "\r\n".join(keys), "a=end-of-candidates"
+    for count in (4, 8, 16, 40):
+        lines = [f"a=candidate:{number} 1 udp 1 9.9.9.9 {1000 + number} typ host" for number in range(count)]
+        text = "\r\n".join([head.rstrip(), *lines, tail, ""])
+        sent = 100 + len(text)  # with the headers around it
+        tried = safe_description(text, lambda _host: True).count("a=candidate:")
+        assert tried >= min(count, 4)
+        assert tried * 7 * 100 <= MAX_REFLECTION * sent, "checks of 100 bytes, seven for each candidate"
 
 
 def test_what_leaves_nothing_to_show_says_what_to_do() -> None:

@@ -9,6 +9,7 @@ theirs, and a link is refused whose id a peer proved, or that a link has already
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ...address import PeerId, UnprovedId
@@ -111,7 +112,7 @@ class NpmLinkEvents(Protocol):
 class NpmLinks:
     """All connections to npm peers."""
 
-    def __init__(self, core: Core, events: NpmLinkEvents, by_id: dict[PeerId, NpmLink]) -> None:
+    def __init__(self, core: Core, events: NpmLinkEvents, by_id: MutableMapping[PeerId, NpmLink]) -> None:
         """Args: by_id: the table of links that are up, at most one per id."""
         self._core = core
         self._events = events

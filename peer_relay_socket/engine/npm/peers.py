@@ -8,12 +8,14 @@ Law: pure bookkeeping; each table names its limit, and no id in them proved a ke
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ...address import PeerId, Prefix
-from ...limits import NPM_ASK_RATE
+from ...limits import MAX_NAMED, NPM_ASK_RATE
 from ...rate import TokenBucket
 from ..behind import Behind
+from .id_index import IdIndex, IndexedTable
 from .names import NpmNames
 from .trust import NpmTrust
 
@@ -28,12 +30,13 @@ class NpmPeers(Behind):
     def __init__(self, core: Core) -> None:
         self._core = core
         self.names = NpmNames(core)
-        self.trust = NpmTrust(core, self.names)
-        self.neighbours: dict[PeerId, NpmLink] = {}
+        self._index = IdIndex()
+        self.trust = NpmTrust(core, self.names, IndexedTable(self._index))
+        self.neighbours: IndexedTable[NpmLink] = IndexedTable(self._index)
         """Links that are up, at most one per id and MAX_LINKS in all."""
-        self.heard_over: dict[PeerId, NpmLink] = {}
+        self.heard_over: IndexedTable[NpmLink] = IndexedTable(self._index)
         """The npm link over which a peer that is no neighbour was heard; at most NPM_WAYS."""
-        self.candidates: dict[PeerId, None] = {}
+        self.candidates: IndexedTable[None] = IndexedTable(self._index)
         """Peers heard of and not linked to; at most NPM_CANDIDATES."""
         self.sought: dict[Prefix, None] = {}
         """Prefixes that npm neighbours are to be asked for, when the next texts are taken; at most MAX_RESOLVING, and
@@ -47,10 +50,10 @@ class NpmPeers(Behind):
         yield from self.candidates
         yield from self.trust.keyless
 
-    def matching(self, prefix: Prefix) -> list[PeerId]:
-        """Return the npm peers that `prefix` may mean."""
-        known = dict.fromkeys(self.known())
-        return [each for each in known if prefix.matches(each) and self.trust.may_lack_a_key(each)]
+    def matching(self, prefix: Prefix, most: int) -> list[PeerId]:
+        """Return npm peers that `prefix` may mean, `most` at most, of the first MAX_NAMED that begin so."""
+        known = islice(self._index.matching(prefix), MAX_NAMED)
+        return [each for each in known if self.trust.may_lack_a_key(each)][:most]
 
     def look_for(self, prefix: Prefix) -> None:
         """Ask npm neighbours for peers near `prefix`."""
@@ -60,7 +63,7 @@ class NpmPeers(Behind):
         """Return the npm peer that a DISCOVER looks for, if we can bring something to it."""
         if not self._core.config.serves:
             return None
-        found = next((each for each in self.matching(prefix) if self.reaches(each)), None)
+        found = next((each for each in self.matching(prefix, MAX_NAMED) if self.reaches(each)), None)
         if found is None and self.neighbours and self._asking.take(self._core.now):
             self.look_for(prefix)  # so that the next question finds it known
         return found

@@ -16,6 +16,7 @@ Order of choice for an envelope to X::
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Final
 
 from ...address import PeerId
@@ -67,7 +68,7 @@ class NpmRoutes:
         overlay: Links,
         router: Router,
         searches: Searches,
-        heard_over: dict[PeerId, NpmLink],
+        heard_over: MutableMapping[PeerId, NpmLink],
     ) -> None:
         """Args: heard_over: the npm link over which a peer that is no neighbour was heard."""
         self._core = core

@@ -19,18 +19,19 @@ from ..timers import Due
 if TYPE_CHECKING:
     from ..core import Core
     from ..timers import Timer
+    from .id_index import IndexedTable
     from .names import NpmNames
 
 
 class NpmTrust:
     """What is known of keys."""
 
-    def __init__(self, core: Core, names: NpmNames) -> None:
+    def __init__(self, core: Core, names: NpmNames, keyless: IndexedTable[None]) -> None:
         self._core = core
         self._names = names
         self._keyed: dict[PeerId, None] = {}
         """Ids that proved a key to us; at most NPM_KEYED."""
-        self.keyless: dict[PeerId, None] = {}
+        self.keyless = keyless
         """Ids that had their NPM_GRACE and showed none; at most NPM_WAYS."""
         self._grace: dict[PeerId, Timer] = {}
         """As many as there are sessions that wait for their first handshake."""
