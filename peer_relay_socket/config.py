@@ -59,6 +59,7 @@ class Settings(TypedDict, total=False):
     ipv4_network: str | ipaddress.IPv4Network | None
     real_udp: str | Iterable[str]
     broadcast_hops: int | None
+    lan: bool | None
     remember: bool | None
     npm_peers: bool | None
     origins: str | Iterable[str]
@@ -375,6 +376,10 @@ class PeerConfig:
         default=BROADCAST_HOPS,
         metadata=_row(_hops, f"relays that a broadcast may pass, 0 to {BROADCAST_HOPS_MOST}; 1 by default"),
     )
+    lan: bool = field(
+        default=False,
+        metadata=_row(_flag, "find peers on the same link by multicast, and serve them; off by default", unset=False),
+    )
     remember: bool = field(
         default=True,
         metadata=_row(
@@ -474,6 +479,8 @@ def peer_config(*, environ: Mapping[str, str] | None = None, **keywords: Unpack[
     where = environment() if environ is None else environ
     read = {name: setting.read(name, given.get(name), where) for name, setting in SETTINGS.items()}
     config = PeerConfig(**{name: value for name, value in read.items() if value is not None})
+    if config.lan and config.port is None:
+        config = replace(config, port=0)
     config = replace(config, embedded=config.port is None and not config.bootstrap)
     _check_together(config)
     return config

@@ -511,6 +511,16 @@ JOIN_TIME: Final = 2.0
 """Seconds that `peer-relay node` waits for its first link before it tells its id; its bootstrap may be down."""
 HOPELESS_TIME: Final = 1.0
 """The same while no link is up and every bootstrap URL has already failed."""
+LAN_FIRST: Final = (0.1, 0.4, 0.8, 1.5)
+LAN_EVERY: Final = (5.0, 60.0)
+"""Seconds before each of the first questions who else is on the link, and between later ones while no link is up and
+while some are: one may be lost, and a peer is to be found within 3 s. Price: 96 bytes each."""
+LAN_HEARD: Final = 200.0
+LAN_ANSWERS: Final = 20.0
+"""Questions and answers that are read per second, and answers given: a flood of them costs 200 x 10 µs a second, and
+gets 20 answers as long as the questions."""
+LAN_QUESTIONS: Final = 256
+"""Tokens of questions, ours and others', that are remembered, lest one be answered twice; the oldest goes."""
 LOOKUP_TIME: Final = 5.0
 """Seconds that a domain's name servers have to name its relays."""
 LOOKUP_URLS: Final = 16

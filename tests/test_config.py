@@ -55,6 +55,8 @@ CASES: list[tuple[str, Any, Any, str, Any]] = [
     ("network_key", "secret", "secret", "other", "other"),
     ("ipv4_network", "10.0.0.0/8", TEN, "11.0.0.0/8", ipaddress.IPv4Network("11.0.0.0/8")),
     ("ipv4_network", TEN, TEN, "", DEFAULT_IPV4_NETWORK),
+    ("lan", True, True, "0", False),
+    ("remember", False, False, "1", True),
     ("npm_peers", False, False, "1", True),
     ("npm_peers", True, True, "0", False),
     ("trusted_proxies", "10.0.0.0/8", (TEN,), "::1", (ipaddress.ip_network("::1"),)),
@@ -96,10 +98,22 @@ def test_the_process_environment_is_read_when_none_is_given(monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("options", "embedded"),
-    [({}, True), ({"port": 0}, False), ({"bootstrap": "ws://a"}, False), ({"identity": "x", "wrtc": False}, True)],
+    [
+        ({}, True),
+        ({"lan": True}, False),
+        ({"port": 0}, False),
+        ({"bootstrap": "ws://a"}, False),
+        ({"identity": "x", "wrtc": False}, True),
+    ],
 )
 def test_embedded_means_that_no_way_into_a_network_was_named(options: dict[str, Any], embedded: bool) -> None:
     assert peer_config(environ={}, **options).embedded is embedded
+
+
+def test_a_peer_that_is_to_be_found_on_its_link_serves() -> None:
+    assert peer_config(environ={"PEER_RELAY_LAN": "1"}).port == 0
+    assert peer_config(environ={"PEER_RELAY_LAN": "1"}, port=80).port == 80
+    assert peer_config(environ={"PEER_RELAY_LAN": "0"}).port is None
 
 
 @pytest.mark.parametrize(("text", "level"), [("debug", 10), ("INFO", 20), (" warning ", 30), ("error", 40)])

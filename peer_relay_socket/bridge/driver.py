@@ -73,7 +73,7 @@ class Driver:
         self._direct = RtcAttempts(self, host.config, self._own_networks)
         told = host.report, self._dial_failed, self._looked_up, self._embedded, lambda: bool(host.peers)
         self._dialling = Dialler(self, host.config, self._own_networks, *told)
-        self._joining = Joining(self, host.config)
+        self._joining = Joining(self, host.config, host.report)
         self._past: Counter[str] = Counter()
         """What links lost that are gone."""
         self.probes = Probes(self, host, self._loop)

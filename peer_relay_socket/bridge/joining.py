@@ -1,4 +1,4 @@
-"""Ways into a network beside the URLs that a peer was given: relays that worked before.
+"""Ways into a network beside the URLs that a peer was given: relays that worked before, peers on the same link.
 
 Lives here: when those ways are taken, what the peer keeps for its next run. May not live here: which relays to be
 linked to (engine), files (state_file.py).
@@ -16,31 +16,28 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..limits import STATE_EVERY, STATE_FIRST, STATE_TIME
 from ..originals import time
+from . import lan
 
 if TYPE_CHECKING:
     from ..config import PeerConfig
     from ..engine.engine import Engine
 
 
-class Owner(Protocol):
+class Owner(lan.Owner, Protocol):
     """The driver, as far as joining needs it."""
-
-    @property
-    def running_engine(self) -> Engine | None:
-        """The engine; None before the start and after the end."""
-
-    def run(self, act: Callable[[Engine, float], object]) -> None:
-        """Call `act` with the engine and the time, if there is one."""
 
 
 class Joining:
     """The further ways of one peer into its network. Loop thread only, but for `__init__`."""
 
-    def __init__(self, owner: Owner, config: PeerConfig) -> None:
+    def __init__(self, owner: Owner, config: PeerConfig, report: Callable[[str], None]) -> None:
+        """Args: report: told what the program should know of."""
         self._owner = owner
+        self._report = report
         self._config = config
         self._tasks: set[asyncio.Task[None]] = set()
         self._path: str | None = None
+        self._lan: lan.Lan | None = None
 
     def start(self, engine: Engine) -> None:
         """An engine has started: this peer's first, or one under another identity."""
@@ -52,6 +49,13 @@ class Joining:
             if not self._tasks:
                 self._run(self._keep_memory())
             self._run(self._recall())
+        if config.lan and self._lan is None:
+            try:
+                self._lan = lan.Lan(self._owner, tls=config.tls_cert is not None)
+            except OSError as error:
+                self._report(f"peers on this link cannot be looked for: {error.strerror or error}")
+            else:
+                self._run(self._lan.announce())
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -62,6 +66,8 @@ class Joining:
         """Keep what is worth it, end everything, within `limit` seconds."""
         for task in list(self._tasks):
             task.cancel()
+        if self._lan is not None:
+            self._lan.close()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=limit)
         if engine is not None:

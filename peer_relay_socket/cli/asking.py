@@ -47,6 +47,8 @@ def settings(parser: Arguments, bootstrap: list[str]) -> PeerConfig:
         config = peer_config(bootstrap=bootstrap)
     except ConfigError as error:
         parser.refuse(error)
+    if config.lan:
+        return replace(config, identity=None)
     urls = config.bootstrap or (EMBEDDED_URL,)
     return replace(config, bootstrap=urls, port=None, identity=None, embedded=False)
 

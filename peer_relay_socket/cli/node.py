@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 from ..bridge.host import open_hosts
 from ..bridge.log import log
 from ..bridge.runtime import Runtime
+from ..config import peer_config
 from ..errors import ConfigError
 from ..limits import DRAIN_TIME, JOIN_TIME, START_TIME
 from ..observe import metrics
@@ -38,6 +39,8 @@ def command(arguments: list[str]) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.host is None:
+        options.host = "" if _on_lan() else "127.0.0.1"
     if options.port is None and not os.environ.get("PEER_RELAY_PORT"):
         options.port = 0
     admin = _admin(parser, options)
@@ -100,6 +103,13 @@ def _leave(admin: Admin | None) -> None:
         host.destroy(max(0.5, end - time.monotonic() - 1.0))
 
 
+def _on_lan() -> bool:
+    try:
+        return peer_config().lan
+    except ConfigError:  # which making the peer tells of
+        return False
+
+
 def _admin(parser: Arguments, options: argparse.Namespace) -> Admin | None:
     """Return the admin server that is asked for, not yet serving; exit for one that may not be."""
     if options.admin is None:
@@ -152,7 +162,9 @@ def _parser() -> Arguments:
         prog="peer-relay node",
         description="Serve as a relay node until interrupted. Prints one line when ready: node ID IPV4 URL.",
     )
-    parser.add_argument("--host", default="127.0.0.1", metavar="H", help="interface to serve on (default 127.0.0.1)")
+    parser.add_argument(
+        "--host", metavar="H", help="interface to serve on (default 127.0.0.1; with PEER_RELAY_LAN all)"
+    )
     parser.add_argument(
         "--port", type=int, metavar="P", help="TCP port; 0 = any free one (default: PEER_RELAY_PORT, 0)"
     )

@@ -220,8 +220,8 @@ class Candidates:
             if peer_id == self._core.peer_id or (len(self._by_id) >= MAX_CANDIDATES and not self.make_room()):
                 return False
             self.remember(peer_id, (url,), scope).nearby = nearby
-        elif not known.urls:
-            known.urls, known.scope, known.nearby = (url,), scope, nearby
+        elif not known.urls or (known.failures and known.dialling is None and url not in known.urls):
+            known.urls, known.scope, known.nearby, known.not_before = (url,), scope, nearby, 0.0
         return True
 
     def by_chance(self, count: int, without: Container[PeerId]) -> list[PeerId]:

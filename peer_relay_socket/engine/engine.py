@@ -23,6 +23,7 @@ from ..codec import packet as wire
 from ..codec.control import Broadcast
 from ..codec.packet import Record
 from ..errors import WireError
+from ..scope import Scope
 from . import status
 from .direct import Path
 from .effects import Deliver, Effect, Message, PeerUp
@@ -61,6 +62,10 @@ class Engine(Overlay):
     def counters(self) -> dict[str, int]:
         """Drops and refusals by reason."""
         return dict(self._core.counters)
+
+    def count(self, reason: str) -> None:
+        """Count something that was dropped beside the engine."""
+        self._core.counters[reason] += 1
 
     @property
     def idle(self) -> bool:
@@ -180,6 +185,11 @@ class Engine(Overlay):
         self._core.now = now
         self._membership.blame(url, reason)
         self._membership.dial_failed(url)
+
+    def suggest(self, peer_id: PeerId, url: str, scope: Scope, now: float) -> None:
+        """A peer on a wire of this machine says that it can be dialled at `url`, which it has not proved."""
+        self._core.now = now
+        self._membership.suggest(peer_id, url, scope)
 
     def looked_up(self, place: str, urls: Sequence[str], now: float) -> None:
         """A Dial effect for a domain found the relays that it names."""

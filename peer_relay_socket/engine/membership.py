@@ -303,6 +303,11 @@ class Membership:
             del self._joining[peer_id]
             self.unseek(peer_id)
 
+    def suggest(self, peer_id: PeerId, url: str, scope: Scope) -> None:
+        """Something beside our neighbours says that `peer_id` can be dialled at `url`, on a wire of this machine."""
+        if self._candidates.suggest(peer_id, url, scope, nearby=True):
+            self.review()
+
     def try_remembered(self, peer_id: PeerId, url: str, scope: Scope, nearby: bool) -> None:
         """Dial a relay that worked in an earlier run, in the next review that finds no link up."""
         if self._candidates.suggest(peer_id, url, scope, nearby):

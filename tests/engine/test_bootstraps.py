@@ -1,9 +1,10 @@
-"""Bootstrap places that are domains: when they are looked up, and what becomes of the relays that they name."""
+"""Ways into a network that no neighbour tells of: domains that name relays, peers on the same link."""
 
 from __future__ import annotations
 
 from peer_relay_socket.engine.effects import Dial
 from peer_relay_socket.limits import LOOKUP_AGAIN, REDIAL_MAX
+from peer_relay_socket.scope import Scope
 from tests.sim.bench import Bench, Node
 
 PLACE = "dns:example.org"
@@ -84,3 +85,27 @@ def test_a_peer_that_joins_by_a_domain_does_not_take_itself_for_the_first_of_its
     node.engine.start(bench.now)
     assert node.engine.advertised == ()
     assert not node.config.serves
+
+
+def test_a_peer_that_is_heard_on_the_link_is_dialled_there_and_must_have_its_id() -> None:
+    bench = Bench()
+    peer, node = peer_with(bench), bench.node("node", serves=True)
+    peer.engine.suggest(bytes(20), "ws://192.168.1.5:80", Scope.PRIVATE, bench.now)
+    bench.flow()
+    assert peer.take(Dial) == [Dial("ws://192.168.1.5:80", Scope.PRIVATE, True)]
+    bench.join(peer, node, "ws://192.168.1.5:80")
+    bench.flow()
+    assert peer.engine.neighbours == []
+    bench.advance(60.0)
+    assert dialled(bench, peer) == []  # forgotten
+
+
+def test_what_is_heard_on_the_link_replaces_a_place_only_where_nobody_answers() -> None:
+    bench = Bench()
+    peer = peer_with(bench)
+    for host in ("192.168.1.5", "192.168.1.6"):
+        peer.engine.suggest(bytes(20), f"ws://{host}:80", Scope.PRIVATE, bench.now)
+    assert dialled(bench, peer) == ["ws://192.168.1.5:80"]
+    peer.engine.dial_failed("ws://192.168.1.5:80", bench.now)
+    peer.engine.suggest(bytes(20), "ws://192.168.1.6:80", Scope.PRIVATE, bench.now)
+    assert dialled(bench, peer) == ["ws://192.168.1.6:80"]
