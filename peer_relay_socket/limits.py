@@ -496,12 +496,13 @@ ADMIN_TIME: Final = 5.0
 START_TIME: Final = 5.0
 """Seconds that a peer which is told to serve may take to listen."""
 EXIT_TIME: Final = 5.0
-"""Seconds that the end of a program may be held up to get out what sendto accepted (SO_LINGER's spirit)."""
+"""Seconds that the end of a program may be held up, by all its peers together, to get out what sendto accepted
+(SO_LINGER's spirit)."""
 HANDLER_TIME: Final = 0.5
 """Seconds that the main thread has to run a Python signal handler before it is taken to be inside C."""
 LATE_TIME: Final = 1.0
-"""Seconds that one datagram sent after a program's end (by a log handler that is flushed, a finaliser) may hold it up;
-all of them together no longer than EXIT_TIME."""
+"""Seconds of these that are left to datagrams sent after a program's end (by a log handler that is flushed, a
+finaliser) and to goodbyes, and that one of them may hold it up."""
 TASKS_TIME: Final = 0.5
 """Seconds that the relay thread gives what it cancels at its end."""
 PARK_TIME: Final = 2.0

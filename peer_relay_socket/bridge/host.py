@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from importlib import import_module
+from logging import DEBUG, WARNING
 from os import environ
 from os.path import samefile
 from typing import TYPE_CHECKING, Any, Final
@@ -300,15 +301,15 @@ class Host:
         try:
             runtime.wait_for(driver.stop(min(timeout, 1.0) if flushed else 0.1), timeout + 1.0)
         except TimeoutError:
-            log.warning("! the peer could not be closed within %.1f s", timeout)
+            level = DEBUG if runtime.ended else WARNING  # many peers share what is left at the end of the process
+            log.log(level, "! the peer could not be closed within %.1f s", timeout)
         return True
 
     def _linger(self, timeout: float) -> None:
-        end = time.monotonic() + max(timeout, LATE_TIME)
         self.flush(timeout)
 
         def flush() -> None:
-            self.flush(min(LATE_TIME, max(0.0, end - time.monotonic())))
+            self.flush(LATE_TIME)
 
         loop_end = self.outbox.loop_end
         if loop_end is not None:

@@ -91,9 +91,10 @@ class Runtime:
         self._callbacks: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._callback_thread: BackgroundThread | None = None
         self._one_starts = thread.allocate_lock()
-        self._ended = False
-        self._teardown_left = EXIT_TIME
-        """Seconds that peers may still take, all of them together, once only the caller's thread is left."""
+        self.ended = False
+        """Whether the program has ended, but for what runs at exit."""
+        self._end_left = EXIT_TIME
+        """Seconds that the end of the process may still be held up, by all peers together."""
         self._thread: BackgroundThread | None = None
         with contextlib.suppress(
             RuntimeError
@@ -184,34 +185,47 @@ class Runtime:
             self._callback_thread = BackgroundThread(partial(_call_back, self._callbacks))
 
     def wait_for(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
-        """Return what `coroutine`, run on the loop, returns. When modules are torn down, only the caller's thread is
-        left, and it runs the loop itself.
+        """Return what `coroutine`, run on the loop, returns. At the end of the process all such waits together are as
+        long as EXIT_TIME at most.
 
         Raises: TimeoutError; RuntimeError where no loop can run.
         """
-        if self._is_running():
-            outcome = self.submit(coroutine)
-            try:
-                return outcome.result(timeout)
-            except TimeoutError:
-                outcome.cancel()
-                raise
-        self.loop_lock.take()
+        if not self.ended:
+            return self._wait_for(coroutine, timeout)
         began = time.monotonic()
-        timeout = min(timeout, self._teardown_left)
+        try:
+            return self._wait_for(coroutine, min(timeout, self._end_left))
+        finally:
+            self._end_left = max(0.0, self._end_left - (time.monotonic() - began))
+
+    def _wait_for(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
+        if not self._is_running():
+            return self._run_here(coroutine, timeout)
+        outcome = self.submit(coroutine)
+        try:
+            return outcome.result(timeout)
+        except TimeoutError:
+            outcome.cancel()
+            raise
+
+    def _run_here(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
+        """When modules are torn down only the caller's thread is left, and it runs the loop itself."""
+        self.loop_lock.take()
         try:
             self.loop._thread_id = None  # type: ignore[attr-defined]  # the thread that ran it is no more
+            amid = asyncio.current_task(self.loop)
+            if amid is not None:  # it ended amid a step of this task, which nothing will finish
+                asyncio.tasks._leave_task(self.loop, amid)  # documented for loops
             return self.loop.run_until_complete(asyncio.wait_for(coroutine, timeout))
         finally:
             coroutine.close()
-            self._teardown_left = max(0.0, self._teardown_left - (time.monotonic() - began))
             self.loop_lock.give()
 
     def at_exit(self, linger: Callable[[float], None], leave: Callable[[float], object]) -> None:
         """Have linger(seconds it may take) called when the program has ended, and leave(seconds it may take) before the
         loop stops; each in order."""
         self._at_exit.append((linger, leave))
-        if self._ended:
+        if self.ended:
             linger(LATE_TIME)
 
     def first_at_exit(self, callback: Callable[[float], None]) -> None:
@@ -226,8 +240,9 @@ class Runtime:
         """The program has ended, but for what others do at exit, and its finalisers: get out what was sent so far,
         within `timeout` seconds for all peers; then whatever is sent goes out before the call returns."""
         end = time.monotonic() + timeout
-        self._ended = True
-        import_module(f"{__package__}.ending").at_teardown(partial(_stop_at_teardown, self))
+        if not self.ended:
+            self.ended = True
+            import_module(f"{__package__}.ending").at_teardown(partial(_stop_at_teardown, self))
         for collect in self._first_at_exit:
             collect(max(0.0, end - time.monotonic()))
         for left, (linger, _) in zip(range(len(self._at_exit), 0, -1), list(self._at_exit), strict=True):
@@ -331,7 +346,7 @@ def linger() -> None:
     runtime = Runtime.started()
     if runtime is not None:
         with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C: the program has ended, and is not to wait for us
-            runtime.linger(EXIT_TIME)
+            runtime.linger(EXIT_TIME - LATE_TIME)
             finish(TASKS_TIME)
     when_started(_linger_from_the_start)
 
