@@ -31,9 +31,10 @@ from ..errors import PeerClosedError
 from ..limits import HAND_BACK_BURST, HAND_BACK_MESSAGE, HAND_BACK_POLL, HAND_BACK_TIME
 from ..originals import os, time
 from .log import log
-from .runtime import Event, Runtime, event, on_relay_thread
+from .runtime import Runtime, on_relay_thread
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
 LOCAL: Final = 0
@@ -135,7 +136,7 @@ class Channel:
         """What came first for a network that has yet to start."""
         self._start: Callable[[], object] | None = None
         """What starts it, left to a thread that collects."""
-        self._collecting: list[Event] = []
+        self._collecting: list[asyncio.Future[None]] = []
         self.dropped = 0
         """What came and was no message."""
 
@@ -192,11 +193,9 @@ class Channel:
         """Wait until what children have handed back so far is on its way, at most `limit` seconds. Any thread."""
         if self._runtime is None or on_relay_thread():
             return
-        with contextlib.suppress(RuntimeError):  # the loop is closed
+        with contextlib.suppress(RuntimeError, TimeoutError):  # the loop is closed; what there is takes longer
             while True:
-                done = event()
-                self._runtime.call(self._collect, done)
-                done.wait(limit)
+                self._runtime.wait_for(self._collect(), limit)
                 start, self._start = self._start, None
                 if start is None:
                     return
@@ -204,12 +203,15 @@ class Channel:
 
     # Everything below is for the loop's thread alone, so that no two take turns and change the order.
 
-    def _collect(self, done: Event) -> None:
-        self._collecting.append(done)
+    async def _collect(self) -> None:
+        assert self._runtime is not None
         if self._start is not None:
-            self._end_collecting()
-        elif self._waiting is None:
+            return
+        done = self._runtime.loop.create_future()
+        self._collecting.append(done)
+        if self._waiting is None:
             self._read()
+        await done
 
     def _read(self) -> None:
         if self._runtime is None or self._waiting is not None:
@@ -242,7 +244,8 @@ class Channel:
 
     def _end_collecting(self) -> None:
         for done in self._collecting:
-            done.set()
+            if not done.done():  # its limit has passed
+                done.set_result(None)
         self._collecting.clear()
 
     def _wait_for_room(self, full: Callable[[], bool]) -> None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,6 +160,19 @@ def test_what_a_child_sent_leaves_though_the_parent_ends_at_once(relay: str, rem
         PEER_RELAY_BOOTSTRAP=relay,
     )
     assert [remote.recv(100) for _ in range(20)] == [b"%d" % i for i in range(20)]
+
+
+def test_a_parent_that_leaves_its_socket_to_the_interpreters_end_ends_at_once(relay: str) -> None:
+    began = run(
+        """
+        sock = Socket(bootstrap=sys.argv[1], wrtc=False)
+        assert sock.peer.wait_connected(20)
+        reap(fork(lambda: None))
+        print(time.monotonic())
+        """,
+        relay,
+    )
+    assert time.monotonic() - float(began) < 4.5  # without children to wait for: less than one limit of 5 s
 
 
 def test_a_forked_child_is_refused_all_but_sending() -> None:
