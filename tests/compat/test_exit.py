@@ -251,19 +251,21 @@ def test_many_peers_that_wait_in_vain_hold_up_the_end_of_a_process_no_longer_tha
 
 
 AMID = """
-import asyncio, time
+import asyncio, sys, time, types
 from peer_relay_socket.bridge.runtime import Runtime
 
-async def busy():
+async def busy():  # whose frame keeps this module: what sends late is in another
     while True:
         time.sleep(0.2)  # the interpreter's end comes amid this, as a rule
         await asyncio.sleep(0)
 
-class Late:
-    def __del__(self, run=Runtime.current().wait_for, task=asyncio.sleep):
-        print(run(task(0, "ran"), 3))
-
-late = Late()
+sys.modules["late"] = types.ModuleType("late")
+sys.modules["late"].run = Runtime.current().wait_for
+exec("import asyncio\\n"
+     "class Late:\\n"
+     "    def __del__(self, run=run, sleep=asyncio.sleep):\\n"
+     "        print(run(sleep(0, 'ran'), 3))\\n"
+     "late = Late()", vars(sys.modules["late"]))
 Runtime.current().submit(busy())
 asyncio.run_coroutine_threadsafe(asyncio.sleep(0), Runtime.current().loop).result(10)  # it has begun
 """
