@@ -19,6 +19,8 @@ from ..originals import time
 from . import lan
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from ..config import PeerConfig
     from ..engine.engine import Engine
 
@@ -38,13 +40,16 @@ class Joining:
         self._tasks: set[asyncio.Task[None]] = set()
         self._path: str | None = None
         self._lan: lan.Lan | None = None
+        self._file: ModuleType | None = None
+        """state_file, 3 ms to load with json, which nothing else here needs. When modules are torn down none loads."""
 
     def start(self, engine: Engine) -> None:
         """An engine has started: this peer's first, or one under another identity."""
         config = self._config
         if config.remember and config.bootstrap and not config.embedded:
-            from . import state_file  # 3 ms, with json, which nothing else here needs
+            from . import state_file
 
+            self._file = state_file
             self._path = state_file.path_for(engine.network_key(b"relays that worked"), config.bootstrap)
             if not self._tasks:
                 self._run(self._keep_memory())
@@ -77,9 +82,7 @@ class Joining:
     # --- relays that worked --------------------------------------------------------------------------------------
 
     async def _recall(self) -> None:
-        from . import state_file
-
-        relays = [] if self._path is None else await _beside(state_file.read, self._path, time.time())
+        relays = [] if self._file is None else await _beside(self._file.read, self._path, time.time())
         self._owner.run(lambda engine, now: engine.recall(relays, now))
 
     async def _keep_memory(self) -> None:
@@ -92,13 +95,11 @@ class Joining:
                 await self._save(engine)
 
     async def _save(self, engine: Engine) -> None:
-        if self._path is None:
+        if self._file is None:
             return
-        from . import state_file
-
         relays, disproved = engine.remembered(asyncio.get_running_loop().time())
         if relays or disproved:
-            await _beside(state_file.write, self._path, relays, disproved, time.time())
+            await _beside(self._file.write, self._path, relays, disproved, time.time())
 
 
 async def _beside(work: Callable[..., Any], *args: object) -> Any:

@@ -50,6 +50,8 @@ class RelayLoop(asyncio.SelectorEventLoop):
         none, and programs do not see them."""
         if executor is not None:
             return super().run_in_executor(executor, func, *args)
+        if sys.is_finalizing():
+            raise RuntimeError("the interpreter is shutting down: a thread that starts now never runs")
         outcome = self.create_future()
 
         def tell(error: BaseException | None, result: object = None) -> None:
