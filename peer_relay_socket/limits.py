@@ -559,6 +559,8 @@ LEADER_FAST: Final = 0.016
 LEADER_KEPT: Final = 0.003
 """Seconds for 16 of its reads below which such a thread keeps the links from one wait to the next, and for how long it
 may stay away then before the loop reads again: no longer than a thread that computes keeps the interpreter anyway."""
+FAST_PATH_ARMED: Final = 1.0
+"""Seconds that what was found out about a peer holds for datagrams to it, if nothing else happens meanwhile."""
 FAST_PATH_GAP: Final = 50e-6
 """Seconds after a datagram that was sent from the caller's own thread before the next is, unless something was heard
 meanwhile. Sending so takes some 30 µs, beside 2 µs where the loop packs many: without a gap a caller that sends as fast

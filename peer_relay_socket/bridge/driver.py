@@ -190,23 +190,22 @@ class Driver:
 
     # --- from callers ----------------------------------------------------------------------------------------
 
-    def send_now(self, flow: Flow, data: bytes) -> bool:
+    def send_now(self, flow: Flow, data: bytes, now: float) -> bool:
         """Send one datagram that is not in `flow` yet, if nothing posted waits and there is nothing else to do for it.
         In a caller's thread that runs as the loop (inline_io)."""
         engine = self._engine
         if engine is None or self._closed or flow.waiting or self._posted:
             return False
-        ready = engine.fast_path.ready(flow.destination, len(data), time.monotonic())
-        if ready is None:
+        fast_path, armed = engine.fast_path, flow.armed
+        if armed is None or armed.at is not fast_path.core.now or now > armed.until:
+            armed = flow.armed = fast_path.arm(flow.destination, now)
+        link = None if armed is None else self._links.get(armed.number)
+        if armed is None or link is None or not link.prompt:
             return False
-        session, number = ready
-        link = self._links.get(number)
-        if link is None or not link.prompt:
-            return False
-        bundle = engine.fast_path.seal(session, number, flow.form, flow.source_port, flow.port, data)
+        bundle = fast_path.seal(armed, flow.form, flow.source_port, flow.port, data, now)
         if bundle:
             link.send_now(bundle)
-        return True
+        return bundle != b""
 
     @property
     def running_engine(self) -> Engine | None:
@@ -295,24 +294,25 @@ class Driver:
         heard = engine.fast_path.hear(number, bundle, time.monotonic())
         if heard is None:
             return False
-        if len(heard) == 2:
-            onward, data = heard
-            taken()
-            next_link = self._links.get(onward)
-            if next_link is not None and next_link.prompt:
-                next_link.send_now(data)
-            else:
-                self._runtime.call(self._write, onward, data)
-            return True
         taken()
-        source, source_port, port, form, datagrams, address_conflict = heard
-        filling: list[Filling] = []
-        if not self._deliver_to(source, source_port, port, form, datagrams, filling, address_conflict):
-            self._runtime.call(self.run, lambda engine, now: engine.refuse(source, port, source_port, now))
-        elif filling:
-            self._filling += filling
-            self._runtime.call(self._wait_for_readers, link)
+        if isinstance(heard, effects.Deliver):
+            filling: list[Filling] = []
+            if not self._deliver_to(heard, filling):
+                self._runtime.call(self._refuse, heard)
+            elif filling:
+                self._filling += filling
+                self._runtime.call(self._wait_for_readers, link)
+            return True
+        onward, data = heard
+        next_link = self._links.get(onward)
+        if next_link is not None and next_link.prompt:
+            next_link.send_now(data)
+        else:
+            self._runtime.call(self._write, onward, data)
         return True
+
+    def _refuse(self, run: effects.Deliver) -> None:
+        self.run(lambda engine, now: engine.refuse(run.source, run.port, run.source_port, now))
 
     def _wait_for_readers(self, link: Link) -> None:
         filling, self._filling = self._filling, []
@@ -412,10 +412,8 @@ class Driver:
         self._sending.transmit(self.engine)
 
     def _deliver(self, effect: effects.Deliver) -> None:
-        source, source_port, port, form, datagrams, address_conflict = effect
-        known = self._deliver_to(source, source_port, port, form, datagrams, self._filling, address_conflict)
-        if not known and port and self._engine is not None:
-            self._engine.refuse(source, port, source_port, self._loop.time())
+        if not self._deliver_to(effect, self._filling) and effect.port and self._engine is not None:
+            self._engine.refuse(effect.source, effect.port, effect.source_port, self._loop.time())
 
     def _refused(self, effect: effects.Refused) -> None:
         self._host.receiver.unreachable(effect.source, effect.port, effect.source_port, errno.ECONNREFUSED)

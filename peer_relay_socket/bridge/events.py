@@ -15,6 +15,7 @@ from ..address import Destination, PeerId, Spelling
 if TYPE_CHECKING:
     from ..admission import Admission
     from ..config import PeerConfig
+    from ..engine.effects import Deliver
     from ..identity import Identity
     from .outbox import Outbox
     from .runtime import Event
@@ -30,21 +31,10 @@ class Filling(Protocol):
 class Receiver(Protocol):
     """Where a host's driver takes what comes from the network."""
 
-    def deliver(
-        self,
-        source: PeerId,
-        source_port: int,
-        port: int,
-        form: int,
-        datagrams: list[bytes],
-        filling: list[Filling] | None = None,
-        address_conflict: bool = False,
-    ) -> bool:
+    def deliver(self, run: Deliver, filling: list[Filling] | None = None) -> bool:
         """Take in datagrams, in order.
 
-        Args: port: 0 where the wire does not say it (peers without keys). form: how the sender spelled us: 4, 6, or 0
-            for whole ids. filling: where to note what is more than half full now. address_conflict: the source
-            shares its IPv4 address with another peer.
+        Args: filling: where to note what is more than half full now.
         Returns: False when nothing is there to take them; the source is then told.
         """
 

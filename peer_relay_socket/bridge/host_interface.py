@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..address import Destination, PeerId, Spelling
 from ..limits import EXIT_TIME, GATEWAY_FLOW_DATAGRAMS, GATEWAY_ROOM, GATEWAY_SEND_BUDGET, JOIN_TIME
+from ..originals import time
 from .events import Receiver
 from .host import Host
 from .inbox import cost
@@ -129,7 +130,7 @@ class HostInterface:
 
         Returns: False when there is none: then `offer` it.
         """
-        return flow.group is None and self.host.driver.send_now(flow, datagram)
+        return flow.group is None and self.host.driver.send_now(flow, datagram, time.monotonic())
 
     def refuse(self, source: PeerId, port: int, source_port: int) -> None:
         """Tell `source` that nothing hears `port`, to which it sent from `source_port`."""

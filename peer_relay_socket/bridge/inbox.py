@@ -107,7 +107,7 @@ class Inbox:
     """
 
     __slots__ = (
-        *("blocked", "_bridge", "_taken_before", "_waiting_size", "bound", "came", "closed", "dropped", "error"),
+        *("blocked", "_bridge", "_taken_before", "waiting_size", "bound", "came", "closed", "dropped", "error"),
         *("inherited", "lock", "needs_check", "observed", "readiness", "ready", "shut", "waiters", "why"),
     )
 
@@ -137,7 +137,7 @@ class Inbox:
         self._bridge: _Bridge | None = None
         self.blocked: list[int] = []
         """Threads that wait in the bridge, or are about to, or have just done so."""
-        self._waiting_size = 0
+        self.waiting_size = 0
         """What waits, or more: receivers do not count down; `put` counts again when this passes `bound`."""
         self._taken_before = -1
         """How many datagrams receivers had taken when `is_filling` last said yes."""
@@ -155,11 +155,11 @@ class Inbox:
         with self.lock:
             if self.closed:
                 return False
-            if self._waiting_size + size > self.bound:
+            if self.waiting_size + size > self.bound:
                 datagrams, size = self._fit(datagrams)
                 if not datagrams:
                     return True
-            self._waiting_size += size
+            self.waiting_size += size
             self.came += len(datagrams)
         self._store(list(zip(datagrams, repeat(source))) if mark is None else _marked(datagrams, source, mark))
         if self.waiters.bells:
@@ -232,18 +232,18 @@ class Inbox:
             waiting += len(data) + DATAGRAM_OVERHEAD
             count += 1
         self.dropped += len(datagrams) - count
-        return datagrams[:count], waiting - self._waiting_size
+        return datagrams[:count], waiting - self.waiting_size
 
     def _count(self) -> int:
         """Count what really waits."""
         with self.lock:
-            self._waiting_size = cost([item[0] for item in self.ready.copy()])
-            return self._waiting_size
+            self.waiting_size = cost([item[0] for item in self.ready.copy()])
+            return self.waiting_size
 
     def is_filling(self) -> bool:
         """Return whether more than half of `bound` waits and something was taken since this last said yes, so that to
         pause what comes helps a reader. Loop thread only."""
-        if self._waiting_size * 2 <= self.bound or self._count() * 2 <= self.bound:
+        if self.waiting_size * 2 <= self.bound or self._count() * 2 <= self.bound:
             return False
         taken = self.came - len(self.ready)
         if taken == self._taken_before:

@@ -22,6 +22,7 @@ from ..originals import time
 from .inbox import cost
 
 if TYPE_CHECKING:
+    from ..engine.fast_path import Armed
     from .inline_io import Leader
 
 
@@ -50,8 +51,8 @@ class LoopEnd(NamedTuple):
 
     wake: Callable[[], None]
     """Have the loop look at the outbox, soon. Any thread; takes no lock."""
-    send_now: Callable[[Flow, bytes], bool]
-    """Send one datagram from the calling thread, or return False."""
+    send_now: Callable[[Flow, bytes, float], bool]
+    """Send one datagram from the calling thread at a time, which is now, or return False."""
     leader: Leader | None
     """Where a thread that waits for a datagram reads links itself."""
 
@@ -64,8 +65,8 @@ class Flow:
     """
 
     __slots__ = (
-        *("_budget", "_came", "_inbox", "_outbox", "_sent_now_at", "burst", "destination", "form", "group", "port"),
-        *("queued", "source_port", "waiting"),
+        *("_budget", "_came", "_inbox", "_outbox", "_sent_now_at", "armed", "burst", "destination", "form", "group"),
+        *("port", "queued", "source_port", "waiting"),
     )
 
     def __init__(
@@ -92,6 +93,8 @@ class Flow:
         self.queued = False
         self.burst = False
         """Whether the loop found more than one datagram when it last looked."""
+        self.armed: Armed | None = None
+        """What the driver last found a datagram needs to leave at once."""
         self._sent_now_at = 0.0
         self._came = 0
         """What `inbox.came` was then."""
@@ -115,7 +118,7 @@ class Flow:
             return False
         self._sent_now_at, self._came = now, came
         end = self._outbox.loop_end
-        return end is not None and end.send_now(self, data)
+        return end is not None and end.send_now(self, data, now)
 
     def take(self, room: int) -> list[bytes]:
         """Take the datagrams that wait, in order: all that fit in `room` bytes, and at least one if `room` is positive.

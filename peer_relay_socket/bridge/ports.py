@@ -15,7 +15,7 @@ import os
 import random
 from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from ..address import AF_PEER, Destination, PeerId, Prefix, Spelling, UnprovedHost, UnprovedId
@@ -24,6 +24,9 @@ from .binding import OWN, WILDCARD, Binding, Place
 from .events import Filling
 from .inbox import Address
 from .waiting import guard
+
+if TYPE_CHECKING:
+    from ..engine.effects import Deliver
 
 __all__ = ["OWN", "WILDCARD", "Place", "PortTable"]
 
@@ -164,26 +167,17 @@ class PortTable:
 
     # --- delivery ----------------------------------------------------------------------------------------------
 
-    def deliver(
-        self,
-        source: PeerId,
-        source_port: int,
-        port: int,
-        form: int,
-        datagrams: list[bytes],
-        filling: list[Filling] | None = None,
-        address_conflict: bool = False,  # by position, on the hot path
-    ) -> bool:
-        """Take in datagrams from the network, in order. `form` is how the sender spelled us: 4, 6, or 0 for whole ids.
+    def deliver(self, run: Deliver, filling: list[Filling] | None = None) -> bool:
+        """Take in datagrams from the network, in order.
 
-        `port` is 0 where the wire does not say it (the legacy one). Then they are for the only socket that hears the
-        network; of several, for the one connected to their source; else for the one with the lowest port.
+        Without a port they are for the only socket that hears the network; of several, for the one connected to their
+        source; else for the one with the lowest port. With an address conflict no socket sees them at that address.
 
         Args: filling: where to note the inbox they went to, if it is more than half full now.
-            address_conflict: the source shares its IPv4 address with another peer; no socket sees it there.
 
-        Returns: False when no socket is bound to `port` (or all are connected elsewhere).
+        Returns: False when no socket is bound to the port (or all are connected elsewhere).
         """
+        source, source_port, port, form, datagrams, address_conflict = run
         key = (source, source_port, port, form, source.__class__)
         route = None if address_conflict else self._routes.get(key)
         if route is None:
@@ -204,7 +198,7 @@ class PortTable:
         endpoint, address = route
         inbox = endpoint.inbox
         taken_in = inbox.put(address, datagrams)
-        if taken_in and filling is not None and inbox.is_filling():
+        if taken_in and filling is not None and inbox.waiting_size * 2 > inbox.bound and inbox.is_filling():
             filling.append(inbox)
         return taken_in or not endpoint.close_if_abandoned()
 

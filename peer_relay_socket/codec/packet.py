@@ -159,11 +159,12 @@ TRACE_TOKEN: Final = 4
 
 _FORMS: Final = frozenset((0, 4, 6))
 _HEADER: Final = Struct(">BBBxI20s20s")
-read_head: Final = _HEADER.unpack_from
-"""Returns kind, hop limit, flags, body length, to and from of the packet at the beginning of HEADER_BYTES or more."""
 _KIND_AND_LENGTH: Final = Struct(">BxxxI")
 _RUN: Final = Struct(">BIBHHH")
-_LONE: Final = Struct(">BIBHHHH")
+LONE: Final = Struct(">BIBHHHH")
+"""What is before the only datagram of a DATAGRAMS record."""
+FRONT: Final = Struct(">BBBxI20s20s4sQ")
+"""The first COVERED_FRONT bytes of a SEALED packet: header, index, counter."""
 _RECORD: Final = Struct(">BI")
 
 
@@ -354,7 +355,7 @@ def datagrams_record(form: int, source_port: int, port: int, datagrams: Sequence
     count = len(datagrams)
     if count == 1:  # the lone datagram, where latency counts
         size = len(datagrams[0])
-        return _LONE.pack(Record.DATAGRAMS, 9 + size, form, source_port, port, 1, size) + datagrams[0]
+        return LONE.pack(Record.DATAGRAMS, 9 + size, form, source_port, port, 1, size) + datagrams[0]
     lengths = list(map(len, datagrams))
     content = 7 + 2 * count + sum(lengths)
     return b"".join(
@@ -391,15 +392,15 @@ def read_records(plaintext: bytes) -> Iterable[tuple[int, int, int]]:
 def only_datagram(plaintext: bytes) -> tuple[int, int, int, bytes] | None:
     """Return form, source port, port and the datagram if `plaintext` is one DATAGRAMS record of one datagram and
     nothing else, and `read_datagrams` would not refuse it."""
-    size = len(plaintext) - _LONE.size
+    size = len(plaintext) - LONE.size
     if size < 0:
         return None
-    kind, content, form, source_port, port, count, length = _LONE.unpack_from(plaintext)
+    kind, content, form, source_port, port, count, length = LONE.unpack_from(plaintext)
     if kind != _DATAGRAMS or count != 1 or length != size or content != 9 + size or length > MAX_DATAGRAM:
         return None
     if form not in _FORMS or not source_port or not port:
         return None
-    return form, source_port, port, plaintext[_LONE.size :]
+    return form, source_port, port, plaintext[LONE.size :]
 
 
 def read_datagrams(plaintext: bytes, start: int, end: int) -> Datagrams:

@@ -106,6 +106,7 @@ class Core:
     random: Chance
     entropy: Callable[[int], bytes]
     now: float
+    """When the last input came, and which: each puts an object of its own here (fast_path.Armed)."""
     handshake: type[Handshake] = Handshake
     """What proves who is at the other end; a simulation of thousands may put something cheaper in its place."""
     static: StaticKey = field(init=False)

@@ -31,6 +31,7 @@ were doing otherwise: it would not make one if it did not think that nothing is 
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
@@ -172,6 +173,14 @@ class _Pair:
         self.timer: Timer | None = None
         self.repeat: Timer | None = None
 
+    def takes(self, size: int) -> bool:
+        """Count a packet, if that is all that there is to do for it; else return False."""
+        if self.packets + 1 >= DIRECT_PACKETS or self.bytes + size >= DIRECT_BYTES:
+            return False
+        self.packets += 1
+        self.bytes += size
+        return True
+
     def stop_timers(self) -> None:
         for timer in (self.timer, self.repeat):
             if timer is not None:
@@ -236,23 +245,18 @@ class Direct:
                 Due.DIRECT_BEGIN, now, self._dial, pair
             )  # later: we are amid the sending of a packet
 
-    def counted(self, peer_id: PeerId, size: int) -> bool:
-        """As `traffic`, where that is nothing but counting; else return False, with nothing counted."""
+    def counting(self, peer_id: PeerId) -> tuple[_Pair | None, float] | None:
+        """Return where datagrams to `peer_id` are counted one by one, None for nowhere, and until when that holds; None
+        where there is more to do than to count."""
         if not self._core.config.direct or peer_id in self._links.by_id:
-            return True
+            return None, math.inf
         pair = self._pairs.get(peer_id)
-        if pair is None:
-            return False
         now = self._core.now
-        if pair.stage is not _Stage.IDLE or now < pair.not_before:
-            return True
-        if now >= pair.window_end or pair.packets + 1 >= DIRECT_PACKETS or pair.bytes + size >= DIRECT_BYTES:
-            return False
-        if pair.wish:
-            return False
-        pair.packets += 1
-        pair.bytes += size
-        return True
+        if pair is None or (pair.stage is _Stage.IDLE and now >= pair.not_before and pair.wish):
+            return None
+        if pair.stage is not _Stage.IDLE:
+            return None, math.inf
+        return (None, pair.not_before) if now < pair.not_before else (pair, pair.window_end)
 
     def _pair(self, peer_id: PeerId) -> _Pair:
         pair = self._pairs.get(peer_id)

@@ -24,7 +24,9 @@ class Deliver(NamedTuple):
     source: PeerId
     source_port: int
     port: int
+    """0 where the wire does not say it (peers without keys)."""
     form: int
+    """How the sender spelled us: 4, 6, or 0 for whole ids."""
     datagrams: list[bytes]
     address_conflict: bool = False
     """Whether the IPv4 spelling of `source` is that of another peer: sockets that use it must not hear this."""

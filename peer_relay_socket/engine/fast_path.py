@@ -1,24 +1,31 @@
-"""The short way for one packet: out, in, or on to the next link, where nothing else is to be done for it.
+"""The fast path of one packet: out, in, or on to the next link, where nothing else is to be done for it.
 
 Lives here: telling whether that is so, and doing it. May not live here: the way of all others, which does what is not
 done here (sessions.py, routing.py, links.py).
 
+Flat on purpose: a question and its answer cost what the calls cost, so each way is one function that calls little but
+C. What one datagram to a peer needs is found out once (`arm`) and holds until any other input comes.
+
 Law: unlike every other input of the engine these may be left by an exception that comes from outside, and interrupted
-by other inputs, at any point: the caller may have borrowed the loop's turn, amid a program with signal handlers. So
-each either changes nothing or costs one packet: no number is used twice, no packet opens twice, and sums that come
-out wrong are put right by what follows. A bundle whose number was taken is not looked at again. None of them sets a
-timer or leaves an effect.
+by other inputs, at any point: the caller may run as the loop, amid a program with signal handlers. So each either
+changes nothing or costs one packet: no number is used twice, no packet opens twice, and sums that come out wrong are
+put right by what follows. A bundle whose number was taken is not looked at again. None of them sets a timer or leaves
+an effect.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol
 
-from ..address import Destination, PeerId, Prefix
+from cryptography.exceptions import InvalidTag
+
+from ..address import Destination, Prefix
 from ..codec import packet as wire
-from ..codec.packet import BUNDLE_TAG, COVERED_FRONT, HEADER_BYTES, SEALED_LEAST, TAG_BYTES, Kind, read_head
-from ..limits import ACK_EVERY, SESSION_IDLE, SESSION_WINDOW
-from .seal import COUNTER_BYTES, WINDOW_MASK
+from ..codec.packet import BUNDLE_TAG, COVERED_FRONT, FRONT, HEADER_BYTES, LONE, SEALED_LEAST, TAG_BYTES, Kind
+from ..limits import ACK_EVERY, FAST_PATH_ARMED, HOP_LIMIT, SESSION_IDLE, SESSION_WINDOW
+from .effects import Deliver
+from .routing import HEADS
+from .seal import NONCE_PREFIX, PACKET_PRICE, WINDOW_MASK, pack_counter
 from .session import State
 from .sessions import ENVELOPE, OVERHEAD
 
@@ -29,17 +36,52 @@ if TYPE_CHECKING:
     from .links import Links
     from .resolver import Resolver
     from .routing import Router
+    from .seal import SealingKey, TaggingKey
     from .session import Session
     from .session_table import SessionTable
 
 _SEALED: Final = int(Kind.SEALED)
+_DATAGRAMS: Final = int(wire.Record.DATAGRAMS)
 _LEAST: Final = HEADER_BYTES + SEALED_LEAST
-_CONTENT: Final = HEADER_BYTES + 4
-"""Where a SEALED packet's counter and ciphertext begin, after the receiver's index."""
-Heard: TypeAlias = tuple[PeerId, int, int, int, list[bytes], bool]
-"""Source, its port, ours, the form, the datagram, and whether the source's IPv4 address is address_conflict."""
 _OPEN: Final = State.OPEN
 _UNKNOWN: Final = (None, None)
+_HEADS: Final = HEADS[Kind.SEALED]
+_RECORD: Final = LONE.size
+_BODY: Final = COVERED_FRONT - HEADER_BYTES + _RECORD + TAG_BYTES
+"""Bytes of a SEALED packet's body around its only datagram."""
+_PRICE: Final = _RECORD + OVERHEAD
+"""What a lone datagram counts for against the window, beside its own bytes."""
+_KEY_PRICE: Final = _RECORD + PACKET_PRICE
+pack_front, read_front, pack_record = FRONT.pack, FRONT.unpack_from, LONE.pack
+
+
+class Tally(Protocol):
+    """Where datagrams to one peer are counted one by one."""
+
+    def takes(self, size: int) -> bool:
+        """Count a datagram, if that is all that there is to do for it; else return False."""
+
+
+class Armed:
+    """What datagrams to one peer need to leave at once."""
+
+    __slots__ = ("at", "index", "link", "number", "sealing", "session", "tagging", "tally", "until")
+
+    def __init__(self, session: Session, link: LinkState, tally: Tally | None, at: float, until: float) -> None:
+        keys, tagging = session.keys, link.tagging
+        assert keys is not None
+        assert tagging is not None
+        self.session = session
+        self.sealing: SealingKey = keys.sealing
+        self.index = keys.remote
+        self.link = link
+        self.number = link.number
+        self.tagging: TaggingKey = tagging
+        self.tally = tally
+        """Where datagrams to this peer are counted one by one, if they are."""
+        self.at = at
+        """What `Core.now` is, that very object, until another input comes."""
+        self.until = until
 
 
 class FastPath:
@@ -54,9 +96,9 @@ class FastPath:
         table: SessionTable,
         direct: Direct,
     ) -> None:
-        self._core = core
-        self._links = links
-        self._router = router
+        self.core = core
+        self._links = links.all
+        self._hops = router.hops
         self._pinned = resolver.pinned
         self._sessions = table.by_id
         self._keys = table.keys
@@ -64,10 +106,9 @@ class FastPath:
 
     # --- out -------------------------------------------------------------------------------------------------
 
-    def ready(self, destination: Destination, size: int, now: float) -> tuple[Session, int] | None:
-        """Return what `seal` needs and the link it goes by, if one datagram of `size` bytes may leave at once: its
-        peer's session stands, nothing waits before it, there is no timer to set and nothing to begin."""
-        self._core.now = now
+    def arm(self, destination: Destination, now: float) -> Armed | None:
+        """Return what `seal` needs, if datagrams to `destination` may leave at once: its peer's session stands, nothing
+        waits before them, there is no timer to set and nothing to begin."""
         peer_id = self._pinned.get(destination) if isinstance(destination, Prefix) else destination
         session = self._sessions.get(peer_id) if peer_id is not None else None
         keys = None if session is None else session.keys
@@ -75,106 +116,127 @@ class FastPath:
             return None
         if session.outgoing or session.pending or session.state is not _OPEN or keys.sealing.worn:
             return None
-        if (
-            not session.solicited
-            or now - session.idle_since > SESSION_IDLE
-            or session.in_flight + size > SESSION_WINDOW
-        ):
+        if not session.solicited or now - session.idle_since > SESSION_IDLE:
             return None
-        link = self._router.hops[session.alternate].get(peer_id)
-        if link is None or not self._links.can_send_now(link, size + ENVELOPE):
+        link = self._hops[session.alternate].get(peer_id)
+        if link is None or not link.up or link.full or link.out or link.watch is None or link.tagging is None:
             return None
-        return (session, link.number) if self._direct.counted(peer_id, size) else None
+        self.core.now = at = now + 0.0  # an object of its own, which no other input leaves here
+        counting = self._direct.counting(peer_id)
+        if counting is None:
+            return None
+        tally, until = counting
+        return Armed(session, link, tally, at, min(until, now + FAST_PATH_ARMED))
 
-    def seal(self, session: Session, number: int, form: int, source_port: int, port: int, datagram: bytes) -> bytes:
-        """Return the bundle that carries one datagram, for link `number`, as `ready` said just now; b"" if the session
-        lost its keys since, or the link is gone."""
-        core, keys, link = self._core, session.keys, self._links.all.get(number)
-        if keys is None or link is None or link.tagging is None:
+    def seal(self, armed: Armed, form: int, source_port: int, port: int, datagram: bytes, now: float) -> bytes:
+        """Return the bundle that carries one datagram over link `armed.number`; b"" if it has to go the common way, or
+        to be armed anew."""
+        session, link, sealing, tally, size = armed.session, armed.link, armed.sealing, armed.tally, len(datagram)
+        cost = size + _PRICE
+        if armed.at is not self.core.now or now > armed.until or size + ENVELOPE > link.unit:
             return b""
-        record = wire.datagrams_record(form, source_port, port, (datagram,))
-        sealed = keys.sealing.seal(record)
-        counter, size = int.from_bytes(sealed[:COUNTER_BYTES]), len(record) + OVERHEAD
-        data = wire.sealed(session.peer_id, core.peer_id, keys.remote, sealed, session.alternate)
-        session.idle_since = core.now
-        bundle = data + link.tagging.tag(data[:COVERED_FRONT] + data[-TAG_BYTES:])
-        link.tx_bytes += len(bundle)
+        if session.in_flight + cost > SESSION_WINDOW or not (tally is None or tally.takes(size)):
+            return b""
+        number = next(sealing.numbers)  # one step: whatever interrupts this, no number comes twice
+        sealing.sealed = number + 1
+        sealing.used += size + _KEY_PRICE
+        core = self.core
+        head = _SEALED, HOP_LIMIT, session.alternate, size + _BODY
+        front = pack_front(*head, session.peer_id, core.peer_id, armed.index, number)
+        record = pack_record(_DATAGRAMS, 9 + size, form, source_port, port, 1, size) + datagram
+        sealed = sealing.encrypt(NONCE_PREFIX + front[-8:], record, None)
+        counter = pack_counter(next(armed.tagging.numbers))
+        tag = armed.tagging.encrypt(NONCE_PREFIX + counter, b"", front + sealed[-TAG_BYTES:])
+        session.idle_since = now
+        link.tx_bytes += size + _BODY + HEADER_BYTES + BUNDLE_TAG
         link.tx_packets += 1
-        session.note_sent(counter, size, core.now)
+        session.note_sent(number, cost, now)
         if session.silent_since is None:
-            session.silent_since = core.now
-        return bundle
+            session.silent_since = now
+        return b"".join((front, sealed, counter, tag))
 
     # --- in, and on ------------------------------------------------------------------------------------------
 
-    def hear(self, number: int, bundle: bytes, now: float) -> Heard | tuple[int, bytes] | None:
+    def hear(self, number: int, bundle: bytes, now: float) -> Deliver | tuple[int, bytes] | None:
         """Take a bundle that link `number` brought, if it is one sealed packet that needs nothing else.
 
-        Returns: what to deliver, as in a Deliver effect; or a link, and what to send by it; or None, with nothing done.
+        Returns: what to deliver; or a link, and what to send by it; or None, with nothing done.
         """
-        link = self._links.all.get(number)
-        size = len(bundle)
+        link, size = self._links.get(number), len(bundle)
         end = size - BUNDLE_TAG
         if link is None or not link.up or link.checking is None or end < _LEAST:
             return None
-        traffic = link.traffic
-        if traffic.bytes.level < size or traffic.packets.level < 2.0:
+        octets, packets, checking = link.traffic.bytes, link.traffic.packets, link.checking
+        kind, hop_limit, flags, length, to, sender, index, counter = read_front(bundle)
+        if kind != _SEALED or HEADER_BYTES + length != end or octets.level < size or packets.level < 2.0:
             return None
-        kind, hop_limit, flags, length, to, sender = read_head(bundle)
-        if kind != _SEALED or HEADER_BYTES + length != end or not (link.serves or sender == link.peer_id):
+        if not (link.serves or sender == link.peer_id):
             return None
-        if to != self._core.peer_id:
+        if to != self.core.peer_id:
             return self._pass_on(link, bundle, hop_limit, flags, to, now)
-        session, keys = self._keys.get(bundle[HEADER_BYTES:_CONTENT], _UNKNOWN)
+        session, keys = self._keys.get(index, _UNKNOWN)
         if session is None or keys is None or keys is not session.keys or session.peer_id != sender:
             return None
         if session.heard_under is not keys or session.state is not _OPEN:
             return None
         if session.ack_timer is None or session.unacked + length >= ACK_EVERY:
             return None
-        opening, checking = keys.opening, link.checking
-        newest, bundles = opening.newest, checking.newest
-        if checking.peek(bundle[end:], bundle[:COVERED_FRONT] + bundle[end - TAG_BYTES : end]) is None:
+        opening, bundles, tag = keys.opening, checking.newest + 1, bundle[end:]
+        if counter != opening.newest + 1 or tag[:8] != pack_counter(bundles):  # out of order: others know more
             return None
-        plain = opening.peek(bundle[_CONTENT:end])
-        run = None if plain is None else wire.only_datagram(plain)
-        if run is None or opening.newest != newest or checking.newest != bundles:  # another input came between; from
-            return None  # here on none can, for want of a call: only there does CPython let handlers and threads in
+        front = bundle[:COVERED_FRONT]
+        try:
+            checking.decrypt(NONCE_PREFIX + tag[:8], tag[8:], front + bundle[end - TAG_BYTES : end])
+            plain = opening.decrypt(NONCE_PREFIX + front[-8:], bundle[COVERED_FRONT:end], None)
+        except InvalidTag:
+            return None
+        run = wire.only_datagram(plain)
+        if run is None or opening.newest + 1 != counter or checking.newest + 1 != bundles:
+            return None  # another input came between
+        # From here on none can, for want of a call: only there does CPython let handlers and threads in.
         opening.missing = opening.missing << 1 & WINDOW_MASK
-        opening.newest = counter = newest + 1
+        opening.newest = counter
         checking.missing = checking.missing << 1 & WINDOW_MASK
-        checking.newest = bundles + 1
+        checking.newest = bundles
         session.note_heard(keys, counter, now)
         link.received_at = now
         session.unacked += length
         if not session.solicited:
             session.heard_first = True
-        traffic.bytes.level -= size - 0.75 * end
-        traffic.packets.level -= 2.0
+        octets.level -= size - 0.75 * end
+        packets.level -= 2.0
         link.rx_bytes += size
         link.rx_packets += 1
         form, source_port, port, datagram = run
-        return sender, source_port, port, form, [datagram], session.address_conflict
+        return Deliver(sender, source_port, port, form, [datagram], session.address_conflict)
 
     def _pass_on(
-        self, link: LinkState, bundle: bytes, hop_limit: int, flags: int, to: PeerId, now: float
+        self, link: LinkState, bundle: bytes, hop_limit: int, flags: int, to: bytes, now: float
     ) -> tuple[int, bytes] | None:
-        if flags >= wire.ALTERNATES or hop_limit <= 1 or not self._core.config.serves:
+        core, size, checking = self.core, len(bundle), link.checking
+        if flags >= wire.ALTERNATES or hop_limit <= 1 or not core.config.serves or checking is None:
             return None
-        onward, checking = self._router.hops[flags].get(to), link.checking
-        if onward is None or onward is link or not self._links.can_send_now(onward, len(bundle)):
+        onward = self._hops[flags].get(to)
+        if onward is None or onward is link or onward.tagging is None or size > onward.unit:
             return None
-        size = len(bundle)
-        end = size - BUNDLE_TAG
-        if checking is None or onward.tagging is None:
+        if not onward.up or onward.full or onward.out or onward.watch is None:
             return None
-        bundles = checking.newest
-        own_tag = bundle[end - TAG_BYTES : end]
-        if checking.peek(bundle[end:], bundle[:COVERED_FRONT] + own_tag) is None or checking.newest != bundles:
+        end, bundles = size - BUNDLE_TAG, checking.newest + 1
+        own_tag, tag = bundle[end - TAG_BYTES : end], bundle[end:]
+        if tag[:8] != pack_counter(bundles):
+            return None
+        try:
+            checking.decrypt(NONCE_PREFIX + tag[:8], tag[8:], bundle[:COVERED_FRONT] + own_tag)
+        except InvalidTag:
+            return None
+        if checking.newest + 1 != bundles:
             return None
         checking.missing = checking.missing << 1 & WINDOW_MASK
-        checking.newest = bundles + 1
-        packet = self._router.older(bundle[:end], hop_limit)
+        checking.newest = bundles
+        head = _HEADS[hop_limit - 1]
+        counter = pack_counter(next(onward.tagging.numbers))
+        covered = b"".join((head, bundle[2:COVERED_FRONT], own_tag))
+        tag = onward.tagging.encrypt(NONCE_PREFIX + counter, b"", covered)
         link.received_at = now
         link.traffic.bytes.level -= size
         link.traffic.packets.level -= 2.0
@@ -182,6 +244,6 @@ class FastPath:
         link.rx_packets += 1
         onward.tx_bytes += size
         onward.tx_packets += 1
-        self._core.forwarded_bytes += size
-        self._core.forwarded_packets += 1
-        return onward.number, packet + onward.tagging.tag(packet[:COVERED_FRONT] + own_tag)
+        core.forwarded_bytes += end
+        core.forwarded_packets += 1
+        return onward.number, b"".join((head, bundle[2:end], counter, tag))

@@ -435,11 +435,6 @@ class Links:
 
     # --- talking to a neighbour ------------------------------------------------------------------------------
 
-    def can_send_now(self, link: LinkState, size: int) -> bool:
-        """Return whether a packet of `size` bytes may go by `link` at once, past `emit`: nothing is packed for it, and
-        a timer already watches whether the neighbour answers."""
-        return link.up and not link.full and not link.out and link.watch is not None and size <= link.unit
-
     def emit(self, link: LinkState, data: bytes, rest: bytes | memoryview = b"") -> None:
         """Put one packet, in one piece or two, into the link's next bundle."""
         if link.watch is None and link.up:

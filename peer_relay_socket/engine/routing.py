@@ -62,7 +62,7 @@ class _Heads(dict[int, list[bytes]]):
         return heads
 
 
-_HOP: Final = _Heads()
+HEADS: Final = _Heads()
 """Forwarding writes these and copies the rest."""
 _NOTICED: Final = frozenset((Kind.HANDSHAKE, Kind.SEALED))
 """Kinds whose sender wants to know that there is no route."""
@@ -318,16 +318,11 @@ class Router:
     def pass_on(self, link: LinkState, bundle: bytes, offset: int, header: Header) -> None:
         """Send a packet on over `link`, one hop older."""
         self._count(offset, header)
-        self._links.emit(link, _HOP[header.kind][header.hop_limit - 1], memoryview(bundle)[offset + 2 : header.end])
+        self._links.emit(link, HEADS[header.kind][header.hop_limit - 1], memoryview(bundle)[offset + 2 : header.end])
 
     def _count(self, offset: int, header: Header) -> None:
         self._core.forwarded_packets += 1
         self._core.forwarded_bytes += header.end - offset
-
-    @staticmethod
-    def older(bundle: bytes, hop_limit: int) -> bytes:
-        """Return the only packet of `bundle`, a SEALED one that has `hop_limit`, one hop older."""
-        return _HOP[Kind.SEALED][hop_limit - 1] + bundle[2:]
 
     # --- peers behind relays -------------------------------------------------------------------------------------
 

@@ -36,9 +36,9 @@ OVERHEAD: Final = COUNTER_BYTES + 16
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-_pack_counter: Final = struct.Struct(">Q").pack
-_NONCE_PREFIX: Final = bytes(4)
-_PACKET_PRICE: Final = 32
+pack_counter: Final = struct.Struct(">Q").pack
+NONCE_PREFIX: Final = bytes(4)
+PACKET_PRICE: Final = 32
 """What a packet uses up of its key beside its bytes: two cipher blocks, for the tag and for a last partial block."""
 WINDOW_MASK: Final = (1 << REPLAY_WINDOW) - 1
 _ALL_BUT_NEWEST: Final = WINDOW_MASK - 1
@@ -47,28 +47,28 @@ _ALL_BUT_NEWEST: Final = WINDOW_MASK - 1
 class SealingKey:
     """One direction's sending end. Not thread-safe."""
 
-    __slots__ = ("_encrypt", "_numbers", "_sealed", "_used")
+    __slots__ = ("encrypt", "numbers", "sealed", "used")
 
     def __init__(self, key: bytes) -> None:
         """Args: key: 32 bytes, used by no other SealingKey: two would repeat nonces, which gives the key away."""
-        self._encrypt = AESGCM(key).encrypt
-        self._used = 0
+        self.encrypt = AESGCM(key).encrypt
+        self.used = 0
         self.counter = 0
 
     @property
     def counter(self) -> int:
         """How many packets were sealed; the next one's number."""
-        return self._sealed
+        return self.sealed
 
     @counter.setter
     def counter(self, number: int) -> None:
-        self._sealed = number
-        self._numbers = count(number)
+        self.sealed = number
+        self.numbers = count(number)
 
     @property
     def worn(self) -> bool:
         """Whether it is time for a new handshake (limits.SEAL_REKEY_BYTES)."""
-        return self._used >= SEAL_REKEY_BYTES
+        return self.used >= SEAL_REKEY_BYTES
 
     def seal(self, plaintext: Buffer, associated: bytes | None = None) -> bytes:
         """Return `plaintext` sealed, OVERHEAD bytes longer.
@@ -76,30 +76,30 @@ class SealingKey:
         Args: associated: what the other end must present again to open it; not carried.
         Raises: SealError once the key has sealed limits.SEAL_KEY_BYTES; a caller that heeds `worn` never sees it.
         """
-        used = self._used + len(plaintext) + _PACKET_PRICE
+        used = self.used + len(plaintext) + PACKET_PRICE
         if used > SEAL_KEY_BYTES:
             raise SealError("this key has sealed all it may")
-        self._used = used
-        number = next(self._numbers)  # one step: whatever interrupts this, no number comes twice
-        self._sealed = number + 1
-        counter = _pack_counter(number)
-        return counter + self._encrypt(_NONCE_PREFIX + counter, plaintext, associated)
+        self.used = used
+        number = next(self.numbers)  # one step: whatever interrupts this, no number comes twice
+        self.sealed = number + 1
+        counter = pack_counter(number)
+        return counter + self.encrypt(NONCE_PREFIX + counter, plaintext, associated)
 
 
 class TaggingKey:
     """One direction's sending end of a link: vouches for bundles. Not thread-safe. An `OpeningKey` checks."""
 
-    __slots__ = ("_encrypt", "_numbers")
+    __slots__ = ("encrypt", "numbers")
 
     def __init__(self, key: bytes) -> None:
         """Args: key: 32 bytes, used by nothing else."""
-        self._encrypt = AESGCM(key).encrypt
-        self._numbers = count()
+        self.encrypt = AESGCM(key).encrypt
+        self.numbers = count()
 
     def tag(self, covered: Buffer) -> bytes:
         """Return OVERHEAD bytes that vouch for `covered`."""
-        counter = _pack_counter(next(self._numbers))  # one step: whatever interrupts this, no number comes twice
-        return counter + self._encrypt(_NONCE_PREFIX + counter, b"", covered)
+        counter = pack_counter(next(self.numbers))  # one step: whatever interrupts this, no number comes twice
+        return counter + self.encrypt(NONCE_PREFIX + counter, b"", covered)
 
 
 class OpeningKey:
@@ -113,10 +113,10 @@ class OpeningKey:
     `newest - n` is still missing. In order, that integer is 0 and costs nothing.
     """
 
-    __slots__ = ("_decrypt", "missing", "newest")
+    __slots__ = ("decrypt", "missing", "newest")
 
     def __init__(self, key: bytes) -> None:
-        self._decrypt = AESGCM(key).decrypt
+        self.decrypt = AESGCM(key).decrypt
         self.missing = 0
         """Bit n: number ``newest - n`` has not come yet and would still be opened."""
         self.newest = -1
@@ -133,12 +133,12 @@ class OpeningKey:
         """
         if len(sealed) < OVERHEAD:
             raise SealError("sealed packet is too short")
-        nonce = _NONCE_PREFIX + sealed[:COUNTER_BYTES]
+        nonce = NONCE_PREFIX + sealed[:COUNTER_BYTES]
         ahead = int.from_bytes(nonce) - self.newest
         if ahead <= 0 and not self.missing >> -ahead & 1:  # beyond the window no bit is set
             raise SealError("sealed packet was opened before, or is too old to tell")
         try:
-            plaintext = self._decrypt(nonce, sealed[COUNTER_BYTES:], associated)
+            plaintext = self.decrypt(nonce, sealed[COUNTER_BYTES:], associated)
         except InvalidTag:
             raise SealError("sealed packet is not authentic") from None
         if ahead == 1 and not self.missing:
@@ -146,17 +146,6 @@ class OpeningKey:
         else:
             self._mark(ahead)
         return plaintext
-
-    def peek(self, sealed: bytes, associated: bytes | None = None) -> bytes | None:
-        """Return the plaintext of what is the next packet in order, or None: then `open` knows more. The window stays
-        as it is: the caller that takes the packet shifts `missing` (by WINDOW_MASK) and adds one to `newest`."""
-        nonce = _NONCE_PREFIX + sealed[:COUNTER_BYTES]
-        if int.from_bytes(nonce) != self.newest + 1 or len(sealed) < OVERHEAD:
-            return None
-        try:
-            return self._decrypt(nonce, sealed[COUNTER_BYTES:], associated)
-        except InvalidTag:
-            return None
 
     def _mark(self, ahead: int) -> None:
         """Note that number ``newest + ahead`` was opened."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..bridge.events import Filling
     from ..bridge.outbox import Flow
     from ..config import PeerConfig
+    from ..engine.effects import Deliver
 
 LocalAddress = tuple[str, int]
 
@@ -97,17 +98,9 @@ class OverlayPorts:
         """Return whether anything listens on `port`."""
         return port in self._listeners
 
-    def deliver(
-        self,
-        source: PeerId,
-        source_port: int,
-        port: int,
-        form: int,
-        datagrams: list[bytes],
-        filling: list[Filling] | None = None,
-        address_conflict: bool = False,
-    ) -> bool:
+    def deliver(self, run: Deliver, filling: list[Filling] | None = None) -> bool:
         """Pass datagrams on to what listens on `port`."""
+        source, source_port, port, form, datagrams, address_conflict = run
         if isinstance(source, UnprovedId):
             self.count("dropped: from a peer that proves no id", len(datagrams))
             return True

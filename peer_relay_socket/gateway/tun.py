@@ -43,6 +43,7 @@ from .packets import VIRTIO, Packet, UdpHeader
 if TYPE_CHECKING:
     from ..bridge.events import Filling
     from ..config import PeerConfig
+    from ..engine.effects import Deliver
 
 _RESOLVER: Final = socket.inet_aton(RESOLVER)
 _DNS: Final = 53
@@ -262,17 +263,9 @@ class Tun:
 
     # --- to programs -------------------------------------------------------------------------------------------
 
-    def deliver(
-        self,
-        source: PeerId,
-        source_port: int,
-        port: int,
-        form: int,
-        datagrams: list[bytes],
-        filling: list[Filling] | None = None,
-        address_conflict: bool = False,
-    ) -> bool:
+    def deliver(self, run: Deliver, filling: list[Filling] | None = None) -> bool:
         """Write datagrams to the device. Returns: True; the namespace's kernel refuses what nothing hears."""
+        source, source_port, port, form, datagrams, address_conflict = run
         if isinstance(source, UnprovedId):
             self.count("dropped: from a peer that proves no id", len(datagrams))
             return True

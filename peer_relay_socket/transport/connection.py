@@ -115,12 +115,12 @@ class Connection(Stream):
             if self._overfull() or len(bundle) > limits.MAX_BUNDLE:
                 self.dropped += 1
             elif self._transport is not None and not self._transport.is_closing() and not self._torn():
-                self._transport.write(binary_frame(bundle, masked=self.outbound))
+                self._write(binary_frame(bundle, masked=self.outbound))
 
     @property
     def prompt(self) -> bool:
         """See `Link.prompt`. TLS is not: asyncio encrypts."""
-        return self._open and self._writes_now
+        return self._open and self._fd >= 0 and not self._midway and (not self._buffered or self._drained())
 
     def send_now(self, bundle: bytes, /) -> None:
         """See `Link.send_now`."""
@@ -416,7 +416,7 @@ class Connection(Stream):
         for data in self._core.data_to_send():
             if data == SEND_EOF:
                 if chunks:
-                    transport.write(b"".join(chunks))
+                    self._write(b"".join(chunks))
                     chunks.clear()
                 self._half_close(transport)
             elif room < 0:
@@ -425,7 +425,7 @@ class Connection(Stream):
                 chunks.append(data)
                 room -= len(data)
         if chunks:
-            transport.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+            self._write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
 
     def _half_close(self, transport: asyncio.Transport) -> None:
         """Say that nothing more comes.

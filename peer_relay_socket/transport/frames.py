@@ -14,14 +14,21 @@ with BufferedProtocol, receiving masked / unmasked, CPython 3.11: 60 kB 12.7 / 1
 
 from __future__ import annotations
 
+import os
 from os import urandom
-from struct import pack
+from struct import Struct
+from typing import Final
 
 try:
     from websockets.speedups import apply_mask
 except ImportError:  # built without a C compiler
     from websockets.utils import apply_mask
 
+_pack_medium: Final = Struct(">BBH").pack
+_pack_long: Final = Struct(">BBQ").pack
+_STOCK: Final = 256
+_masks: Final[list[bytes]] = []
+"""Masks that no frame has had; of a forked child none."""
 _PLAIN = 0x82
 _LAST_FRAGMENT = 0x80
 _KNOWN = frozenset((0x00, 0x01, 0x02, _LAST_FRAGMENT, 0x81, _PLAIN, 0x88, 0x89, 0x8A))
@@ -34,13 +41,23 @@ def binary_frame(payload: bytes | bytearray | memoryview, *, masked: bool) -> by
     if size < 126:
         head = bytes((_PLAIN, bit | size))
     elif size < 65536:
-        head = pack(">BBH", _PLAIN, bit | 126, size)
+        head = _pack_medium(_PLAIN, bit | 126, size)
     else:
-        head = pack(">BBQ", _PLAIN, bit | 127, size)
+        head = _pack_long(_PLAIN, bit | 127, size)
     if not masked:
         return head + payload
-    mask = urandom(4)
+    try:
+        mask = _masks.pop()
+    except IndexError:
+        mask = _more_masks()
     return b"".join((head, mask, apply_mask(payload, mask)))
+
+
+def _more_masks() -> bytes:
+    """Return a mask, and lay others in stock: one call of the system for many."""
+    random = urandom(4 * _STOCK)
+    _masks.extend(random[start : start + 4] for start in range(4, len(random), 4))
+    return random[:4]
 
 
 class FrameReader:
@@ -160,3 +177,7 @@ class FrameReader:
         if offset < end:
             odd.append((len(plain), bytes(data[offset:])))
         return end
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_masks.clear)

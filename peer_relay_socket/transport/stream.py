@@ -35,7 +35,8 @@ class Stream(asyncio.BufferedProtocol, ABC):
         self._view = self._free = _read_buffers[self._loop]
         self._raw: asyncio.Transport | None = None
         self._transport: asyncio.Transport | None = None  # above TLS, if there is any
-        self._fd = -1  # of a connection that can be read and written past asyncio
+        self._fd = -1  # of a connection that can be read and written past asyncio: there is no TLS between
+        self._buffered = False  # asyncio may have something to write
         self._readers: Readers | None = None  # where it is read; None: asyncio reads it
         self._unread: list[bytes] = []  # what `read_fast` read and could not take: one read
         self._calm = False  # open, and the last read was a few small messages
@@ -71,16 +72,16 @@ class Stream(asyncio.BufferedProtocol, ABC):
             size += self._raw.get_write_buffer_size()
         return size
 
-    @property
-    def _writes_now(self) -> bool:
-        """Whether `_write_now` may be called: nothing waits, and there is no TLS between."""
-        transport = self._transport
-        return (
-            transport is not None
-            and transport is self._raw
-            and not self._midway
-            and not transport.get_write_buffer_size()
-        )
+    def _write(self, data: bytes) -> None:
+        """Give `data` to asyncio, for a connection that stands."""
+        assert self._transport is not None
+        self._transport.write(data)
+        self._buffered = True
+
+    def _drained(self) -> bool:
+        """Return whether asyncio has nothing left of what it was given."""
+        self._buffered = self._transport is None or self._transport.get_write_buffer_size() > 0
+        return not self._buffered
 
     def _write_now(self, frame: bytes) -> None:
         """Give `frame` to the kernel; the rest, if it does not take all of it, goes by asyncio."""
@@ -95,7 +96,7 @@ class Stream(asyncio.BufferedProtocol, ABC):
             pass  # full, or gone; asyncio finds out which
         finally:
             if (not wrote or wrote[0] != len(frame)) and not transport.is_closing():
-                transport.write(frame[wrote[0] if wrote else 0 :])
+                self._write(frame[wrote[0] if wrote else 0 :])
             self._midway = False
 
     # --- reading -------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 from peer_relay_socket.address import Destination, PeerId
 from peer_relay_socket.bridge.host_interface import HostInterface
 from peer_relay_socket.config import peer_config
+from peer_relay_socket.engine.effects import Deliver
 from peer_relay_socket.limits import GATEWAY_FLOW_DATAGRAMS, GATEWAY_ROOM
 from peer_relay_socket.surface.udp_socket import Socket
 from tests.bridge.conftest import LIMIT, free_tcp_port
@@ -28,18 +29,9 @@ class Kept:
         self.shut: set[int] = set()
         self.identities = 0
 
-    def deliver(
-        self,
-        source: PeerId,
-        source_port: int,
-        port: int,
-        form: int,
-        datagrams: list[bytes],
-        filling: object = None,
-        address_conflict: bool = False,
-    ) -> bool:
-        self.heard.append((source, source_port, port, form, datagrams))
-        return port not in self.shut
+    def deliver(self, run: Deliver, filling: object = None) -> bool:
+        self.heard.append(run[:5])
+        return run.port not in self.shut
 
     def deliver_group(
         self, source: PeerId, source_port: int, port: int, form: int, group: str, datagram: bytes

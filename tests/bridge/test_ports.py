@@ -18,6 +18,7 @@ from peer_relay_socket.bridge.host import Host
 from peer_relay_socket.bridge.ports import failure
 from peer_relay_socket.bridge.readiness import pair
 from peer_relay_socket.config import peer_config
+from peer_relay_socket.engine.effects import Deliver
 
 LOCALHOST = "127.0.0.1"
 FAR = bytes(range(20))
@@ -112,7 +113,7 @@ def test_deliver_spells_the_source_in_the_family_of_the_receiver(world):
     six = world.bound(WILDCARD, 2, socket.AF_INET6)
     peer = world.bound(WILDCARD, 3, AF_PEER)
     for port, form in [(1, 4), (1, 6), (1, 0), (2, 6), (2, 4), (2, 0), (3, 4), (3, 6), (3, 0)]:
-        assert world.ports.deliver(FAR, 9, port, form, [b"x"])
+        assert world.ports.deliver(Deliver(FAR, 9, port, form, [b"x"]))
     v4 = (spelling.ipv4(FAR), 9)
     v6 = (spelling.ipv6(FAR), 9, 0, 0)
     assert [source for _, source in got(four)] == [v4] * 3
@@ -125,7 +126,7 @@ def test_deliver_keeps_who_shares_anothers_ipv4_address_from_sockets_that_would_
     six = world.bound(WILDCARD, 2, socket.AF_INET6)
     peer = world.bound(WILDCARD, 3, AF_PEER)
     for port, form in [(1, 4), (1, 0), (2, 6), (2, 4), (3, 4), (3, 6)]:
-        assert world.ports.deliver(FAR, 9, port, form, [b"x"], address_conflict=True)
+        assert world.ports.deliver(Deliver(FAR, 9, port, form, [b"x"], address_conflict=True))
     assert got(four) == []
     assert [source[0] for _, source in got(six)] == [world.host.spelling.ipv6(FAR)]
     assert [source[0] for _, source in got(peer)] == [FAR.hex()] * 2
@@ -133,19 +134,19 @@ def test_deliver_keeps_who_shares_anothers_ipv4_address_from_sockets_that_would_
 
 def test_deliver_uses_one_address_object_for_one_source(world):
     end = world.bound(WILDCARD, 1)
-    world.ports.deliver(FAR, 9, 1, 4, [b"a", b"b"])
-    world.ports.deliver(FAR, 9, 1, 4, [b"c"])
+    world.ports.deliver(Deliver(FAR, 9, 1, 4, [b"a", b"b"]))
+    world.ports.deliver(Deliver(FAR, 9, 1, 4, [b"c"]))
     assert len({id(source) for _, source in got(end)}) == 1
 
 
 def test_deliver_says_when_nobody_is_there(world):
     end = world.bound(LOCALHOST, 1)
-    assert not world.ports.deliver(FAR, 9, 1, 4, [b"x"])  # bound to loopback only
-    assert not world.ports.deliver(FAR, 9, 2, 4, [b"x"])
+    assert not world.ports.deliver(Deliver(FAR, 9, 1, 4, [b"x"]))  # bound to loopback only
+    assert not world.ports.deliver(Deliver(FAR, 9, 2, 4, [b"x"]))
     assert not got(end)
     only6 = world.bound(WILDCARD, 3, socket.AF_INET6, v6only=True)
-    assert not world.ports.deliver(FAR, 9, 3, 4, [b"x"])
-    assert world.ports.deliver(FAR, 9, 3, 6, [b"x"])
+    assert not world.ports.deliver(Deliver(FAR, 9, 3, 4, [b"x"]))
+    assert world.ports.deliver(Deliver(FAR, 9, 3, 6, [b"x"]))
     assert len(got(only6)) == 1
 
 
@@ -154,9 +155,9 @@ def test_connected_socket_hears_only_its_peer_and_comes_first(world):
     child = world.bound(WILDCARD, 53, reuse_addr=True)
     prefix = Prefix(22, FAR[:2] + bytes([FAR[2] & 0xFC]) + bytes(17))
     world.ports.connect(child, ("100.64.0.9", 7), prefix, 7, OWN, False)
-    world.ports.deliver(FAR, 7, 53, 4, [b"child"])
-    world.ports.deliver(FAR, 8, 53, 4, [b"other port"])
-    world.ports.deliver(bytes(20), 7, 53, 4, [b"other peer"])
+    world.ports.deliver(Deliver(FAR, 7, 53, 4, [b"child"]))
+    world.ports.deliver(Deliver(FAR, 8, 53, 4, [b"other port"]))
+    world.ports.deliver(Deliver(bytes(20), 7, 53, 4, [b"other peer"]))
     assert [data for data, _ in got(server)] == [b"other port", b"other peer"]
     assert got(child) == [(b"child", ("100.64.0.9", 7))]
     world.ports.disconnect(child)
@@ -168,7 +169,7 @@ def test_reuseport_spreads_sources_and_keeps_each_on_one_socket(world):
     ends = [world.bound(WILDCARD, 53, reuse_port=True) for _ in range(4)]
     for _ in range(3):
         for port in range(1, 101):
-            world.ports.deliver(FAR, port, 53, 4, [b"x"])
+            world.ports.deliver(Deliver(FAR, port, 53, 4, [b"x"]))
     received = [[source for _, source in got(end)] for end in ends]
     assert all(received)
     assert all(len(mine) == 3 * len(set(mine)) for mine in received)
@@ -222,7 +223,7 @@ NODE = UnprovedId(FAR)
 def test_an_npm_datagram_goes_to_the_only_socket_that_hears_the_network(world: World) -> None:
     world.bound(LOCALHOST, 5)
     heard = world.bound(WILDCARD, 6)
-    assert world.ports.deliver(NODE, 7, 0, 0, [b"x"])
+    assert world.ports.deliver(Deliver(NODE, 7, 0, 0, [b"x"]))
     ((data, source),) = got(heard)
     assert (data, source[1]) == (b"x", 7)
     assert not is_authenticated(source)
@@ -230,27 +231,27 @@ def test_an_npm_datagram_goes_to_the_only_socket_that_hears_the_network(world: W
 
 def test_of_several_the_connected_one_hears_an_npm_peer_and_else_the_lowest_port(world: World) -> None:
     high, low = world.bound(WILDCARD, 9), world.bound(OWN, 4, AF_PEER)
-    assert world.ports.deliver(NODE, 7, 0, 0, [b"to the lowest"])
+    assert world.ports.deliver(Deliver(NODE, 7, 0, 0, [b"to the lowest"]))
     assert [data for data, _ in got(low)] == [b"to the lowest"]
     world.ports.connect(high, ("100.64.1.2", 7), FAR, 7, OWN, False)
-    assert world.ports.deliver(NODE, 7, 0, 0, [b"to the connected"])
+    assert world.ports.deliver(Deliver(NODE, 7, 0, 0, [b"to the connected"]))
     ((data, source),) = got(high)
     assert (data, source) == (b"to the connected", ("100.64.1.2", 7))
     assert not is_authenticated(source)
-    assert world.ports.deliver(NODE, 8, 0, 0, [b"from another port"])
+    assert world.ports.deliver(Deliver(NODE, 8, 0, 0, [b"from another port"]))
     assert [data for data, _ in got(low)] == [b"from another port"]
 
 
 def test_an_npm_datagram_that_nobody_can_hear_is_dropped(world: World) -> None:
     world.bound(LOCALHOST, 5)
-    assert not world.ports.deliver(NODE, 7, 0, 0, [b"x"])
+    assert not world.ports.deliver(Deliver(NODE, 7, 0, 0, [b"x"]))
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6, AF_PEER])
 def test_only_the_npm_peer_of_two_with_one_id_is_marked(world: World, family: int) -> None:
     heard = world.bound(WILDCARD, 5, family)
     for source in (NODE, FAR, NODE):
-        world.ports.deliver(source, 7, 5, 6 if family == socket.AF_INET6 else 4, [b"x"])
+        world.ports.deliver(Deliver(source, 7, 5, 6 if family == socket.AF_INET6 else 4, [b"x"]))
     addresses = [address for _, address in got(heard)]
     assert addresses[0] == addresses[1] == addresses[2]
     assert [is_authenticated(address) for address in addresses] == [False, True, False]
@@ -327,7 +328,7 @@ def deliver(world: World, datagram: tuple) -> object:
     source, source_port, port, form, address_conflict = datagram
     if port is None:
         port = next((end.port for end in world.ends if end.port > 2), 3)
-    there = world.ports.deliver(source, source_port, port, form, [b"x"], address_conflict=address_conflict)
+    there = world.ports.deliver(Deliver(source, source_port, port, form, [b"x"], address_conflict=address_conflict))
     heard = [[(address, is_authenticated(address)) for _, address in end.inbox.ready] for end in world.ends]
     for end in world.ends:
         end.inbox.flush()
@@ -368,12 +369,12 @@ def test_what_deliver_remembers_is_forgotten_when_the_socket_is(world: World, ch
     for each in (world, twin):
         end = each.bound(WILDCARD, 5, reuse_port=True)
         for source_port in range(7, 30):
-            each.ports.deliver(FAR, source_port, 5, 4, [b"before"])
+            each.ports.deliver(Deliver(FAR, source_port, 5, 4, [b"before"]))
         got(end)
         CHANGES[change](each, end)
         if each is twin:
             twin.ports._routes.clear()
-        there = [each.ports.deliver(FAR, source_port, 5, 4, [b"after"]) for source_port in range(7, 30)]
+        there = [each.ports.deliver(Deliver(FAR, source_port, 5, 4, [b"after"])) for source_port in range(7, 30)]
         results.append((there, [got(other) for other in each.ends]))
     twin.close()
     assert results[0] == results[1]
@@ -384,13 +385,13 @@ def test_options_of_sockets_that_share_a_port_are_asked_anew(world: World) -> No
     for shared in (True, False):
         ends[1].reuse_port = shared
         for source_port in range(1, 100):
-            world.ports.deliver(FAR, source_port, 5, 4, [b"x"])
+            world.ports.deliver(Deliver(FAR, source_port, 5, 4, [b"x"]))
         assert [bool(got(end)) for end in ends] == [shared, True]
 
 
 def test_a_closed_socket_is_not_kept(world: World) -> None:
     end = weakref.ref(world.bound(WILDCARD, 5))
-    assert world.ports.deliver(FAR, 7, 5, 4, [b"x"])
+    assert world.ports.deliver(Deliver(FAR, 7, 5, 4, [b"x"]))
     world.ends.pop().close()
     gc.collect()
     assert end() is None
@@ -399,10 +400,10 @@ def test_a_closed_socket_is_not_kept(world: World) -> None:
 def test_a_disconnected_socket_is_found_by_all_again(world: World) -> None:
     end = world.bound(WILDCARD, 5)
     world.ports.connect(end, ("a", 7), FAR, 7, OWN, False)
-    assert world.ports.deliver(FAR, 7, 5, 4, [b"x"])
+    assert world.ports.deliver(Deliver(FAR, 7, 5, 4, [b"x"]))
     assert got(end) == [(b"x", ("a", 7))]
     world.ports.disconnect(end)
-    assert world.ports.deliver(FAR, 7, 5, 4, [b"x"])
+    assert world.ports.deliver(Deliver(FAR, 7, 5, 4, [b"x"]))
     assert got(end) == [(b"x", (world.host.spelling.ipv4(FAR), 7))]
 
 
@@ -410,6 +411,6 @@ def test_deliver_remembers_no_more_than_its_limit(world: World, monkeypatch: pyt
     monkeypatch.setattr(ports, "SPELLED_SOURCES", 10)
     end = world.bound(WILDCARD, 5)
     for source_port in range(1, 100):
-        assert world.ports.deliver(FAR, source_port, 5, 4, [b"x"])
+        assert world.ports.deliver(Deliver(FAR, source_port, 5, 4, [b"x"]))
         assert len(world.ports._routes) <= 10
     assert [address[1] for _, address in got(end)] == list(range(1, 100))

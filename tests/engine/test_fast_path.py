@@ -16,11 +16,13 @@ from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.packet import BUNDLE_TAG, HEADER_BYTES, Kind, Record
 from peer_relay_socket.engine.effects import Deliver, Effect
 from peer_relay_socket.engine.engine import Engine
+from peer_relay_socket.engine.fast_path import Armed
 from peer_relay_socket.engine.link import LinkState
 from peer_relay_socket.engine.session import Happening, Session
 from peer_relay_socket.limits import (
     ACK_DELAY,
     ACK_EVERY,
+    FAST_PATH_ARMED,
     HOP_LIMIT,
     LINK_ANSWER,
     PACKET_TARGET,
@@ -99,7 +101,7 @@ def hear_bundle(node: Node, number: int, bundle: bytes) -> Came | None:
     if heard is None:
         return None
     assert taken(node.engine) == ([], []), "the short way leaves nothing to be done"
-    return Came([(heard[0], untagged(heard[1]))], []) if len(heard) == 2 else Came([], [Deliver(*heard)])
+    return Came([], [heard]) if isinstance(heard, Deliver) else Came([(heard[0], untagged(heard[1]))], [])
 
 
 def state(node: Node) -> object:
@@ -141,16 +143,19 @@ def state(node: Node) -> object:
 
 def send_fast(sender: Node, receiver: Node, data: bytes) -> bool:
     """Send one datagram past the bundles, and carry it over. Returns: False when it has to go the common way."""
-    engine, now = sender.engine, sender.bench.now
-    lone = engine.fast_path.ready(receiver.peer_id, len(data), now)
-    if lone is None:
+    armed = sender.engine.fast_path.arm(receiver.peer_id, sender.bench.now)
+    bundle = fast_bundle(sender, armed, data)
+    if armed is None or not bundle:
         return False
-    session, link = lone
-    bundle = engine.fast_path.seal(session, link, 4, 9, 5, data)
-    cable = sender.cables[link]
-    tags.receive(receiver.engine, cable.number(receiver), untagged(bundle), now)
+    cable = sender.cables[armed.number]
+    tags.receive(receiver.engine, cable.number(receiver), untagged(bundle), sender.bench.now)
     receiver.bench.flow()
     return True
+
+
+def fast_bundle(sender: Node, armed: Armed | None, data: bytes) -> bytes:
+    """What `seal` makes of one datagram; b"" where it has to go the common way."""
+    return b"" if armed is None else sender.engine.fast_path.seal(armed, 4, 9, 5, data, sender.bench.now)
 
 
 def test_lone_datagrams_arrive_like_others_and_are_acknowledged() -> None:
@@ -171,18 +176,23 @@ def test_lone_datagrams_arrive_like_others_and_are_acknowledged() -> None:
 @pytest.mark.parametrize("state", ["no session", "no timer", "something packed", "no room", "long idle", "link down"])
 def test_a_datagram_is_not_lone_where_there_is_more_to_do(state: str) -> None:
     bench = Bench()
+
+    def fast_path() -> bytes:
+        return fast_bundle(low, low.engine.fast_path.arm(high.peer_id, bench.now), bytes(10))
+
     if state == "no session":
         low, high = bench.pair()
-        assert low.engine.fast_path.ready(high.peer_id, 10, bench.now) is None
+        assert not fast_path()
         return
     low, high = talking(bench)
     if state == "no timer":
         bench.advance(2 * SESSION_SILENCE)
-        assert low.engine.fast_path.ready(high.peer_id, 10, bench.now) is None
+        assert not fast_path()
         return
     low.send(high, b"a")
     bench.flow()
-    assert low.engine.fast_path.ready(high.peer_id, 10, bench.now) is not None
+    armed = low.engine.fast_path.arm(high.peer_id, bench.now)
+    assert fast_bundle(low, armed, bytes(10))
     if state == "something packed":
         low.send(high, b"b")
     elif state == "no room":
@@ -194,7 +204,42 @@ def test_a_datagram_is_not_lone_where_there_is_more_to_do(state: str) -> None:
         bench.now += SESSION_IDLE + 1
     else:
         next(iter(low.cables.values())).cut()
-    assert low.engine.fast_path.ready(high.peer_id, 10, bench.now) is None
+    assert not fast_bundle(low, armed, bytes(10)), "void"
+    assert not fast_path()
+
+
+INPUTS: dict[str, Callable[[Node, Node], object]] = {
+    "timer": lambda low, _high: low.engine.handle_timer(low.bench.now),
+    "sent": lambda low, high: low.engine.send(high.peer_id, 4, 9, 5, [b"x"], low.bench.now),
+    "received": lambda low, high: low.engine.receive(number_of(low, high), b"garbage", low.bench.now),
+    "link full": lambda low, high: low.engine.link_full(number_of(low, high), True, low.bench.now),
+    "armed for another": lambda low, high: low.engine.fast_path.arm(high.peer_id, low.bench.now),
+}
+
+
+@pytest.mark.parametrize("what", INPUTS)
+def test_any_other_input_voids_what_was_armed(what: str) -> None:
+    bench = Bench()
+    low, high = talking(bench)
+    low.send(high, b"a")
+    bench.flow()
+    armed = low.engine.fast_path.arm(high.peer_id, bench.now)
+    for _ in range(3):
+        assert fast_bundle(low, armed, b"x")
+    INPUTS[what](low, high)
+    assert not fast_bundle(low, armed, b"x")
+
+
+def test_what_was_armed_is_armed_anew_in_time() -> None:
+    bench = Bench()
+    low, high = talking(bench)
+    low.send(high, b"a")
+    bench.flow()
+    armed = low.engine.fast_path.arm(high.peer_id, bench.now)
+    bench.now += FAST_PATH_ARMED
+    assert fast_bundle(low, armed, b"x")
+    bench.now += 0.01
+    assert not fast_bundle(low, armed, b"x")
 
 
 @pytest.mark.parametrize("instruction", range(0, 400, 9))
@@ -237,9 +282,9 @@ def test_a_datagram_is_heard_as_it_was_sent_and_once(lone: bool, size: int) -> N
     for count in range(5):
         data = bytes((count,)) * size
         if lone:
-            ready = low.engine.fast_path.ready(high.peer_id, size, bench.now)
-            assert ready is not None
-            bundle = untagged(low.engine.fast_path.seal(*ready, 6, 11, 7, data))
+            armed = low.engine.fast_path.arm(high.peer_id, bench.now)
+            assert armed is not None
+            bundle = untagged(low.engine.fast_path.seal(armed, 6, 11, 7, data, bench.now))
         else:
             low.engine.send(high.peer_id, 6, 11, 7, [data], bench.now)
             ((_, bundle),) = taken(low.engine).bundles
@@ -742,7 +787,7 @@ def test_no_packet_opens_twice_when_the_loop_takes_one_amid_another(way: str) ->
         ):
             heard = high.engine.fast_path.hear(number, bundles[first], bench.now)
         came = [data for each in amid if each for effect in each.effects for data in effect.datagrams]
-        came += Deliver(*heard).datagrams if heard is not None and len(heard) == 6 else []
+        came += heard.datagrams if isinstance(heard, Deliver) else []
         for bundle in (first, second) * 2:
             came += [data for effect in receive(high, number, bundle).effects for data in effect.datagrams]
         assert sorted(came) == [b"first", b"second"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from peer_relay_socket.config import peer_config
+from peer_relay_socket.engine.effects import Deliver
 from peer_relay_socket.gateway import packets
 from peer_relay_socket.gateway.names import HostNames, host_names
 from peer_relay_socket.gateway.packets import VIRTIO, UdpHeader
@@ -107,7 +108,7 @@ def test_program_that_does_not_read_holds_up_no_other_and_fills_no_memory(device
 
     def come() -> None:
         for _ in range(TUN_BACKLOG // 60_000 + 50):
-            device.tun.deliver(there.peer.id, 9000, 7, 4, list(datagrams))
+            device.tun.deliver(Deliver(there.peer.id, 9000, 7, 4, list(datagrams)))
 
     device.interface.run(come, timeout=LIMIT)
     assert device.counted("programs do not read") > 0

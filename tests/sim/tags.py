@@ -27,7 +27,7 @@ def tagged(engine: Engine, number: int, packets: bytes, ahead: int = 1) -> bytes
     except PacketError:
         return packets + bytes(wire.BUNDLE_TAG)
     counter = (link.checking.newest + ahead).to_bytes(8)
-    cipher = link.checking._decrypt.__self__  # type: ignore[attr-defined]
+    cipher = link.checking.decrypt.__self__  # type: ignore[attr-defined]
     return packets + counter + cipher.encrypt(bytes(4) + counter, b"", covered)
 
 

@@ -9,6 +9,7 @@ from peer_relay_socket.address import AF_PEER, Prefix
 from peer_relay_socket.bridge.endpoint import Local, Nowhere
 from peer_relay_socket.bridge.host import Host
 from peer_relay_socket.bridge.outbox import Flow
+from peer_relay_socket.engine.effects import Deliver
 from peer_relay_socket.surface.udp_socket import Socket
 
 FAR = bytes(range(200, 220))
@@ -120,9 +121,9 @@ def test_reply_from_a_short_address_passes_the_filter_of_its_socket(spelling):
         sock.connect((spelling.ipv4(FAR), 7))
         sock.setblocking(False)
         port = sock.getsockname()[1]
-        assert ports.deliver(FAR, 7, port, 4, [b"yes"])
-        assert not ports.deliver(FAR, 8, port, 4, [b"another port"])
-        assert not ports.deliver(bytes(20), 7, port, 4, [b"another peer"])
+        assert ports.deliver(Deliver(FAR, 7, port, 4, [b"yes"]))
+        assert not ports.deliver(Deliver(FAR, 8, port, 4, [b"another port"]))
+        assert not ports.deliver(Deliver(bytes(20), 7, port, 4, [b"another peer"]))
         assert sock.recvfrom(99) == (b"yes", (spelling.ipv4(FAR), 7))
         with pytest.raises(BlockingIOError):
             sock.recv(99)
