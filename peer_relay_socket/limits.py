@@ -559,6 +559,9 @@ LEADER_FAST: Final = 0.016
 LEADER_KEPT: Final = 0.003
 """Seconds for 16 of its reads below which such a thread keeps the links from one wait to the next, and for how long it
 may stay away then before the loop reads again: no longer than a thread that computes keeps the interpreter anyway."""
+LEADER_PATIENCE: Final = 1e-3
+"""Seconds that such a thread waits for the loop, when that is awake, before it leaves what came to it: the loop is
+awake for microseconds, as a rule, and to change threads costs more than to wait."""
 FAST_PATH_ARMED: Final = 1.0
 """Seconds that what was found out about a peer holds for datagrams to it, if nothing else happens meanwhile."""
 FAST_PATH_GAP: Final = 50e-6

@@ -295,6 +295,8 @@ class Driver:
         if heard is None:
             return False
         taken()
+        if not heard:
+            return True
         if isinstance(heard, effects.Deliver):
             filling: list[Filling] = []
             if not self._deliver_to(heard, filling):

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from ..limits import LEADER_AFTER, LEADER_FAST, LEADER_KEPT, LOOP_LOCK_PATIENCE
+from ..limits import LEADER_AFTER, LEADER_FAST, LEADER_KEPT, LEADER_PATIENCE, LOOP_LOCK_PATIENCE
 from ..originals import os, time
 from ..transport.readers import Readers, Source, equip
 
@@ -42,6 +42,8 @@ T = TypeVar("T")
 
 _WITHOUT_WAITING: Final = (False,)
 """The argument that makes a lock's `acquire` not wait."""
+_WAITING: Final = (True,)
+_BRIEFLY: Final = (LEADER_PATIENCE,)
 
 
 def try_acquire(lock: LockType, acquired: list[bool]) -> bool:
@@ -59,27 +61,27 @@ class LoopLock:
     counts for nothing any more, and the call that is still under way finds the loop's things changed beneath it.
     """
 
-    __slots__ = ("_lock",)
+    __slots__ = ("lock",)
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
 
     def take(self) -> None:
         """The loop is awake. Waits for the thread that runs as the loop: microseconds, at most LOOP_LOCK_PATIENCE."""
-        if not self._lock.acquire(timeout=LOOP_LOCK_PATIENCE):
-            self._lock = threading.Lock()
-            self._lock.acquire()
+        if not self.lock.acquire(timeout=LOOP_LOCK_PATIENCE):
+            self.lock = threading.Lock()
+            self.lock.acquire()
 
     def give(self) -> None:
         """The loop's thread goes to sleep."""
-        self._lock.release()
+        self.lock.release()
 
     def hold(self, timeout: float) -> Callable[[], None] | None:
         """Keep the loop asleep, so that it holds no lock, for LOOP_LOCK_PATIENCE at most. Waits at most `timeout`.
 
         Returns: what lets it go on; None when the lock was not to be had.
         """
-        lock = self._lock
+        lock = self.lock
         return lock.release if lock.acquire(timeout=timeout) else None
 
     def run_as_loop(self, call: Callable[..., bool], *args: object) -> bool:
@@ -88,7 +90,7 @@ class LoopLock:
         `call` must bear that the loop took the lock back amid it, and not make the loop do something sooner than it
         means to wake.
         """
-        lock = self._lock
+        lock = self.lock
         acquired: list[bool] = []
         try:
             return try_acquire(lock, acquired) and call(*args)
@@ -155,7 +157,10 @@ class LendingSelector(selectors.DefaultSelector):
         """Have lone messages taken. Returns: False when something is left to do on the loop."""
         loop, done = self._loop, True
         assert loop is not None
-        for source in readers.wait(0):
+        for fd, _ in readers.poll(0):
+            source = readers.sources.get(fd)
+            if source is None:
+                continue
             try:
                 taken = source.read_fast()
             except Exception as error:  # whatever called select expects none
@@ -164,7 +169,8 @@ class LendingSelector(selectors.DefaultSelector):
             if taken:
                 readers.fast_reads += 1
             else:
-                readers.fast_reads, done = 0, False
+                done = False
+                readers.missed()
                 loop.call_soon(source.read)
         return done
 
@@ -225,57 +231,65 @@ class Leader:
         Returns: False when the place is taken, or what comes is not for it: then the loop reads, and `Inbox.take` it
             is.
         """
-        if self.readers.fast_reads < LEADER_AFTER:
+        readers = self.readers
+        if readers.fast_reads < LEADER_AFTER:
             return False
-        acquired: list[bool] = []
+        leads: list[bool] = []
         try:
-            return try_acquire(self._one_leads, acquired) and self._wait(inbox, timeout)
+            leads.extend(map(self._one_leads.acquire, _WITHOUT_WAITING))  # as `try_acquire` does
+            if not leads[0]:
+                return False
+            self._waiting = follows = True
+            try:
+                if not self._keeps_place:
+                    self._leave_links()
+                if not inbox.follow(self):
+                    return True
+                found = readers.poll(timeout)
+                inbox.unfollow(self)
+                follows = False
+                return not found or self._read(found)
+            finally:
+                self._waiting = False
+                if not self._keeps_place:  # looked at after `_waiting` was changed, and in `_look_after` the other way
+                    self.attend_links()  # round: in C as a whole, and nothing comes between
+                if follows:
+                    inbox.unfollow(self)
+                if self._being_read is not None:
+                    self._leave_to_loop(self._being_read)
         finally:
-            if acquired and acquired[0]:
-                if self._waiting:  # the end of `_wait` was interrupted, too
+            if leads and leads[0]:
+                if self._waiting:  # the end of the wait was interrupted, too
                     self._waiting = self._keeps_place = False
                     self.attend_links()
                 self._one_leads.release()
 
-    def _wait(self, inbox: Followed, timeout: float | None) -> bool:
-        self._waiting = follows = True
+    def _read(self, found: list[tuple[int, int]]) -> bool:
+        """Read links as the loop does; where it is awake, wait a moment until it sleeps again."""
+        readers, lock = self.readers, self._loop_lock.lock
+        acquired: list[bool] = []
         try:
-            if not self._keeps_place:
-                self._leave_links()
-            if not inbox.follow(self):
-                return True
-            found = self.readers.wait(timeout)
-            inbox.unfollow(self)
-            follows = False
-            return not found or self._loop_lock.run_as_loop(self._read, found) or self._give_up_place()
+            acquired.extend(map(lock.acquire, _WAITING, _BRIEFLY))
+            if not acquired[0]:
+                self._keeps_place = False
+                return False
+            done = True
+            for fd, _ in found:
+                source = readers.sources.get(fd)
+                if source is self:
+                    self._clear_bell()
+                elif source is not None:
+                    self._being_read = source
+                    if source.read_fast():
+                        readers.fast_reads += 1
+                        self._being_read = None
+                    else:
+                        done = readers.missed() and done
+                        self._leave_to_loop(source)
         finally:
-            self._waiting = False
-            if (
-                not self._keeps_place
-            ):  # looked at after `_waiting` was changed, and in `_look_after` the other way round
-                self.attend_links()  # in C as a whole, and nothing comes between
-            if follows:
-                inbox.unfollow(self)
-            if self._being_read is not None:
-                self._leave_to_loop(self._being_read)
-
-    def _give_up_place(self) -> bool:
-        self._keeps_place = False
-        return False
-
-    def _read(self, found: list[Source]) -> bool:
-        done = True
-        for source in found:
-            if source is self:
-                self._clear_bell()
-                continue
-            self._being_read = source
-            if source.read_fast():
-                self.readers.fast_reads += 1
-                self._being_read = None
-            else:
-                self.readers.fast_reads, done = 0, False
-                self._leave_to_loop(source)
+            if acquired and acquired[0]:
+                lock.release()
+        self._keeps_place = self._keeps_place and done
         self.reads += 1
         if not self.reads & 15 and not self._keeps_place:
             now = time.monotonic()

@@ -22,7 +22,7 @@ from cryptography.exceptions import InvalidTag
 from ..address import Destination, Prefix
 from ..codec import packet as wire
 from ..codec.packet import BUNDLE_TAG, COVERED_FRONT, FRONT, HEADER_BYTES, LONE, SEALED_LEAST, TAG_BYTES, Kind
-from ..limits import ACK_EVERY, FAST_PATH_ARMED, HOP_LIMIT, SESSION_IDLE, SESSION_WINDOW
+from ..limits import FAST_PATH_ARMED, HOP_LIMIT, SESSION_IDLE, SESSION_WINDOW
 from .effects import Deliver
 from .routing import HEADS
 from .seal import NONCE_PREFIX, PACKET_PRICE, WINDOW_MASK, pack_counter
@@ -47,6 +47,13 @@ _OPEN: Final = State.OPEN
 _UNKNOWN: Final = (None, None)
 _HEADS: Final = HEADS[Kind.SEALED]
 _RECORD: Final = LONE.size
+_ACK: Final = wire.record(wire.Record.ACK, bytes(8))[:5]
+_ACK_HEAD: Final = len(_ACK)
+_ACK_BYTES: Final = _ACK_HEAD + 8
+_ACK_EVERY: Final = SESSION_WINDOW // 2
+"""As ACK_EVERY: rarer, because an acknowledgement costs as much as some datagrams, and only as often as it must for the
+other side never to run out of room."""
+NOTHING: Final = ()
 _BODY: Final = COVERED_FRONT - HEADER_BYTES + _RECORD + TAG_BYTES
 """Bytes of a SEALED packet's body around its only datagram."""
 _PRICE: Final = _RECORD + OVERHEAD
@@ -157,10 +164,11 @@ class FastPath:
 
     # --- in, and on ------------------------------------------------------------------------------------------
 
-    def hear(self, number: int, bundle: bytes, now: float) -> Deliver | tuple[int, bytes] | None:
+    def hear(self, number: int, bundle: bytes, now: float) -> Deliver | tuple[int, bytes] | tuple[()] | None:
         """Take a bundle that link `number` brought, if it is one sealed packet that needs nothing else.
 
-        Returns: what to deliver; or a link, and what to send by it; or None, with nothing done.
+        Returns: what to deliver; or a link, and what to send by it; or NOTHING, where it was an acknowledgement; or
+            None, with nothing done.
         """
         link, size = self._links.get(number), len(bundle)
         end = size - BUNDLE_TAG
@@ -179,7 +187,7 @@ class FastPath:
             return None
         if session.heard_under is not keys or session.state is not _OPEN:
             return None
-        if session.ack_timer is None or session.unacked + length >= ACK_EVERY:
+        if session.ack_timer is None or session.unacked + length >= _ACK_EVERY:
             return None
         opening, bundles, tag = keys.opening, checking.newest + 1, bundle[end:]
         if counter != opening.newest + 1 or tag[:8] != pack_counter(bundles):  # out of order: others know more
@@ -191,7 +199,9 @@ class FastPath:
         except InvalidTag:
             return None
         run = wire.only_datagram(plain)
-        if run is None or opening.newest + 1 != counter or checking.newest + 1 != bundles:
+        if run is None and (session.blocked or len(plain) != _ACK_BYTES or plain[:_ACK_HEAD] != _ACK):
+            return None
+        if opening.newest + 1 != counter or checking.newest + 1 != bundles:
             return None  # another input came between
         # From here on none can, for want of a call: only there does CPython let handlers and threads in.
         opening.missing = opening.missing << 1 & WINDOW_MASK
@@ -200,13 +210,16 @@ class FastPath:
         checking.newest = bundles
         session.note_heard(keys, counter, now)
         link.received_at = now
-        session.unacked += length
-        if not session.solicited:
-            session.heard_first = True
         octets.level -= size - 0.75 * end
         packets.level -= 2.0
         link.rx_bytes += size
         link.rx_packets += 1
+        if run is None:
+            session.acknowledged(int.from_bytes(plain[_ACK_HEAD:]), now)
+            return NOTHING
+        session.unacked += length
+        if not session.solicited:
+            session.heard_first = True
         form, source_port, port, datagram = run
         return Deliver(sender, source_port, port, form, [datagram], session.address_conflict)
 

@@ -274,6 +274,7 @@ class Session:
             self.in_flight -= flights.popleft()[1]
             self.acked_at = now
         if not flights:
+            self.silent_since = None
             self.in_flight = 0  # also what a lone packet, interrupted amid its bookkeeping, left uncounted
 
     def forget_flights(self) -> None:

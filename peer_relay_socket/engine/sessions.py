@@ -369,8 +369,6 @@ class Sessions:
     def _ack_heard(self, session: Session, keys: Keys, content: bytes) -> None:
         if keys is session.keys and len(content) == 8:
             session.acknowledged(int.from_bytes(content), self._core.now)
-            if not session.flights:
-                session.silent_since = None
             if session.room > 0:
                 self._table.writable(session)
 
@@ -379,16 +377,17 @@ class Sessions:
     def _owe_ack(self, session: Session, size: int) -> None:
         session.unacked += size
         if session.unacked >= ACK_EVERY:
-            self._ack_due(session)
+            self._acknowledge(session)
         elif session.ack_timer is None:
             session.ack_timer = self._core.timers.at(
                 Due.SESSION_ACK, self._core.now + ACK_DELAY, self._ack_due, session
             )
 
     def _ack_due(self, session: Session) -> None:
-        if session.ack_timer is not None:
-            session.ack_timer.cancel()
-            session.ack_timer = None
+        session.ack_timer = None
+        self._acknowledge(session)
+
+    def _acknowledge(self, session: Session) -> None:
         if session.unacked and session.heard_under is not None:
             self._table.acknowledge(session, session.heard_under)
 

@@ -13,6 +13,8 @@ import select
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
+from ..limits import LEADER_AFTER
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -32,42 +34,40 @@ class Readers:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._sources: dict[int, Source] = {}
+        self.sources: dict[int, Source] = {}
+        """Others only look."""
+        self.poll = self._epoll.poll
+        """Wait until something is to be read, at most so many seconds. Any thread; signal handlers run. Returns: file
+        descriptors, each in a pair; only the thread that has the loop's turn finds their sources."""
         self.fd = self._epoll.fileno()
         """Readable when a link is."""
         self.fast_reads = 0
-        """How many reads in a row found only what `read_fast` takes."""
+        """How many reads in a row found only what `read_fast` takes, as far as that says whether the next will."""
+
+    def missed(self) -> bool:
+        """A read found something else. Returns: whether reads past the loop still pay: one does not end it,
+        two in a row do."""
+        self.fast_reads = max(0, min(self.fast_reads, 2 * LEADER_AFTER) - LEADER_AFTER)
+        return self.fast_reads >= LEADER_AFTER
 
     def add(self, fd: int, source: Source) -> None:
         """Read `source` when `fd` is readable. Harmless if that is so already."""
-        if fd not in self._sources:
-            self._sources[fd] = source
+        if fd not in self.sources:
+            self.sources[fd] = source
             self._epoll.register(fd, select.EPOLLIN)
 
     def remove(self, fd: int) -> None:
         """Read `fd` no more. Harmless if it is not read. To be called before it is closed."""
-        if self._sources.pop(fd, None) is not None:
+        if self.sources.pop(fd, None) is not None:
             self._epoll.unregister(fd)
-
-    def wait(self, timeout: float | None) -> list[Source]:
-        """Wait until something is to be read, at most `timeout` seconds. Any thread; signal handlers run.
-
-        Returns: what is to be read. Only the thread that has the loop's turn can rely on it.
-        """
-        found = self._epoll.poll(timeout)
-        find = self._sources.get
-        if len(found) == 1:
-            source = find(found[0][0])
-            return [] if source is None else [source]
-        return [source for source in [find(fd) for fd, _ in found] if source is not None]
 
     def reads(self, fd: int) -> bool:
         """Return whether `fd` is read."""
-        return fd in self._sources
+        return fd in self.sources
 
     def fds(self) -> list[int]:
         """Return the poll set's own and what is in it."""
-        return [self.fd, *self._sources]
+        return [self.fd, *self.sources]
 
 
 _of: WeakKeyDictionary[asyncio.AbstractEventLoop, Readers] = WeakKeyDictionary()

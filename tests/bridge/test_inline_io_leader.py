@@ -245,7 +245,7 @@ def test_one_look_after_who_leads_is_due_however_often_the_place_is_kept(lead: L
     async def keep() -> int:
         for _ in range(20):
             lead._keep_place()
-            lead._give_up_place()
+            lead._keeps_place = False
         lead.attend_links()
         scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
         return sum(handle._callback == lead._look_after for handle in scheduled if not handle.cancelled())
