@@ -556,7 +556,7 @@ LEADER_AFTER: Final = 3
 """Reads in a row that found a few small messages each, before a thread that waits for a datagram reads links itself:
 many at once are better read by the loop, while the thread works."""
 LEADER_FAST: Final = 0.016
-LEADER_KEPT: Final = 0.003
+LEADER_KEPT: Final = 0.005
 """Seconds for 16 of its reads below which such a thread keeps the links from one wait to the next, and for how long it
 may stay away then before the loop reads again: no longer than a thread that computes keeps the interpreter anyway."""
 LEADER_PATIENCE: Final = 1e-3

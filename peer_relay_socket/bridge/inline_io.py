@@ -102,8 +102,9 @@ class LoopLock:
 class LendingSelector(selectors.DefaultSelector):
     """The loop's selector. It lends the lock while it sleeps, and has lone messages taken without waking a thread.
 
-    Where there is epoll, it waits for two poll sets: asyncio's, and that of the links, but for the latter not while a
-    leader does.
+    Where there is epoll, it waits for two poll sets: asyncio's, and that of the links. As long as no thread ever led,
+    the first is in the second, so that one poll finds a link; from then on both are in a third, so that a leader can
+    have the links' to itself.
     """
 
     def __init__(self, loop_lock: LoopLock) -> None:
@@ -111,7 +112,12 @@ class LendingSelector(selectors.DefaultSelector):
         self._loop_lock = loop_lock
         self._loop: asyncio.AbstractEventLoop | None = None
         self.readers = Readers() if hasattr(select, "epoll") else None
+        self._sleep: Callable[[float | None], list[tuple[int, int]]] | None = None
+        self.leads = False
+        """Whether a thread ever led."""
         if self.readers is not None:
+            self._sleep = self.readers.poll
+            self.readers.epoll.register(self.fileno(), select.EPOLLIN)
             both = self._both = select.epoll()
             both.register(self.fileno(), select.EPOLLIN)
             both.register(self.readers.fd, select.EPOLLIN)
@@ -125,41 +131,53 @@ class LendingSelector(selectors.DefaultSelector):
         if self.readers is not None:
             equip(loop, self.readers)
 
+    def let_lead(self) -> None:
+        """From now on threads may lead. On the loop."""
+        if self.readers is not None and not self.leads:
+            self.readers.epoll.unregister(self.fileno())
+            self._sleep = self._both.poll
+            self.leads = True
+
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """As any selector; where it does not sleep it keeps the lock."""
-        readers = self.readers
-        sleeps = timeout is None or timeout > 0.0
-        if readers is None:
-            return self._lending(super().select, timeout) if sleeps else super().select(timeout)
-        if sleeps:
-            end = None if timeout is None else time.monotonic() + timeout
-            while True:
-                found = self._lending(self._both.poll, timeout)
-                if len(found) != 1 or found[0][0] != readers.fd or not self._look(readers):
-                    break
-                if end is not None:
-                    timeout = end - time.monotonic()
-                    if timeout <= 0.0:
-                        return []
-            if len(found) < 2:  # nothing, or what asyncio waits for, or what `_look` left to it
+        readers, sleep, wait = self.readers, self._sleep, timeout
+        if timeout is not None and timeout <= 0.0:
+            if readers is not None:
+                self._look(readers.poll(0))
+            return super().select(0)
+        if readers is None or sleep is None:
+            return self._lending(super().select, timeout)
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            found = self._lending(sleep, wait)
+            if not self.leads:
+                done = bool(found) and self._look(found)
+            elif found:
+                done = found[0][0] == readers.fd == found[-1][0]
+                done = self._look(readers.poll(0)) and done
+            else:
+                done = False
+            if end is not None and done:
+                wait = end - time.monotonic()
+            if not done or (wait is not None and wait <= 0.0):
                 return super().select(0)
-        self._look(readers)
-        return super().select(0)
 
     def _lending(self, wait: Callable[[float | None], list[T]], timeout: float | None) -> list[T]:
-        self._loop_lock.give()
+        self._loop_lock.lock.release()
         try:
             return wait(timeout)
         finally:
             self._loop_lock.take()
 
-    def _look(self, readers: Readers) -> bool:
+    def _look(self, found: list[tuple[int, int]]) -> bool:
         """Have lone messages taken. Returns: False when something is left to do on the loop."""
-        loop, done = self._loop, True
+        loop, readers, done = self._loop, self.readers, True
         assert loop is not None
-        for fd, _ in readers.poll(0):
+        assert readers is not None
+        for fd, _ in found:
             source = readers.sources.get(fd)
-            if source is None:
+            if source is None:  # asyncio's poll set
+                done = False
                 continue
             try:
                 taken = source.read_fast()
@@ -201,6 +219,7 @@ class Leader:
     ) -> None:
         self._loop = loop
         self._loop_lock = loop_lock
+        self._sleep = sleep
         self._leave_links = sleep.leave_links
         self.attend_links = sleep.attend_links
         self.readers = readers
@@ -233,6 +252,9 @@ class Leader:
         """
         readers = self.readers
         if readers.fast_reads < LEADER_AFTER:
+            return False
+        if not self._sleep.leads:
+            self._soon(self._sleep.let_lead)
             return False
         leads: list[bool] = []
         try:

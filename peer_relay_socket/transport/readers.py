@@ -33,13 +33,13 @@ class Readers:
     """Links to be read, by file descriptor."""
 
     def __init__(self) -> None:
-        self._epoll = select.epoll()
+        self.epoll = select.epoll()
         self.sources: dict[int, Source] = {}
         """Others only look."""
-        self.poll = self._epoll.poll
+        self.poll = self.epoll.poll
         """Wait until something is to be read, at most so many seconds. Any thread; signal handlers run. Returns: file
         descriptors, each in a pair; only the thread that has the loop's turn finds their sources."""
-        self.fd = self._epoll.fileno()
+        self.fd = self.epoll.fileno()
         """Readable when a link is."""
         self.fast_reads = 0
         """How many reads in a row found only what `read_fast` takes, as far as that says whether the next will."""
@@ -54,12 +54,12 @@ class Readers:
         """Read `source` when `fd` is readable. Harmless if that is so already."""
         if fd not in self.sources:
             self.sources[fd] = source
-            self._epoll.register(fd, select.EPOLLIN)
+            self.epoll.register(fd, select.EPOLLIN)
 
     def remove(self, fd: int) -> None:
         """Read `fd` no more. Harmless if it is not read. To be called before it is closed."""
         if self.sources.pop(fd, None) is not None:
-            self._epoll.unregister(fd)
+            self.epoll.unregister(fd)
 
     def reads(self, fd: int) -> bool:
         """Return whether `fd` is read."""

@@ -273,6 +273,7 @@ def test_what_was_interrupted_amid_reading_is_read_by_the_loop(ends: Ends, lead:
     asking.settimeout(LIMIT)
     readers.fast_reads = LEADER_AFTER
     runtime = Runtime.current()
+    runtime.submit(in_loop(lead._sleep.let_lead)).result(LIMIT)
     runtime.submit(in_loop(lambda: readers.add(ours, link))).result(LIMIT)
 
     def write() -> None:
