@@ -72,6 +72,7 @@ echo.serve_forever()
 """
     ready(start("-c", server, options=("--native", "--identity", key[0])))
     client = """
+import sys
 from gevent import monkey; monkey.patch_all()
 import gevent, socket
 def ask(number):
@@ -82,7 +83,8 @@ def ask(number):
 asked = [gevent.spawn(ask, number) for number in range(50)]
 print(sum(job.get() for job in asked))
 """
-    assert run("-c", client, key[1] + ".peer", options=("--native",)).stdout == "50\n"
+    told = run("-c", client, key[1] + ".peer", options=("--native",))
+    assert (told.stdout, told.stderr) == ("50\n", "")
 
 
 @pytest.fixture
