@@ -439,8 +439,11 @@ TRACE_RATE: Final = 100.0
 """Traces that a peer answers per second. A question has 52 bytes, and so has its answer."""
 MAX_PROBES: Final = 64
 """Pings and traces of one process that wait for an answer at once, 1 kB each."""
-PROBE_TIME: Final = 4.5
-"""Seconds within which a ping or trace that nothing answers has said why: under the 5 s that people wait."""
+PROBE_TIME: Final = 4.2
+"""Seconds within which a ping or trace that nothing answers has said why: under the 5 s that people wait, the start of
+the command included."""
+PROBE_REFUSAL: Final = 2.0
+"""Seconds after which a peer that is said to refuse us is believed to; a relay on the way could say so, too."""
 PROBE_JOIN_TIME: Final = 3.5
 PROBE_GIVE_UP: Final = 1.0
 """Seconds that one waits for a first link, and for one where every bootstrap URL has failed already."""

@@ -75,7 +75,7 @@ class Driver:
         self._dialling = Dialler(self, host.config, self._own_networks, *told)
         self._joining = Joining(self, host.config, host.report)
         self._past: Counter[str] = Counter()
-        """What links lost that are gone."""
+        """What links lost that are gone, and what is lost past the engine."""
         self.probes = Probes(self, host, self._loop)
         """Pings and traces."""
         self._closed = False
@@ -418,6 +418,7 @@ class Driver:
             self._engine.refuse(effect.source, effect.port, effect.source_port, self._loop.time())
 
     def _refused(self, effect: effects.Refused) -> None:
+        self._past["refused by the peer: nothing listens on the port"] += 1
         self._host.receiver.unreachable(effect.source, effect.port, effect.source_port, errno.ECONNREFUSED)
 
     def _unreachable(self, effect: effects.Unreachable) -> None:

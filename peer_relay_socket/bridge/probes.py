@@ -23,6 +23,7 @@ from ..limits import (
     PING_INTERVAL,
     PROBE_GIVE_UP,
     PROBE_JOIN_TIME,
+    PROBE_REFUSAL,
     PROBE_TIME,
     TRACE_ANSWER,
     TRACE_SILENT,
@@ -175,7 +176,14 @@ class Probes:
         await self._linked()
         began = self._loop.time()
         probes, limit = self._driver.engine.probes, end - began
-        found, _ = await self._ask(lambda token, now: probes.find(token, destination, now), limit=limit)
+
+        def find(token: bytes, now: float) -> None:
+            probes.find(token, destination, now)
+
+        found, _ = await self._ask(find, limit=min(limit, PROBE_REFUSAL))
+        if found is None:
+            self._named(destination, began, refused=True)
+            found, _ = await self._ask(find, limit=max(0.1, end - self._loop.time()))
         if isinstance(found, Found) and found.peer_id is not None:
             return found
         self._named(destination, began)
@@ -186,8 +194,11 @@ class Probes:
         text = f"we are linked to {relays} relay{'s' * (relays != 1)}, but nobody has {name}, or several claim it"
         raise NoAnswerError("nobody has this address", text)
 
-    def _named(self, destination: Destination, began: float) -> None:
-        """Raise for a peer that relays named for `destination`, lately as of `began`, and that proved no key."""
+    def _named(self, destination: Destination, began: float, *, refused: bool = False) -> None:
+        """Raise for a peer that relays named for `destination`, lately as of `began`, and that proved no key.
+
+        Args: refused: only for one that refuses us.
+        """
         for each in self._driver.engine.status(self._loop.time()).sessions:
             if isinstance(each.destination, Prefix) or not (
                 each.destination == destination
@@ -197,6 +208,8 @@ class Probes:
             fresh = each.since >= began - 2 * PROBE_TIME
             if each.state == "refused" and fresh:
                 raise self._refused(each.destination)
+            if refused:
+                continue
             if each.state == "handshaking" or (each.state == "unreachable" and each.found and fresh):
                 raise self._silent(each.destination)
 
@@ -205,9 +218,14 @@ class Probes:
         began = self._loop.time()
         while not self._host.linked.is_set():
             spent = self._loop.time() - began
-            if spent >= PROBE_JOIN_TIME or (spent >= PROBE_GIVE_UP and self._driver.is_cut_off()):
+            if spent >= PROBE_JOIN_TIME or (spent >= PROBE_GIVE_UP and self._is_hopeless()):
                 raise NoAnswerError("no relay linked", self._why_not_linked())
             await asyncio.sleep(0.02)
+
+    def _is_hopeless(self) -> bool:
+        """Whether every bootstrap URL has failed, or refused us, more than once."""
+        places = self._driver.engine.status(self._loop.time()).bootstraps
+        return self._driver.is_cut_off() or (bool(places) and all(place.failures > 1 for place in places))
 
     def _why_not_linked(self) -> str:
         places = self._driver.engine.status(self._loop.time()).bootstraps

@@ -84,7 +84,7 @@ class SessionRecord(TypedDict):
     since: float
     why_not_direct: str | None
     why: str | None
-    """Of one that is refused or unreachable: why."""
+    """Of one that is refused or unreachable: why; of one that is looked for again: why it was given up before."""
 
 
 class ReachRecord(TypedDict):

@@ -60,14 +60,16 @@ def ask(
     own: Callable[[Host], Any],
     began: Line,
     emit: Line,
-) -> dict[str, Any]:
+    finish: Callable[[dict[str, Any]], int],
+) -> int:
     """Ask, through another process or as a peer of our own.
 
-    Args: own: asks as a host, and calls `emit`. began: called with {"from", "ipv4"}: the peer that asks.
-    Returns: the end of the answer.
+    Args: own: asks as a host, and calls `emit`. began: called with {"from", "ipv4"}: the peer that asks. finish: shows
+        the end of the answer, and returns the exit status.
+    Returns: the exit status.
     """
     if options.pid is not None:
-        return _through(parser, options.pid, request, began, emit)
+        return finish(_through(parser, options.pid, request, began, emit))
     config = settings(parser, options.bootstrap)
     destination(parser, options.peer, Spelling(config.ipv4_network))
     if config.log is None:
@@ -77,10 +79,9 @@ def ask(
         try:
             host.start()
             began({"from": host.peer_id.hex(), "ipv4": host.spelling.ipv4(host.peer_id)})
-            end: dict[str, Any] = own(host)
-            return end
+            return finish(own(host))
         finally:
-            host.destroy(0.5)
+            host.destroy(0.2)
     except (ConfigError, OSError) as error:
         parser.refuse(error)
 

@@ -9,11 +9,12 @@ import os
 import platform
 import re
 import sys
+from dataclasses import replace
 from typing import Any
 
 from ..config import PeerConfig, peer_config
 from ..errors import ConfigError
-from ..observe.checks import Finding, nat, relays
+from ..observe.checks import Finding, nat, relays, running
 from ..observe.checks import settings as check_settings
 from ..observe.processes import ask_all, found
 from .arguments import Arguments
@@ -29,8 +30,10 @@ def command(arguments: list[str]) -> int:
     parser = Arguments(
         prog="peer-relay doctor",
         description="Look at the settings and, for each relay, at names, TCP, TLS, clock and link, and at the NAT; say "
-        "what helps where something is wrong. A fresh identity asks. Takes at most some 5 s.",
+        "what helps where something is wrong. A fresh identity asks, unless --from names a process. Takes at most some "
+        "5 s.",
     )
+    parser.add_argument("--from", dest="pid", type=int, metavar="PID", help="look at the links of this process")
     parser.add_argument("--bootstrap", action="append", default=[], metavar="URL", help="relay to look at")
     parser.add_argument("--json", action="store_true", help='print an object {"checks": [...]}')
     parser.add_argument(
@@ -41,9 +44,14 @@ def command(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     checks = check_settings(os.environ)
     config = _config(parser, options.bootstrap, checks)
+    peers = _peers(parser, options.pid)
+    if options.pid is not None:
+        urls = [place["url"] for peer in peers for place in peer["bootstrap"]]
+        config = replace(config, bootstrap=tuple(dict.fromkeys((*options.bootstrap, *urls))))
     if config.log is None:
         logging.getLogger("peer_relay").setLevel(logging.CRITICAL)  # the findings say what warnings would
-    checks += relays(config)
+    checks += relays(config, link=options.pid is None)
+    checks += [finding for peer in peers for finding in running(peer)]
     checks += nat(config.ice_servers, bool(config.wrtc))
     if options.bundle is not None:
         try:
@@ -72,6 +80,16 @@ def _config(parser: Arguments, bootstrap: list[str], checks: list[Finding]) -> P
         os.environ.clear()
         os.environ.update(clean)
     return settings(parser, bootstrap)
+
+
+def _peers(parser: Arguments, pid: int | None) -> list[dict[str, Any]]:
+    """Return the records of the process to look at, or exit."""
+    if pid is None:
+        return []
+    peers, complaints = ask_all([pid])
+    if not peers:
+        parser.error(f"--from {pid}: {complaints[0] if complaints else 'it holds no peer'}")
+    return peers
 
 
 def _private(path: str, flags: int) -> int:

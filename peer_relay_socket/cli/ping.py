@@ -56,13 +56,15 @@ def command(arguments: list[str]) -> int:
             port = f" port {options.port}" if options.port else ""
             print(f"ping {options.peer}{port} as {asker['from'][:8]} ({asker['ipv4']}, {who})", flush=True)
 
+    def finish(end: dict[str, Any]) -> int:
+        print(json.dumps(end) if options.json else summary(options.peer, end), flush=True)
+        return 0 if end["received"] else 1
+
     request = {"ask": "ping", "peer": options.peer, "port": options.port, "count": options.count}
     try:
-        end = ask(parser, options, request, own, began, emit)
+        return ask(parser, options, request, own, began, emit, finish)
     except KeyboardInterrupt:
         return 1
-    print(json.dumps(end) if options.json else summary(options.peer, end), flush=True)
-    return 0 if end["received"] else 1
 
 
 def _parsed(host: Host, text: str) -> Destination:

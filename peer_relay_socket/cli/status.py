@@ -134,6 +134,8 @@ def _bootstrap(peer: dict[str, Any]) -> Iterator[str]:
         yield "  bootstrap"
     for place in peer["bootstrap"]:
         text = f"    {place['url']}  {place['state']}"
+        if place["state"] == "dialling" and not place["last_error"]:
+            text += ", no answer so far"
         if place["last_error"]:
             text += f", {place['failures']} failed: {place['last_error']}"
         if place["next_try_s"] is not None:

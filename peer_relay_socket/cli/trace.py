@@ -45,14 +45,16 @@ def command(arguments: list[str]) -> int:
             who = f"process {options.pid}" if options.pid is not None else "a fresh identity"
             print(f"trace {options.peer} as {asker['from'][:8]} ({asker['ipv4']}, {who})", flush=True)
 
+    def finish(end: dict[str, Any]) -> int:
+        if options.json:
+            print(json.dumps(end), flush=True)
+        elif end["state"] != "answered":
+            print(f"{end['state']}: {end['why']}; {CURES[end['state']]}", flush=True)
+        elif end["why_not_direct"]:
+            print(f"not direct: {end['why_not_direct']}", flush=True)
+        return 0 if end["state"] == "answered" else 1
+
     try:
-        end = ask(parser, options, {"ask": "trace", "peer": options.peer}, own, began, emit)
+        return ask(parser, options, {"ask": "trace", "peer": options.peer}, own, began, emit, finish)
     except KeyboardInterrupt:
         return 1
-    if options.json:
-        print(json.dumps(end), flush=True)
-    elif end["state"] != "answered":
-        print(f"{end['state']}: {end['why']}; {CURES[end['state']]}", flush=True)
-    elif end["why_not_direct"]:
-        print(f"not direct: {end['why_not_direct']}", flush=True)
-    return 0 if end["state"] == "answered" else 1

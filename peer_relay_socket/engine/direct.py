@@ -650,6 +650,8 @@ class Direct:
         reason = pair.reason if pair is not None else _NOTHING_TRIED
         if pair is not None and pair.stage is not _Stage.IDLE:
             reason = f"being tried ({pair.stage.name.lower()})"
+        if reason == _NOTHING_TRIED and not self._core.config.webrtc:
+            reason += f"; {_OFF}"
         hop = self._router.next_hop(peer_id, 0)
         if session is None or session.keys is None or hop is None:
             return Path("unknown", None, None, None, None, reason), 0

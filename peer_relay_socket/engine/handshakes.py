@@ -196,7 +196,9 @@ class Handshakes:
         """Return why the handshake with a peer came to nothing."""
         if session.denied:
             return "it refuses us"
-        return "it was found, but does not answer" if session.found else self._router.why_unknown()
+        if session.found:
+            return "it was found, but does not answer"
+        return f"it does not answer, or {self._router.why_unknown()}"  # a whole id is not resolved
 
     def confirmed(self, session: Session, keys: Keys) -> None:
         """Something opened under `keys`: if our attempt made them, it is over."""

@@ -79,7 +79,7 @@ class SessionStatus(NamedTuple):
     since: float
     why_not_direct: str | None
     why: str | None
-    """Why it cannot be reached."""
+    """Why it cannot be reached, or could not the last time."""
     found: bool = False
     """Whether a relay, or the peer itself, said that it is there."""
 
@@ -162,8 +162,10 @@ def _bootstrap(core: Core, links: Links, place: Candidate) -> BootstrapStatus:
 def _sessions(
     core: Core, router: Router, table: SessionTable, direct: Direct, unresolved: Iterable[Prefix]
 ) -> list[SessionStatus]:
-    found = [_session(router, direct, session) for session in table.by_id.values()]
-    found += [SessionStatus(prefix, "looking", None, 0, None, core.now, None, None) for prefix in unresolved]
+    found = [_session(router, direct, session, _before(core, session.peer_id)) for session in table.by_id.values()]
+    found += [
+        SessionStatus(prefix, "looking", None, 0, None, core.now, None, _before(core, prefix)) for prefix in unresolved
+    ]
     known = {each.destination for each in found}
     for destination, ending in core.endings.items():
         if destination not in known:
@@ -173,7 +175,13 @@ def _sessions(
     return found
 
 
-def _session(router: Router, direct: Direct, session: Session) -> SessionStatus:
+def _before(core: Core, destination: Destination) -> str | None:
+    """Return why a peer that is looked for, again, was given up the last time."""
+    ending = core.endings.get(destination)
+    return None if ending is None else f"given up before: {ending.why}"
+
+
+def _session(router: Router, direct: Direct, session: Session, before: str | None) -> SessionStatus:
     path, number = direct.path(session.peer_id)
     if session.keys is not None and path.reached in ("direct", "relayed"):
         since = session.keys.made_at if path.since is None else path.since
@@ -184,4 +192,4 @@ def _session(router: Router, direct: Direct, session: Session) -> SessionStatus:
     if session.denied:
         return SessionStatus(session.peer_id, "refused", None, 0, None, began, path.why_not_direct, "it refuses us")
     state = "handshaking" if session.found or path.reached == "direct" else "looking"
-    return SessionStatus(session.peer_id, state, None, 0, None, began, path.why_not_direct, None)
+    return SessionStatus(session.peer_id, state, None, 0, None, began, None, before)

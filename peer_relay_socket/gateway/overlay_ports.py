@@ -119,7 +119,6 @@ class OverlayPorts:
 
     def unreachable(self, destination: Destination, port: int, source_port: int, error: int) -> None:
         """Nothing listens there; an unconnected kernel socket is not told either."""
-        self.count("refused by the peer: nothing listens on the port")
 
     def unreachable_peer(self, destination: Destination, error: int, why: str = "") -> None:
         """No such peer is to be found."""

@@ -15,11 +15,13 @@ import socket
 import ssl
 import struct
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
+from itertools import chain, zip_longest
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
@@ -33,6 +35,12 @@ from ..transport.proxy import proxy_for
 
 State = Literal["good", "warning", "failed"]
 _STUN_COOKIE: Final = 0x2112A442
+_MOST: Final = 3
+"""Reasons and losses that are shown of a running peer, the most frequent first."""
+_ASK: Final = "ask its operator, or mend the setting that it names"
+_ABOVE: Final = "see the lines about its name, TCP and TLS"
+_PING: Final = "`peer-relay ping` says more"
+_TABLE: Final = "the table of counters in the operator's guide has cause and cure"
 
 
 class Finding(NamedTuple):
@@ -51,16 +59,19 @@ def settings(environ: Mapping[str, str]) -> list[Finding]:
     return [Finding("settings", name, "warning", "no such variable", cure) for name, cure in unknown.items()]
 
 
-def relays(config: PeerConfig) -> list[Finding]:
-    """Return what was found of each bootstrap URL, and of those that a domain names, all looked at at once."""
+def relays(config: PeerConfig, *, link: bool = True) -> list[Finding]:
+    """Return what was found of each bootstrap URL, and of those that a domain names, all looked at at once.
+
+    Args: link: whether to link to them, under fresh identities.
+    """
     findings: list[Finding] = []
     urls = [url for place in config.bootstrap for url in _named(place, findings)]
     with ThreadPoolExecutor(max(1, 2 * len(urls))) as pool:
         paths = [pool.submit(_path, url) for url in urls]
-        links = [pool.submit(_link, config, url) for url in urls]
-        return findings + [
-            finding for pair in zip(paths, links, strict=True) for part in pair for finding in part.result()
-        ]
+        links = [pool.submit(_link, config, url) for url in urls if link]
+        for part in chain.from_iterable(zip_longest(paths, links)):
+            findings += [] if part is None else part.result()
+    return findings
 
 
 def _named(place: str, findings: list[Finding]) -> list[str]:
@@ -77,6 +88,47 @@ def _named(place: str, findings: list[Finding]) -> list[str]:
         return []
     findings.append(Finding("names", place, "good", f"names {', '.join(urls)}"))
     return urls
+
+
+def running(peer: Mapping[str, Any]) -> list[Finding]:
+    """Return what the record of a running peer says: of its links, its clock, who reaches it, what it lost."""
+    name = peer["id"][:8]
+    findings = [_place(name, place, bool(peer["links"])) for place in peer["bootstrap"]]
+    if not peer["bootstrap"]:
+        state: State = "good" if peer["links"] or peer["relays"] else "warning"
+        findings.append(Finding("link", name, state, f"{len(peer['links'])} links, no bootstrap URL is set"))
+    if peer["clock_skew_s"] is not None:
+        findings.append(_skew(name, peer["clock_skew_s"]))
+    for reach in peer["reachability"]:
+        if reach["reachable"] is False:
+            detail = (
+                f"nobody reaches it ({reach['scope']}, {reach['witnesses']} neighbours tried): it relays for nobody"
+            )
+            findings.append(Finding("reachability", name, "warning", detail, "forward its port, or set public_url"))
+    away = [each for each in peer["sessions"] if each["state"] in ("refused", "unreachable")]
+    findings += [
+        Finding("peers", each["id"], "warning", f"{each['state']}: {each['why']}", _PING) for each in away[:_MOST]
+    ]
+    reasons = Counter(each["why_not_direct"] for each in peer["sessions"] if each["why_not_direct"])
+    for reason, count in reasons.most_common(_MOST):
+        findings.append(Finding("direct paths", name, "good", f"{count} sessions are relayed: {reason}"))
+    lost = Counter({what: count for what, count in peer["counters"].items() if what.startswith("dropped")})
+    for what, count in lost.most_common(_MOST):
+        findings.append(Finding("losses", name, "warning", f"{count} {what}", _TABLE))
+    return findings
+
+
+def _place(name: str, place: Mapping[str, Any], linked: bool) -> Finding:
+    if place["state"] == "linked" or (place["state"] == "idle" and not place["last_error"]):
+        return Finding("link", place["url"], "good", f"{place['state']}, as {name}")
+    detail = f"{place['state']}, as {name}, {place['failures']} failed: {place['last_error'] or 'no answer so far'}"
+    cure = _ABOVE if _is_of_the_way(place["last_error"] or "no answer") else _ASK
+    return Finding("link", place["url"], "warning" if linked else "failed", detail, cure)
+
+
+def _is_of_the_way(reason: str) -> bool:
+    """Return whether a dial failed for what names, TCP and TLS show better."""
+    return "refuses us" not in reason and "speak" not in reason
 
 
 def _path(url: str) -> list[Finding]:
@@ -180,10 +232,14 @@ def _clock(url: str, date: str | None) -> list[Finding]:
         skew = time.time() - parsedate_to_datetime(date).timestamp() - 0.5
     except ValueError:
         return []
+    return [_skew(url, skew)]
+
+
+def _skew(target: str, skew: float) -> Finding:
     if abs(skew) > CLOCK_SKEW:
         detail = f"this clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the relay's"
-        return [Finding("clock", url, "warning", detail, "set it (NTP): broadcasts and certificates depend on it")]
-    return [Finding("clock", url, "good", "agrees with the relay's to a second or so")]
+        return Finding("clock", target, "warning", detail, "set it (NTP): broadcasts and certificates depend on it")
+    return Finding("clock", target, "good", "agrees with the relay's to a second or so")
 
 
 def _link(config: PeerConfig, url: str) -> list[Finding]:
@@ -202,9 +258,10 @@ def _link(config: PeerConfig, url: str) -> list[Finding]:
             link = record["links"][0]
             took = "" if link["rtt_s"] is None else f", round trip {1e3 * link['rtt_s']:.1f} ms"
             role = "relays" if link["relays"] else "does not relay"
-            return [Finding("link", url, "good", f"{link['id'][:8]} {role}{took}")]
+            who = f"as {host.peer_id.hex()[:8]}, a fresh identity"
+            return [Finding("link", url, "good", f"{link['id'][:8]} {role}{took} ({who})")]
         reason = record["bootstrap"][0]["last_error"] if record["bootstrap"] else None
-        cure = "ask its operator, or mend the setting that it names" if reason else "see the lines above"
+        cure = _ASK if reason and not _is_of_the_way(reason) else _ABOVE
         return [Finding("link", url, "failed", reason or f"no link within {LINK_CHECK_TIME:g} s", cure)]
     finally:
         host.destroy(0.5)

@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,11 +19,13 @@ from peer_relay_socket.config import IceServer
 from peer_relay_socket.observe.checks import Finding, nat, settings
 from tests.cli.test_node_tls import certificate
 from tests.loopback import free_port
-from tests.observe.conftest import relay, runtime_folder
-from tests.observe.programs import peer_relay
-from tests.patience import LIMIT
+from tests.observe.conftest import relay, runtime_folder, start
+from tests.observe.programs import ECHO, Program, peer_relay
+from tests.patience import LIMIT, until
 
-__all__ = ["relay", "runtime_folder"]
+__all__ = ["relay", "runtime_folder", "start"]
+
+Start = Callable[..., Program]
 
 
 def doctor(*arguments: str, **environ: str) -> tuple[int, dict[str, Finding]]:
@@ -74,6 +76,32 @@ def test_each_layer_that_fails_says_what_helps(runtime_folder: Path, relay: Peer
         status, found = doctor("--bootstrap", secured.url or "", SSL_CERT_FILE=str(cert))
         assert (status, found["link"].state) == (0, "good")
         assert "days left" in found["TLS"].detail
+
+
+@pytest.mark.slow
+def test_a_running_process_is_looked_at_by_its_own_record(runtime_folder: Path, start: Start, relay: Peer) -> None:
+    program = start(ECHO, relay.url or "")
+    until(lambda: peer_relay("status", str(program.pid)).returncode == 0)
+    peer_relay("ping", program.words[0], "-c", "1", "--bootstrap", relay.url or "")
+    name = program.words[0][:8]
+    done = peer_relay("doctor", "--from", str(program.pid))
+    assert (done.returncode, done.stderr) == (0, "")
+    for line in (
+        f"good     link: {relay.url}: linked, as {name}",
+        f"good     clock: {name}: ",
+        f"names: {relay.url}: ",
+    ):
+        assert line in done.stdout
+    assert (
+        f"direct paths: {name}: 1 sessions are relayed: too little traffic so far; WebRTC is turned off here"
+        in done.stdout
+    )
+    assert "a fresh identity" not in done.stdout
+    relay.destroy()
+    until(lambda: peer_relay("doctor", "--from", str(program.pid)).returncode == 1)
+    assert "Connection refused" in peer_relay("doctor", "--from", str(program.pid)).stdout
+    gone = peer_relay("doctor", "--from", "4194305")
+    assert (gone.returncode, gone.stderr) == (2, "peer-relay doctor: --from 4194305: process 4194305 holds no peer\n")
 
 
 def test_a_proxy_is_named_and_one_that_is_broken_fails(runtime_folder: Path) -> None:
