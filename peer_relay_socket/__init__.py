@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
+from . import meeting as _meeting  # noqa: F401  # chosen before a program drops its rights or changes its root
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:

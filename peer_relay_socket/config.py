@@ -23,9 +23,6 @@ from .limits import BROADCAST_HOPS, BROADCAST_HOPS_MOST, LEARNED_PATH, MAX_SECRE
 from .real_networks import RealNetwork, check_apart
 from .scope import is_learnable
 
-EMBEDDED_PORT: Final = 7317
-"""Loopback TCP port of the embedded node: below Linux's ephemeral range (32768), not in IANA's registry for TCP."""
-
 LOOKUP: Final = "dns:"
 """How a bootstrap place begins that names a domain, whose records name relays."""
 _DOMAIN: Final = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")

@@ -590,6 +590,11 @@ HAND_BACK_BURST: Final = 64
 HAND_BACK_POLL: Final = 0.005
 """Seconds between looks whether a socket's send budget takes more of what children send through it."""
 
+MEETING_PORTS: Final = 8
+MEETING_TIME: Final = 2.0
+"""Loopback ports at which the programs of one user look for each other, and seconds that one which takes a connection
+has to show that it is the user's: a relay thread is held up for milliseconds. Another user who holds a port cannot know
+the next; where it holds all that were ever used, programs meet no more until it goes."""
 KEY_CONFLICT_COUNT: Final = 3
 """Times in a row that a relay gives up our link for a newer one with our key, before that is another process's. Fewer
 happen by themselves: two dials that cross, a relay that had not noticed that the old link was dead."""

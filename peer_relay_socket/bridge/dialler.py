@@ -9,14 +9,17 @@ Law: whatever a dial comes to, the driver is told once; a place is complained ab
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
-from ..config import EMBEDDED_PORT, LOOKUP, PeerConfig
+from ..config import LOOKUP, PeerConfig
 from ..engine.effects import SUPERSEDED, Dial, DialBack
-from ..limits import DIAL_TIME, FIRST_WORD
+from ..limits import DIAL_TIME, FIRST_WORD, MEETING_TIME
+from ..meeting import MEETING
 from ..scope import Scope, reach
 from ..transport.forwarded import Proxies
 from ..transport.link import LinkError
@@ -33,7 +36,8 @@ if TYPE_CHECKING:
     from ..transport.link import Link, LinkHandler
 
 
-EMBEDDED_URL: Final = f"ws://127.0.0.1:{EMBEDDED_PORT}"
+EMBEDDED_URL: Final = "ws://localhost/this-user"
+"""Stands for wherever the programs of this user meet."""
 
 
 _OTHER_VERSION = 4002
@@ -143,17 +147,27 @@ class Dialler:
             self.certificate = fresh
             self._listener.ssl = fresh.context
 
-    async def _serve_embedded(self) -> bool:
-        """No process serves the embedded node: become it. False when another process was quicker."""
-        if self._listener is not None:
-            return True
-        try:
-            listener = await listen(self._handler, "127.0.0.1", EMBEDDED_PORT)
-        except OSError:
-            return False
-        self._listener = listener
+    async def _meet(self) -> None:
+        """Link to the program of this user that serves the embedded node, or become it where none does.
+
+        Raises: OSError where neither came about, for example because another program was quicker.
+        """
+        free = []
+        for port in MEETING.ports:
+            try:
+                at = f"ws://127.0.0.1:{port}"
+                every, limit = Scope.LOOPBACK.covers, MEETING_TIME
+                await dial(self._handler, at, timeout=limit, allow=every, meeting=MEETING, shown=EMBEDDED_URL)
+            except ConnectionRefusedError:
+                free.append(port)
+            except OSError as error:  # another user's program, which has the port
+                log.debug("! %s: %s", at, error)
+            else:
+                return
+        if not self._config.embedded or self._listener is not None or not free:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "no program of this user")
+        self._listener = await listen(self._handler, "127.0.0.1", free[0], meeting=MEETING)
         self._embedded()
-        return True
 
     # --- dialling --------------------------------------------------------------------------------------------
 
@@ -181,12 +195,14 @@ class Dialler:
             if url.startswith(LOOKUP):
                 await self._look_up(url)
                 return
+            if url == EMBEDDED_URL:
+                await self._meet()
+                return
             allow = partial(self._own_networks.allows, effect.scope, effect.nearby)
-            await dial(self._handler, url, timeout=DIAL_TIME, allow=allow, named=named)
+            meeting = None if named or not _is_meeting(url) else MEETING
+            await dial(self._handler, url, timeout=DIAL_TIME, allow=allow, named=named, meeting=meeting)
         except OSError as error:
             if self._closed:
-                return
-            if url == EMBEDDED_URL and await self._serve_embedded():
                 return
             self.failed(url, os.strerror(error.errno) if error.errno else str(error))
         else:
@@ -274,6 +290,12 @@ class Dialler:
         """Stop serving."""
         if self._listener is not None:
             await self._listener.close()
+
+
+def _is_meeting(url: str) -> bool:
+    """Return whether a URL that was learned leads to where the programs of this user meet."""
+    parts = urlsplit(url)
+    return parts.hostname == "127.0.0.1" and parts.port in MEETING.ports
 
 
 def _is_hidden(config: PeerConfig) -> bool:

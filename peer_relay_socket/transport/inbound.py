@@ -22,11 +22,12 @@ from websockets.server import ServerProtocol
 from websockets.typing import Origin, Subprotocol
 
 from .. import limits
+from ..meeting import Meeting
 from ..rate import TokenBucket
 from ..scope import Crowds, Scope, crowd_groups
 from .connection import SILENT, SUBPROTOCOL, Connection, one_line, unmapped
 from .forwarded import Proxies
-from .link import LinkHandler
+from .link import MEETING_HEADER, LinkHandler
 
 _REQUEST_LINE = re.compile(rb"[A-Z]{1,20} \S+ HTTP/1\.[01]\r\n")
 _NO_PROXIES = Proxies()
@@ -90,8 +91,18 @@ class _Inbound(Connection):
         assert isinstance(event, Request)
         if core.close_expected():  # what followed the request was no WebSocket
             return False
+        meeting = self._listener.meeting
+        answer = None
+        if meeting is not None:
+            answer = meeting.answer(event.headers.get(MEETING_HEADER, ""), self._listener.port)
+            if answer is None:
+                core.send_response(core.reject(403, "This is where the programs of one user meet.\n"))
+                self._end("refused")
+                return False
         alive = event.path.partition("?")[0] == "/healthz" and "Upgrade" not in event.headers
         response = core.reject(200, "ok\n") if alive else core.accept(event)
+        if answer is not None:
+            response.headers[MEETING_HEADER] = answer
         core.send_response(response)
         if response.status_code != 101:
             self._end("refused")
@@ -128,7 +139,9 @@ class Listener:
         open_timeout: float,
         half_open_max: int,
         half_open_per_host: int,
+        meeting: Meeting | None,
     ) -> None:
+        self.meeting = meeting
         self.handler = handler
         self.ssl = ssl
         self.origins: list[Origin | None] = [None, *map(Origin, origins)]
@@ -262,6 +275,7 @@ async def listen(
     open_timeout: float = limits.LINK_OPEN_TIMEOUT,
     half_open_max: int = limits.HALF_OPEN_MAX,
     half_open_per_host: int = limits.HALF_OPEN_PER_HOST,
+    meeting: Meeting | None = None,
 ) -> Listener:
     """Accept neighbours.
 
@@ -277,6 +291,7 @@ async def listen(
             told to the client (HTTP 503; not under TLS).
         origins: origins that may connect, as browsers spell them: "https://example.org".
         proxies: reverse proxies that others come through; a trusted one is under no limit per host.
+        meeting: whose programs alone may connect.
 
     Raises:
         OSError: the address cannot be bound; as asyncio raises it.
@@ -290,6 +305,7 @@ async def listen(
         open_timeout=open_timeout,
         half_open_max=half_open_max,
         half_open_per_host=half_open_per_host,
+        meeting=meeting,
     )
     listener.serve(await _bind(host, port))
     return listener

@@ -10,7 +10,10 @@ turn of the loop.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
+
+MEETING_HEADER: Final = "X-Peer-Relay-Meeting"
+"""Carries the proofs of programs that meet by `meeting.Meeting`."""
 
 
 class LinkError(OSError):

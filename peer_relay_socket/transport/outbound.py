@@ -28,10 +28,11 @@ from websockets.uri import WebSocketURI, parse_uri
 
 from .. import limits
 from ..address import pinned_id
+from ..meeting import Meeting
 from ..originals import time
 from .connection import OLDER, SILENT, SUBPROTOCOL, Connection, one_line, unmapped
 from .forwarded import HIDDEN
-from .link import Link, LinkError, LinkHandler
+from .link import MEETING_HEADER, Link, LinkError, LinkHandler
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r]")
 
@@ -48,6 +49,8 @@ class _Outbound(Connection):
         self._hostname = uri.host
         self._host = host
         self._error: OSError | None = None
+        self.meeting: tuple[Meeting, int, str] | None = None
+        """Whose program must answer, on which port, and what it is asked."""
         self.settled: asyncio.Future[OSError | None] = self._loop.create_future()
 
     def _arrived(self, raw: asyncio.Transport) -> bool:
@@ -68,11 +71,20 @@ class _Outbound(Connection):
 
     def _begin(self) -> None:
         assert isinstance(self._core, ClientProtocol)
-        self._core.send_request(self._core.connect())
+        request = self._core.connect()
+        if self.meeting is not None:
+            request.headers[MEETING_HEADER] = self.meeting[2]
+        self._core.send_request(request)
         self._flush()
 
     def _handshake(self, event: Request | Response) -> bool:
         self.clock_skew = _clock_skew(event.headers.get("Date", ""))
+        if self.meeting is not None and self._core.handshake_exc is None:
+            meeting, port, question = self.meeting
+            own = self._transport.get_extra_info("sockname") if self._transport is not None else ("", 0)
+            if not meeting.is_answer(question, event.headers.get(MEETING_HEADER, ""), port, own[:2]):
+                self._fail("another user's program listens there")
+                return False
         return self._core.handshake_exc is None
 
     def _handshake_stuck(self, head: bytearray) -> None:
@@ -102,6 +114,8 @@ async def dial(
     ssl: SSLContext | None = None,
     proxy: str | Literal[True] | None = True,
     named: bool = True,
+    meeting: Meeting | None = None,
+    shown: str | None = None,
 ) -> Link:
     """Open a link to a URL.
 
@@ -118,6 +132,8 @@ async def dial(
         named: whether the URL is the program's own. The proxy then resolves its name (where there is nothing but a
             proxy, nothing else can), and `allow` is asked only about a host that is an IP literal. A URL learned from
             other peers is resolved here, and the proxy is given an address that `allow` holds for.
+        meeting: whose program must be there.
+        shown: what the link says that it dialled, where that is another URL.
 
     Returns:
         The open link; `link_opened` was called before.
@@ -134,7 +150,7 @@ async def dial(
     try:
         async with asyncio.timeout(timeout):
             deadline = asyncio.get_running_loop().time() + timeout
-            return await _dial(_Dialling(handler, url, uri, context), allow, proxy, deadline, named)
+            return await _dial(_Dialling(handler, shown or url, uri, context, meeting), allow, proxy, deadline, named)
     except LinkError as error:
         raise LinkError(f"{where}: {error}") from error.__cause__
     except SSLCertVerificationError as error:
@@ -148,10 +164,12 @@ async def dial(
 class _Dialling:
     """What every attempt of one `dial` shares."""
 
-    __slots__ = ("handler", "ssl", "uri", "url")
+    __slots__ = ("handler", "meeting", "ssl", "uri", "url")
 
-    def __init__(self, handler: LinkHandler, url: str, uri: WebSocketURI, ssl: SSLContext | None) -> None:
-        self.handler, self.url, self.uri, self.ssl = handler, url, uri, ssl
+    def __init__(
+        self, handler: LinkHandler, url: str, uri: WebSocketURI, ssl: SSLContext | None, meeting: Meeting | None
+    ) -> None:
+        self.handler, self.url, self.uri, self.ssl, self.meeting = handler, url, uri, ssl, meeting
 
     async def connect_to(self, address: str) -> Link:
         """One attempt: connect to an IP literal."""
@@ -165,6 +183,8 @@ class _Dialling:
 
     async def _open(self, connect: Callable[[_Outbound], Awaitable[object]], host: str | None = None) -> Link:
         link = _Outbound(self.handler, self.url, self.uri, self.ssl, host)
+        if self.meeting is not None:
+            link.meeting = self.meeting, self.uri.port, self.meeting.question(self.uri.port)
         try:
             await connect(link)
             error = await link.settled

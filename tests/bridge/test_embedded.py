@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from peer_relay_socket.meeting import MEETING
 from tests.patience import LIMIT
 
 PROGRAM = """
@@ -126,3 +127,66 @@ def test_three_processes_talk_and_go_on_when_the_one_that_served_is_killed(
     third.say(second, "and-back")
     while second.heard() != "heard and-back":
         pass
+
+
+HOLDER = """
+import socket, sys, threading
+from peer_relay_socket.meeting import MEETING
+servers = [socket.create_server(("127.0.0.1", port)) for port in MEETING.ports[:2]]
+print("held", flush=True)
+kept = []
+def serve(server):
+    while True:
+        kept.append(server.accept()[0])
+        if server is servers[1]:
+            kept[-1].sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
+for server in servers:
+    threading.Thread(target=serve, args=(server,), daemon=True).start()
+sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_programs_that_hold_the_ports_without_the_key_are_stepped_over(loopback: int, members: list[Member]) -> None:
+    holder = subprocess.Popen(
+        ["nsenter", "-t", str(loopback), "-n", "-U", "--preserve-credentials", sys.executable, "-c", HOLDER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == "held\n"
+        members.append(Member("first", loopback))
+        members.append(Member("join", loopback))
+        members[1].say(members[0], "hello")
+        assert members[0].heard() == "heard hello"
+    finally:
+        holder.stdin.close()
+        holder.wait(LIMIT)
+        holder.stdout.close()
+
+
+SETTINGS = [{}, {"HOME": "/nonexistent"}, {"XDG_RUNTIME_DIR": "/nonexistent", "XDG_STATE_HOME": "/nonexistent"}]
+AFTERWARDS = {
+    "nothing": "",
+    "setuid": "import os; os.setgid(65534); os.setuid(65534)",
+    "chroot": "import os; os.chroot('/tmp')",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("afterwards", AFTERWARDS)
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_neither_settings_nor_what_a_program_becomes_move_the_meeting_point(
+    settings: dict[str, str], afterwards: str
+) -> None:
+    if afterwards != "nothing" and os.getuid() != 0:
+        pytest.skip("needs root: to become another user, or to change the root")
+    program = f"import peer_relay_socket.meeting as m\n{AFTERWARDS[afterwards]}\nprint(*m.MEETING.ports)"
+    environ = {name: value for name, value in os.environ.items() if name not in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**environ, **settings}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [str(port) for port in MEETING.ports]
