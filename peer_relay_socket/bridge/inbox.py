@@ -161,7 +161,13 @@ class Inbox:
                     return True
             self.waiting_size += size
             self.came += len(datagrams)
-        self._store(list(zip(datagrams, repeat(source))) if mark is None else _marked(datagrams, source, mark))
+        batch = list(zip(datagrams, repeat(source))) if mark is None else _marked(datagrams, source, mark)
+        if _get_running_loop() is None:
+            self.ready.extend(batch)
+            if self.blocked:
+                self._wake_blocked(_Stored(batch))
+        else:
+            self._store(batch)
         if self.waiters.bells:
             self.waiters.wake_all()
         if self.observed:

@@ -34,23 +34,16 @@ from ..transport.readers import Readers, Source, equip
 
 if TYPE_CHECKING:
     import asyncio
-    from _thread import LockType
 
     from .waiting import Bell
 
 T = TypeVar("T")
 
 _WITHOUT_WAITING: Final = (False,)
-"""The argument that makes a lock's `acquire` not wait."""
+"""What makes a lock's `acquire` not wait. Locks are taken here by `noted.extend(map(lock.acquire, ...))`: one call into
+C that notes whether, so that a caller which is interrupted there releases what it has, and nothing else."""
 _WAITING: Final = (True,)
 _BRIEFLY: Final = (LEADER_PATIENCE,)
-
-
-def try_acquire(lock: LockType, acquired: list[bool]) -> bool:
-    """Take `lock` if it is free, and note in `acquired` whether: in one call into C, so that a caller which is
-    interrupted here releases what it has, and nothing else. Never waits. Returns: whether."""
-    acquired.extend(map(lock.acquire, _WITHOUT_WAITING))
-    return acquired[0]
 
 
 class LoopLock:
@@ -93,7 +86,8 @@ class LoopLock:
         lock = self.lock
         acquired: list[bool] = []
         try:
-            return try_acquire(lock, acquired) and call(*args)
+            acquired.extend(map(lock.acquire, _WITHOUT_WAITING))
+            return acquired[0] and call(*args)
         finally:
             if acquired and acquired[0]:
                 lock.release()
@@ -258,7 +252,7 @@ class Leader:
             return False
         leads: list[bool] = []
         try:
-            leads.extend(map(self._one_leads.acquire, _WITHOUT_WAITING))  # as `try_acquire` does
+            leads.extend(map(self._one_leads.acquire, _WITHOUT_WAITING))
             if not leads[0]:
                 return False
             self._waiting = follows = True

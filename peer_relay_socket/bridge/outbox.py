@@ -191,12 +191,6 @@ class Outbox:
         self.loop_end: LoopEnd | None = None
         """None unless a driver runs."""
 
-    @property
-    def leader(self) -> Leader | None:
-        """Where a thread that waits for a datagram reads links itself; None until there are any."""
-        end = self.loop_end
-        return None if end is None else end.leader
-
     def open(self, end: LoopEnd) -> None:
         """Wake the loop from now on. The driver takes once after this: what was posted before is there."""
         self.loop_end = end

@@ -8,11 +8,11 @@ Every integer is big-endian. A *bundle* (one WebSocket message after the link ha
 
     one or more packets || counter (8) || tag (16)          or one LINK packet and nothing else, which seals itself
 
-The tag is AES-256-GCM's, of no plaintext, under a key of the link's handshake (links.py) and the counter; it vouches
-for every packet, but of a SEALED one only for header, index, counter and own tag: the ciphertext has that tag to
-vouch for it, at the far end. Of a LINK packet its body is all that is read. So no attacker on the way can add, change
-or repeat a packet on a link, and a relay's work does not grow with what it carries. A bundle whose tag is wrong, or
-that came before, is dropped, and nothing else happens.
+The tag is BLAKE2b's, of 16 bytes, under a key of the link's handshake (links.py); it vouches for the counter and every
+packet, but of a SEALED one only for header, index, counter and own tag: the ciphertext has that tag to vouch for it, at
+the far end. Of a LINK packet its body is all that is read. So no attacker on the way can add, change or repeat a packet
+on a link, and a relay's work does not grow with what it carries. A bundle whose tag is wrong, or that came before, is
+dropped, and nothing else happens.
 A packet::
 
      0               1               2               3

@@ -20,7 +20,7 @@ from ..scope import Scope, host_group, is_learnable
 if TYPE_CHECKING:
     from .authentication import Handshake
     from .core import Core
-    from .seal import OpeningKey, SealingKey, TaggingKey
+    from .seal import CheckingKey, OpeningKey, SealingKey, TaggingKey
     from .timers import Timer
 
 Carrier: TypeAlias = Literal["websocket", "webrtc"]
@@ -135,7 +135,7 @@ class LinkState:
         self.sealing: SealingKey | None = None
         self.opening: OpeningKey | None = None
         self.tagging: TaggingKey | None = None
-        self.checking: OpeningKey | None = None
+        self.checking: CheckingKey | None = None
         """What vouches for our bundles, and checks the neighbour's."""
         self.peer_id: PeerId = b""
         self.our_hello = b""

@@ -53,7 +53,7 @@ from ..scope import Crowds, Scope
 from .authentication import LINK_PROLOGUE
 from .effects import SUPERSEDED, CloseLink, PeerDown, PeerUp, Throttle
 from .link import LinkState, seen_at
-from .seal import OpeningKey, SealingKey, TaggingKey
+from .seal import CheckingKey, OpeningKey, SealingKey, TaggingKey
 from .timers import Due
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ class Links:
         if handshake.complete:
             send_key, receive_key = handshake.keys()
             link.sealing, link.opening = SealingKey(send_key), OpeningKey(receive_key)
-            link.tagging, link.checking = TaggingKey(_tag_key(send_key)), OpeningKey(_tag_key(receive_key))
+            link.tagging, link.checking = TaggingKey(_tag_key(send_key)), CheckingKey(_tag_key(receive_key))
             link.peer_id = handshake.remote_id or b""
             link.value = int.from_bytes(link.peer_id)
             link.handshake = None

@@ -1,6 +1,7 @@
 """What a session or link carries once the handshake is over: sealed packets, in any order, each opened at most once.
 
-Lives here: AES-256-GCM under a counter, the replay window. May not live here: whose keys these are, when to rekey.
+Lives here: AES-256-GCM under a counter, the tags of bundles, the replay window. May not live here: whose keys these
+are, when to rekey.
 
 Law: `OpeningKey.open` returns a plaintext only if the other end sealed it, and only once.
 
@@ -11,8 +12,12 @@ packet sent back to its sender does not open. The counter travels in clear: rela
 sent, and nothing else. Packets may arrive out of order (two paths, datagrams beside a data channel), hence the window
 instead of a strict count.
 
-The *tag* of a bundle is a sealed packet without plaintext: it vouches for bytes that travel beside it. Its key hides
-nothing, so it does not wear out.
+The *tag* of a bundle vouches for bytes that travel beside it, under a key of its own::
+
+    counter (8, big endian) || BLAKE2b(key; counter || bytes), of 16 bytes          (RFC 7693, keyed)
+
+It is no AES-GCM of nothing, because a relay takes and gives one for each packet, and does nothing else with keys: 0.4
+µs beside 0.9, and half of that out of a cold cache. Its key hides nothing, so it does not wear out.
 
 Cost (timeit, 100 and 1200 bytes, CPython 3.11, cryptography 50): 0.3 µs to seal and 0.4-0.6 µs to open, beside the
 0.4-0.6 µs that `AESGCM` itself takes; a packet out of order or after a gap costs 0.2 µs more.
@@ -21,6 +26,9 @@ Cost (timeit, 100 and 1200 bytes, CPython 3.11, cryptography 50): 0.3 µs to sea
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from hashlib import blake2b
+from hmac import compare_digest
 from itertools import count
 from typing import Final, TypeAlias
 
@@ -87,19 +95,22 @@ class SealingKey:
 
 
 class TaggingKey:
-    """One direction's sending end of a link: vouches for bundles. Not thread-safe. An `OpeningKey` checks."""
+    """One direction's sending end of a link: vouches for bundles. Not thread-safe. A `CheckingKey` checks."""
 
-    __slots__ = ("encrypt", "numbers")
+    __slots__ = ("fresh", "numbers")
 
     def __init__(self, key: bytes) -> None:
         """Args: key: 32 bytes, used by nothing else."""
-        self.encrypt = AESGCM(key).encrypt
+        self.fresh = blake2b(key=key, digest_size=16).copy
+        """Returns what has taken the key in and nothing else."""
         self.numbers = count()
 
-    def tag(self, covered: Buffer) -> bytes:
+    def tag(self, covered: bytes) -> bytes:
         """Return OVERHEAD bytes that vouch for `covered`."""
         counter = pack_counter(next(self.numbers))  # one step: whatever interrupts this, no number comes twice
-        return counter + self.encrypt(NONCE_PREFIX + counter, b"", covered)
+        mac = self.fresh()
+        mac.update(counter + covered)
+        return counter + mac.digest()
 
 
 class OpeningKey:
@@ -116,7 +127,7 @@ class OpeningKey:
     __slots__ = ("decrypt", "missing", "newest")
 
     def __init__(self, key: bytes) -> None:
-        self.decrypt = AESGCM(key).decrypt
+        self.decrypt: Callable[[bytes, Buffer, bytes | None], bytes] = AESGCM(key).decrypt
         self.missing = 0
         """Bit n: number ``newest - n`` has not come yet and would still be opened."""
         self.newest = -1
@@ -158,3 +169,21 @@ class OpeningKey:
         else:
             skipped = (1 << ahead) - 2
             self.missing = (self.missing << ahead | skipped) & WINDOW_MASK
+
+
+class CheckingKey(OpeningKey):
+    """One direction's receiving end of a link: `open` takes what `TaggingKey.tag` gave, and returns b""."""
+
+    __slots__ = ("fresh",)
+
+    def __init__(self, key: bytes) -> None:
+        super().__init__(key)
+        self.fresh = blake2b(key=key, digest_size=16).copy
+        self.decrypt = self._check
+
+    def _check(self, nonce: bytes, tag: Buffer, covered: bytes | None) -> bytes:
+        mac = self.fresh()
+        mac.update(nonce[-COUNTER_BYTES:] + (covered or b""))
+        if not compare_digest(mac.digest(), tag):
+            raise InvalidTag
+        return b""

@@ -47,7 +47,8 @@ def receive(sock: _socket.socket, endpoint: Endpoint, flags: int) -> tuple[bytes
     Raises: OSError: the pending error, EAGAIN, EBADF once another thread closed the socket. TimeoutError.
     """
     inbox = endpoint.inbox
-    leader = endpoint.host.outbox.leader
+    end_of_loop = endpoint.host.outbox.loop_end
+    leader = None if end_of_loop is None else end_of_loop.leader
     waits, end = False, 0.0
     timeout: float | None = None
     patience: float | None = None
@@ -73,7 +74,9 @@ def receive(sock: _socket.socket, endpoint: Endpoint, flags: int) -> tuple[bytes
         if inbox.closed or _socket.socket.fileno(sock) < 0:
             raise failure(errno.EBADF)
         if not waits:  # as the kernel: what changes while a call waits counts for the next call
-            timeout = timeout_of(sock)
+            timeout = sock.gettimeout()
+            if timeout is None:
+                timeout = timeout_of(sock)
             patience = _patience(endpoint) if timeout is None else timeout
             waits = True
             if patience is not None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import random
+from hashlib import blake2b
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peer_relay_socket.engine.seal import OVERHEAD, OpeningKey, SealingKey
+from peer_relay_socket.engine.seal import OVERHEAD, CheckingKey, OpeningKey, SealingKey, TaggingKey
 from peer_relay_socket.errors import SealError, WireError
 from peer_relay_socket.limits import MAX_BODY, REPLAY_WINDOW, SEAL_KEY_BYTES, SEAL_REKEY_BYTES
 from tests.interruption import interrupted
@@ -252,3 +253,23 @@ def test_numbers_never_repeat_when_sealing_is_interrupted_by_sealing() -> None:
         assert len(set(numbers)) == len(numbers)
         sealing.seal(b"after")
         assert sealing.counter > len(numbers)
+
+
+def test_a_tag_vouches_for_its_bytes_once() -> None:
+    tagging, checking = TaggingKey(KEY), CheckingKey(KEY)
+    for number in range(3):
+        tag = tagging.tag(b"covered")
+        counter = number.to_bytes(8)
+        assert tag == counter + blake2b(counter + b"covered", key=KEY, digest_size=16).digest()
+        for altered, covered in (
+            (tag, b"uncovered"),
+            (tag[:-1] + bytes((tag[-1] ^ 1,)), b"covered"),
+            (tag[:-1], b"covered"),
+        ):
+            with pytest.raises(SealError):
+                checking.open(altered, covered)
+        assert checking.open(tag, b"covered") == b""
+        with pytest.raises(SealError):
+            checking.open(tag, b"covered")
+    with pytest.raises(SealError):
+        CheckingKey(bytes(32)).open(tag, b"covered")
