@@ -7,6 +7,7 @@ import html.parser
 import http.client
 import json
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from typing import NamedTuple
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from peer_relay_socket import Peer
+from peer_relay_socket import Peer, Socket
 from peer_relay_socket.limits import ADMIN_CLIENTS, ADMIN_HEAD, STREAM_CLIENTS
 from tests.cli.test_node import environment
 from tests.loopback import free_port
@@ -222,6 +223,53 @@ def test_garbage_slow_clients_and_crowds_do_no_harm() -> None:
         assert set(answers) <= {200, 503}
         assert served.get("/livez")[0] == 200
         assert served.process.poll() is None
+
+
+def memory(pid: int) -> int:
+    """Return the bytes of memory that a process has."""
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")]
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.slow
+def test_a_thousand_at_once_who_read_nothing_cost_little_and_delay_no_datagram() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        with (
+            node() as served,
+            Socket(bootstrap=served.url, wrtc=False) as a,
+            Socket(bootstrap=served.url, wrtc=False) as b,
+            ExitStack() as crowd,
+        ):
+            for sock in (a, b):
+                sock.bind(("", 0))
+                sock.settimeout(LIMIT)
+                assert sock.peer.wait_connected(LIMIT)
+            there = b.peer.address, b.getsockname()[1]
+
+            def slowest() -> float:
+                most = 0.0
+                for _ in range(50):
+                    began = time.monotonic()
+                    a.sendto(b"x", there)
+                    b.recv(10)
+                    most = max(most, time.monotonic() - began)
+                return most
+
+            slowest()
+            served.get("/metrics")
+            before = memory(served.process.pid)
+            for path in (b"/metrics", b"/status", b"/stream", b"/") * 250:
+                sock = crowd.enter_context(socket.create_connection(("127.0.0.1", served.admin), timeout=LIMIT))
+                sock.send(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert slowest() < 1.0  # some milliseconds, on a machine that does nothing else
+            assert len(list(Path(f"/proc/{served.process.pid}/fd").iterdir())) < 60 + 2 * ADMIN_CLIENTS
+            assert memory(served.process.pid) - before < 32 * 1024 * 1024
+            crowd.close()
+            until(lambda: served.get("/livez")[0] == 200)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 class Links(html.parser.HTMLParser):
