@@ -867,6 +867,11 @@ may take: the namespace's own kernel makes them, in one go. The oldest packet go
 fills our memory by first fragments alone."""
 GSO_SEGMENTS: Final = 128
 """Datagrams that one read from a TUN device gives (a program's UDP_SEGMENT): Linux's UDP_MAX_SEGMENTS since 6.9."""
+SEGMENT_MAX: Final = 65_480
+"""Bytes of a TCP segment that fit in any IP packet."""
+TCP_SEGMENT: Final = 1440
+"""Bytes that TCP in a namespace puts into one segment (advmss): what a lossy path loses with one packet is little, and
+the first flight of ten segments is what it is elsewhere."""
 IPV6_EXTENSIONS: Final = 8
 """Extension headers of one packet that are passed over to find its payload."""
 GATEWAY_IDLE: Final = 120.0

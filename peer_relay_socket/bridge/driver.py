@@ -84,6 +84,7 @@ class Driver:
         self._perform: dict[type, Callable[[Any], None]] = {
             effects.Deliver: self._deliver,
             effects.DeliverBroadcast: lambda effect: host.receiver.deliver_group(*effect),
+            effects.Segment: lambda effect: host.receiver.deliver_segment(effect),
             effects.Dial: self._dialling.start,
             effects.DialBack: self._dialling.start_back,
             effects.CloseLink: self._close_link,

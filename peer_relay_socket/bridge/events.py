@@ -15,7 +15,7 @@ from ..address import Destination, PeerId, Spelling
 if TYPE_CHECKING:
     from ..admission import Admission
     from ..config import PeerConfig
-    from ..engine.effects import Deliver
+    from ..engine.effects import Deliver, Segment
     from ..identity import Identity
     from .outbox import Outbox
     from .runtime import Event
@@ -42,6 +42,9 @@ class Receiver(Protocol):
         self, source: PeerId, source_port: int, port: int, form: int, group: str, datagram: bytes
     ) -> None:
         """Take in a datagram for a broadcast or multicast address."""
+
+    def deliver_segment(self, came: Segment) -> None:
+        """Take in a TCP segment, or drop and count it."""
 
     def hears(self, port: int) -> bool:
         """Return whether what comes to `port` from the network finds anything there."""

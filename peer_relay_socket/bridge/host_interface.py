@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from ..config import PeerConfig
+    from ..engine.engine import Engine
 
 
 class _NothingCame:
@@ -131,6 +132,15 @@ class HostInterface:
         Returns: False when there is none: then `offer` it.
         """
         return flow.group is None and self.host.driver.send_now(flow, datagram, time.monotonic())
+
+    def send_segments(self, segments: list[tuple[Destination, int, bytes]]) -> None:
+        """Send TCP segments, each with its destination and IP version; those for which there is no room are lost."""
+
+        def send(engine: Engine, now: float) -> None:
+            for destination, form, data in segments:
+                engine.send_segment(destination, form, data, now)
+
+        self.host.driver.run(send)
 
     def refuse(self, source: PeerId, port: int, source_port: int) -> None:
         """Tell `source` that nothing hears `port`, to which it sent from `source_port`."""

@@ -26,7 +26,7 @@ from .inbox import Address
 from .waiting import guard
 
 if TYPE_CHECKING:
-    from ..engine.effects import Deliver
+    from ..engine.effects import Deliver, Segment
 
 __all__ = ["OWN", "WILDCARD", "Place", "PortTable"]
 
@@ -249,6 +249,9 @@ class PortTable:
         for endpoint, address in addressed:
             reached += endpoint.inbox.put(address, list(datagrams), (*mark, group))
         return reached
+
+    def deliver_segment(self, came: Segment) -> None:
+        """Sockets have no TCP here; the peer's program is not told, as by a firewall that drops."""
 
     def deliver_group(
         self, source: PeerId, source_port: int, port: int, form: int, group: str, datagram: bytes

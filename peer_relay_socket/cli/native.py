@@ -25,9 +25,14 @@ def add_options(parser: Arguments) -> None:
     group = parser.add_argument_group("native programs (Linux)")
     group.add_argument("--native", action="store_true", help="put a Python program into a namespace, too")
     group.add_argument(
-        "--tcp", choices=("none", "real", "overlay"), help="TCP in the namespace: none (the default) refuses it at once"
+        "--tcp",
+        choices=("none", "real", "overlay"),
+        help="TCP in the namespace: none (the default) refuses it at once; overlay carries it between programs that "
+        "both run so",
     )
-    group.add_argument("--tcp-allow", action="append", metavar="PORT", help=argparse.SUPPRESS)
+    group.add_argument(
+        "--tcp-allow", action="append", metavar="PORT", help="a port that peers may connect to (with --tcp overlay)"
+    )
     group.add_argument("--dns", choices=("host",), help="ask this machine's name servers for names other than .peer")
     group.add_argument("--rate", type=float, metavar="MBIT", help="megabits per second that programs may send")
 
@@ -74,8 +79,10 @@ def run(parser: Arguments, options: argparse.Namespace, argv: list[str]) -> int:
     """
     if sys.platform != "linux":
         parser.error("native programs need Linux; `peer-relay forward`, `expose` and `socks` do not")
-    if options.tcp in ("real", "overlay") or options.tcp_allow is not None:
-        parser.error(f"--tcp {options.tcp or 'overlay'}: not in this version, in which TCP is refused at once (none)")
+    if options.tcp_allow is not None and options.tcp != "overlay":
+        parser.error("--tcp-allow is for --tcp overlay")
+    if options.tcp == "real":
+        parser.error("--tcp real: not in this version, in which TCP is refused at once (none) or travels the overlay")
     if options.rate is not None and not 0.01 <= options.rate <= 100_000:
         parser.error(f"--rate {options.rate:g}: not between 0.01 and 100000 megabits per second")
     from ..gateway import native
@@ -86,7 +93,12 @@ def run(parser: Arguments, options: argparse.Namespace, argv: list[str]) -> int:
     try:
         config = peer_config(bootstrap=options.bootstrap, identity=options.identity)
         rate = None if options.rate is None else options.rate * 125_000
-        program = native.Program(argv, rate, host_names() if options.dns else None)
+        ports = None
+        if options.tcp == "overlay":
+            from ..gateway.overlay_ports import parse_port
+
+            ports = frozenset(map(parse_port, options.tcp_allow or ()))
+        program = native.Program(argv, rate, host_names() if options.dns else None, ports)
         return native.run(program, config, ignored)
     except ForbiddenError as error:
         parser.error(str(error))

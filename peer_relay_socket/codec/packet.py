@@ -111,6 +111,8 @@ Records, the plaintext of SEALED::
     TRY        token (8) || relay's id (20, zero: none)          "does this arrive?"; by a link to the relay, if one is
                                                                  named, and so is the answer
     TRIED      token (8)                                         the answer
+    SEGMENT    form (1: 4 or 6) || TCP segment (RFC 9293)        between programs that both have TCP here; its addresses
+                                                                 are those of the two peers
 
 Before any bundle a link carries its handshake, one WebSocket message each, the acceptor first::
 
@@ -210,6 +212,7 @@ class Record(IntEnum):
     ROUND_TRIPS = 11
     TRY = 12
     TRIED = 13
+    SEGMENT = 14
 
 
 _DATAGRAMS: Final = int(Record.DATAGRAMS)

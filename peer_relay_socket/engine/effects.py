@@ -32,6 +32,16 @@ class Deliver(NamedTuple):
     """Whether the IPv4 spelling of `source` is that of another peer: sockets that use it must not hear this."""
 
 
+class Segment(NamedTuple):
+    """A TCP segment from `source`, whose addresses are of IP version `form`."""
+
+    source: PeerId
+    form: int
+    data: bytes
+    address_conflict: bool = False
+    """As of Deliver."""
+
+
 class DeliverBroadcast(NamedTuple):
     """A datagram from `source` for everybody who hears `group` on `port`."""
 
@@ -220,6 +230,7 @@ class Note(NamedTuple):
 Effect: TypeAlias = (
     Deliver
     | DeliverBroadcast
+    | Segment
     | Dial
     | DialBack
     | CloseLink

@@ -319,6 +319,12 @@ class Engine(Overlay):
             return
         self._send_record(destination, wire.record(Record.MESSAGE, data))
 
+    def send_segment(self, destination: Destination, form: int, data: bytes, now: float) -> None:
+        """Send a TCP segment, if there is room on the way; what is lost, TCP sends again. Args: form: 4 or 6."""
+        self._core.now = now
+        if destination != self.peer_id and self.room(destination) > 0:
+            self._send_record(destination, wire.record(Record.SEGMENT, bytes((form,)) + data))
+
     def refuse(self, source: PeerId, port: int, source_port: int, now: float) -> None:
         """Tell `source` that nothing is bound to `port`, to which its `source_port` sent."""
         self._core.now = now

@@ -30,7 +30,7 @@ from ..limits import (
     SESSION_PROBE,
     SESSION_REKEY,
 )
-from .effects import Deliver, Message, Refused
+from .effects import Deliver, Message, Refused, Segment
 from .handshakes import Handshakes
 from .liveness import Liveness, Watcher
 from .session import SUSPECTED, Happening, Keys, Session
@@ -352,6 +352,10 @@ class Sessions:
         if kind == Record.MESSAGE:
             session.heard_first = session.heard_first or not session.solicited
             core.effects.append(Message(session.peer_id, content))
+        elif kind == Record.SEGMENT:
+            session.heard_first = session.heard_first or not session.solicited
+            if content[:1] in (b"\x04", b"\x06"):
+                core.effects.append(Segment(session.peer_id, content[0], content[1:], session.address_conflict))
         elif kind == Record.REFUSED:
             port, source_port, _ = wire.split(content, 2, 2)
             core.effects.append(Refused(session.peer_id, int.from_bytes(port), int.from_bytes(source_port)))

@@ -59,6 +59,8 @@ class Program(NamedTuple):
     rate: float | None = None
     """Bytes per second that programs may send; None = what the overlay takes."""
     dns: NameQuery | None = None
+    tcp_ports: frozenset[int] | None = None
+    """Ports that peers may connect to by TCP; None = programs have no TCP."""
 
 
 class Child:
@@ -206,7 +208,7 @@ def run(program: Program, config: PeerConfig, keep_sigint_ignored: bool) -> int:
         from .tun import Tun
 
         index, segments, fd, (routing, prompter, *queues) = child.device()
-        tun = Tun(config, program.dns)
+        tun = Tun(config, program.dns, program.tcp_ports)
         netlink = Netlink(socket.socket(fileno=routing))
         device = Device(netlink, index, socket.socket(fileno=prompter), queues, tun)
         # A key file's addresses stay; those of a fresh key may be taken, which the network tells.

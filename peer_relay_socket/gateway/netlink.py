@@ -11,6 +11,8 @@ import socket
 import struct
 from typing import Final
 
+from ..limits import TCP_SEGMENT
+
 _NEW_LINK, _NEW_ADDRESS, _DELETE_ADDRESS, _NEW_ROUTE, _NEW_QDISC, _GET_QDISC = 16, 20, 21, 24, 36, 38
 _REQUEST, _ACK, _CREATE, _REPLACE, _DUMP = 1, 4, 0x400, 0x100, 0x300
 _UNIVERSE, _LINK, _MAIN_TABLE = 0, 253, 254
@@ -82,7 +84,7 @@ class Netlink:
         body = struct.pack("=BBBBBBBBI", family, network.prefixlen, 0, 0, _MAIN_TABLE, 4, scope, 1, 0)
         if network.prefixlen:
             body += _attribute(1, network.network_address.packed)
-        body += _attribute(7, source.packed) + _number(4, index)
+        body += _attribute(7, source.packed) + _number(4, index) + _attribute(8, _number(8, TCP_SEGMENT))
         self._call(_NEW_ROUTE, _CREATE | _REPLACE, body)
 
     def set_rate(self, index: int, rate: float, burst: int, limit: int, overhead: int = 0) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..bridge.events import Filling
     from ..bridge.outbox import Flow
     from ..config import PeerConfig
-    from ..engine.effects import Deliver
+    from ..engine.effects import Deliver, Segment
 
 LocalAddress = tuple[str, int]
 
@@ -111,6 +111,10 @@ class OverlayPorts:
             self.count("dropped: from a peer whose IPv4 address another peer has", len(datagrams))
             return True
         return listener.heard(source, source_port, form, datagrams)
+
+    def deliver_segment(self, came: Segment) -> None:
+        """A forwarded port has no TCP."""
+        self.count("dropped: a TCP segment, which no forwarded port takes")
 
     def deliver_group(
         self, source: PeerId, source_port: int, port: int, form: int, group: str, datagram: bytes

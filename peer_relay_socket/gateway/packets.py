@@ -17,7 +17,7 @@ from bisect import bisect_left
 from typing import Final, NamedTuple
 
 from ..errors import PacketError
-from ..limits import FRAGMENT_BYTES, FRAGMENT_TIME, FRAGMENTED_PACKETS, GSO_SEGMENTS, IPV6_EXTENSIONS
+from ..limits import FRAGMENT_BYTES, FRAGMENT_TIME, FRAGMENTED_PACKETS, GSO_SEGMENTS, IPV6_EXTENSIONS, SEGMENT_MAX
 
 VIRTIO: Final = 10
 """Bytes of the virtio header before each packet (virtio 1.2 §5.1.6, without the number of buffers)."""
@@ -177,6 +177,13 @@ def read_refusal(packet: Packet) -> Refusal | None:
         return None
     source_port, port = struct.unpack_from("!HH", told, start)
     return Refusal(told[addresses[0] : addresses[1]], source_port, port)
+
+
+def read_segment(payload: bytes) -> tuple[int, bool]:
+    """Return the port that a TCP segment is for, and whether it opens a connection. Raises: PacketError."""
+    if len(payload) < 20 or not 20 <= (payload[12] >> 4) * 4 <= len(payload) <= SEGMENT_MAX:
+        raise PacketError("TCP header that cannot be")
+    return int.from_bytes(payload[2:4]), payload[13] & (_SYN | _ACK | _RESET) == _SYN
 
 
 def segments(frame: bytes, data: bytes) -> list[bytes]:
@@ -360,8 +367,8 @@ def unreachable(own: bytes, own_port: int, peer: bytes, port: int, what: str) ->
 
 
 def tcp_reset(packet: Packet) -> bytes | None:
-    """Return a frame that answers a TCP segment as a host does on which nothing listens (RFC 9293 §3.10.7.1); None for
-    what asks for no answer."""
+    """Return the segment that answers another as a host does on which nothing listens (RFC 9293 §3.10.7.1), without its
+    checksum; None for what asks for no answer."""
     payload = packet.payload
     if packet.protocol != TCP or len(payload) < 20 or packet.fragment is not None:
         return None
@@ -370,13 +377,18 @@ def tcp_reset(packet: Packet) -> bytes | None:
     if flags & _RESET:
         return None
     if flags & _ACK:
-        head = struct.pack("!HHIIBBHHH", port, source_port, acknowledged, 0, 0x50, _RESET, 0, 0, 0)
-    else:
-        length = len(payload) - (payload[12] >> 4) * 4 + bool(flags & _SYN) + bool(flags & _FIN)
-        after = (sequence + max(0, length)) & 0xFFFFFFFF
-        head = struct.pack("!HHIIBBHHH", port, source_port, 0, after, 0x50, _RESET | _ACK, 0, 0, 0)
-    reset = _summed(head, 16, _pseudo_header(packet.destination, packet.source, TCP, len(head)))
-    return _PLAIN + _ip(packet.destination, packet.source, TCP, reset)
+        return struct.pack("!HHIIBBHHH", port, source_port, acknowledged, 0, 0x50, _RESET, 0, 0, 0)
+    length = len(payload) - (payload[12] >> 4) * 4 + bool(flags & _SYN) + bool(flags & _FIN)
+    after = (sequence + max(0, length)) & 0xFFFFFFFF
+    return struct.pack("!HHIIBBHHH", port, source_port, 0, after, 0x50, _RESET | _ACK, 0, 0, 0)
+
+
+def segment_frame(source: bytes, destination: bytes, segment: bytes) -> bytes:
+    """Return a frame with a TCP segment (20..65,480 bytes); the kernel completes its checksum."""
+    header = 20 if len(source) == 4 else 40
+    begun = int.from_bytes(_pseudo_header(source, destination, TCP, len(segment))) % 0xFFFF or 0xFFFF
+    virtio = struct.pack("<BBHHHH", _NEEDS_CHECKSUM, 0, header + 20, 0, header, 16)
+    return virtio + _ip(source, destination, TCP, segment[:16] + begun.to_bytes(2) + segment[18:])
 
 
 def _pseudo_header(source: bytes, destination: bytes, protocol: int, length: int) -> bytes:

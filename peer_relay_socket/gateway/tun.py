@@ -39,11 +39,12 @@ from ..limits import (
 from . import packets, resolver
 from .namespace import DISCARD, RESOLVER
 from .packets import VIRTIO, Packet, UdpHeader
+from .tcp import Segments
 
 if TYPE_CHECKING:
     from ..bridge.events import Filling
     from ..config import PeerConfig
-    from ..engine.effects import Deliver
+    from ..engine.effects import Deliver, Segment
 
 _RESOLVER: Final = socket.inet_aton(RESOLVER)
 _DNS: Final = 53
@@ -57,13 +58,16 @@ NameQuery = Callable[[bytes, Callable[[bytes], object]], object]
 class Tun:
     """The receiver of one host, and the device that it serves. Relay thread only, but for `__init__`."""
 
-    def __init__(self, config: PeerConfig, ask: NameQuery | None = None) -> None:
-        """Args: ask: what answers other names than `.peer` ones; None = they are refused.
+    def __init__(
+        self, config: PeerConfig, ask: NameQuery | None = None, tcp_ports: frozenset[int] | None = None
+    ) -> None:
+        """Args: ask: what answers other names than `.peer` ones; None = they are refused. tcp_ports: as of `Segments`.
 
         Raises: IdentityError, ConfigError as `Host`.
         """
         self.interface = HostInterface(config, self)
         self._ask = ask
+        self._tcp = Segments(self.interface, self._write, tcp_ports)
         self._fd = -1
         self._segments = True
         self._renumber: Callable[[], object] = lambda: None
@@ -169,6 +173,7 @@ class Tun:
         except OSError:  # the device is gone, with its namespace
             self.detach()
         self._send(batches)
+        self._tcp.send()
         self._used += used + count * DATAGRAM_OVERHEAD
         if self._used > TUN_CREDIT // 2 and self._refill is not None:
             self.interface.when_room(self._let_send)
@@ -227,9 +232,7 @@ class Tun:
             if packet.protocol == packets.UDP:
                 self._read_udp(packet, batches)
             elif packet.protocol == packets.TCP:
-                reset = packets.tcp_reset(packet)
-                if reset is not None:
-                    self._write(reset)
+                self._tcp.from_program(packet, self._own[packet.version])
             else:
                 self._read_refusal(packet)
         except PacketError:
@@ -360,6 +363,10 @@ class Tun:
             os.write(self._fd, frame)
         except OSError as error:
             self.count(f"dropped: the device does not take a packet ({errno.errorcode.get(error.errno or 0)})")
+
+    def deliver_segment(self, came: Segment) -> None:
+        """Write a peer's TCP segment to the device, or refuse it."""
+        self._tcp.from_peer(came, self._own[came.form])
 
     def deliver_group(
         self, source: PeerId, source_port: int, port: int, form: int, group: str, datagram: bytes

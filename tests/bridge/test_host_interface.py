@@ -11,7 +11,7 @@ import pytest
 from peer_relay_socket.address import Destination, PeerId
 from peer_relay_socket.bridge.host_interface import HostInterface
 from peer_relay_socket.config import peer_config
-from peer_relay_socket.engine.effects import Deliver
+from peer_relay_socket.engine.effects import Deliver, Segment
 from peer_relay_socket.limits import GATEWAY_FLOW_DATAGRAMS, GATEWAY_ROOM
 from peer_relay_socket.surface.udp_socket import Socket
 from tests.bridge.conftest import LIMIT, free_tcp_port
@@ -23,6 +23,7 @@ class Kept:
 
     def __init__(self) -> None:
         self.heard: list[tuple[PeerId, int, int, int, list[bytes]]] = []
+        self.segments: list[Segment] = []
         self.groups: list[tuple[str, int, bytes]] = []
         self.errors: list[tuple[Destination, int, int, int]] = []
         self.lost: list[tuple[Destination, int]] = []
@@ -32,6 +33,9 @@ class Kept:
     def deliver(self, run: Deliver, filling: object = None) -> bool:
         self.heard.append(run[:5])
         return run.port not in self.shut
+
+    def deliver_segment(self, came: Segment) -> None:
+        self.segments.append(came)
 
     def deliver_group(
         self, source: PeerId, source_port: int, port: int, form: int, group: str, datagram: bytes

@@ -232,11 +232,13 @@ def ip_packets(data: bytes) -> None:
             packets.read_refusal(packet)
             answer = packets.tcp_reset(packet)
             if answer is not None:
-                back = packets.read_packet(answer[packets.VIRTIO :])
+                reset = packets.segment_frame(packet.destination, packet.source, answer)
+                back = packets.read_packet(reset[packets.VIRTIO :])
                 assert (back.source, back.destination) == (packet.destination, packet.source)
                 assert packets.tcp_reset(back) is None  # or two resets would answer one another for ever
             assert len(packet.payload) <= 65_535
             packets.read_udp(packet.payload)
+            packets.read_segment(packet.payload)
 
 
 def frames(data: bytes) -> None:

@@ -13,9 +13,7 @@ import pytest
 from tests.gateway.conftest import COMMAND, LIMIT, environment
 
 USER = 65_534
-DEVICE = 'mknod -m %s "$TESTS_FOLDER/tun" c 10 200 && mount --bind "$TESTS_FOLDER/tun" /dev/net/tun'
-PERMITTED, OF_ROOT = DEVICE % "0666", DEVICE % "0600"
-ABSENT = "mount -t tmpfs none /dev/net"
+PERMITTED = 'mknod -m 0666 "$TESTS_FOLDER/tun" c 10 200 && mount --bind "$TESTS_FOLDER/tun" /dev/net/tun'
 ORDINARY = [
     *("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"),
     # This interpreter may lie in root's home: to read files is the one thing that this user may do and others may not.
@@ -29,10 +27,9 @@ needs_root = pytest.mark.skipif(
 )
 
 
-def words(world: str, *program: str, ordinary: bool = True) -> list[str]:
-    """Return the command that runs `program` after the shell commands `world`, as an ordinary user or as root."""
-    user = ORDINARY if ordinary else []
-    return ["unshare", "--mount", "sh", "-c", f'{world} && exec "$@"', "sh", *user, *COMMAND, *program]
+def words(world: str, *program: str) -> list[str]:
+    """Return the command that runs `program` as an ordinary user, after the shell commands `world`."""
+    return ["unshare", "--mount", "sh", "-c", f'{world} && exec "$@"', "sh", *ORDINARY, *COMMAND, *program]
 
 
 def told(folder: str) -> dict[str, str]:

@@ -44,25 +44,6 @@ def refusal(folder: Path, command: list[str]) -> str:
     return done.stderr
 
 
-def test_no_device_is_told(tmp_path: Path) -> None:
-    told = refusal(tmp_path, outer.words(outer.ABSENT, "run", "true"))
-    assert "/dev/net/tun: No such file" in told
-    assert "--device /dev/net/tun" in told
-    assert "modprobe tun" in told
-
-
-def test_device_of_root_alone_is_told(tmp_path: Path) -> None:
-    told = refusal(tmp_path, outer.words(outer.OF_ROOT, "run", "true"))
-    assert "/dev/net/tun: Permission denied: `chmod 666 /dev/net/tun`" in told
-
-
-def test_machine_without_user_namespaces_is_told(tmp_path: Path) -> None:
-    """The limit counts for each user namespace, so it can be set in one of ours, as root of which the program runs."""
-    command = outer.words("echo 0 > /proc/sys/user/max_user_namespaces", "run", "true", ordinary=False)
-    told = refusal(tmp_path, ["unshare", "--user", "--map-root-user", *command])
-    assert "`sysctl -w user.max_user_namespaces=10000`" in told
-
-
 @pytest.mark.skipif(not UNSHARE, reason="needs a known number of a system call")
 def test_container_that_forbids_unshare_is_told(tmp_path: Path) -> None:
     told = refusal(tmp_path, forbidding(UNSHARE, EPERM, outer.words(outer.PERMITTED, "run", "true")))

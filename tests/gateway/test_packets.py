@@ -103,6 +103,8 @@ def test_reading_garbage_raises_nothing_else(data: bytes, first: bytes, protocol
         packet = packets.read_packet(raw)
         packets.read_refusal(packet)
         packets.tcp_reset(packet)
+        with contextlib.suppress(PacketError):
+            packets.read_segment(packet.payload)
         packets.read_udp(packet.payload)
 
 
@@ -259,9 +261,9 @@ def test_refusal_about_a_packet_that_was_sent_elsewhere_is_not_believed() -> Non
 def test_connection_attempt_is_reset(pair: tuple[bytes, bytes]) -> None:
     tcp = dpkt.tcp.TCP(sport=4000, dport=80, seq=17, ack=0, flags=dpkt.tcp.TH_SYN)
     packet = Packet(4 if len(pair[0]) == 4 else 6, packets.TCP, *pair, 64, bytes(tcp))
-    frame = packets.tcp_reset(packet)
-    assert frame is not None
-    ip = parsed(frame)
+    reset = packets.tcp_reset(packet)
+    assert reset is not None
+    ip = parsed(completed(packets.segment_frame(pair[1], pair[0], reset)))
     assert (ip.src, ip.dst, ip.data.sport, ip.data.dport) == (pair[1], pair[0], 80, 4000)
     assert ip.data.flags == dpkt.tcp.TH_RST | dpkt.tcp.TH_ACK
     assert ip.data.ack == 18
@@ -275,6 +277,16 @@ def test_reset_answers_no_reset_and_takes_the_number_that_an_acknowledgement_nam
         return packets.tcp_reset(Packet(4, packets.TCP, *PAIRS[0], 64, bytes(tcp)))
 
     assert answer(dpkt.tcp.TH_RST) is None
-    frame = answer(dpkt.tcp.TH_ACK)
-    assert frame is not None
-    assert (parsed(frame).data.flags, parsed(frame).data.seq) == (dpkt.tcp.TH_RST, 99)
+    reset = answer(dpkt.tcp.TH_ACK)
+    assert reset is not None
+    assert (dpkt.tcp.TCP(reset).flags, dpkt.tcp.TCP(reset).seq) == (dpkt.tcp.TH_RST, 99)
+
+
+def test_segment_tells_its_port_and_whether_it_opens_a_connection() -> None:
+    flags = dpkt.tcp.TH_SYN, dpkt.tcp.TH_SYN | dpkt.tcp.TH_ACK, dpkt.tcp.TH_ACK, dpkt.tcp.TH_SYN | dpkt.tcp.TH_RST
+    told = [packets.read_segment(bytes(dpkt.tcp.TCP(sport=4000, dport=80, flags=each)) + b"data") for each in flags]
+    assert told == [(80, True), (80, False), (80, False), (80, False)]
+    short = bytes(dpkt.tcp.TCP(sport=4000, dport=80))
+    for malformed in (b"", short[:19], short[:12] + b"\x40" + short[13:], short[:12] + b"\x60" + short[13:]):
+        with pytest.raises(PacketError):
+            packets.read_segment(malformed)
