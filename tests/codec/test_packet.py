@@ -325,17 +325,6 @@ def test_altered_bytes_are_one_datagram_where_the_readers_of_everything_say_so(
     assert wire.only_datagram(bytes(altered)) == only_by_readers(bytes(altered))
 
 
-@given(st.binary(min_size=HEADER_BYTES, max_size=HEADER_BYTES + 40), st.integers(0, 40))
-def test_a_head_is_read_as_the_header_is(data: bytes, size: int) -> None:
-    """Without judging whether the body is there."""
-    data = data[:4] + size.to_bytes(4) + data[8:]
-    kind, hop_limit, flags, length, to, sender = wire.read_head(data)
-    assert length == size
-    if HEADER_BYTES + size <= len(data):
-        header = wire.read_header(data, 0)
-        assert header == (kind, hop_limit, flags, to, sender, HEADER_BYTES, HEADER_BYTES + length)
-
-
 @given(st.booleans(), networks, urls)
 def test_any_hello_comes_back(serves: bool, network: ipaddress.IPv4Network, given_urls: list[str]) -> None:
     value = Hello(serves, network, tuple(given_urls))
