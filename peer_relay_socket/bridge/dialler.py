@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from ..config import LOOKUP, PeerConfig
 from ..engine.effects import SUPERSEDED, Dial, DialBack
-from ..limits import DIAL_TIME, FIRST_WORD, MEETING_TIME
+from ..limits import DIAL_TIME, FAILURE_AGAIN, FIRST_WORD, MEETING_TIME
 from ..meeting import MEETING
 from ..scope import Scope, reach
 from ..transport.forwarded import Proxies
@@ -85,6 +85,7 @@ class Dialler:
         self._complained: dict[str, int] = {}
         """Bootstrap URLs whose failure was told since they last answered, and at what level."""
         self._listener: Listener | None = None
+        self._page_refused_at = -FAILURE_AGAIN
         self.certificate: Certificate | None = None
         """What it serves wss:// with."""
         self._closed = False
@@ -135,7 +136,18 @@ class Dialler:
             reason = os.strerror(error.errno) if error.errno else str(error)
             where = f"{config.host or 'any address'}, TCP port {config.port}"
             raise OSError(error.errno, f"{reason}: cannot serve links on {where}") from None
+        listener.page_refused = self._page_refused
         self._listener = listener
+
+    def _page_refused(self, host: str, origin: str) -> None:
+        """Say once a minute, and at debug level else, that a web page may not link to us."""
+        now = asyncio.get_running_loop().time()
+        text = f"link from {host} refused: it comes from a web page of {origin}; see origins (--origin)"
+        if now < self._page_refused_at + FAILURE_AGAIN:
+            log.debug("! %s", text)
+            return
+        self._page_refused_at = now
+        log.info("! %s", text)
 
     def reload_certificate(self) -> None:
         """Read the certificate and its key again; links that stand keep the old one.

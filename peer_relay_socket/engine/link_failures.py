@@ -61,6 +61,10 @@ class LinkFailures:
             self._membership.wrong_peer_at(link.url)
         return reason
 
+    def turned_away(self, link: LinkState, reason: str) -> None:
+        """A neighbour that dialled us was one too many."""
+        self._note_once(link.remote_host, _INFO, f"link from {link.remote_host} refused: {reason}")
+
     def ended(self, link: LinkState, waits: bool) -> None:
         """A link that we dialled never came up; `waits`: we had done our part of its handshake."""
         if not (link.handshake is not None or waits) or link.url is None:

@@ -91,6 +91,9 @@ class LinkEvents(Protocol):
     def link_failed(self, link: LinkState) -> None:
         """A link that we dialled never came up."""
 
+    def link_turned_away(self, link: LinkState, reason: str) -> None:
+        """`link` was one too many."""
+
     def link_changed(self, link: LinkState) -> None:
         """`link`, which is up, has another hello."""
 
@@ -130,8 +133,7 @@ class Links:
         refusal = self._refusal(link)
         if refusal:
             self.refuse(number, refusal)
-            if url is not None:
-                self._events.link_failed(link)
+            self._events.link_turned_away(link, refusal)
             return
         self.all[number] = link
         link.handshake = core.handshake(

@@ -273,6 +273,13 @@ class Overlay:
         self._broadcasts.link_down(link)
         self._table.unblock()  # flows waited because this link was full
 
+    def link_turned_away(self, link: LinkState, reason: str) -> None:
+        """`link` was one too many."""
+        if link.url is None:
+            self._link_failures.turned_away(link, reason)
+        else:
+            self.link_failed(link)
+
     def link_failed(self, link: LinkState) -> None:
         """A link that we dialled never came up."""
         # With a network key the dialler has done its part and waits; where another link stands, that one stays.

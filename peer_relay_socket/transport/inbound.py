@@ -105,6 +105,8 @@ class _Inbound(Connection):
             response.headers[MEETING_HEADER] = answer
         core.send_response(response)
         if response.status_code != 101:
+            if response.status_code == 403:
+                self._listener.page_refused(self.remote_host, one_line(event.headers.get("Origin", "")))
             self._end("refused")
             return False
         self.remote_host = self._listener.proxies.client(self.remote_host, event.headers)
@@ -146,6 +148,8 @@ class Listener:
         self.ssl = ssl
         self.origins: list[Origin | None] = [None, *map(Origin, origins)]
         self.proxies = proxies
+        self.page_refused: Callable[[str, str], object] = lambda _host, _origin: None
+        """Told the host, and the origin, of each request of a web page that is not among `origins`."""
         self.open_timeout = open_timeout
         self.port = 0
         self._admit = admit

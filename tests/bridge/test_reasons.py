@@ -12,7 +12,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
+from websockets.typing import Origin
 
 from peer_relay_socket import Peer, Socket
 from peer_relay_socket.limits import FIRST_WORD
@@ -55,6 +58,19 @@ def test_a_link_refused_says_why_at_the_end_that_refused_once(caplog: pytest.Log
     assert [record.levelno for record in refusals] == [logging.INFO]
     told = [record for record in caplog.records if "it refuses us" in record.getMessage()]
     assert [record.levelno for record in told] == [logging.WARNING]
+
+
+def test_a_web_page_that_is_not_admitted_is_told_to_the_operator_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "peer_relay")
+    with Peer(port=0, host="127.0.0.1", wrtc=False) as relay:
+        for _ in range(3):
+            with pytest.raises(InvalidStatus, match="403"):
+                connect(relay.url or "", origin=Origin("https://example.org"), proxy=None)
+    (line,) = [record for record in caplog.records if "refused" in record.getMessage()]
+    assert (line.levelno, line.getMessage()) == (
+        logging.INFO,
+        "! link from 127.0.0.1 refused: it comes from a web page of https://example.org; see origins (--origin)",
+    )
 
 
 @contextmanager

@@ -516,6 +516,8 @@ def test_a_full_table_has_room_for_an_honest_newcomer() -> None:
     assert len(table.all) == MAX_LINKS
     assert not knock(node, 30_000, "2a00:1:3::1")
     assert node.engine.counters["link refused: too many links"] >= 1
+    told = [note.text for note in node.take(Note) if note.level == 20]
+    assert told.count("link from 2a00:1:3::1 refused: too many links") == 1
     assert all(20_000 + n in table.all for n in range(20))
 
 
