@@ -75,10 +75,11 @@ def _stand_in(theirs: type) -> type:
         _stands_in: ClassVar = True
 
         def __new__(cls, *arguments: Any, **keywords: Any) -> Any:
-            made = sockets.PatchedSocket.__new__(cls)
-            if cls is socket and type(made) is cls and not sockets.would_be_overlay(*arguments, **keywords):
+            if cls is socket and sockets.is_for_the_relay(sys._getframe(1)):
+                return sockets.Stdlib(*arguments, **keywords)
+            if cls is socket and not sockets.would_be_overlay(*arguments, **keywords):
                 return theirs(*arguments, **keywords)  # not ours, so __init__ is not called
-            return made
+            return sockets.PatchedSocket.__new__(cls)
 
         @property
         def _sock(self) -> _NotWaiting:

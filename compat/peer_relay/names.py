@@ -14,7 +14,7 @@ import socket as _stdlib
 import sys
 from ipaddress import IPv4Network
 from socket import AF_INET, AF_INET6, AF_UNSPEC, SocketKind
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from peer_relay_socket.address import AF_PEER, DEFAULT_IPV4_NETWORK, PEER_SUFFIX, PeerId, Prefix, Spelling, parse_id
 from peer_relay_socket.config import environment, peer_config
@@ -23,12 +23,18 @@ Host: TypeAlias = "str | bytes | None"
 Address: TypeAlias = "tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]"
 Answer: TypeAlias = "tuple[int, SocketKind, int, str, Address]"
 
-_getaddrinfo = _stdlib.getaddrinfo
-_gethostbyname = _stdlib.gethostbyname
-_gethostbyname_ex = _stdlib.gethostbyname_ex
-_gethostbyaddr = _stdlib.gethostbyaddr
-_getnameinfo = _stdlib.getnameinfo
-_getfqdn = _stdlib.getfqdn
+if TYPE_CHECKING:
+    _system = _stdlib
+else:
+    # Where eventlet's resolver, which sends UDP to name servers, stands in the place of the system's: the copy that
+    # eventlet keeps of `socket` as it was.
+    _system = sys.modules.get("__original_module_socket", _stdlib)
+_getaddrinfo = _system.getaddrinfo
+_gethostbyname = _system.gethostbyname
+_gethostbyname_ex = _system.gethostbyname_ex
+_gethostbyaddr = _system.gethostbyaddr
+_getnameinfo = _system.getnameinfo
+_getfqdn = _system.getfqdn
 
 _HOST_NOT_FOUND: Final = 1
 """netdb.h; the h_errno that `gethostbyaddr` raises herror with."""

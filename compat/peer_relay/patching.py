@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Final
 
-from . import gevent_udp, names, sockets, uvloop_udp
+from . import eventlet_udp, gevent_udp, names, sockets, uvloop_udp
 
 _REPLACED: Final[dict[str, object]] = {
     "socket": sockets.PatchedSocket,
@@ -45,8 +45,11 @@ def patch() -> None:
     with contextlib.suppress(ImportError):
         importlib.import_module("ssl")
     gevent_udp.patch()
+    eventlet_udp.patch()
     was = {name: getattr(_stdlib, name) for name in _REPLACED}
-    replaced = _REPLACED | {"socket": gevent_udp.stand_in_for(was["socket"]) or _REPLACED["socket"]}
+    kind = was["socket"]
+    kind = gevent_udp.stand_in_for(kind) or eventlet_udp.stand_in_for(kind) or _REPLACED["socket"]
+    replaced = _REPLACED | {"socket": kind}
     for name, new in replaced.items():
         _replace(_stdlib, name, new)
     now = {id(old): replaced[name] for name, old in was.items()}
@@ -68,6 +71,7 @@ def patch() -> None:
 def unpatch() -> None:
     """Put back what `patch()` replaced. Sockets that exist stay what they are; without a patch nothing happens."""
     gevent_udp.unpatch()
+    eventlet_udp.unpatch()
     uvloop_udp.unpatch()
     while _undo:
         module, name, old, new = _undo.pop()

@@ -28,6 +28,7 @@ Stdlib: Final = stdlib_socket
 """The standard library's class, as it was before any patch."""
 
 
+_RELAYS: Final = ("asyncio", "aioice", "socket")
 _load: Final[list[Callable[[], object]]] = []
 
 
@@ -88,9 +89,7 @@ class PatchedSocket(socket):
     _default_type: ClassVar[int] = int(_socket.SOCK_STREAM)
 
     def __new__(cls, *arguments: Any, **keywords: Any) -> PatchedSocket:
-        if cls is PatchedSocket and on_relay_thread() and _is_the_relays(sys._getframe(1)):
-            # The relay reaches the network through asyncio and aioice, which look up `socket.socket` as programs do;
-            # a finaliser of the program's that happens to run there gets ours.
+        if cls is PatchedSocket and is_for_the_relay(sys._getframe(1)):
             return Stdlib(*arguments, **keywords)  # type: ignore[return-value]  # not ours, so __init__ is not called
         return super().__new__(cls)
 
@@ -116,6 +115,13 @@ def wait_in_gevent(sock: Socket, timeout: float | None, *, writing: bool) -> Non
     waits = sys.modules["gevent.socket"]
     with contextlib.suppress(TimeoutError):
         (waits.wait_write if writing else waits.wait_read)(sock.fileno(), timeout)
+
+
+def wait_in_eventlet(sock: Socket, timeout: float | None, *, writing: bool) -> None:
+    """Wait in eventlet's hub until `sock` may receive, or send, for at most `timeout` seconds."""
+    wait = sys.modules["eventlet.hubs"].trampoline
+    with contextlib.suppress(TimeoutError):
+        wait(sock, read=not writing, write=writing, timeout=timeout, timeout_exc=TimeoutError)
 
 
 def would_be_overlay(
@@ -144,8 +150,14 @@ def is_exempt(made: object, *, used: bool) -> bool:
     return isinstance(made, KernelSocket) or on_relay_thread()
 
 
-def _is_the_relays(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__")).partition(".")[0] in ("asyncio", "aioice", "socket")
+def is_for_the_relay(frame: FrameType | None) -> bool:
+    """Return whether what makes a socket, in `frame`, is the relay: it reaches the network through asyncio and aioice,
+    which look up `socket.socket` as programs do. A finaliser of the program's that happens to run there is not."""
+    if not on_relay_thread():
+        return False
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "eventlet":
+        frame = frame.f_back
+    return frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _RELAYS
 
 
 def on_relay_thread() -> bool:
@@ -157,3 +169,6 @@ def on_relay_thread() -> bool:
 _monkey: Final = sys.modules.get("gevent.monkey")
 if _monkey is not None and _monkey.is_module_patched("socket"):
     socket._wait_in_hub = wait_in_gevent
+_patcher: Final = sys.modules.get("eventlet.patcher")
+if _patcher is not None and _patcher.is_monkey_patched("socket"):
+    socket._wait_in_hub = wait_in_eventlet

@@ -20,6 +20,7 @@ from typing import Any
 from ..address import PeerId
 from ..errors import PeerRelayError
 from ..limits import DATAGRAM_OVERHEAD, LISTENER_BACKLOG, UNHEARD_ERRORS
+from ..originals import thread
 from .log import log
 from .runtime import Runtime, lock
 from .threads import BackgroundThread
@@ -161,7 +162,7 @@ class StayAlive:
     """Keeps the program from ending, as an open handle does in Node. Any thread; every method is idempotent."""
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
+        self._guard = thread.allocate_lock()
         self._wanted = False
         self._allowed = True
         self._over: threading.Event | None = None

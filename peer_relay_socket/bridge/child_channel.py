@@ -21,7 +21,6 @@ from __future__ import annotations
 import _socket
 import contextlib
 import errno
-import select
 import struct
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
@@ -29,7 +28,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 from ..address import ID_BITS, ID_BYTES, Destination, Prefix, UnprovedId
 from ..errors import PeerClosedError
 from ..limits import HAND_BACK_BURST, HAND_BACK_MESSAGE, HAND_BACK_POLL, HAND_BACK_TIME
-from ..originals import os, time
+from ..originals import os, select, time
 from .log import log
 from .runtime import Runtime, on_relay_thread
 

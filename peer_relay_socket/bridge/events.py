@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..engine.effects import Deliver, Segment
     from ..identity import Identity
     from .outbox import Outbox
-    from .runtime import Event
+    from .waiting import Event
 
 
 class Filling(Protocol):

@@ -21,15 +21,12 @@ a list that it filled.
 from __future__ import annotations
 
 import contextlib
-import select
-import selectors
-import threading
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from ..limits import LEADER_AFTER, LEADER_FAST, LEADER_KEPT, LEADER_PATIENCE, LOOP_LOCK_PATIENCE
-from ..originals import os, time
+from ..originals import os, select, selectors, thread, time
 from ..transport.readers import Readers, Source, equip
 
 if TYPE_CHECKING:
@@ -57,12 +54,12 @@ class LoopLock:
     __slots__ = ("lock",)
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = thread.allocate_lock()
 
     def take(self) -> None:
         """The loop is awake. Waits for the thread that runs as the loop: microseconds, at most LOOP_LOCK_PATIENCE."""
         if not self.lock.acquire(timeout=LOOP_LOCK_PATIENCE):
-            self.lock = threading.Lock()
+            self.lock = thread.allocate_lock()
             self.lock.acquire()
 
     def give(self) -> None:
@@ -217,7 +214,7 @@ class Leader:
         self._leave_links = sleep.leave_links
         self.attend_links = sleep.attend_links
         self.readers = readers
-        self._one_leads = threading.Lock()
+        self._one_leads = thread.allocate_lock()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._waiting = False
         self._keeps_place = False

@@ -17,7 +17,6 @@ import sys
 import threading
 from _queue import SimpleQueue
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
 from functools import partial
 from importlib import import_module
 from os import devnull
@@ -28,6 +27,7 @@ from ..originals import os, thread, time
 from .inline_io import Leader, LendingSelector, LoopLock
 from .log import divert, finish, log
 from .threads import BackgroundThread
+from .waiting import Event, Outcome
 
 T = TypeVar("T")
 
@@ -176,9 +176,18 @@ class Runtime:
         """Run callback(*args) on the loop, soon. Any thread."""
         self.loop.call_soon_threadsafe(callback, *args)
 
-    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run a coroutine on the loop. Any thread but the relay thread itself waits for the result, with a timeout."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Outcome[T]:
+        """Run a coroutine on the loop. Any thread but the relay thread itself waits for the result, with a timeout.
+
+        Raises: RuntimeError where the loop is closed.
+        """
+        outcome: Outcome[T] = Outcome()
+        try:
+            self.call(lambda: outcome.follow(self.loop.create_task(coroutine)))
+        except RuntimeError:
+            coroutine.close()
+            raise
+        return outcome
 
     def announce(self, callback: Callable[[], object]) -> None:
         """Run a caller's callback, in order with others, on a thread where it may block. Any thread."""
@@ -207,7 +216,7 @@ class Runtime:
         try:
             return outcome.result(timeout)
         except TimeoutError:
-            outcome.cancel()
+            self.call(outcome.unwanted)
             raise
 
     def _run_here(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
@@ -328,12 +337,9 @@ def when_started(callback: Callable[[], object]) -> None:
     _when_started.append(callback)
 
 
-Event = threading.Event
-
-
 def event() -> Event:
     """Return an event on which callers' threads wait for the loop."""
-    return threading.Event()
+    return Event()
 
 
 def lock() -> threading.RLock:

@@ -3,31 +3,36 @@
 Lives here: `Waiters`, and what they wait at. May not live here: what they wait for.
 
 Law: each waiting thread has a bell of its own, a bare lock that another thread releases. To ring takes no lock, so what
-a signal handler raises amid it, or amid the wait, leaves nothing locked. A wake-up may be stale: look again.
+a signal handler raises amid it, or amid the wait, leaves nothing locked. A wake-up may be stale: look again. Locks are
+the interpreter's even where `threading` is an event library's (gevent, eventlet), whose locks no other thread may free.
 """
 
 from __future__ import annotations
 
 import threading
+from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
 
-from ..originals import thread
+from ..originals import MAIN_THREAD, thread, time
 
 if TYPE_CHECKING:
+    import asyncio
     from _thread import LockType
+
+T = TypeVar("T")
 
 Guard: TypeAlias = "AbstractContextManager[bool]"
 
 
 def guard() -> Guard:
     """Return a reentrant lock: signal handlers and the garbage collector run socket calls inside socket calls."""
-    return threading.RLock()
+    return thread.RLock()
 
 
 def on_main_thread() -> bool:
     """Return whether this is the thread in which signal handlers run."""
-    return threading.get_ident() == threading.main_thread().ident
+    return thread.get_ident() == MAIN_THREAD[0]
 
 
 class Bell(Protocol):
@@ -75,3 +80,77 @@ class Waiters:
             except IndexError:  # its owner was faster
                 return
             bell.release()
+
+
+class Event:
+    """As threading.Event, without `clear` in the middle of a wait."""
+
+    __slots__ = ("_is_set", "_waiters")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._waiters = Waiters()
+
+    def is_set(self) -> bool:
+        """Return whether it has come."""
+        return self._is_set
+
+    def set(self) -> None:
+        """It has come: wake every thread that waits for it. Any thread."""
+        self._is_set = True
+        self._waiters.wake_all()
+
+    def clear(self) -> None:
+        """It has yet to come."""
+        self._is_set = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it has come, at most `timeout` seconds. Returns: whether it has."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self._is_set:
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0:
+                return False
+            bell = self._waiters.enter()
+            try:
+                if not self._is_set:
+                    self._waiters.wait(bell, left)
+            finally:
+                self._waiters.leave(bell)
+        return True
+
+
+class Outcome(Generic[T]):
+    """What a coroutine on the loop will return, for a caller's thread that waits for it."""
+
+    __slots__ = ("_over", "_task", "_unwanted")
+
+    def __init__(self) -> None:
+        self._over = Event()
+        self._task: asyncio.Task[T] | None = None
+        self._unwanted = False
+
+    def follow(self, task: asyncio.Task[T]) -> None:
+        """This is the task. Loop thread only."""
+        self._task = task
+        task.add_done_callback(lambda _task: self._over.set())
+        if self._unwanted:
+            task.cancel()
+
+    def unwanted(self) -> None:
+        """Nothing waits for it any more. Loop thread only."""
+        self._unwanted = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for it, at most `timeout` seconds. Any thread but the loop's.
+
+        Raises: TimeoutError; CancelledError of concurrent.futures when the loop ended first; what the coroutine raises.
+        """
+        if not self._over.wait(timeout):
+            raise TimeoutError
+        assert self._task is not None
+        if self._task.cancelled():
+            raise CancelledError
+        return self._task.result()

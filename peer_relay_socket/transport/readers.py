@@ -9,11 +9,11 @@ thread that waits finds what was left.
 
 from __future__ import annotations
 
-import select
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
 from ..limits import LEADER_AFTER
+from ..originals import select
 
 if TYPE_CHECKING:
     import asyncio
