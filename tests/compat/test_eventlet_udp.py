@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from tests.compat.test_cases import NATIVE, OURS, outcome
 
-pytest.importorskip("eventlet")
+if find_spec("eventlet") is None:  # not imported here: it would warn at each fork of other tests
+    pytest.skip("needs eventlet", allow_module_level=True)
 
 PROGRAM = """
 import signal
