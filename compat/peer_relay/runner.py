@@ -148,7 +148,7 @@ def _configure(parser: Arguments, bootstrap: list[str], identity: str | None) ->
                 os.environ["PEER_RELAY_" + setting.upper()] = os.path.abspath(path)
         if config.identity is not None:
             # Here, because it loads cryptography: 20 ms that a program without a key file may never need.
-            from peer_relay_socket.bridge.host import keys_at_hand
+            from peer_relay_socket.bridge.host_key import keys_at_hand
             from peer_relay_socket.identity import Identity
 
             path = os.environ["PEER_RELAY_IDENTITY"] = os.path.abspath(config.identity)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .binding import OWN
 from .endpoint import Endpoint, Group
-from .ports import group_source, speaks
+from .matching import group_source, speaks
 
 
 def spread(

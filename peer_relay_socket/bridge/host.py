@@ -18,7 +18,6 @@ from concurrent.futures import Future, InvalidStateError
 from importlib import import_module
 from logging import DEBUG, WARNING
 from os import environ
-from os.path import samefile
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
@@ -41,6 +40,7 @@ from ..limits import (
 from ..originals import os, thread, time
 from . import child_channel
 from .callbacks import Listeners
+from .host_key import fresh_identity, identity_of, own_key
 from .log import log
 from .outbox import Outbox
 from .ports import INBOX_FULL, PortTable
@@ -57,46 +57,11 @@ if TYPE_CHECKING:
     from .status import PeerStatus
 
 
-keys_at_hand: Final[dict[str, Identity]] = {}
-"""By key file: what was read before the program could lose the right, or the way, to read it."""
 _hosts: Final[WeakSet[Host]] = WeakSet()
 _starting: Final[set[int]] = set()
 """Threads that start a host."""
 _inherited: Final[list[Host]] = []
 """In a forked child: the parent's hosts."""
-
-
-def _identity(key_file: str | None) -> Identity:
-    with unshadowed():
-        from ..identity import Identity  # here, because cryptography takes 20 ms to load
-
-        if key_file is None:
-            return Identity.generate()
-        return keys_at_hand.get(key_file) or Identity.load_or_create(key_file)
-
-
-def _fresh(spelling: Spelling) -> Identity:
-    """Return an identity of no file, whose IPv4 spelling is not everybody's."""
-    while True:
-        identity = _identity(None)
-        if not spelling.is_broadcast(spelling.ipv4(identity.peer_id)):
-            return identity
-
-
-def _own_key(key_file: str | None) -> str | None:
-    """Return `key_file`, but None in a child of the process that uses it: two processes with one key would throw each
-    other off the relays."""
-    if key_file is not None and any(_same_file(host.config.identity, key_file) for host in _inherited):
-        log.warning("! the process that forked this one uses key file %s: this one takes a fresh identity", key_file)
-        return None
-    return key_file
-
-
-def _same_file(one: str | None, other: str) -> bool:
-    try:
-        return one is not None and samefile(one, other)
-    except OSError:
-        return one == other
 
 
 class Host:
@@ -114,8 +79,9 @@ class Host:
         self.config = config
         self.admission = Admission(config)
         self.spelling = Spelling(config.ipv4_network)
-        key_file = None if identity is not None else _own_key(config.identity)
-        self.identity = identity or (_fresh(self.spelling) if key_file is None else _identity(key_file))
+        others = [host.config.identity for host in _inherited]
+        key_file = None if identity is not None else own_key(config.identity, others)
+        self.identity = identity or (fresh_identity(self.spelling) if key_file is None else identity_of(key_file))
         self.outbox = Outbox()
         self.foreign_drops = 0
         """Datagrams that sockets sent to addresses outside the overlay."""
@@ -459,7 +425,7 @@ class Host:
 
     def change_identity(self, identity: Identity | None = None) -> None:
         """Take another identity: this one, or any."""
-        self.identity = identity or _fresh(self.spelling)
+        self.identity = identity or fresh_identity(self.spelling)
         self.peers = ()
         self.linked.clear()
         self.receiver.identity_changed()

@@ -13,16 +13,17 @@ import _socket
 import errno
 import os
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
-from ..address import AF_PEER, Destination, PeerId, Prefix, Spelling, UnprovedHost, UnprovedId
+from ..address import AF_PEER, Destination, PeerId, Spelling, UnprovedHost, UnprovedId
 from ..limits import EPHEMERAL_PORTS, SPELLED_SOURCES
 from .binding import OWN, WILDCARD, Binding, Place
 from .events import Filling
 from .inbox import Address
+from .matching import NO_SCORE, conflict, forms, group_source, same, score, source_for, speaks
 from .waiting import guard
 
 if TYPE_CHECKING:
@@ -32,11 +33,8 @@ __all__ = ["OWN", "WILDCARD", "Place", "PortTable"]
 
 _AF_INET: Final = int(_socket.AF_INET)
 _AF_INET6: Final = int(_socket.AF_INET6)
-_NO_SCORE: Final = -1
 _ALL: Final = (int(_socket.IPPROTO_IP), 49)
 """IP_MULTICAST_ALL."""
-_INTERFACE: Final = (int(_socket.IPPROTO_IP), 32)
-"""IP_MULTICAST_IF."""
 _ALL6: Final = (int(_socket.IPPROTO_IPV6), 29)
 """IPV6_MULTICAST_ALL."""
 _ALL_HOSTS: Final = frozenset({"224.0.0.1", "ff01::1", "ff02::1"})
@@ -118,7 +116,7 @@ class PortTable:
         self._routes.clear()
         if port == 0:
             port = self._ephemeral()
-        elif any(_conflict(endpoint, other) and not other.close_if_abandoned() for other in self._at(port)):
+        elif any(conflict(endpoint, other) and not other.close_if_abandoned() for other in self._at(port)):
             raise failure(errno.EADDRINUSE)
         endpoint.port = port
         self._bound.setdefault(port, []).append(endpoint)
@@ -266,9 +264,9 @@ class PortTable:
 
     def _hears(self, endpoint: Binding, group: str, form: int, source: Place, source_port: int) -> bool:
         """Return whether what is sent to `group` is for `endpoint` (ip_mc_sf_allow, inet6_mc_check)."""
-        if endpoint.local not in (WILDCARD, group) or form not in _forms(endpoint):
+        if endpoint.local not in (WILDCARD, group) or form not in forms(endpoint):
             return False
-        if endpoint.peer is not None and (endpoint.peer_port != source_port or not _same(endpoint.peer_place, source)):
+        if endpoint.peer is not None and (endpoint.peer_port != source_port or not same(endpoint.peer_place, source)):
             return False
         if self._spelling.is_broadcast(group):
             return True
@@ -294,7 +292,7 @@ class PortTable:
             connected = [
                 each
                 for each in self._at(source_port)
-                if each.recverr or (each.peer_port == port and _same(each.peer_place, destination))
+                if each.recverr or (each.peer_port == port and same(each.peer_place, destination))
             ]
         for endpoint in connected:
             endpoint.inbox.fail(error)
@@ -302,9 +300,7 @@ class PortTable:
     def unreachable_peer(self, destination: Destination, error: int, why: str = "") -> None:
         """Tell every socket that is connected to some port of `destination` that the peer is not there."""
         with self._lock:
-            connected = [
-                each for group in self._bound.values() for each in group if _same(each.peer_place, destination)
-            ]
+            connected = [each for group in self._bound.values() for each in group if same(each.peer_place, destination)]
         for endpoint in connected:
             endpoint.inbox.fail(error, why)
 
@@ -329,12 +325,12 @@ class PortTable:
         if candidates is None:
             return None
         best: list[Binding] = []
-        best_score = _NO_SCORE
+        best_score = NO_SCORE
         for endpoint in reversed(candidates):  # the latest bound of equals, as the kernel's hash chains have it
-            score = _score(endpoint, place, form, source, source_port)
-            if score > best_score:
-                best, best_score = [endpoint], score
-            elif score == best_score and score != _NO_SCORE:
+            fit = score(endpoint, place, form, source, source_port)
+            if fit > best_score:
+                best, best_score = [endpoint], fit
+            elif fit == best_score and fit != NO_SCORE:
                 best.append(endpoint)
         if not best:
             return None
@@ -386,85 +382,3 @@ class PortTable:
         if isinstance(place, UnprovedId):
             text = UnprovedHost(text)
         return (text, port) if family == _AF_INET else (text, port, 0, 0)
-
-
-def speaks(place: Place) -> bool:
-    """Return whether a socket bound to `place` sends from it: neither the wildcard nor a group is a source."""
-    return place == OWN or (isinstance(place, str) and (place.startswith("127.") or place == "::1"))
-
-
-def source_for(place: Place, form: int) -> str:
-    """Return the local address that a socket which chose none sends from, when it sends to `place`."""
-    if place != OWN and speaks(place):
-        return "::1" if form == 6 else "127.0.0.1"
-    return OWN
-
-
-def group_source(endpoint: Binding, group: str) -> str:
-    """Return the local address that a socket which chose none sends to `group` from: loopback's if IP_MULTICAST_IF, or
-    the group itself, says loopback."""
-    interface = endpoint.options.get(_INTERFACE)
-    inside = group.startswith("127.") or (
-        isinstance(interface, bytes) and interface[:1] == b"\x7f" and ":" not in group
-    )
-    return "127.0.0.1" if inside else OWN
-
-
-def _forms(endpoint: Binding) -> Iterable[int]:
-    """Return the IP versions that `endpoint` hears."""
-    if endpoint.family == _AF_INET:
-        return (4,)
-    if endpoint.family == AF_PEER:
-        return (4, 6)
-    if endpoint.mapped:
-        return (4,)
-    if endpoint.local != WILDCARD:
-        return (6,)
-    return (6,) if endpoint.v6only else (4, 6)
-
-
-def _conflict(one: Binding, other: Binding) -> bool:
-    """Return whether two endpoints cannot share a port (udp_lib_lport_inuse, inet_rcv_saddr_equal)."""
-    if (one.reuse_addr and other.reuse_addr) or (one.reuse_port and other.reuse_port):
-        return False
-    if AF_PEER in (one.family, other.family) or _narrow(one) == _narrow(other):
-        return WILDCARD in (one.local, other.local) or one.local == other.local
-    narrow, wide = (one, other) if _narrow(one) else (other, one)
-    if wide.v6only:
-        return False
-    return wide.local == WILDCARD or (narrow.family == _AF_INET and narrow.local == WILDCARD)
-
-
-def _narrow(endpoint: Binding) -> bool:
-    """Return whether `endpoint` is bound to IPv4."""
-    return endpoint.family == _AF_INET or endpoint.mapped
-
-
-def _same(pattern: Place | None, place: Place) -> bool:
-    """Return whether a connected socket's `pattern` means `place`."""
-    if pattern == place:
-        return True
-    return isinstance(pattern, Prefix) and isinstance(place, bytes) and pattern.matches(place)
-
-
-def _score(endpoint: Binding, place: Place, form: int, source: Place, source_port: int) -> int:
-    """Return how well `endpoint` fits a datagram (compute_score, the address before all else), -1 for not at all."""
-    score = 0
-    if endpoint.family == AF_PEER:
-        place = OWN
-        if isinstance(source, str):
-            source = OWN
-    if endpoint.local != WILDCARD:
-        if endpoint.local != place and not (form == 0 and isinstance(endpoint.local, str)):
-            return _NO_SCORE
-        score += 32
-    if endpoint.peer is not None:
-        if endpoint.peer_port != source_port or not _same(endpoint.peer_place, source):
-            return _NO_SCORE
-        score += 8
-    if form in _forms(endpoint):
-        score += 2
-        score += endpoint.family == _AF_INET
-    elif place != OWN or (form == 4 and endpoint.v6only):
-        return _NO_SCORE
-    return score

@@ -48,7 +48,8 @@ class Engine(Overlay):
     def take_bundles(self) -> list[tuple[int, list[bytes | memoryview]]]:
         """Return (link, chunks that make one bundle) for all that is to be sent, in order, and forget it."""
         self._sessions.flush()
-        return self._links.take_bundles() if self._links.dirty else []
+        bundles = self._links.bundles
+        return bundles.take() if bundles.dirty else []
 
     def take_texts(self) -> list[tuple[int, str]]:
         """Return (link, text) for all texts that are to be sent: none, on the overlay's own wire."""

@@ -30,7 +30,7 @@ from ..address import PeerId
 from ..codec import control
 from ..codec import packet as wire
 from ..codec.control import Hello
-from ..codec.packet import Kind, LinkOp
+from ..codec.packet import LinkOp
 from ..errors import HandshakeError, WireError
 from ..limits import (
     CONTROL_PER_LEAF,
@@ -51,6 +51,7 @@ from ..limits import (
 from ..rate import TokenBucket
 from ..scope import Crowds, Scope
 from .authentication import LINK_PROLOGUE
+from .bundles import Bundles
 from .effects import SUPERSEDED, CloseLink, PeerDown, PeerUp, Throttle
 from .link import LinkState, seen_at
 from .seal import CheckingKey, OpeningKey, SealingKey, TaggingKey
@@ -61,9 +62,6 @@ if TYPE_CHECKING:
 
 _GO_AHEAD: Final = bytes((wire.LINK_HANDSHAKE,))
 """How every message of the handshake begins; alone, the first word of an acceptor that waits for message 1."""
-_SEALED: Final = int(Kind.SEALED)
-_LINK: Final = bytes((Kind.LINK,))
-_LEAST_SEALED: Final = wire.HEADER_BYTES + wire.SEALED_LEAST
 _MAX_PREAMBLE: Final = 4096
 """Bytes of one handshake message: Noise, identity and a hello of at most MAX_URLS URLs."""
 
@@ -110,7 +108,7 @@ class Links:
         self.all: dict[int, LinkState] = {}
         self.by_id: dict[PeerId, LinkState] = {}
         """Links that are up."""
-        self.dirty: list[LinkState] = []
+        self.bundles = Bundles(core.counters)
         self._overdrawn: list[LinkState] = []
         """Links from which more was read than they have to spare; settled before the next effects are taken."""
         self._half_open: dict[int, LinkState] = {}
@@ -156,7 +154,7 @@ class Links:
                 self._say(link)
             else:
                 link.asked_at = core.now
-                self._put_message(link, _GO_AHEAD)
+                self.bundles.put_message(link, _GO_AHEAD)
 
     def refuse(self, number: int, reason: str) -> None:
         """Close a connection that never became a link."""
@@ -300,7 +298,7 @@ class Links:
         last = handshake.remote_id is not None
         link.our_hello = self._hello(link) if last or not (self._keyed or self._begins(link)) else b""
         link.asked_at = self._core.now
-        self._put_message(link, _GO_AHEAD + handshake.write(link.our_hello))
+        self.bundles.put_message(link, _GO_AHEAD + handshake.write(link.our_hello))
 
     def _hello(self, link: LinkState) -> bytes:
         serves, urls = self._events.hello_for(link)
@@ -442,79 +440,11 @@ class Links:
         if link.watch is None and link.up:
             now = self._core.now
             link.watch = self._core.timers.at(Due.LINK_ANSWER, now + LINK_ANSWER, self._unanswered, link, now)
-        self._put(link, data, rest)
-
-    def _put(self, link: LinkState, data: bytes, rest: bytes | memoryview = b"") -> None:
-        size = len(data) + len(rest)
-        if link.out and link.out_size + size > link.unit:
-            self._finish_bundle(link)
-        elif not link.out and not link.packed:
-            self.dirty.append(link)
-        link.out_size += size
-        link.tx_packets += 1
-        link.out.append(data)
-        if rest:
-            link.out.append(rest)
-        if data[0] == _SEALED and size >= _LEAST_SEALED:  # as wire.covered has it
-            if rest:
-                link.out_covered += (data, rest[: wire.COVERED_FRONT - len(data)], rest[-wire.TAG_BYTES :])
-            else:
-                link.out_covered += (data[: wire.COVERED_FRONT], data[-wire.TAG_BYTES :])
-        else:
-            link.out_covered.append(data)
-            if rest:
-                link.out_covered.append(rest)
-
-    def _finish_bundle(self, link: LinkState) -> None:
-        """Vouch for the packets of the bundle that is being filled, and begin another."""
-        assert link.tagging is not None
-        link.out.append(link.tagging.tag(b"".join(link.out_covered)))
-        link.packed.append(link.out)
-        link.tx_bytes += link.out_size + wire.BUNDLE_TAG
-        link.out = []
-        link.out_covered = []
-        link.out_size = 0
-
-    def _put_message(self, link: LinkState, message: bytes) -> None:
-        """Send one message of the link handshake, or a LINK packet: neither has a tag."""
-        if not link.packed:
-            self.dirty.append(link)
-        link.packed.append([message])
-        link.tx_bytes += len(message)
-
-    def authentic(self, link: LinkState, bundle: bytes) -> bytes | None:
-        """Return what a LINK packet holds, b"" for any other bundle, if it is the neighbour's and new, else None.
-        Everything on the way could have put another there, so that this one is counted and nothing else follows."""
-        assert link.checking is not None
-        assert link.opening is not None
-        try:
-            if bundle[:1] == _LINK:
-                return link.opening.open(bundle[wire.HEADER_BYTES :])
-            end = len(bundle) - wire.BUNDLE_TAG
-            return link.checking.open(bundle[max(0, end) :], wire.covered(bundle, end))
-        except WireError:
-            self._core.counters["dropped: bundle not the neighbour's, or not new"] += 1
-            return None
-
-    def take_bundles(self) -> list[tuple[int, list[bytes | memoryview]]]:
-        """Return (link, chunks of one bundle) for all that is to be sent, in order, and forget it."""
-        bundles = []
-        dirty, self.dirty = self.dirty, []
-        for link in dirty:
-            if link.out:
-                self._finish_bundle(link)
-            bundles += [(link.number, chunks) for chunks in link.packed]
-            link.packed = []
-        return bundles
+        self.bundles.put(link, data, rest)
 
     def tell(self, link: LinkState, operation: LinkOp, operand: bytes = b"") -> None:
-        """Send a LINK packet, which is a bundle of its own."""
-        assert link.sealing is not None
-        if link.out:
-            self._finish_bundle(link)
-        body = link.sealing.seal(bytes((operation,)) + operand)
-        link.tx_packets += 1
-        self._put_message(link, wire.packet(Kind.LINK, link.peer_id, self._core.peer_id, body, hop_limit=1))
+        """Send a LINK packet."""
+        self.bundles.put_link_packet(link, self._core.peer_id, bytes((operation,)) + operand)
 
     def heard(self, link: LinkState, plain: bytes) -> None:
         """Take what a LINK packet of the neighbour's holds.

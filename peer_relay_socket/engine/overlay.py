@@ -108,7 +108,7 @@ class Overlay:
 
     def _bundle(self, link: LinkState, bundle: bytes) -> None:
         """Take a bundle on a link whose handshake is over. Raises: WireError."""
-        plain = self._links.authentic(link, bundle)
+        plain = self._links.bundles.authentic(link, bundle)
         if plain is None:
             self._charge(link, len(bundle), 1)
             return

@@ -17,8 +17,9 @@ from ..bridge.binding import OWN
 from ..bridge.endpoint import Endpoint, Group, HandBack, Local, Nowhere, Way
 from ..bridge.fork import hand_back
 from ..bridge.groups import spread
+from ..bridge.matching import speaks
 from ..bridge.outbox import Flow
-from ..bridge.ports import failure, speaks
+from ..bridge.ports import failure
 from ..bridge.real_udp import RealWay
 from ..limits import DATAGRAM_OVERHEAD, MAX_DATAGRAM, MAX_LOOPBACK6
 from ..originals import time

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack, overload
 from ..address import AF_PEER, Special
 from ..bridge.binding import OWN
 from ..bridge.endpoint import Endpoint, endpoint_of, open_endpoint
-from ..bridge.ports import failure, group_source, source_for
+from ..bridge.matching import group_source, source_for
+from ..bridge.ports import failure
 from ..bridge.real_udp import RealWay
 from ..config import Settings, SocketSettings, given_settings
 from ..originals import os
