@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import os
 import random
@@ -24,8 +25,10 @@ from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
+from peer_relay_socket.codec import control
 from peer_relay_socket.codec import packet as wire
-from peer_relay_socket.codec.packet import Kind
+from peer_relay_socket.codec.control import BroadcastBody, Contact, Hello, SearchBody
+from peer_relay_socket.codec.packet import Kind, LinkOp
 from peer_relay_socket.engine.core import EngineConfig
 from peer_relay_socket.engine.engine import Engine
 from peer_relay_socket.identity import Identity
@@ -130,7 +133,7 @@ async def small(flooder: Flooder) -> None:
     await flooder.pour(lambda: b"".join(flooder.bundle(packet) for _ in range(500)))
 
 
-async def control(flooder: Flooder) -> None:
+async def questions(flooder: Flooder) -> None:
     """Searches, questions and handshakes: packets that make others think."""
     await flooder.link()
     me = flooder.engine.peer_id
@@ -140,6 +143,56 @@ async def control(flooder: Flooder) -> None:
         packets = [wire.packet(kind, os.urandom(20), me, os.urandom(size - 1) + b"\xa0") for _ in range(200)]
         chunks.append(partial(flooder.bundle, b"".join(packets)))
     await flooder.pour(*chunks)
+
+
+async def link_packets(flooder: Flooder) -> None:
+    """What neighbours tell each other: dialable peers that are none, pings, and hellos that change."""
+    await flooder.link()
+    (link,) = flooder.engine._links.all.values()
+    network = ipaddress.IPv4Network("100.64.0.0/10")
+
+    def told(operation: LinkOp, operand: bytes) -> bytes:
+        assert link.sealing is not None
+        body = link.sealing.seal(bytes((operation,)) + operand)
+        return frame(wire.packet(Kind.LINK, link.peer_id, flooder.engine.peer_id, body, hop_limit=1))
+
+    def make() -> bytes:
+        peers = [Contact(os.urandom(20), (f"ws://{os.urandom(3).hex()}.invalid:80",)) for _ in range(16)]
+        serves = random.random() < 0.5
+        hello = control.hello(Hello(serves, network, ("ws://6.6.6.6:80",) if serves else ()))
+        several = (told(LinkOp.NEIGHBOURS, control.contacts(peers)), told(LinkOp.HELLO, hello), told(LinkOp.PING, b""))
+        return b"".join(several)
+
+    await flooder.pour(make)
+
+
+async def searches(flooder: Flooder) -> None:
+    """Searches that are signed, each of which floods."""
+    await flooder.link()
+    identity = flooder.engine._core.identity
+
+    def make() -> bytes:
+        target = os.urandom(20)
+        question = SearchBody(os.urandom(4), 160, time.time_ns() // 1000, identity.public_key)
+        question = question._replace(signature=identity.sign(question.signed(target)))
+        body = control.search_body(question)
+        return flooder.bundle(wire.packet(Kind.DISCOVER, target, identity.peer_id, body, hop_limit=8))
+
+    await flooder.pour(make)
+
+
+async def broadcasts(flooder: Flooder) -> None:
+    """Broadcasts that are signed."""
+    await flooder.link()
+    identity = flooder.engine._core.identity
+
+    def make() -> bytes:
+        content = control.broadcast(control.Broadcast(4, 9, 9, "239.1.1.1", bytes(1000)))
+        value = BroadcastBody(identity.public_key, time.time_ns() // 1000, bytes(12), b"", content)
+        body = control.broadcast_body(value._replace(signature=identity.sign(value.signed)))
+        return flooder.bundle(wire.packet(Kind.BROADCAST, bytes(20), flooder.engine.peer_id, body, hop_limit=2))
+
+    await flooder.pour(make)
 
 
 async def empty(flooder: Flooder) -> None:
@@ -202,7 +255,21 @@ async def unread(flooder: Flooder) -> None:
 
 KINDS: dict[str, Callable[[Flooder], object]] = {
     function.__name__: function
-    for function in (bulk, small, control, empty, pings, garbage, half_open, churn, slow, unread)
+    for function in (
+        bulk,
+        small,
+        questions,
+        link_packets,
+        searches,
+        broadcasts,
+        empty,
+        pings,
+        garbage,
+        half_open,
+        churn,
+        slow,
+        unread,
+    )
 }
 _linked: list[Flooder] = []
 done = {"bytes": 0, "connections": 0}

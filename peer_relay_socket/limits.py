@@ -159,6 +159,15 @@ CONTROL_PER_LEAF: Final = 500.0
 CONTROL_PER_RELAY: Final = 5_000.0
 """What control packets of a neighbour may cost per second (CONTROL_PRICE in overlay.py), a second's worth at once; what
 is beyond is dropped. 200 handshakes, or 10 floods, per second of one leaf; a relay passes on those of many."""
+CONTROL_TOTAL: Final = 15_000.0
+CONTROL_SHARE: Final = 2.5
+"""The same for all links together, and what each link has beyond when that is used up, four seconds' worth at once (one
+lookup): 0.3 s of a core in a second, and 0.2 more if all 5,000 ask. Without it a hundred hostile links take two cores,
+each within its allowance (benchmarks/cost.py)."""
+NO_ROUTE_PRICE: Final = 1
+"""Packets more that one counts for whose next hop is not known yet: to work it out takes as long as all else."""
+REFUSED_BROADCAST_PRICE: Final = 9
+"""Packets more that a broadcast counts for which is refused."""
 MAX_LINK_QUEUE: Final = 8 * 1024 * 1024
 """Bytes a relay holds for one slow neighbour before it drops: four SESSION_WINDOWs."""
 

@@ -26,6 +26,7 @@ from ..limits import (
 from .authentication import Handshake, StaticKey
 from .effects import Effect, Note, Unreachable
 from .timers import Timers
+from .work import Work
 
 
 class Chance(Protocol):
@@ -110,6 +111,7 @@ class Core:
     handshake: type[Handshake] = Handshake
     """What proves who is at the other end; a simulation of thousands may put something cheaper in its place."""
     static: StaticKey = field(init=False)
+    work: Work = field(init=False)
     timers: Timers = field(default_factory=Timers)
     effects: list[Effect] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
@@ -135,6 +137,7 @@ class Core:
 
     def __post_init__(self) -> None:
         self.static = StaticKey(self.identity, self.entropy)
+        self.work = Work(self.now)
         self.spelling = Spelling(self.config.ipv4_network)
         self.peer_id = self.identity.peer_id
         self.number = int.from_bytes(self.peer_id)

@@ -67,6 +67,7 @@ class LinkState:
         "scope",
         "sealing",
         "serves",
+        "share",
         "tagging",
         "throttled",
         "timer",
@@ -100,6 +101,8 @@ class LinkState:
         """What we read from it. Charged without a look at the clock; `Links.overdrawn` settles what went below zero."""
         self.control = TokenBucket(CONTROL_PER_LEAF * factor, now)
         """Packets that make us think; beyond, they are dropped."""
+        self.share: TokenBucket | None = None
+        """What it may say when all links together say too much; None before that happened."""
         self.hellos = TokenBucket(HELLO_RATE, now)
         self.throttled = self.limited = False
         """Whether the neighbour was told about our limits, and told us about its."""

@@ -465,7 +465,7 @@ class Links:
                 self._up(link)
         elif not link.up:
             raise HandshakeError("spoke before READY")
-        elif not self._may_say(link, operation):
+        elif not self._may_say(link, operation, len(operand)):
             self._core.counters["dropped: too much control traffic"] += 1
         elif operation == LinkOp.PING:
             self.tell(link, LinkOp.PONG)
@@ -484,9 +484,10 @@ class Links:
         else:
             self._events.link_told(link, operation, operand)
 
-    def _may_say(self, link: LinkState, operation: int) -> bool:
-        now = self._core.now
-        return link.control.take(now) and (operation != LinkOp.HELLO or link.hellos.take(now))
+    def _may_say(self, link: LinkState, operation: int, size: int) -> bool:
+        core = self._core
+        may_change = operation != LinkOp.HELLO or link.hellos.take(core.now)
+        return may_change and core.work.allows_link(link, operation, size, core.now)
 
     def announce(self, only: LinkState | None = None) -> None:
         """Tell neighbours, or `only` one, whether and where we serve now, if that is news to them."""

@@ -47,8 +47,6 @@ from .vain_hosts import VainHosts
 from .xor import SECOND_ID
 
 _INFO: Final = 20
-CONTROL_PRICE: Final[dict[int, float]] = {Kind.HANDSHAKE: 2.5, Kind.RESOLVE: 2.5, Kind.FIND: 2.5, Kind.DISCOVER: 50.0}
-"""What a packet counts for against CONTROL_PER_LEAF and CONTROL_PER_RELAY, where it is not 1: by the work it makes."""
 
 
 class Overlay:
@@ -177,7 +175,7 @@ class Overlay:
         if kind == Kind.LEGACY:  # the program's traffic, as SEALED is
             self._legacy(link, bundle, offset, header)
             return
-        if not link.control.take(core.now, CONTROL_PRICE.get(kind, 1.0)):
+        if not core.work.allows(link, kind, header.end - header.body, core.now):
             core.counters["dropped: too much control traffic"] += 1
             return
         if header.sender not in self._links.by_id and kind not in (Kind.DISCOVER, Kind.DISCOVERED):

@@ -39,6 +39,7 @@ from ..limits import (
     HOP_LIMIT,
     MAX_LEARNED_ROUTES,
     MAX_ROUTE_CACHE,
+    NO_ROUTE_PRICE,
     make_room,
 )
 from ..rate import TokenBucket
@@ -288,7 +289,10 @@ class Router:
         flags = header.flags
         link = None
         if not flags & 0b1100:
-            link = self.hops[flags & 3].get(header.to) or self.next_hop(header.to, flags & 3)
+            link = self.hops[flags & 3].get(header.to)
+            if link is None:
+                arrived.traffic.packets.level -= NO_ROUTE_PRICE
+                link = self.next_hop(header.to, flags & 3)
             if link is arrived:  # a stale route points back: do as if it were not there
                 link = self._links.by_id.get(header.to)
         else:

@@ -12,7 +12,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.sim import scenarios
+from peer_relay_socket.address import DEFAULT_IPV4_NETWORK
+from tests.sim import audit, scenarios
 from tests.sim.picture import svg
 from tests.sim.population import Mix, Population
 from tests.sim.report import Report, steady
@@ -96,6 +97,25 @@ def _milliseconds(values: tuple[float, float]) -> str:
     return f"{1000 * values[0]:.0f}, {1000 * values[1]:.0f} ms"
 
 
+def _audit(population: Population, options: argparse.Namespace, report: Report) -> None:
+    result = audit.audit(population, 2000)
+    without, among = result.without, result.among
+    delivered = f"{_of(without)}; {_of(among)}"
+    report.row(f"audit, {result.attackers} relays that attack: delivered without, with", delivered)
+    report.row("... misdelivered without, with", f"{without.misdelivered}; {among.misdelivered}")
+    report.row("... CPU seconds of all peers without, with", f"{without.cpu:.1f}; {among.cpu:.1f}")
+    report.row("... MB without, with", f"{without.megabytes:.0f}; {among.megabytes:.0f}")
+    report.row("... packets that the attackers sent", result.volleys)
+    report.row("... addresses pinned, of them wrong", f"{result.pinned}, {result.pinned_wrong}")
+    reached = f"{result.reached_server}, {result.reached_thief} of {result.clients}"
+    report.row("... fresh clients that reached a server by IPv4, its thief", reached)
+    report.row("... dials of a third party that the attackers named", result.dialled)
+
+
+def _of(one: audit.Round) -> str:
+    return f"{one.delivered / max(1, one.sent):.2%} of {one.sent}"
+
+
 SCENARIOS: dict[str, Callable[[Population, argparse.Namespace, Report], None]] = {
     "churn": _churn,
     "partition": _partition,
@@ -103,6 +123,7 @@ SCENARIOS: dict[str, Callable[[Population, argparse.Namespace, Report], None]] =
     "names": _names,
     "lie": _lie,
     "eclipse": _eclipse,
+    "audit": _audit,
     "stretch": _stretch,
 }
 
@@ -128,7 +149,15 @@ def main(arguments: list[str]) -> int:
         parser.error("needs at least 2 peers, and some that can be dialled")
     gc.set_threshold(100_000, 20, 100)
     began = time.process_time()
-    mix = Mix(options.peers, options.seed, dialable=options.dialable, loss=options.loss, plain=options.plain)
+    network = audit.NETWORK if "audit" in options.scenario else DEFAULT_IPV4_NETWORK
+    mix = Mix(
+        options.peers,
+        options.seed,
+        dialable=options.dialable,
+        loss=options.loss,
+        network=network,
+        plain=options.plain,
+    )
     population = Population(mix)
     report = Report(options.peers, options.seed)
     population.join()

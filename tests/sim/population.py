@@ -8,9 +8,10 @@ Law: everything is drawn from the network's seed; hosts are walked in the order 
 from __future__ import annotations
 
 import gc
+import ipaddress
 from dataclasses import dataclass
 
-from peer_relay_socket.address import PeerId
+from peer_relay_socket.address import DEFAULT_IPV4_NETWORK, PeerId
 from peer_relay_socket.engine.authentication import Handshake
 from peer_relay_socket.engine.xor import nearest
 from peer_relay_socket.limits import CLOSEST_LINKS
@@ -36,6 +37,8 @@ class Mix:
     join_seconds: float = 0.0
     """Time over which they join; 0: as fast as 50 a second, but within a minute."""
     loss: float = 0.0
+    network: ipaddress.IPv4Network = DEFAULT_IPV4_NETWORK
+    """What IPv4 addresses are taken from: a small one where an attacker grinds for one of them."""
     plain: bool = False
     """Whether handshakes have their sizes and no cryptography (plain.py): a quarter of the time."""
     uplink: tuple[float, float] = (125_000.0, 1_250_000.0)
@@ -70,6 +73,8 @@ class Population:
         known = self.bootstraps if position is None else self.bootstraps[:position]
         network = self.network
         host = network.host(name, bootstrap=known, serves=serves, start=False, identity=network.identity(pinned=False))
+        host.config.ipv4_network = self.mix.network
+        host.engine = host._make()
         host.place = (self.random.random() * WORLD, self.random.random() * WORLD)
         host.uplink = self.mix.uplink[serves]
         self.hosts.append(host)

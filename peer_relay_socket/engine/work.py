@@ -1,0 +1,56 @@
+"""What neighbours may make us do: prices, each link's allowance, and a budget for all of them together.
+
+Lives here: whether one more control packet is taken. May not live here: what it means.
+
+Law: a packet's price is the work it makes, in units of some 20 µs of one core. A link has its own allowance; what all
+take together is bounded; and where that is used up, each link still has an equal share, so that links which
+ask much leave something to those that ask little.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ..codec.packet import Kind, LinkOp
+from ..limits import CONTROL_SHARE, CONTROL_TOTAL
+from ..rate import TokenBucket
+
+if TYPE_CHECKING:
+    from .link import LinkState
+
+_PRICE: Final[dict[int, float]] = {Kind.HANDSHAKE: 2.5, Kind.RESOLVE: 2.5, Kind.FIND: 2.5, Kind.DISCOVER: 50.0}
+"""Of a packet, where it is not 1."""
+_LINK_PRICE: Final[dict[int, float]] = {LinkOp.HELLO: 20.0}
+"""Of a LINK packet, where it is not 1."""
+_CONTACT: Final = 20
+"""Bytes of NEIGHBOURS or FOUND that count for one more; a contact has 40 and more."""
+
+
+class Work:
+    """The budget of one peer."""
+
+    def __init__(self, now: float) -> None:
+        self._pool = TokenBucket(CONTROL_TOTAL, now)
+
+    def allows(self, link: LinkState, kind: int, size: int, now: float) -> bool:
+        """Return whether to take a control packet of `kind` with a body of `size` bytes."""
+        price = _PRICE.get(kind, 1.0)
+        if kind == Kind.FOUND:
+            price += size / _CONTACT
+        return self._charge(link, price, now)
+
+    def allows_link(self, link: LinkState, operation: int, size: int, now: float) -> bool:
+        """Return whether to take a LINK packet."""
+        price = _LINK_PRICE.get(operation, 1.0)
+        if operation == LinkOp.NEIGHBOURS:
+            price += size / _CONTACT
+        return self._charge(link, price, now)
+
+    def _charge(self, link: LinkState, price: float, now: float) -> bool:
+        if not link.control.take(now, price):
+            return False
+        if self._pool.take(now, price):
+            return True
+        if link.share is None:
+            link.share = TokenBucket(CONTROL_SHARE, now, burst=4 * CONTROL_SHARE)
+        return link.share.take(now, price)
