@@ -9,14 +9,11 @@ ask much leave something to those that ask little.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from ..codec.packet import Kind, LinkOp
 from ..limits import CONTROL_SHARE, CONTROL_TOTAL
 from ..rate import TokenBucket
-
-if TYPE_CHECKING:
-    from .link import LinkState
 
 _PRICE: Final[dict[int, float]] = {Kind.HANDSHAKE: 2.5, Kind.RESOLVE: 2.5, Kind.FIND: 2.5, Kind.DISCOVER: 50.0}
 """Of a packet, where it is not 1."""
@@ -26,27 +23,34 @@ _CONTACT: Final = 20
 """Bytes of NEIGHBOURS or FOUND that count for one more; a contact has 40 and more."""
 
 
+class Asker(Protocol):
+    """A link, as far as it asks for work."""
+
+    control: TokenBucket
+    share: TokenBucket | None
+
+
 class Work:
     """The budget of one peer."""
 
     def __init__(self, now: float) -> None:
         self._pool = TokenBucket(CONTROL_TOTAL, now)
 
-    def allows(self, link: LinkState, kind: int, size: int, now: float) -> bool:
+    def allows(self, link: Asker, kind: int, size: int, now: float) -> bool:
         """Return whether to take a control packet of `kind` with a body of `size` bytes."""
         price = _PRICE.get(kind, 1.0)
         if kind == Kind.FOUND:
             price += size / _CONTACT
         return self._charge(link, price, now)
 
-    def allows_link(self, link: LinkState, operation: int, size: int, now: float) -> bool:
+    def allows_link(self, link: Asker, operation: int, size: int, now: float) -> bool:
         """Return whether to take a LINK packet."""
         price = _LINK_PRICE.get(operation, 1.0)
         if operation == LinkOp.NEIGHBOURS:
             price += size / _CONTACT
         return self._charge(link, price, now)
 
-    def _charge(self, link: LinkState, price: float, now: float) -> bool:
+    def _charge(self, link: Asker, price: float, now: float) -> bool:
         if not link.control.take(now, price):
             return False
         if self._pool.take(now, price):
