@@ -91,3 +91,40 @@ def test_eleven_transmission_daemons_share_a_magnet_link_by_dht_and_utp(start: S
         start("sh", "-c", script, "sh", str(folder), adds.get(number, ""), options=("--identity", owner.path))
     fetched = tmp_path / str(len(owners) - 1) / "file.bin"
     until(lambda: fetched.exists() and filecmp.cmp(file, fetched, shallow=False), 8 * LIMIT)
+
+
+ARIA = [
+    "--enable-dht",
+    "--dht-listen-port=6881",
+    "--listen-port=6881",
+    "--bt-enable-lpd=false",
+    "--enable-dht6=false",
+    "--seed-ratio=0.0",
+    "--no-conf",
+    "--summary-interval=0",
+    "--bt-tracker-connect-timeout=1",
+]
+
+
+@pytest.mark.long
+@needs("aria2c", "transmission-create", "transmission-show")
+def test_aria2_fetches_a_magnet_link_by_dht_and_tcp_over_the_overlay(start: Start, tmp_path: Path) -> None:
+    """Its DHT speaks UDP and its peers TCP, in which nothing but its listening port is to be reached."""
+    owners = keys(tmp_path, 5)
+    file = tmp_path / "0" / "file.bin"
+    file.parent.mkdir()
+    file.write_bytes(os.urandom(4 << 20))
+    subprocess.run(["transmission-create", "-o", tmp_path / "torrent", file], check=True, capture_output=True)
+    told = subprocess.run(["transmission-show", "-m", tmp_path / "torrent"], check=True, capture_output=True, text=True)
+    wanted = ["--check-integrity=true", str(tmp_path / "torrent")], *([None] * 3), [told.stdout.strip()]
+    for number, owner in enumerate(owners):
+        folder = tmp_path / str(number)
+        folder.mkdir(exist_ok=True)
+        what = wanted[number] or [f"magnet:?xt=urn:btih:{number:040x}"]  # nothing that is there: a node of the DHT
+        entry = [f"--dht-entry-point={owners[0].ipv4}:6881"] * bool(number)
+        words = ["aria2c", *ARIA, *entry, f"--dht-file-path={folder}/dht", f"--dir={folder}", *what]
+        script = 'exec "$@" >log 2>&1'
+        options = ("--identity", owner.path, "--tcp", "overlay", "--tcp-allow", "6881")
+        start("sh", "-c", f"cd {folder} && {script}", "sh", *words, options=options)
+    fetched = tmp_path / "4" / "file.bin"
+    until(lambda: fetched.exists() and filecmp.cmp(file, fetched, shallow=False), 4 * LIMIT)
