@@ -921,6 +921,8 @@ TUN_RATE_QUEUE: Final = 64 * 1024 * 1024
 DATAGRAM_OVERHEAD more, and bytes per second that they may send beyond; bytes that they may send at once under a fixed
 rate, and that may wait for it. A TUN device drops what it has no room for: TUN_QUEUE_LENGTH packets are more than
 TUN_CREDIT ever is, so that nothing is lost there, and `sendto` waits, as on any network card."""
+PASTA_TIME: Final = 5.0
+"""Seconds in which pasta(1) has its device configured: 0.05 at most where it does at all."""
 TUN_DRAIN: Final = 1.0
 """Seconds that what a program sent last may take to leave its device."""
 NAME_QUERIES: Final = 64

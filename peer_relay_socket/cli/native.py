@@ -27,8 +27,8 @@ def add_options(parser: Arguments) -> None:
     group.add_argument(
         "--tcp",
         choices=("none", "real", "overlay"),
-        help="TCP in the namespace: none (the default) refuses it at once; overlay carries it between programs that "
-        "both run so",
+        help="TCP in the namespace: none (the default) refuses it at once; real is the machine's own, by pasta(1); "
+        "overlay carries it between programs that both run so",
     )
     group.add_argument(
         "--tcp-allow", action="append", metavar="PORT", help="a port that peers may connect to (with --tcp overlay)"
@@ -81,8 +81,6 @@ def run(parser: Arguments, options: argparse.Namespace, argv: list[str]) -> int:
         parser.error("native programs need Linux; `peer-relay forward`, `expose` and `socks` do not")
     if options.tcp_allow is not None and options.tcp != "overlay":
         parser.error("--tcp-allow is for --tcp overlay")
-    if options.tcp == "real":
-        parser.error("--tcp real: not in this version, in which TCP is refused at once (none) or travels the overlay")
     if options.rate is not None and not 0.01 <= options.rate <= 100_000:
         parser.error(f"--rate {options.rate:g}: not between 0.01 and 100000 megabits per second")
     from ..gateway import native
@@ -98,7 +96,12 @@ def run(parser: Arguments, options: argparse.Namespace, argv: list[str]) -> int:
             from ..gateway.overlay_ports import parse_port
 
             ports = frozenset(map(parse_port, options.tcp_allow or ()))
-        program = native.Program(argv, rate, host_names() if options.dns else None, ports)
+        pasta = None
+        if options.tcp == "real":
+            from ..gateway.pasta import find
+
+            pasta = find()
+        program = native.Program(argv, rate, host_names() if options.dns else None, ports, pasta)
         return native.run(program, config, ignored)
     except ForbiddenError as error:
         parser.error(str(error))

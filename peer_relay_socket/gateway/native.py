@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from ..config import PeerConfig
     from .netlink import IpAddress, Netlink
+    from .pasta import Pasta
     from .tun import NameQuery, Tun
 
 _READY: Final = b"g"
@@ -48,6 +49,7 @@ _FORWARDED: Final = (
 _FROM_KERNEL: Final = 0x80
 """si_code of what a terminal sends, to the whole process group."""
 _DATAGRAM_MTU: Final = 65_535
+_OWN_TABLE: Final = 100
 _EVERYTHING: Final = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
 _OVERLAY6: Final = ipaddress.ip_network("fd00::/8")
 
@@ -60,7 +62,9 @@ class Program(NamedTuple):
     """Bytes per second that programs may send; None = what the overlay takes."""
     dns: NameQuery | None = None
     tcp_ports: frozenset[int] | None = None
-    """Ports that peers may connect to by TCP; None = programs have no TCP."""
+    """Ports that peers may connect to by TCP; None = programs have no TCP of the overlay."""
+    pasta: str | None = None
+    """Where pasta(1) is, for TCP as the machine's."""
 
 
 class Child:
@@ -128,6 +132,8 @@ class Device:
         self._queues = queues
         self._tun = tun
         self._addresses: list[tuple[IpAddress, int]] = []
+        self._table: int = 254
+        """Of routes: the main one."""
 
     def serve(self, fd: int, segments: bool, rate: float | None) -> None:
         """Bring loopback and the device up, and have its packets travel the overlay from now on.
@@ -149,6 +155,13 @@ class Device:
             )
         )
 
+    def leave_tcp(self) -> None:
+        """From before `serve` on, carry all but TCP, for which another device is there."""
+        self._table = _OWN_TABLE
+        self._netlink.use_table(_OWN_TABLE, socket.AF_INET)
+        with contextlib.suppress(OSError):  # a kernel without IPv6
+            self._netlink.use_table(_OWN_TABLE, socket.AF_INET6)
+
     def refill(self) -> None:
         """Let programs send TUN_CREDIT bytes from now on; more makes their `sendto` wait."""
         self._netlink.set_rate(self._index, TUN_CREDIT_RATE, TUN_CREDIT, TUN_RATE_QUEUE, DATAGRAM_OVERHEAD)
@@ -166,11 +179,11 @@ class Device:
         ipv6 = ipaddress.ip_address(spelling.ipv6(peer_id))
         self._add(ipv4, network.prefixlen, network.broadcast_address)
         for route in (network, _EVERYTHING[0]):
-            self._netlink.add_route(self._index, route, ipv4)
+            self._netlink.add_route(self._index, route, ipv4, self._table)
         with contextlib.suppress(OSError):  # a kernel without IPv6
             self._add(ipv6, 8)
             for route6 in (_OVERLAY6, _EVERYTHING[1]):
-                self._netlink.add_route(self._index, route6, ipv6)
+                self._netlink.add_route(self._index, route6, ipv6, self._table)
 
     def _add(self, address: IpAddress, length: int, broadcast: IpAddress | None = None) -> None:
         self._netlink.add_address(self._index, address, length, broadcast)
@@ -199,6 +212,7 @@ def run(program: Program, config: PeerConfig, keep_sigint_ignored: bool) -> int:
 
     Raises: ForbiddenError, ConfigError, OSError before it starts.
     """
+    real: Pasta | None = None
     child = Child(Plan(program.argv, keep_sigint_ignored))
     blocked = {*_FORWARDED, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
@@ -213,12 +227,21 @@ def run(program: Program, config: PeerConfig, keep_sigint_ignored: bool) -> int:
         device = Device(netlink, index, socket.socket(fileno=prompter), queues, tun)
         # A key file's addresses stay; those of a fresh key may be taken, which the network tells.
         tun.interface.start(0.0 if config.identity is not None else JOIN_TIME)
+        if program.pasta is not None:
+            from .pasta import Pasta
+
+            real = Pasta(program.pasta, child.pid)
+            device.leave_tcp()
         device.serve(fd, segments, program.rate)
     except BaseException:
         child.end()
+        if real is not None:
+            real.end()
         raise
     child.go()
     status, left = _follow(child)
+    if real is not None:
+        real.end()
     _drain(tun, device)
     tun.interface.close(EXIT_TIME)
     if left:

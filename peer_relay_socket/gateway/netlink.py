@@ -15,7 +15,8 @@ from ..limits import TCP_SEGMENT
 
 _NEW_LINK, _NEW_ADDRESS, _DELETE_ADDRESS, _NEW_ROUTE, _NEW_QDISC, _GET_QDISC = 16, 20, 21, 24, 36, 38
 _REQUEST, _ACK, _CREATE, _REPLACE, _DUMP = 1, 4, 0x400, 0x100, 0x300
-_UNIVERSE, _LINK, _MAIN_TABLE = 0, 253, 254
+_UNIVERSE, _LINK = 0, 253
+_NEW_RULE, _TO_TABLE, _INVERT, _PRIORITY = 32, 1, 2, 100
 _TICK: Final = 64e-9
 """Seconds of the packet scheduler's clock."""
 
@@ -77,15 +78,20 @@ class Netlink:
         body = struct.pack("=BBBBi", family, length, 0, _UNIVERSE, index)
         return body + _attribute(2, address.packed) + _attribute(1, address.packed)
 
-    def add_route(self, index: int, network: IpNetwork, source: IpAddress) -> None:
+    def add_route(self, index: int, network: IpNetwork, source: IpAddress, table: int) -> None:
         """Lead `network` to an interface, with `source` as the address that programs send from."""
         family = socket.AF_INET if network.version == 4 else socket.AF_INET6
         scope = _LINK if network.version == 4 else _UNIVERSE
-        body = struct.pack("=BBBBBBBBI", family, network.prefixlen, 0, 0, _MAIN_TABLE, 4, scope, 1, 0)
+        body = struct.pack("=BBBBBBBBI", family, network.prefixlen, 0, 0, table, 4, scope, 1, 0)
         if network.prefixlen:
             body += _attribute(1, network.network_address.packed)
         body += _attribute(7, source.packed) + _number(4, index) + _attribute(8, _number(8, TCP_SEGMENT))
         self._call(_NEW_ROUTE, _CREATE | _REPLACE, body)
+
+    def use_table(self, table: int, family: int) -> None:
+        """Find the routes of all that is not TCP in `table`, and nowhere else if they are there (ip-rule(8))."""
+        body = struct.pack("=BBBBBBBBI", family, 0, 0, 0, table, 0, 0, _TO_TABLE, _INVERT)
+        self._call(_NEW_RULE, _CREATE, body + _number(6, _PRIORITY) + _attribute(22, bytes((socket.IPPROTO_TCP,))))
 
     def set_rate(self, index: int, rate: float, burst: int, limit: int, overhead: int = 0) -> None:
         """Let `burst` bytes leave by an interface from now on, then `rate` bytes per second (tc-tbf(8)), each packet

@@ -17,7 +17,6 @@ from tests.gateway.conftest import COMMAND, LIMIT, Run, environment
 @pytest.mark.parametrize(
     ("program", "complaint"),
     [
-        (["--tcp", "real", "true"], "--tcp real: not in this version"),
         (["--tcp", "overlay", "--tcp-allow", "http", "true"], "'http' is not a port"),
         (["--tcp-allow", "80", "true"], "--tcp-allow is for --tcp overlay"),
         (["--rate", "0", "true"], "--rate 0: not between"),

@@ -94,15 +94,8 @@ def test_eleven_transmission_daemons_share_a_magnet_link_by_dht_and_utp(start: S
 
 
 ARIA = [
-    "--enable-dht",
-    "--dht-listen-port=6881",
-    "--listen-port=6881",
-    "--bt-enable-lpd=false",
-    "--enable-dht6=false",
-    "--seed-ratio=0.0",
-    "--no-conf",
-    "--summary-interval=0",
-    "--bt-tracker-connect-timeout=1",
+    *("--enable-dht", "--dht-listen-port=6881", "--listen-port=6881", "--enable-dht6=false", "--bt-enable-lpd=false"),
+    *("--seed-ratio=0.0", "--no-conf", "--summary-interval=0"),
 ]
 
 
