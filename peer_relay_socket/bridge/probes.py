@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypedDict
 
 from ..address import Destination, PeerId, Prefix, UnprovedId
 from ..codec.packet import ECHO_TOKEN, TRACE_TOKEN
@@ -29,12 +29,15 @@ from ..limits import (
     TRACE_SILENT,
 )
 from ..originals import os
+from .dialler import EMBEDDED_URL
 from .status import spell
 
 if TYPE_CHECKING:
     from ..engine.direct import Path
     from ..engine.engine import Engine
     from .events import Owner
+
+NOWHERE: Final = "no other program of this user is on the network here, and no bootstrap URL is set"
 
 State = Literal[
     "answered",
@@ -229,6 +232,8 @@ class Probes:
 
     def _why_not_linked(self) -> str:
         places = self._driver.engine.status(self._loop.time()).bootstraps
+        if [place.url for place in places] == [EMBEDDED_URL]:
+            return NOWHERE
         told = [f"{place.url}: {place.last_error or 'no answer so far'}" for place in places]
         return "; ".join(told) or "no bootstrap URL is set: PEER_RELAY_BOOTSTRAP, --bootstrap"
 

@@ -27,7 +27,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from websockets.uri import parse_uri
 
+from ..bridge.dialler import EMBEDDED_URL
 from ..bridge.host import Host
+from ..bridge.probes import NOWHERE
 from ..config import LOOKUP, IceServer, PeerConfig, unknown_variables
 from ..limits import CERTIFICATE_DAYS, CHECK_TIME, CLOCK_SKEW, LINK_CHECK_TIME
 from ..transport.link import LinkError
@@ -39,6 +41,7 @@ _MOST: Final = 3
 """Reasons and losses that are shown of a running peer, the most frequent first."""
 _ASK: Final = "ask its operator, or mend the setting that it names"
 _ABOVE: Final = "see the lines about its name, TCP and TLS"
+_SET: Final = "start a program of yours here, or set PEER_RELAY_BOOTSTRAP to a relay's URL"
 _PING: Final = "`peer-relay ping` says more"
 _TABLE: Final = "the table of counters in the operator's guide has cause and cure"
 
@@ -67,7 +70,7 @@ def relays(config: PeerConfig, *, link: bool = True) -> list[Finding]:
     findings: list[Finding] = []
     urls = [url for place in config.bootstrap for url in _named(place, findings)]
     with ThreadPoolExecutor(max(1, 2 * len(urls))) as pool:
-        paths = [pool.submit(_path, url) for url in urls]
+        paths = [pool.submit(_path, url) for url in urls if url != EMBEDDED_URL]
         links = [pool.submit(_link, config, url) for url in urls if link]
         for part in chain.from_iterable(zip_longest(paths, links)):
             findings += [] if part is None else part.result()
@@ -261,6 +264,8 @@ def _link(config: PeerConfig, url: str) -> list[Finding]:
             who = f"as {host.peer_id.hex()[:8]}, a fresh identity"
             return [Finding("link", url, "good", f"{link['id'][:8]} {role}{took} ({who})")]
         reason = record["bootstrap"][0]["last_error"] if record["bootstrap"] else None
+        if url == EMBEDDED_URL:
+            return [Finding("link", "this machine", "failed", NOWHERE, _SET)]
         cure = _ASK if reason and not _is_of_the_way(reason) else _ABOVE
         return [Finding("link", url, "failed", reason or f"no link within {LINK_CHECK_TIME:g} s", cure)]
     finally:

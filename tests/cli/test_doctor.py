@@ -79,6 +79,19 @@ def test_each_layer_that_fails_says_what_helps(runtime_folder: Path, relay: Peer
 
 
 @pytest.mark.slow
+def test_with_nothing_set_what_helps_is_said_and_what_is_there_is_found(runtime_folder: Path, start: Start) -> None:
+    done = peer_relay("doctor")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("failed   link: this machine: no other program of this user is on the network here")
+    pinged = peer_relay("ping", "100.64.1.1")
+    assert "no relay linked: no other program of this user is on the network here" in pinged.stdout
+    start(
+        ECHO.replace("bootstrap=sys.argv[1], ", "").replace("assert sock.peer.wait_connected(20)", "sock.peer.start()")
+    )
+    until(lambda: peer_relay("doctor").returncode == 0)
+
+
+@pytest.mark.slow
 def test_a_running_process_is_looked_at_by_its_own_record(runtime_folder: Path, start: Start, relay: Peer) -> None:
     program = start(ECHO, relay.url or "")
     until(lambda: peer_relay("status", str(program.pid)).returncode == 0)
