@@ -65,6 +65,7 @@ class Settings(TypedDict, total=False):
     ice_servers: Iterable[str] | None
     candidates: Shown | None
     public_url: str | None
+    public_udp: str | None
     tls_cert: str | os.PathLike[str] | None
     tls_key: str | os.PathLike[str] | None
 
@@ -196,6 +197,14 @@ def _public_url(value: str) -> str:
     return url
 
 
+def _public_udp(value: str) -> tuple[str, int]:
+    host, _, port = value.strip().rpartition(":")
+    try:
+        return str(ipaddress.IPv4Address(host)), _number(port, 65535, "a port") or _number("", 65535, "a port")
+    except ValueError:
+        raise ValueError(f"{value!r} is no IPv4 address and port, such as 192.0.2.1:8080") from None
+
+
 def _origin(value: str) -> str:
     parts = urlsplit(value)
     if not parts.scheme or not parts.netloc or value != f"{parts.scheme}://{parts.netloc}":
@@ -312,6 +321,14 @@ class PeerConfig:
     public_url: str | None = field(
         default=None,
         metadata=_row(_public_url, "where others can dial this peer; without it it finds out whether they can"),
+    )
+    public_udp: tuple[str, int] | None = field(
+        default=None,
+        metadata=_row(
+            _public_udp,
+            "where others reach this peer's UDP port if not where they dial it: `IPV4:PORT`; with `public_url` none by "
+            "default",
+        ),
     )
     identity: str | None = field(
         default=None, metadata=_row(_path, "key file, made if absent, mode 0600; a fresh identity by default")

@@ -534,6 +534,9 @@ LAN_ANSWERS: Final = 20.0
 gets 20 answers as long as the questions."""
 LAN_QUESTIONS: Final = 256
 """Tokens of questions, ours and others', that are remembered, lest one be answered twice; the oldest goes."""
+STUN_RATE: Final = 10.0
+"""STUN requests per second of one host with a link that are answered: a peer asks once for each of its addresses when
+it looks for a direct path. Without it a forged source has us send twice the bytes to that host."""
 LOOKUP_TIME: Final = 5.0
 """Seconds that a domain's name servers have to name its relays."""
 LOOKUP_URLS: Final = 16

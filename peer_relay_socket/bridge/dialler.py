@@ -103,6 +103,12 @@ class Dialler:
         return None if self._listener is None else self._listener.port
 
     @property
+    def addresses(self) -> list[tuple[int, Any]]:
+        """The addresses listened at, with their families; none where nobody is told how to reach them by UDP."""
+        hidden = self._config.public_udp is None and _is_hidden(self._config)
+        return [] if self._listener is None or hidden else self._listener.addresses
+
+    @property
     def urls(self) -> tuple[str, ...]:
         """Where this peer listens, whether or not any other peer can dial that."""
         config = self._config

@@ -40,6 +40,7 @@ from .outbox import LoopEnd
 from .own_networks import OwnNetworks
 from .probes import Probes
 from .rtc_attempts import RtcAttempts
+from .udp_port import UdpPort
 
 if TYPE_CHECKING:
     from ..identity import Identity
@@ -73,6 +74,7 @@ class Driver:
         self._direct = RtcAttempts(self, host.config, self._own_networks)
         told = host.report, self._dial_failed, self._looked_up, self._embedded, lambda: bool(host.peers)
         self._dialling = Dialler(self, host.config, self._own_networks, *told)
+        self._udp = UdpPort(self)
         self._joining = Joining(self, host.config, host.report)
         self._past: Counter[str] = Counter()
         """What links lost that are gone, and what is lost past the engine."""
@@ -120,6 +122,7 @@ class Driver:
         if config.log is not None:
             log_to_stderr(config.log)
         await self._dialling.serve()
+        self._udp.serve(self._dialling.addresses)
         self._lists.start()
         self._engine = self._make_engine()
         self._engine.start(self._loop.time())
@@ -131,7 +134,8 @@ class Driver:
 
     def _make_engine(self) -> Engine:
         bootstrap = (EMBEDDED_URL,) if self._host.config.embedded and not self._dialling.serves else None
-        return make_engine(self._host, self._dialling.urls, bootstrap, self._own_networks, self._loop.time())
+        places = self._dialling.urls, self._udp.port
+        return make_engine(self._host, *places, bootstrap, self._own_networks, self._loop.time())
 
     @property
     def port(self) -> int | None:
@@ -152,6 +156,7 @@ class Driver:
         self._lists.stop()
         self._identity_changes.stop()
         await self._dialling.stop(limit)
+        self._udp.close()
         await self._joining.stop(self._engine, limit)
         for link in list(self._links.values()):
             link.close()

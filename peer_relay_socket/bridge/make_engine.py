@@ -19,11 +19,17 @@ from .own_networks import OwnNetworks
 
 
 def make_engine(
-    host: Owner, urls: tuple[str, ...], bootstrap: tuple[str, ...] | None, own_networks: OwnNetworks, now: float
+    host: Owner,
+    urls: tuple[str, ...],
+    udp_port: int | None,
+    bootstrap: tuple[str, ...] | None,
+    own_networks: OwnNetworks,
+    now: float,
 ) -> Engine:
     """Return the engine of `host`, which has yet to start.
 
-    Args: urls: where the host listens. bootstrap: what it joins through in place of its setting.
+    Args: urls: where the host listens. udp_port: where it answers STUN. bootstrap: what it joins through in place of
+        its setting.
     """
     config = host.config
     public = () if config.public_url is None or not urls else (config.public_url,)
@@ -41,6 +47,7 @@ def make_engine(
         text_hint=": peer-relay of npm, which npm_peers turns on",
         machine=machine_secret(),
         is_nearby=own_networks.holds,
+        udp=None if udp_port is None else config.public_udp or (None if public else ("", udp_port)),
         broadcast_hops=config.broadcast_hops,
         may_link=host.admission.may_link,
         may_talk=host.admission.may_talk,

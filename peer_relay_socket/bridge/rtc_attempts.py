@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..address import PeerId
+from ..config import IceServer
 from ..engine.effects import Abandon, Accept, AddCandidate, Describe
 from ..scope import Scope
 from ..transport.link import Link, LinkHandler
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 class Owner(LinkHandler, Protocol):
     """The driver, as far as attempts need it."""
+
+    @property
+    def running_engine(self) -> Engine | None:
+        """The engine; None before the start and after the end."""
 
     def run(self, act: Callable[[Engine, float], object]) -> None:
         """Call `act` with the engine and the time, if there is one."""
@@ -66,13 +71,20 @@ class RtcAttempts:
             self._ended,
             url=f"webrtc:{effect.peer_id.hex()}" if effect.offer is None else None,
             factory=self._config.wrtc if callable(self._config.wrtc) else None,
-            ice_servers=self._config.ice_servers,
+            ice_servers=self._ice_servers(),
             allow=partial(self._own_networks.allows, effect.scope, effect.scope is not Scope.GLOBAL),
             shows=self._shown(effect),
         )
         self._links[effect.attempt] = link
         self._attempts[link] = effect.attempt, effect.peer_id
         self._start(self._describe(effect, link))
+
+    def _ice_servers(self) -> tuple[IceServer, ...]:
+        """Return the servers that are set, and a neighbour that answers STUN where none of those does."""
+        servers, engine = self._config.ice_servers, self._owner.running_engine
+        asked = any(server.url.startswith("stun") for server in servers)
+        found = () if asked or engine is None else engine.stun_servers[:1]
+        return (*servers, *(IceServer(f"stun:{place}") for place in found))
 
     def _shown(self, effect: Describe) -> Scope:
         """Return how far our addresses must reach that a description shows; the engine says so but for legacy links."""

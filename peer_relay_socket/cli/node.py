@@ -60,6 +60,7 @@ def command(arguments: list[str]) -> int:
             allow_links=options.allow_links,
             deny_links=options.deny_links,
             public_url=options.public_url,
+            public_udp=options.public_udp,
             tls_cert=options.tls_cert,
             tls_key=options.tls_key,
         )
@@ -184,6 +185,9 @@ def _parser() -> Arguments:
     parser.add_argument("--allow-links", metavar="FILE", help="link to the peers in FILE only (one id a line)")
     parser.add_argument("--deny-links", metavar="FILE", help="link to none of the peers in FILE; read again on change")
     parser.add_argument("--public-url", metavar="URL", help="URL under which others can dial this node")
+    parser.add_argument(
+        "--public-udp", metavar="H:P", help="IPv4 address and port at which others reach its UDP port, behind a proxy"
+    )
     parser.add_argument("--admin", metavar="H:P", help="serve /livez, /readyz, /metrics, /status and a page here")
     parser.add_argument("--admin-token-file", metavar="FILE", help="token that --admin asks for; needed off loopback")
     parser.add_argument(

@@ -99,8 +99,8 @@ class Contact(NamedTuple):
     urls: tuple[str, ...]
 
 
-_MACHINE: Final = 1
-"""A field of a hello."""
+_MACHINE, _UDP = 1, 2
+"""Fields of a hello."""
 
 
 class Hello(NamedTuple):
@@ -111,6 +111,8 @@ class Hello(NamedTuple):
     urls: tuple[str, ...]
     machine: bytes = b""
     """Proof that it is on the machine on which we are; empty over links from elsewhere."""
+    udp: tuple[str, int] | None = None
+    """Where it answers STUN: an IPv4 address ("": where it was dialled) and a port."""
 
 
 def _urls(urls: Sequence[str]) -> bytes:
@@ -177,7 +179,13 @@ def hello(value: Hello) -> bytes:
     """Return the payload of a link handshake."""
     network = value.ipv4_network
     head = pack(">H4sB", int(value.serves), network.network_address.packed, network.prefixlen) + _urls(value.urls)
-    return head + bytes((_MACHINE, len(value.machine))) + value.machine if value.machine else head
+    if value.machine:
+        head += bytes((_MACHINE, len(value.machine))) + value.machine
+    if value.udp is not None:
+        host, port = value.udp
+        place = pack(">H", port) + (ipaddress.IPv4Address(host).packed if host else b"")
+        head += bytes((_UDP, len(place))) + place
+    return head
 
 
 def read_hello(data: bytes) -> Hello:
@@ -199,7 +207,15 @@ def read_hello(data: bytes) -> Hello:
         kind, length = data[offset], data[offset + 1]
         fields[kind] = data[offset + 2 : offset + 2 + length]
         offset += 2 + length
-    return Hello(bool(flags & 1), network, urls, fields.get(_MACHINE, b""))
+    return Hello(bool(flags & 1), network, urls, fields.get(_MACHINE, b""), _read_udp(fields.get(_UDP, b"")))
+
+
+def _read_udp(place: bytes) -> tuple[str, int] | None:
+    """Return an address and a port; None where there is no port, and where the address is of a kind we do not know."""
+    port = int.from_bytes(place[:2])
+    if len(place) not in (2, 6) or not port:
+        return None
+    return str(ipaddress.IPv4Address(place[2:])) if len(place) == 6 else "", port
 
 
 def link_limits(packets: float, size: float) -> bytes:

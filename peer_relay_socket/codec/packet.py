@@ -120,6 +120,9 @@ Before any bundle a link carries its handshake, one WebSocket message each, the 
 
     the encrypted payload of each side, *hello* :=
     flags (2: bit 0 "I serve links") || IPv4 network (4) || prefix length (1) || URL count (1) || { length (1) || URL }
+    || fields: kind (1) || length (1) || content, where kind is
+    1 MACHINE     proof that both ends are on one machine
+    2 UDP         port (2), or port and IPv4 address (4)    "I answer STUN there"; no address: where you dialled me
 
 A peer that was asked to dial back lets the acceptor begin its handshake, and says instead of its own part
 

@@ -64,6 +64,11 @@ class Engine(Overlay):
         """Drops and refusals by reason."""
         return dict(self._core.counters)
 
+    def may_ask(self, host: str, now: float) -> bool:
+        """Return whether a STUN request that came from an IP literal is answered."""
+        self._core.now = now
+        return self._sight.may_ask(host)
+
     def count(self, reason: str) -> None:
         """Count something that was dropped beside the engine."""
         self._core.counters[reason] += 1
@@ -91,6 +96,11 @@ class Engine(Overlay):
     def network_key(self, purpose: bytes) -> bytes:
         """Return 32 bytes that are the same for all peers of this network; secret where it has a network key."""
         return self._core.network_key(purpose)
+
+    @property
+    def stun_servers(self) -> list[str]:
+        """Neighbours that tell where they see us ("HOST:PORT", by UDP), the best first."""
+        return self._sight.servers()
 
     @property
     def neighbours(self) -> list[PeerId]:

@@ -74,6 +74,7 @@ class LinkState:
         "traffic",
         "tx_bytes",
         "tx_packets",
+        "udp",
         "unit",
         "up",
         "url",
@@ -153,6 +154,8 @@ class LinkState:
         """Those of them that lead to it for all we know, so that others may be told."""
         self.proved_urls: tuple[str, ...] = ()
         """What led to it when it was tried; at most CLAIM_URLS."""
+        self.udp: tuple[str, int] | None = None
+        """Where it says that it answers STUN: an IPv4 address ("": where we dialled it) and a port."""
         self.contacts: dict[Scope, bytes] = {}
         """What others are told of it, on the wire, by the scope of the link they are told over."""
         self.out: list[bytes | memoryview] = []

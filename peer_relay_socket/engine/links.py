@@ -304,7 +304,8 @@ class Links:
         serves, urls = self._events.hello_for(link)
         core = self._core
         machine = core.machine_proof(core.peer_id) if link.scope is Scope.LOOPBACK else b""
-        return control.hello(Hello(serves, core.config.ipv4_network, urls, machine))
+        udp = core.config.udp if link.url is None and link.scope is not Scope.LOOPBACK else None
+        return control.hello(Hello(serves, core.config.ipv4_network, urls, machine, udp))
 
     def _read_hello(self, link: LinkState, payload: bytes) -> None:
         hello = control.read_hello(payload)
@@ -317,6 +318,7 @@ class Links:
             if not hmac.compare_digest(self._core.machine_proof(peer_id), hello.machine):
                 link.is_from_elsewhere(self._core)
         link.serves = hello.serves
+        link.udp = hello.udp
         link.urls = ()
         if hello.serves:
             link.urls = tuple(url for url in (seen_at(url, link.remote_host) for url in hello.urls) if url)

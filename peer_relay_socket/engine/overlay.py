@@ -42,6 +42,7 @@ from .seniority import Seniority
 from .session import Session
 from .session_table import SessionTable
 from .sessions import Sessions
+from .sight import Sight
 from .unresolved import Unresolved
 from .vain_hosts import VainHosts
 from .xor import SECOND_ID
@@ -77,6 +78,7 @@ class Overlay:
         self._own_address = OwnAddress(core, self._resolver, claims)
         vain = VainHosts(core)
         self._membership = Membership(core, self._links, self._router, behind, vain)
+        self._sight = Sight(core, self._links)
         self._memory = Memory(core, self._links, self._membership)
         self._link_failures = LinkFailures(core, self._links, self._membership)
         self._reachability = Reachability(core, self._links, self._serves_changed)
@@ -242,6 +244,7 @@ class Overlay:
         self._seniority.link_up(link)
         self._membership.link_up(link)
         self._memory.link_up(link)
+        self._sight.link_up(link)
         self._resolver.link_up()
         self._direct.link_up(link)
         self._round_trips.link_up(link)
@@ -264,6 +267,7 @@ class Overlay:
         self._seniority.link_down(link)
         self._membership.link_down(link)
         self._memory.link_down()
+        self._sight.link_down(link)
         self._direct.link_down(link)
         self._round_trips.link_down(link)
         self._paths.link_down(link)

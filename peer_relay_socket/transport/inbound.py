@@ -14,6 +14,7 @@ import re
 import socket
 from collections.abc import Callable, Sequence
 from ssl import SSLContext
+from typing import Any
 from weakref import WeakSet
 
 from websockets.http11 import Request, Response
@@ -160,6 +161,11 @@ class Listener:
         self._sockets: list[socket.socket] = []
         self._rate = TokenBucket(limits.ACCEPT_RATE, 0.0)
         self._rates: dict[str, TokenBucket] = {}  # by host, at most ACCEPT_HOSTS
+
+    @property
+    def addresses(self) -> list[tuple[int, Any]]:
+        """The addresses listened at, with their families."""
+        return [(sock.family, sock.getsockname()) for sock in self._sockets]
 
     def serve(self, sockets: list[socket.socket]) -> None:
         """Start accepting on `sockets`."""

@@ -1,4 +1,4 @@
-"""A small internet in network namespaces: a relay with STUN, TURN and an HTTP proxy, and hosts behind NATs of any kind.
+"""A small internet in network namespaces: a relay, TURN, an HTTP proxy, and hosts behind NATs of any kind.
 
     relay  203.0.113.1 ---+--- nat-a 203.0.113.10 --- host-a 192.168.1.2
     second 203.0.113.2 ---+--- nat-b 203.0.113.20 --- host-b 192.168.2.2
@@ -292,7 +292,6 @@ class Lab:
             env={
                 **{n: v for n, v in os.environ.items() if not n.startswith("PEER_RELAY_") and "proxy" not in n.lower()},
                 "PYTHONPATH": f"{ROOT}:{ROOT / 'compat'}",
-                "PEER_RELAY_ICE_SERVERS": f"stun:{RELAY}:3478",
                 **self._environ.get(machine or "", {}),
                 **environ,
             },
@@ -306,8 +305,8 @@ class Lab:
         return self._said.read()
 
     def serve(self) -> Talker:
-        """Start the relay, the STUN server and, where somebody needs it, the proxy; return the relay."""
-        others = [self.start("relay", str(HERE / "stun_server.py"), "3478")]
+        """Start the relay and, where somebody needs it, the proxy; return the relay."""
+        others = []
         if any(self._environ.values()):
             others.append(self.start("relay", str(HERE / "http_proxy.py"), "3128"))
         relay = self.start("relay", "-m", "peer_relay", "node", "--host", "0.0.0.0", "--port", "80")

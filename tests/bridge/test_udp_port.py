@@ -1,0 +1,66 @@
+"""A node's UDP port: STUN for its neighbours, nothing for anybody else."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+from aioice import stun
+
+from peer_relay_socket import Peer
+from tests.loopback import free_port
+from tests.patience import LIMIT, until
+
+
+def asked() -> bytes:
+    return bytes(stun.Message(stun.Method.BINDING, stun.Class.REQUEST, os.urandom(12)))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", ""])
+def test_a_node_tells_its_neighbours_where_it_sees_them_and_nobody_else(host: str) -> None:
+    with Peer(port=0, host=host, wrtc=False) as node, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        where = "127.0.0.1", int((node.url or "").rpartition(":")[2])
+        asker.bind(("127.0.0.1", 0))
+        asker.settimeout(0.1)
+        asker.sendto(asked(), where)
+        with pytest.raises(TimeoutError):
+            asker.recv(100)
+        until(lambda: node.counters() == {"refused: a STUN request from an address without a link": 1})
+        with Peer(bootstrap=[f"ws://127.0.0.1:{where[1]}"], wrtc=False) as neighbour:
+            assert neighbour.wait_connected(LIMIT)
+            until(lambda: node.peers)
+            asker.settimeout(LIMIT)
+            asker.sendto(b"no STUN", where)
+            asker.sendto(asked(), where)
+            answer, source = asker.recvfrom(100)
+            assert source == where
+            assert stun.parse_message(answer).attributes["XOR-MAPPED-ADDRESS"] == asker.getsockname()
+            assert node.counters()["dropped: no STUN request, or one whose answer would be too long"] == 1
+
+
+def test_a_node_whose_udp_port_is_taken_serves_without() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        place = f"ws://127.0.0.1:{port}"
+        with Peer(port=port, host="127.0.0.1", wrtc=False), Peer(bootstrap=[place], wrtc=False) as neighbour:
+            assert neighbour.wait_connected(LIMIT)
+
+
+def test_a_node_behind_a_proxy_has_a_udp_port_only_where_it_says_how_that_is_reached() -> None:
+    def is_taken(port: int) -> bool:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                return True
+            return False
+
+    for public_udp in (None, "192.0.2.1:3478"):
+        port = free_port()
+        with Peer(
+            port=port, host="127.0.0.1", wrtc=False, public_url="wss://relay.example", public_udp=public_udp
+        ) as node:
+            assert node.url == "wss://relay.example"
+            assert is_taken(port) is (public_udp is not None)
