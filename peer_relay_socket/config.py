@@ -373,7 +373,8 @@ class PeerConfig:
         default=(),
         metadata=_row(
             _ice_server,
-            "`stun:HOST[:PORT]`, `turn:USER:PASSWORD@HOST[:PORT][?transport=tcp]`, comma-separated; none by default",
+            "`stun:HOST[:PORT]`, `turn:USER:PASSWORD@HOST[:PORT][?transport=tcp]`, comma-separated; by default relays "
+            "answer STUN, and there is no TURN",
             listed=True,
             empty_counts=True,
             secret=True,

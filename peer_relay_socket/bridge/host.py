@@ -306,6 +306,15 @@ class Host:
         driver, runtime = self._running()
         return runtime.submit(driver.advertised()).result(START_TIME)
 
+    def stun_servers(self) -> list[str]:
+        """Return where neighbours answer STUN ("HOST:PORT"). Waits and raises as `path` does."""
+        driver, runtime = self._running()
+
+        async def ask() -> list[str]:
+            return [] if driver.running_engine is None else driver.running_engine.stun_servers
+
+        return runtime.submit(ask()).result(START_TIME)
+
     def disconnect(self, peer_id: PeerId) -> None:
         """Drop the link to `peer_id`."""
         self._run(lambda engine, now: engine.disconnect(peer_id, now))

@@ -262,7 +262,7 @@ def _link(config: PeerConfig, url: str) -> list[Finding]:
             took = "" if link["rtt_s"] is None else f", round trip {1e3 * link['rtt_s']:.1f} ms"
             role = "relays" if link["relays"] else "does not relay"
             who = f"as {host.peer_id.hex()[:8]}, a fresh identity"
-            return [Finding("link", url, "good", f"{link['id'][:8]} {role}{took} ({who})")]
+            return [Finding("link", url, "good", f"{link['id'][:8]} {role}{took} ({who})"), *_seen_by(host, url)]
         reason = record["bootstrap"][0]["last_error"] if record["bootstrap"] else None
         if url == EMBEDDED_URL:
             return [Finding("link", "this machine", "failed", NOWHERE, _SET)]
@@ -270,6 +270,21 @@ def _link(config: PeerConfig, url: str) -> list[Finding]:
         return [Finding("link", url, "failed", reason or f"no link within {LINK_CHECK_TIME:g} s", cure)]
     finally:
         host.destroy(0.5)
+
+
+def _seen_by(host: Host, url: str) -> list[Finding]:
+    """Ask a relay, which is linked, where it sees this machine."""
+    findings = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for place in host.stun_servers():
+            try:
+                seen, port = _mapped(sock, place)
+            except OSError:
+                cure = "a firewall drops UDP: traffic goes by relays"
+                findings.append(Finding("NAT", url, "warning", f"{place}: no answer by UDP", cure))
+            else:
+                findings.append(Finding("NAT", url, "good", f"UDP passes; the relay sees {seen} port {port}"))
+    return findings
 
 
 # --- NAT ---------------------------------------------------------------------------------------------------------
@@ -281,8 +296,7 @@ def nat(servers: Iterable[IceServer], wrtc: bool) -> list[Finding]:
         return [Finding("direct paths", "WebRTC", "warning", "WebRTC is turned off", "unset PEER_RELAY_WRTC=0")]
     places = [server.url.partition(":")[2] for server in servers if server.url.startswith("stun:")]
     if not places:
-        detail = "no STUN server is set, so paths through NATs are not tried beyond this network"
-        return [Finding("NAT", "UDP", "warning", detail, "set PEER_RELAY_ICE_SERVERS=stun:HOST to have them")]
+        return [Finding("NAT", "UDP", "good", "no STUN server is set: relays are asked where they see this machine")]
     seen: dict[str, tuple[str, int]] = {}
     findings = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

@@ -92,8 +92,8 @@ def shown_description(sdp: str, nearest: Scope) -> str:
     text = "\r\n".join([*lines, ""])
     if not has_candidates(text):
         raise LinkError(
-            "this machine has no public address to show: a STUN server (ice_servers) finds one, candidates=all shows"
-            " the private ones"
+            "this machine has no public address to show: a relay that UDP reaches, or a STUN server (ice_servers),"
+            " finds one, candidates=all shows the private ones"
         )
     return text
 

@@ -122,6 +122,22 @@ def test_connect_says_why_there_is_no_link_where_one_side_lacks_webrtc(wrtc: tup
         assert pair.linked() == [False, False]
 
 
+def test_doctor_says_where_a_relay_sees_this_network() -> None:
+    with Lab() as lab:
+        lab.serve()
+        for cut, state, told in ((False, "good", "the relay sees 203.0.113.10 port "), (True, "warning", "no answer")):
+            if cut:
+                lab.cut_udp("a")
+            doctor = lab.start("host-a", "-m", "peer_relay", "doctor", "--json", "--bootstrap", URL)
+            found = [
+                each
+                for each in json.loads(doctor.line(30))["checks"]
+                if (each["check"], each["target"]) == ("NAT", URL)
+            ]
+            assert [each["state"] for each in found] == [state]
+            assert told in found[0]["detail"]
+
+
 def test_a_turn_server_carries_what_cannot_meet() -> None:
     if shutil.which("turnserver") is None:
         pytest.skip("needs turnserver (Debian: coturn)")
