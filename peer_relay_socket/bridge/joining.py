@@ -49,11 +49,12 @@ class Joining:
         if config.remember and config.bootstrap and not config.embedded:
             from . import state_file
 
-            self._file = state_file
             self._path = state_file.path_for(engine.network_key(b"relays that worked"), config.bootstrap)
-            if not self._tasks:
-                self._run(self._keep_memory())
-            self._run(self._recall())
+            if self._path is not None:
+                self._file = state_file
+                if not self._tasks:
+                    self._run(self._keep_memory())
+                self._run(self._recall())
         if config.lan and self._lan is None:
             try:
                 self._lan = lan.Lan(self._owner, tls=config.tls_cert is not None)
