@@ -203,7 +203,8 @@ def _join(*, allow_direct: bool) -> None:
 def _load_network() -> None:
     """Import all that the network needs, which a program that has dropped its privileges could not."""
     with unshadowed():
-        importlib.import_module("peer_relay_socket.bridge.driver")
+        for module in ("driver", "state_file", "ending"):
+            importlib.import_module(f"peer_relay_socket.bridge.{module}")
 
 
 def _loading_first(plain: Callable[..., Any]) -> Callable[..., Any]:
