@@ -124,12 +124,12 @@ def _moved(header: wire.Header, start: int) -> wire.Header:
 
 
 def audit(population: Population, count: int) -> Audited:
-    """Send `count` datagrams; let one relay in a hundred attack, a thief among them; send as many again."""
+    """Send `count` datagrams; let one relay for each 300 peers attack, a thief among them; send as many again."""
     network = population.network
     honest = population.alive()
     without = _round(population, honest, count)
     attackers = []
-    for number in range(max(1, population.mix.peers // 100)):
+    for number in range(max(1, population.mix.peers // 300)):
         host = population.add(f"attacker{number}", serves=True)
         host.config.urls = (*host.config.urls, VICTIM_URL)
         attackers.append(host)
