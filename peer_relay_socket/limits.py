@@ -515,6 +515,9 @@ HANDLER_TIME: Final = 0.5
 LATE_TIME: Final = 1.0
 """Seconds of these that are left to datagrams sent after a program's end (by a log handler that is flushed, a
 finaliser) and to goodbyes, and that one of them may hold it up."""
+SIGNAL_POLL: Final = 0.2
+"""Seconds until a command that serves sees a signal, where the system has no sigwait (Windows): Python runs no handler
+while it waits for a lock."""
 TASKS_TIME: Final = 0.5
 """Seconds that the relay thread gives what it cancels at its end."""
 PARK_TIME: Final = 2.0

@@ -27,6 +27,7 @@ from typing import Final
 
 from .limits import MEETING_PORTS
 from .originals import os
+from .system import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, geteuid
 
 _KEY_BYTES: Final = 32
 _FIRST_PORT: Final = 7317
@@ -34,7 +35,6 @@ _FIRST_PORT: Final = 7317
 _PORTS: Final = range(10_000, 30_000)
 """Where there is one: the same, and nothing that a user is likely to serve."""
 _NONCE: Final = 16
-_POSIX: Final = sys.platform != "win32"
 
 
 class Meeting:
@@ -85,7 +85,7 @@ class Meeting:
     def _is_own(self, port: int, own: tuple[str, int]) -> bool:
         """Return whether the other end of a connection to `port` is this user's, or the system does not say."""
         try:
-            fd = os.open("/proc/net/tcp", os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open("/proc/net/tcp", os.O_RDONLY | O_CLOEXEC)
         except OSError:
             return True
         table = b""
@@ -120,19 +120,18 @@ def _same(one: bytes, other: bytes) -> bool:
 
 
 def _folders(user: int) -> Iterator[str]:
-    if not _POSIX:
-        return
-    import pwd
+    if sys.platform != "win32":
+        import pwd
 
-    try:
-        home = pwd.getpwuid(user).pw_dir
-    except KeyError:
         home = ""
-    if home.startswith("/") and _is_own(home, user):
-        yield f"{home}/.local/state/peer-relay"
-    if _is_own(f"/run/user/{user}", user):
-        yield f"/run/user/{user}/peer-relay"
-    yield f"/tmp/peer-relay-{user}"  # checked before it is used
+        with contextlib.suppress(KeyError):
+            home = pwd.getpwuid(user).pw_dir
+        if home.startswith("/") and _is_own(home, user):
+            yield f"{home}/.local/state/peer-relay"
+        if _is_own(f"/run/user/{user}", user):
+            yield f"/run/user/{user}/peer-relay"
+        yield f"/tmp/peer-relay-{user}"  # noqa: S108  # checked before it is used
+    yield from ()
 
 
 def _is_own(folder: str, user: int) -> bool:
@@ -172,7 +171,7 @@ def _exists(path: str) -> bool:
 def _read(path: str, user: int) -> bytes | None:
     """Return the key in a file; None where there is none. Raises: OSError; ValueError for what is no key."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = os.open(path, os.O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
     except FileNotFoundError:
         return None
     try:
@@ -196,7 +195,7 @@ def _key_in(folder: str, user: int) -> bytes:
         return key
     _make(folder, user)
     own = f"{path}.{os.getpid()}.{os.urandom(4).hex()}"
-    fd = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    fd = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
     try:
         os.write(fd, os.urandom(_KEY_BYTES))
     finally:
@@ -215,7 +214,7 @@ def _key_in(folder: str, user: int) -> bytes:
 
 def choose() -> Meeting:
     """Return this user's meeting point. Never raises."""
-    user = os.geteuid() if _POSIX else 0
+    user = geteuid()
     for folder in _folders(user):
         try:
             return Meeting(_key_in(folder, user), user)

@@ -91,9 +91,11 @@ class Socket(EventEmitter):
         self._heeds = False
         """Whether the peer's errors are passed on."""
         self._unlisten = [_listen_to(self._peer, "close", self, Socket._peer_closed)]
-        for name, number in (("reuseAddr", _stdlib.SO_REUSEADDR), ("reusePort", _stdlib.SO_REUSEPORT)):
+        for name, option in (("reuseAddr", "SO_REUSEADDR"), ("reusePort", "SO_REUSEPORT")):
             if options.get(name):
-                self._set(_stdlib.SOL_SOCKET, number, 1)
+                if not hasattr(_stdlib, option):
+                    raise OSError(errno.ENOPROTOOPT, os.strerror(errno.ENOPROTOOPT))
+                self._set(_stdlib.SOL_SOCKET, getattr(_stdlib, option), 1)
         if "recvBufferSize" in options:
             self.setRecvBufferSize(options["recvBufferSize"])
         if "sendBufferSize" in options:

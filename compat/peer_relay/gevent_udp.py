@@ -8,15 +8,15 @@ Law: while patched, a UDP socket of gevent's is the overlay's, and other greenle
 
 from __future__ import annotations
 
-import _socket
 import sys
 from types import ModuleType
 from typing import Any, ClassVar, Final
 
+from peer_relay_socket.system import MSG_DONTWAIT
+
 from . import sockets
 from .importing import WhenImported
 
-_MSG_DONTWAIT: Final = int(_socket.MSG_DONTWAIT)
 _replaced: list[tuple[ModuleType, str, object, object]] = []
 
 
@@ -56,7 +56,7 @@ class _NotWaiting:
 
     def recvfrom(self, size: int) -> Any:
         """As the socket's, raising BlockingIOError where that would wait."""
-        return self._socket.recvfrom(size, _MSG_DONTWAIT)
+        return self._socket.recvfrom(size, MSG_DONTWAIT)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._socket, name)

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import struct
+import sys
 from typing import Any, Final
 
 from peer_relay_socket.bridge.endpoint import Endpoint, endpoint_of
@@ -26,8 +27,8 @@ _UNSENT: Final = 0x5411
 
 
 def install() -> None:
-    """Put ourselves before `fcntl.ioctl`, where there is one."""
-    with contextlib.suppress(ImportError):
+    """Put ourselves before `fcntl.ioctl` on Linux, whose numbers these are."""
+    if sys.platform == "linux":
         import fcntl
 
         plain = fcntl.ioctl

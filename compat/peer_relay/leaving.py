@@ -20,6 +20,7 @@ from typing import Final, NoReturn
 from peer_relay_socket.bridge import runtime
 from peer_relay_socket.bridge.threads import BackgroundThread
 from peer_relay_socket.limits import EXIT_TIME, HANDLER_TIME
+from peer_relay_socket.system import SIGKILL
 
 _set_wakeup_fd: Final = signal.set_wakeup_fd
 _heard: list[int] = []
@@ -99,4 +100,4 @@ def _end_for_the_main_thread() -> None:
 
             ctypes.CDLL(None).signal(int(signal.SIGTERM), None)  # signal.signal is the main thread's
             os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), SIGKILL)

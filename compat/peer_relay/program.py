@@ -147,7 +147,7 @@ def _execute(main: ModuleType, load: Callable[[], CodeType]) -> None:
     main.__builtins__ = builtins  # type: ignore[attr-defined]  # the module itself in __main__, its dict elsewhere
     sys.modules["__main__"] = main
     try:
-        exec(load(), main.__dict__)
+        exec(load(), main.__dict__)  # noqa: S102  # to run the program is what this is for
     except (SystemExit, NoProgramError):
         raise
     except BaseException:

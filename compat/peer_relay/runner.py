@@ -111,7 +111,7 @@ def _start_anew(parser: Arguments, flags: list[str], words: list[str]) -> NoRetu
     if "-S" in flags or "-I" in flags or "-E" in flags:
         parser.error("-S, -I and -E keep the interpreter from finding this package, or its settings: leave them out")
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, *flags, "-m", "peer_relay", "run", *words])
+    os.execv(sys.executable, [sys.executable, *flags, "-m", "peer_relay", "run", *words])  # noqa: S606  # no shell
 
 
 def _parser() -> Arguments:

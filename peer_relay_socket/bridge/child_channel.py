@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 from ..address import ID_BITS, ID_BYTES, Destination, Prefix, UnprovedId
 from ..errors import PeerClosedError
 from ..limits import HAND_BACK_BURST, HAND_BACK_MESSAGE, HAND_BACK_POLL, HAND_BACK_TIME
-from ..originals import os, select, time
+from ..originals import os, selectors, time
+from ..system import AF_UNIX, KERNEL_DONTWAIT, MSG_NOSIGNAL, socketpair
 from .log import log
 from .runtime import Runtime, on_relay_thread
 
@@ -118,6 +119,19 @@ class Sender(Protocol):
         """Send what a child handed back. Returns: None when more may come, else what says whether it still may not."""
 
 
+def _pair() -> tuple[_socket.socket, _socket.socket]:
+    """Return two ends that keep messages whole. Raises: OSError."""
+    try:
+        pair: tuple[_socket.socket, _socket.socket] = socketpair(AF_UNIX, _socket.SOCK_SEQPACKET, 0)
+    except OSError as error:
+        if error.errno != errno.EPROTONOSUPPORT:
+            raise
+        pair = socketpair(AF_UNIX, _socket.SOCK_DGRAM, 0)  # macOS
+        for end in pair:  # 2 kB there
+            end.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, HAND_BACK_MESSAGE)
+    return pair
+
+
 class Channel:
     """From forked children to the process that forked them."""
 
@@ -126,7 +140,7 @@ class Channel:
     def __init__(self, sender: Sender) -> None:
         """Raises: OSError: EMFILE or ENFILE."""
         self._sender = sender
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0)
+        ours, theirs = _pair()
         ours.setblocking(False)
         theirs.setblocking(False)
         self._ours, self._theirs = ours.detach(), theirs.detach()
@@ -156,7 +170,7 @@ class Channel:
         try:
             while True:
                 try:
-                    sock.send(data, _socket.MSG_NOSIGNAL | _socket.MSG_DONTWAIT)
+                    sock.send(data, MSG_NOSIGNAL | KERNEL_DONTWAIT)
                     return
                 except BlockingIOError:
                     if timeout == 0:
@@ -172,9 +186,9 @@ class Channel:
                         if timeout is None
                         else TimeoutError("timed out")
                     )
-                poll = select.poll()
-                poll.register(self._theirs, select.POLLOUT)
-                poll.poll(left * 1000)
+                with selectors.DefaultSelector() as selector:
+                    selector.register(self._theirs, selectors.EVENT_WRITE)
+                    selector.select(left)
         finally:
             sock.detach()
 

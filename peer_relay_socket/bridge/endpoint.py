@@ -28,7 +28,7 @@ from .host import Host
 from .inbox import Address, Inbox, cost
 from .outbox import Flow
 from .ports import INBOX_FULL
-from .readiness import Readiness, pair
+from .readiness import Readiness, identity, pair
 from .real_udp import RealUdp, RealWay
 from .waiting import Waiters
 
@@ -219,7 +219,7 @@ class Endpoint(Binding):
             self.inbox = Inbox(Readiness(hidden, self._holder), RECEIVE_BUFFER)
             self.inbox.readiness.ring()
             self._replace_fds(fd)
-            os.close(fd)
+            _socket.close(fd)
         self.inbox.observed = self.inbox.needs_check = self.inbox.inherited = True
         self.writers = Waiters()
         self.starved, self.pending, self.cork, self.waited_for_id = False, 0, None, True
@@ -234,7 +234,7 @@ class Endpoint(Binding):
         if not fds:
             return  # only a bare fd is left; a program that makes a socket of it gets the error
         with contextlib.suppress(OSError):
-            self._on_close = partial(os.close, os.dup(fds[0]))
+            self._on_close = partial(_socket.close, _socket.dup(fds[0]))
         for each in fds:
             os.dup2(fd, each, inheritable=os.get_inheritable(each))
         self._register(fd)
@@ -242,8 +242,7 @@ class Endpoint(Binding):
     def _register(self, fd: int) -> None:
         if self._inode is not None:
             _by_inode.pop(self._inode, None)
-        status = os.fstat(fd)
-        self._inode = (status.st_dev, status.st_ino)
+        self._inode = identity(fd)
         _by_inode[self._inode] = self
 
     # --- sending -----------------------------------------------------------------------------------------------
@@ -368,7 +367,6 @@ def endpoint_by_serial(serial: int) -> Endpoint | None:
 def endpoint_of(fd: int) -> Endpoint | None:
     """Return the endpoint whose fd, or a duplicate of it, `fd` is; None if it is anything else, or not open."""
     try:
-        status = os.fstat(fd)
+        return _by_inode.get(identity(fd))
     except (OSError, OverflowError, TypeError):
         return None
-    return _by_inode.get((status.st_dev, status.st_ino))

@@ -26,7 +26,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from ..limits import LEADER_AFTER, LEADER_FAST, LEADER_KEPT, LEADER_PATIENCE, LOOP_LOCK_PATIENCE
-from ..originals import os, select, selectors, thread, time
+from ..originals import selectors, thread, time
+from ..system import os, select
 from ..transport.readers import Readers, Source, equip
 
 if TYPE_CHECKING:
@@ -97,6 +98,10 @@ class LendingSelector(selectors.DefaultSelector):
     the first is in the second, so that one poll finds a link; from then on both are in a third, so that a leader can
     have the links' to itself.
     """
+
+    if TYPE_CHECKING:
+
+        def fileno(self) -> int: ...  # of what epoll makes
 
     def __init__(self, loop_lock: LoopLock) -> None:
         super().__init__()

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
+import errno
 import random
 import struct
+import sys
 from _socket import (
     AF_INET,
-    CMSG_SPACE,
     IP_ADD_MEMBERSHIP,
     IP_MULTICAST_IF,
     IP_MULTICAST_TTL,
@@ -42,6 +42,7 @@ from ..limits import LAN_ANSWERS, LAN_EVERY, LAN_FIRST, LAN_HEARD, LAN_QUESTIONS
 from ..originals import os, stdlib_socket
 from ..rate import TokenBucket
 from ..scope import Scope
+from ..system import LINUX
 from .log import log
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ PORT: Final = 7317
 """UDP; the number of the embedded node's TCP port."""
 _PURPOSE: Final = b"peers on one link"
 _HOPS: Final = 255
-_ANCILLARY: Final = CMSG_SPACE(4)
+_ANCILLARY: Final = 64
+"""More than a TTL takes with its header."""
 _IP_RECVTTL, _IP_MULTICAST_ALL = 12, 49
 """Of Linux (linux/in.h); Python 3.11 has no names for them."""
 _SIOCGIFFLAGS: Final = 0x8913
@@ -152,11 +154,12 @@ class Lan:
 
     def _readable(self, sock: stdlib_socket) -> None:
         for _ in range(16):  # then the loop looks at something else
-            try:
-                data, ancillary, _, source = sock.recvmsg(FRAME + 1, _ANCILLARY)
-            except OSError:
-                return
-            self._arrived(data, ancillary, source)
+            if sys.platform != "win32":
+                try:
+                    data, ancillary, _, source = sock.recvmsg(FRAME + 1, _ANCILLARY)
+                except OSError:
+                    return
+                self._arrived(data, ancillary, source)
 
     def _arrived(self, data: bytes, ancillary: Sequence[tuple[int, int, bytes]], source: tuple[str, int]) -> None:
         engine = self._owner.running_engine
@@ -192,6 +195,8 @@ class Lan:
 
 
 def _udp() -> stdlib_socket:
+    if not LINUX:  # the numbers above are Linux's
+        raise OSError(errno.EOPNOTSUPP, "peers on one link are found on Linux alone")
     sock = stdlib_socket(AF_INET, SOCK_DGRAM)
     sock.setblocking(False)
     sock.setsockopt(IPPROTO_IP, _IP_RECVTTL, 1)
@@ -208,15 +213,19 @@ def _hops(ancillary: Sequence[tuple[int, int, bytes]]) -> int:
 
 def _interfaces(sock: stdlib_socket) -> list[int]:
     """Return the numbers of the interfaces that lead to a link; loopback where there is no other."""
-    links, loopback = [], []
-    for index, name in if_nameindex():
-        try:
-            answer = fcntl.ioctl(sock.fileno(), _SIOCGIFFLAGS, struct.pack("16sh14x", name.encode()[:15], 0))
-        except OSError:  # just gone
-            continue
-        (flags,) = struct.unpack_from("H", answer, 16)
-        if flags & _LOOPBACK and flags & _UP:
-            loopback.append(index)
-        elif flags & _UP and flags & _MULTICAST and not flags & _POINT_TO_POINT:
-            links.append(index)
+    links: list[int] = []
+    loopback: list[int] = []
+    if sys.platform == "linux":
+        import fcntl
+
+        for index, name in if_nameindex():
+            try:
+                answer = fcntl.ioctl(sock.fileno(), _SIOCGIFFLAGS, struct.pack("16sh14x", name.encode()[:15], 0))
+            except OSError:  # just gone
+                continue
+            (flags,) = struct.unpack_from("H", answer, 16)
+            if flags & _LOOPBACK and flags & _UP:
+                loopback.append(index)
+            elif flags & _UP and flags & _MULTICAST and not flags & _POINT_TO_POINT:
+                links.append(index)
     return links or loopback

@@ -8,6 +8,7 @@ Law: the secret never leaves this machine; what is shown to other peers is made 
 from __future__ import annotations
 
 from ..originals import os
+from ..system import O_CLOEXEC
 
 
 def machine_secret() -> bytes | None:
@@ -17,7 +18,7 @@ def machine_secret() -> bytes | None:
     are not taken for one machine's.
     """
     try:
-        fd = os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY | O_CLOEXEC)
         try:
             boot = os.read(fd, 64)
         finally:

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 from ..limits import OWN_NETWORKS_AGE, OWN_NETWORKS_BYTES
 from ..originals import os, time
 from ..scope import Scope, ipv4_inside
+from ..system import O_CLOEXEC
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -92,7 +93,7 @@ def _read(path: str) -> str:
     """Return the whole lines of a file of the kernel's, up to OWN_NETWORKS_BYTES, whatever a program has put in the
     place of `open`."""
     text = b""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | O_CLOEXEC)
     try:
         while len(text) < OWN_NETWORKS_BYTES and (piece := os.read(fd, 65_536)):
             text += piece

@@ -1,7 +1,7 @@
 """The file descriptor that makes fileno(), select, poll and epoll tell the truth.
 
-Lives here: the hidden end of an AF_UNIX datagram pair whose other end is the fd that programs hold. May not live here:
-datagrams; the pair is a doorbell (as a carrier it holds only 167 datagrams).
+Lives here: the hidden end of an AF_UNIX datagram pair (of UDP on loopback, where there is none) whose other end is the
+fd that programs hold. May not live here: datagrams; the pair is a doorbell (as a carrier it holds only 167 datagrams).
 
 Law: readable while a bell lies in the pair, unwritable while the plug lies in it. The caller holds the inbox's lock and
 decides when; nothing here is atomic by itself.
@@ -14,7 +14,8 @@ import contextlib
 from collections.abc import Callable
 from typing import Final
 
-from ..originals import os
+from ..originals import os, selectors
+from ..system import AF_UNIX, KERNEL_DONTWAIT, socketpair
 
 _BELL: Final = b"!"
 _PLUG: Final = bytes(2048)
@@ -27,15 +28,87 @@ def pair() -> tuple[int, int]:
 
     Raises: OSError: EMFILE or ENFILE, as socket() does.
     """
-    ours, hidden = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM, 0)
+    ours, hidden = _two()
     try:
-        ours.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 1)  # so that one plug is enough
+        if AF_UNIX is not None:
+            ours.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 1)  # so that one plug is enough
         hidden.setblocking(False)
     except BaseException:
         ours.close()
         hidden.close()
         raise
     return ours.detach(), hidden.detach()
+
+
+def _two() -> tuple[_socket.socket, _socket.socket]:
+    if AF_UNIX is not None:
+        two: tuple[_socket.socket, _socket.socket] = socketpair(AF_UNIX, _socket.SOCK_DGRAM, 0)
+        return two
+    ours = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    hidden = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    try:
+        for each in (ours, hidden):
+            each.bind(("127.0.0.1", 0))
+        hidden.connect(ours.getsockname())
+        ours.connect(hidden.getsockname())
+    except BaseException:
+        ours.close()
+        hidden.close()
+        raise
+    return ours, hidden
+
+
+def identity(fd: int) -> tuple[int, int]:
+    """Return what the program's end and its duplicates have in common, and nothing else that is open.
+
+    Raises: OSError, OverflowError, TypeError for what is no descriptor.
+    """
+    if AF_UNIX is not None:
+        status = os.fstat(fd)
+        return (status.st_dev, status.st_ino)
+    sock = _socket.socket(fileno=fd)
+    try:
+        return (0, int(sock.getsockname()[1])) if sock.type == _socket.SOCK_DGRAM else (1, fd)
+    finally:
+        sock.detach()
+
+
+def _write_socket(fd: int, data: bytes) -> None:
+    """As os.write, where a socket's descriptor is no file's."""
+    sock = _socket.socket(fileno=fd)
+    try:
+        sock.send(data)
+    finally:
+        sock.detach()
+
+
+_write: Final[Callable[[int, bytes], object]] = _write_socket if AF_UNIX is None else os.write
+
+
+def _is_held(hidden: int) -> bool:
+    """Return whether the other end of a pair of UDP sockets is open, of which sending tells nothing: its port is taken.
+
+    Raises: OSError where our end is closed.
+    """
+    sock = _socket.socket(fileno=hidden)
+    try:
+        other = sock.getpeername()
+    finally:
+        sock.detach()
+    probe = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    try:
+        probe.bind(other)
+    except OSError:
+        return True
+    finally:
+        probe.close()
+    return False
+
+
+def _has_something(sock: _socket.socket) -> bool:
+    with selectors.DefaultSelector() as selector:
+        selector.register(_socket.socket.fileno(sock), selectors.EVENT_READ)
+        return bool(selector.select(0))
 
 
 def _none() -> None:
@@ -69,7 +142,7 @@ class Readiness:
 
     def _strike(self) -> bool:
         try:
-            os.write(self._hidden, _BELL)
+            _write(self._hidden, _BELL)
         except BlockingIOError:
             return True
         except OSError:
@@ -80,7 +153,8 @@ class Readiness:
     def _answer(self, sock: _socket.socket) -> None:
         self.rung -= 1
         try:
-            _socket.socket.recv(sock, 1, _socket.MSG_DONTWAIT)
+            if KERNEL_DONTWAIT or _has_something(sock):
+                _socket.socket.recv(sock, 1, KERNEL_DONTWAIT)
         except OSError:  # a forked child answered the bell; nothing is left in the pair
             self.rung = 0
 
@@ -91,9 +165,9 @@ class Readiness:
 
     def plug(self, sock: _socket.socket) -> None:
         """Make the fd, which `sock` holds, unwritable."""
-        if not self.plugged:
+        if not self.plugged and AF_UNIX is not None:  # UDP on loopback is always writable
             try:
-                _socket.socket.send(sock, _PLUG, _socket.MSG_DONTWAIT)
+                _socket.socket.send(sock, _PLUG, KERNEL_DONTWAIT)
             except OSError:
                 return
             self.plugged = True
@@ -107,11 +181,13 @@ class Readiness:
 
     def is_open(self) -> bool:
         """Return whether some process still holds the fd. Rings if so."""
+        if AF_UNIX is None and not _is_held(self._hidden):
+            return False
         return self._strike()
 
     def close(self) -> None:
         """Give the hidden end back."""
         hidden, self._hidden = self._hidden, -1  # first: a fork between the two must not close a number used anew
         with contextlib.suppress(OSError):
-            os.close(hidden)
+            _socket.close(hidden)
         self._holder = _none  # no cycle is left to the garbage collector

@@ -18,11 +18,13 @@ from typing import Final
 from ..limits import REAL_UDP_NAP, REAL_UDP_READS, SPELLED_SOURCES
 from ..originals import os, time
 from ..real_networks import RealNetwork, are_real
+from ..system import KERNEL_DONTWAIT
 from .binding import Binding
 from .inbox import Address
 from .runtime import Runtime
 
-_DONTWAIT: Final = int(_socket.MSG_DONTWAIT)
+_READS: Final = REAL_UDP_READS if KERNEL_DONTWAIT else 1
+"""Where a read cannot be told not to wait, the loop has seen one datagram, and no more."""
 _LONGEST: Final = 0xFFFF
 _STRANGER: Final = "dropped: real UDP from an address that the setting real_udp does not name"
 
@@ -79,7 +81,7 @@ class RealUdp:
         for data in datagrams:
             while True:
                 try:
-                    self._sending.sendto(data, 0 if end is None else _DONTWAIT, address)
+                    self._sending.sendto(data, 0 if end is None else KERNEL_DONTWAIT, address)
                     break
                 except BlockingIOError:
                     if not timeout:
@@ -112,8 +114,8 @@ class RealUdp:
 
     def _read(self, reading: KernelSocket) -> None:
         try:
-            for _ in range(REAL_UDP_READS):
-                data, source = reading.recvfrom(_LONGEST, _DONTWAIT)
+            for _ in range(_READS):
+                data, source = reading.recvfrom(_LONGEST, KERNEL_DONTWAIT)
                 self._take_in(data, source)
         except BlockingIOError:
             pass

@@ -19,13 +19,24 @@ from ..address import PeerId
 from ..config import IceServer
 from ..engine.effects import Abandon, Accept, AddCandidate, Describe
 from ..scope import Scope
-from ..transport.link import Link, LinkHandler
+from ..transport.link import Link, LinkHandler, NoImplementationError
+from .log import log
 from .own_networks import OwnNetworks
 
 if TYPE_CHECKING:
     from ..config import PeerConfig
     from ..engine.engine import Engine
     from ..transport.rtc_connection import RtcConnection
+
+
+_said: set[str] = set()
+"""Why aiortc does not load, once that was said."""
+
+
+def _say_once(reason: str) -> None:
+    if not _said:
+        _said.add(reason)
+        log.warning("! no direct WebRTC, datagrams go by relays: %s", reason)
 
 
 class Owner(LinkHandler, Protocol):
@@ -128,6 +139,8 @@ class RtcAttempts:
     async def _quietly(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
+        except NoImplementationError as error:
+            _say_once(str(error))
         except OSError:
             """The link ends with the same reason: `_ended` tells."""
 

@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Final, TypeVar
 
 from ..limits import EXIT_TIME, LATE_TIME, PARK_TIME, TASKS_TIME
 from ..originals import os, thread, time
+from ..system import O_CLOEXEC
 from .inline_io import Leader, LendingSelector, LoopLock
 from .log import divert, finish, log
 from .threads import BackgroundThread
@@ -295,7 +296,7 @@ def _let_go(loop: asyncio.AbstractEventLoop) -> None:
     if bell is not None and bell.fileno() >= 0:
         fds.add(bell.fileno())
     with contextlib.suppress(OSError):
-        null = os.open(devnull, os.O_RDWR | os.O_CLOEXEC)
+        null = os.open(devnull, os.O_RDWR | O_CLOEXEC)
         for fd in fds:
             os.dup2(null, fd, inheritable=False)
         os.close(null)

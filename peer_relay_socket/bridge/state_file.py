@@ -14,11 +14,11 @@ as if a stranger had sent it.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os as environment
 import stat
+import sys
 from collections.abc import Iterable, Mapping
 
 from ..address import PeerId, parse_id
@@ -26,13 +26,19 @@ from ..engine.memory import Remembered
 from ..limits import MAX_URL, REMEMBERED, STATE_AGE, STATE_FILE_MAX, STATE_FILES
 from ..originals import os
 from ..scope import Scope, is_learnable, reach
+from ..system import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, geteuid
 
 _SUFFIX = ".relays"
-_OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_OPEN = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK
 
 
 def folder() -> str | None:
-    """Return the folder of our state files, whether or not it is there; None where the user has none."""
+    """Return the folder of our state files, whether or not it is there; None where the user has none.
+
+    Where users have no numbers (Windows) there is none: nothing would say that it is this user's alone.
+    """
+    if not hasattr(os, "geteuid"):
+        return None
     state = environment.environ.get("XDG_STATE_HOME", "")
     home = environment.environ.get("HOME", "")
     if not state.startswith("/"):
@@ -51,7 +57,7 @@ def read(path: str, now: float) -> list[Remembered]:
         return []
     try:
         status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_size > STATE_FILE_MAX:
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != geteuid() or status.st_size > STATE_FILE_MAX:
             return []
         data = b""
         while piece := os.read(fd, STATE_FILE_MAX + 1 - len(data)):
@@ -88,6 +94,8 @@ def _newest(relays: Iterable[Remembered]) -> list[Remembered]:
 
 def write(path: str, relays: Iterable[Remembered], disproved: Mapping[PeerId, int], now: float) -> bool:
     """Add `relays` to a file, less what is in it and was `disproved` since. Returns: whether the file has them now."""
+    import fcntl  # Windows has none, and no folder
+
     where = path.rpartition("/")[0]
     try:
         _make(where)
@@ -95,7 +103,9 @@ def write(path: str, relays: Iterable[Remembered], disproved: Mapping[PeerId, in
     except (OSError, ValueError):
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # whoever is amid it has less than a moment; later is in time
+        if sys.platform != "win32":
+            # Another process that is amid it takes less than a moment; later is in time.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         before = [relay for relay in read(path, now) if disproved.get(relay.peer_id, -1) < relay.seen]
         merged = _newest([*before, *relays])
         entries = [
@@ -119,7 +129,7 @@ def _make(where: str) -> None:
         with contextlib.suppress(FileExistsError):
             os.mkdir(where[:end], 0o700)
     status = os.lstat(where)
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != geteuid() or status.st_mode & 0o022:
         raise PermissionError(f"{where} is not a folder of this user's alone")
 
 

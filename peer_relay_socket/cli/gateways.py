@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +9,7 @@ from ..config import peer_config
 from ..errors import ConfigError
 from ..gateway.overlay_ports import OverlayPorts
 from .arguments import Arguments
-
-_STOP = {signal.SIGINT, signal.SIGTERM}
+from .stopping import STOP, signals_held
 
 
 def add_peer_options(parser: Arguments) -> None:
@@ -26,20 +24,17 @@ def serve(parser: Arguments, settings: dict[str, Any], open_gateway: Callable[[O
     Args: settings: keywords of `peer_config`. open_gateway: opens it; returns what the ready line ends in.
     Raises: SystemExit with status 2 and one line for what cannot be opened.
     """
-    # Blocked before any thread starts, so every thread inherits it and sigwait below is the only taker.
-    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
-    try:
-        ports = OverlayPorts(peer_config(**settings))
-        interface = ports.interface
-        peer_id = interface.start()
+    with signals_held(*STOP) as next_signal:
         try:
-            ready = open_gateway(ports)
-            print(parser.prog.split()[-1], peer_id.hex(), interface.spelling.ipv4(peer_id), ready, flush=True)
-            signal.sigwait(_STOP)
-        finally:
-            interface.close()
-    except (ConfigError, OSError) as error:
-        parser.refuse(error)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+            ports = OverlayPorts(peer_config(**settings))
+            interface = ports.interface
+            peer_id = interface.start()
+            try:
+                ready = open_gateway(ports)
+                print(parser.prog.split()[-1], peer_id.hex(), interface.spelling.ipv4(peer_id), ready, flush=True)
+                next_signal()
+            finally:
+                interface.close()
+        except (ConfigError, OSError) as error:
+            parser.refuse(error)
     return 0

@@ -72,38 +72,39 @@ def refuse_without_namespace(parser: Arguments, options: argparse.Namespace) -> 
             parser.error(f"--{name.replace('_', '-')} is for programs in a namespace: add --native")
 
 
-def run(parser: Arguments, options: argparse.Namespace, argv: list[str]) -> int:
+def run(parser: Arguments, options: argparse.Namespace, argv: list[str]) -> int:  # noqa: RET503  # error() does not return
     """Run a program in a namespace of its own. Returns: its exit status.
 
     Raises: SystemExit with status 2 and one line where the machine forbids it, and for bad input.
     """
-    if sys.platform != "linux":
+    if sys.platform == "linux":
+        if options.tcp_allow is not None and options.tcp != "overlay":
+            parser.error("--tcp-allow is for --tcp overlay")
+        if options.rate is not None and not 0.01 <= options.rate <= 100_000:
+            parser.error(f"--rate {options.rate:g}: not between 0.01 and 100000 megabits per second")
+        from ..gateway import native
+        from ..gateway.names import host_names
+        from ..gateway.namespace import ForbiddenError
+
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        try:
+            config = peer_config(bootstrap=options.bootstrap, identity=options.identity)
+            rate = None if options.rate is None else options.rate * 125_000
+            ports = None
+            if options.tcp == "overlay":
+                from ..gateway.overlay_ports import parse_port
+
+                ports = frozenset(map(parse_port, options.tcp_allow or ()))
+            pasta = None
+            if options.tcp == "real":
+                from ..gateway.pasta import find
+
+                pasta = find()
+            program = native.Program(argv, rate, host_names() if options.dns else None, ports, pasta)
+            return native.run(program, config, ignored)
+        except ForbiddenError as error:
+            parser.error(str(error))
+        except (ConfigError, OSError) as error:
+            parser.refuse(error)
+    else:
         parser.error("native programs need Linux; `peer-relay forward`, `expose` and `socks` do not")
-    if options.tcp_allow is not None and options.tcp != "overlay":
-        parser.error("--tcp-allow is for --tcp overlay")
-    if options.rate is not None and not 0.01 <= options.rate <= 100_000:
-        parser.error(f"--rate {options.rate:g}: not between 0.01 and 100000 megabits per second")
-    from ..gateway import native
-    from ..gateway.names import host_names
-    from ..gateway.namespace import ForbiddenError
-
-    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    try:
-        config = peer_config(bootstrap=options.bootstrap, identity=options.identity)
-        rate = None if options.rate is None else options.rate * 125_000
-        ports = None
-        if options.tcp == "overlay":
-            from ..gateway.overlay_ports import parse_port
-
-            ports = frozenset(map(parse_port, options.tcp_allow or ()))
-        pasta = None
-        if options.tcp == "real":
-            from ..gateway.pasta import find
-
-            pasta = find()
-        program = native.Program(argv, rate, host_names() if options.dns else None, ports, pasta)
-        return native.run(program, config, ignored)
-    except ForbiddenError as error:
-        parser.error(str(error))
-    except (ConfigError, OSError) as error:
-        parser.refuse(error)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
-import signal
 import socket
 import sys
 import time
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from ..bridge.host import open_hosts
 from ..bridge.log import log
@@ -25,8 +24,8 @@ from ..surface.peer import Peer
 from .arguments import Arguments, describe
 from .json_log import log_as_json
 from .notify import notify
+from .stopping import RELOAD, STOP, signals_held
 
-_STOP: Final = (signal.SIGINT, signal.SIGTERM)
 T = TypeVar("T")
 
 
@@ -46,42 +45,39 @@ def command(arguments: list[str]) -> int:
     admin = _admin(parser, options)
     if options.log_format == "json":
         log_as_json(parser)
-    # Blocked before any thread starts, so every thread inherits it and sigwait below is the only taker.
-    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {*_STOP, signal.SIGHUP})
-    try:
-        peer = Peer(
-            host=options.host,
-            port=options.port,
-            bootstrap=tuple(options.bootstrap),
-            identity=options.identity,
-            npm_peers=options.npm_peers,
-            origins=tuple(options.origin),
-            trusted_proxies=tuple(options.trusted_proxy),
-            allow_links=options.allow_links,
-            deny_links=options.deny_links,
-            public_url=options.public_url,
-            public_udp=options.public_udp,
-            tls_cert=options.tls_cert,
-            tls_key=options.tls_key,
-        )
+    with signals_held(*STOP, *RELOAD) as next_signal:
         try:
-            if admin is not None:
-                _serve_admin(parser, admin, options.admin)
-            if options.bootstrap:  # an id that is in no key file may still change until the first link is up
-                peer.wait_connected(JOIN_TIME)
-            print("node", peer.id.hex(), peer.address, peer.url, flush=True)
-            notify("READY=1", f"STATUS=serves {peer.url} as {peer.id.hex()}")
-            while signal.sigwait({*_STOP, signal.SIGHUP}) not in _STOP:
-                _reload()
-        finally:
-            notify("STOPPING=1")
-            _leave(admin)
-    except socket.gaierror as error:
-        parser.error(f"--host {options.host}: {error.strerror}")
-    except (ConfigError, OSError) as error:
-        parser.refuse(error)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+            peer = Peer(
+                host=options.host,
+                port=options.port,
+                bootstrap=tuple(options.bootstrap),
+                identity=options.identity,
+                npm_peers=options.npm_peers,
+                origins=tuple(options.origin),
+                trusted_proxies=tuple(options.trusted_proxy),
+                allow_links=options.allow_links,
+                deny_links=options.deny_links,
+                public_url=options.public_url,
+                public_udp=options.public_udp,
+                tls_cert=options.tls_cert,
+                tls_key=options.tls_key,
+            )
+            try:
+                if admin is not None:
+                    _serve_admin(parser, admin, options.admin)
+                if options.bootstrap:  # an id that is in no key file may still change until the first link is up
+                    peer.wait_connected(JOIN_TIME)
+                print("node", peer.id.hex(), peer.address, peer.url, flush=True)
+                notify("READY=1", f"STATUS=serves {peer.url} as {peer.id.hex()}")
+                while next_signal() not in STOP:
+                    _reload()
+            finally:
+                notify("STOPPING=1")
+                _leave(admin)
+        except socket.gaierror as error:
+            parser.error(f"--host {options.host}: {error.strerror}")
+        except (ConfigError, OSError) as error:
+            parser.refuse(error)
     return 0
 
 

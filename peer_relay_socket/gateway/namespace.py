@@ -34,6 +34,9 @@ RESOLVER: Final = "192.0.2.53"
 the machine's."""
 DISCARD: Final = 9
 """The port there to which a datagram is sent that means nothing (RFC 863)."""
+
+assert sys.platform == "linux"
+
 _NEW_MOUNTS, _NEW_USER, _NEW_NETWORK = 0x20000, 0x10000000, 0x40000000
 _BIND, _RECURSIVE, _PRIVATE = 0x1000, 0x4000, 0x40000
 _SET_INTERFACE, _SET_OFFLOAD = 0x400454CA, 0x400454D0
@@ -303,7 +306,7 @@ def _execute(libc: ctypes.CDLL, plan: Plan) -> NoReturn:
     _close_sockets()
     _drop_capabilities(libc)
     try:
-        os.execvp(plan.argv[0], plan.argv)
+        os.execvp(plan.argv[0], plan.argv)  # noqa: S606  # no shell is wanted
     except OSError as error:
         print(f"peer-relay run: {plan.argv[0]}: {error.strerror}", file=sys.stderr)
         os._exit(127 if error.errno == errno.ENOENT else 126)

@@ -31,7 +31,11 @@ from ..limits import (
     TUN_RATE_BURST,
     TUN_RATE_QUEUE,
 )
-from .namespace import DISCARD, RESOLVER, ForbiddenError, Plan, supervise
+
+if sys.platform == "linux":  # mypy asks for this, too
+    from .namespace import DISCARD, RESOLVER, ForbiddenError, Plan, supervise
+
+assert sys.platform == "linux"
 
 if TYPE_CHECKING:
     from collections.abc import Callable

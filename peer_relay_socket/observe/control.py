@@ -25,6 +25,7 @@ from ..bridge.log import log
 from ..bridge.runtime import Runtime
 from ..limits import CONTROL_CLIENTS, CONTROL_IDLE, CONTROL_LINE, CONTROL_WRITE_TIME, PING_MOST, STATUS_AGE
 from ..originals import os
+from ..system import AF_UNIX, getegid, geteuid, getgid, getuid
 from .folder import SUFFIX, make
 
 _SO_PEERCRED: Final = getattr(socket, "SO_PEERCRED", None)
@@ -40,7 +41,7 @@ class Control:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._user = os.getuid()
+        self._user = getuid()
         self._path = ""
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
@@ -50,12 +51,13 @@ class Control:
 
     async def start(self) -> None:
         """Listen. Raises: OSError where that cannot be."""
-        if os.getuid() != os.geteuid() or os.getgid() != os.getegid():
+        if getuid() != geteuid() or getgid() != getegid():
             raise PermissionError("a setuid program has no control socket")
         self._path = f"{make()}/{self._runtime.pid}{SUFFIX}"
         listening = _bind(self._path)
         kept: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
-        self._server = await asyncio.start_unix_server(self._accepted, sock=listening, limit=CONTROL_LINE, **kept)
+        if sys.platform != "win32":  # `serve` looks first; this is for mypy
+            self._server = await asyncio.start_unix_server(self._accepted, sock=listening, limit=CONTROL_LINE, **kept)
         self._runtime.at_exit(lambda _limit: None, self._at_exit)
 
     def _at_exit(self, _limit: float) -> None:
@@ -65,7 +67,7 @@ class Control:
 
     def _changed_user(self) -> bool:
         """Whether the process has become another user's since; then the socket is closed."""
-        if os.getuid() == os.geteuid() == self._user:
+        if getuid() == geteuid() == self._user:
             return False
         if self._server is not None:
             self._server.close()
@@ -193,7 +195,8 @@ def _bind(path: str) -> socket.socket:
 
     Raises: OSError.
     """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    assert AF_UNIX is not None
+    sock = socket.socket(AF_UNIX, socket.SOCK_STREAM)
     try:
         try:
             sock.bind(path)
@@ -212,7 +215,8 @@ def _bind(path: str) -> socket.socket:
 
 def is_stale(path: str) -> bool:
     """Return whether nothing listens at `path` any more."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    assert AF_UNIX is not None
+    with socket.socket(AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
             probe.connect(path)
@@ -229,7 +233,7 @@ _serving: set[int] = set()
 
 def serve(runtime: Runtime) -> None:
     """Show this process, once. Loop thread only; never raises."""
-    if runtime.pid in _serving or not hasattr(socket, "AF_UNIX"):
+    if runtime.pid in _serving or AF_UNIX is None:
         return
     _serving.clear()
     _serving.add(runtime.pid)

@@ -11,6 +11,7 @@ import os as environment
 import stat
 
 from ..originals import os
+from ..system import getuid
 
 SUFFIX = ".sock"
 
@@ -21,8 +22,8 @@ def folder() -> str:
     if runtime:
         return f"{runtime}/peer-relay"
     names = map(environment.environ.get, ("TMPDIR", "TEMP", "TMP"))
-    temporary = next((name for name in names if name), "/tmp")  # the folder in it is checked
-    return f"{temporary}/peer-relay-{os.getuid()}"
+    temporary = next((name for name in names if name), "/tmp")  # noqa: S108  # the folder in it is checked
+    return f"{temporary}/peer-relay-{getuid()}"
 
 
 def make() -> str:
@@ -41,5 +42,5 @@ def make() -> str:
 def check(path: str) -> None:
     """Raises: OSError unless `path` is a folder of this user's that others cannot write to."""
     status = os.lstat(path)
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != getuid() or status.st_mode & 0o022:
         raise PermissionError(f"{path} is not a folder of this user's alone")

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from ..limits import CONTROL_ASK_TIME, CONTROL_LINES
+from ..system import AF_UNIX
 from .folder import SUFFIX, check, folder
 
 _READ: Final = 65536
@@ -45,7 +46,9 @@ class Process:
         self.pid = pid
         self._buffer = b""
         path = f"{folder()}/{pid}{SUFFIX}"
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        if AF_UNIX is None:
+            raise NoProcessError(f"process {pid} cannot be asked: this system has no Unix sockets")
+        self._socket = socket.socket(AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(CONTROL_ASK_TIME)
         try:
             check(folder())

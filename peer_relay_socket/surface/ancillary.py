@@ -21,6 +21,8 @@ from ..bridge.binding import OWN, WILDCARD
 from ..bridge.inbox import Marked
 from ..bridge.ports import failure
 from ..originals import time
+from ..system import MSG_CMSG_CLOEXEC
+from .option_numbers import IPPROTO_IP, IPPROTO_IPV6, SOL_SOCKET
 from .options import SEGMENT
 
 if TYPE_CHECKING:
@@ -29,13 +31,13 @@ if TYPE_CHECKING:
 
 Control: TypeAlias = "tuple[int, int, bytes]"
 
-_SOCKET: Final = int(_socket.SOL_SOCKET)
-_IP: Final = int(_socket.IPPROTO_IP)
-_IPV6: Final = int(_socket.IPPROTO_IPV6)
+_SOCKET: Final = SOL_SOCKET
+_IP: Final = IPPROTO_IP
+_IPV6: Final = IPPROTO_IPV6
 _HEADER: Final = 16
 """sizeof(struct cmsghdr)."""
 _MSG_CTRUNC: Final = int(_socket.MSG_CTRUNC)
-_KEPT_FLAGS: Final = int(_socket.MSG_CMSG_CLOEXEC)
+_KEPT_FLAGS: Final = MSG_CMSG_CLOEXEC
 _HOP_LIMIT: Final = 64
 _LOOPBACK_INDEX: Final = 1
 _IP_CONTROLS: Final = {1: (1, 4), 2: (4,), 7: (0,), 8: (12,)}

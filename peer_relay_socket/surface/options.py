@@ -22,15 +22,23 @@ from ..address import AF_PEER
 from ..bridge.endpoint import Endpoint
 from ..bridge.ports import failure
 from ..limits import RECEIVE_BUFFER_LEAST, SEND_BUFFER_LEAST, SOCKET_BUFFER, SOCKET_BUFFER_MOST
-from . import memberships
+from ..system import LINUX
+from . import memberships, option_numbers
 
 Value: TypeAlias = "int | bytes"
 Key: TypeAlias = "tuple[int, int]"
 
-_SOCKET: Final = int(_socket.SOL_SOCKET)
-_IP: Final = int(_socket.IPPROTO_IP)
-_IPV6: Final = int(_socket.IPPROTO_IPV6)
-_UDP: Final = int(_socket.IPPROTO_UDP)
+_SOCKET: Final = option_numbers.SOL_SOCKET
+_IP: Final = option_numbers.IPPROTO_IP
+_IPV6: Final = option_numbers.IPPROTO_IPV6
+_UDP: Final = option_numbers.IPPROTO_UDP
+_FOREIGN: Final = {} if LINUX else option_numbers.of_linux(_socket)
+"""What this system's numbers are called on Linux."""
+RCVTIMEO: Final[Key] = (_SOCKET, 20)
+"""SO_RCVTIMEO."""
+_ERROR: Final[Key] = (_SOCKET, 4)
+_DEVICE: Final[Key] = (_SOCKET, 25)
+"""SO_ERROR, SO_BINDTODEVICE."""
 SEGMENT: Final[Key] = (_UDP, 103)
 """UDP_SEGMENT."""
 CORK: Final[Key] = (_UDP, 1)
@@ -108,7 +116,7 @@ def _buffer(value: int, least: int) -> int:
 
 
 def _set_receive_buffer(endpoint: Endpoint, size: int) -> None:
-    endpoint.options[_SOCKET, int(_socket.SO_RCVBUF)] = size
+    endpoint.options[_SOCKET, 8] = size
     endpoint.inbox.bound = size
 
 
@@ -131,7 +139,7 @@ def _set_device(endpoint: Endpoint, name: bytes) -> None:
             _socket.if_nametoindex(text.decode("ascii", "replace"))
         except OSError:
             raise failure(errno.ENODEV) from None
-    endpoint.options[_SOCKET, int(_socket.SO_BINDTODEVICE)] = text + b"\0" if text else b""
+    endpoint.options[_DEVICE] = text + b"\0" if text else b""
 
 
 def _multicast_interface(endpoint: Endpoint, request: bytes) -> None:
@@ -301,7 +309,8 @@ def get(sock: _socket.socket, endpoint: Endpoint, level: int, name: int, buflen:
     """
     if buflen is not None and not 0 <= index(buflen) <= _LONGEST:
         raise OSError("getsockopt buflen out of range")
-    rule = _rule(endpoint, index(level), index(name))
+    level, name = _FOREIGN.get((level, name), (index(level), index(name)))
+    rule = _rule(endpoint, level, name)
     if rule is None:
         known = level in (_SOCKET, _IP, _UDP) or endpoint.family != _socket.AF_INET
         raise failure(errno.ENOPROTOOPT if known else errno.EOPNOTSUPP)
@@ -309,7 +318,7 @@ def get(sock: _socket.socket, endpoint: Endpoint, level: int, name: int, buflen:
         raise failure(rule.unreadable)
     value = rule.default if rule.read is None else rule.read(endpoint)
     value = endpoint.options.get((level, name), value)
-    if (level, name) == (_SOCKET, _socket.SO_ERROR):
+    if (level, name) == _ERROR:
         endpoint.inbox.update_fd(sock)
     raw = value if isinstance(value, bytes) else _INT.pack(value)
     if not buflen:
@@ -328,9 +337,10 @@ def put(
     """
     level, name = index(level), index(name)
     raw = _raw(sock, level, name, value, length)
+    level, name = _FOREIGN.get((level, name), (level, name))
     rule = _rule(endpoint, level, name)
     short = len(raw) < _INT.size
-    if short and level in (_SOCKET, _UDP) and name != _socket.SO_BINDTODEVICE:
+    if short and level in (_SOCKET, _UDP) and (level, name) != _DEVICE:
         raise failure(errno.EINVAL)
     if rule is None:
         raise failure(errno.ENOPROTOOPT)

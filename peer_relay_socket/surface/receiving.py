@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..address import AF_PEER
 from ..bridge.ports import failure
-from ..originals import os, stdlib_socket, time
+from ..originals import stdlib_socket, time
+from ..system import MSG_DONTWAIT, get_blocking
 from . import ancillary, numbers
+from .options import RCVTIMEO
 
 if TYPE_CHECKING:
     import weakref
@@ -30,12 +32,10 @@ if TYPE_CHECKING:
 _plain: Final = _socket.socket
 _MSG_PEEK: Final = int(_socket.MSG_PEEK)
 _MSG_TRUNC: Final = int(_socket.MSG_TRUNC)
-_MSG_DONTWAIT: Final = int(_socket.MSG_DONTWAIT)
 _MSG_ERRQUEUE: Final = 0x2000
 _INT_MAX: Final = 0x7FFFFFFF
 MOST_BUFFERS: Final = 1024
 """UIO_MAXIOV: what sendmsg(2) and recvmsg(2) take at once."""
-_SO_RCVTIMEO: Final = (int(_socket.SOL_SOCKET), int(_socket.SO_RCVTIMEO))
 
 
 def receive(sock: _socket.socket, endpoint: Endpoint, flags: int) -> tuple[bytes, Address | None]:
@@ -83,7 +83,7 @@ def receive(sock: _socket.socket, endpoint: Endpoint, flags: int) -> tuple[bytes
                 end = time.monotonic() + patience
         if patience is None and inbox.shut:
             return (b"", None)
-        if patience == 0 or (flags & (_MSG_DONTWAIT | _MSG_ERRQUEUE) and timeout is None):
+        if patience == 0 or (flags & (MSG_DONTWAIT | _MSG_ERRQUEUE) and timeout is None):
             raise failure(errno.EAGAIN)
         left = None if patience is None else end - time.monotonic()
         if left is not None and left <= 0:
@@ -119,12 +119,14 @@ def timeout_of(sock: _socket.socket) -> float | None:
     """Return how long a call on `sock` may wait, None = for ever. A descriptor may be made non-blocking past the socket
     object: by fcntl, os.set_blocking, or through a duplicate."""
     timeout = sock.gettimeout()
-    return 0.0 if timeout is None and not os.get_blocking(_socket.socket.fileno(sock)) else timeout
+    if timeout is None and get_blocking is not None and not get_blocking(_socket.socket.fileno(sock)):
+        return 0.0
+    return timeout
 
 
 def _patience(endpoint: Endpoint) -> float | None:
     """Return how long a receive of a socket that blocks may wait: SO_RCVTIMEO, if it is set."""
-    remembered = endpoint.options.get(_SO_RCVTIMEO)
+    remembered = endpoint.options.get(RCVTIMEO)
     if isinstance(remembered, bytes):
         seconds, micros = struct.unpack("@ll", remembered)
         if seconds or micros:
@@ -251,7 +253,9 @@ class ReceivingSocket(stdlib_socket):
         IP_RECVTTL, IP_RECVTOS, IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT, IPV6_RECVTCLASS, SO_TIMESTAMP."""
         endpoint = self._endpoint
         if endpoint is None:
-            return plain(self).recvmsg(self, bufsize, ancbufsize, flags)
+            kernel: Any = plain(self)  # Windows has no recvmsg
+            got: tuple[bytes, list[Any], int, Any] = kernel.recvmsg(self, bufsize, ancbufsize, flags)
+            return got
         room, ancbufsize, flags = numbers.size(bufsize), numbers.size(ancbufsize), numbers.flags(flags)
         if room < 0:
             raise ValueError("negative buffer size in recvmsg()")
@@ -268,7 +272,9 @@ class ReceivingSocket(stdlib_socket):
         """As `recvmsg`, scattering the datagram over `buffers`. Returns: (size, control messages, flags, source)."""
         endpoint = self._endpoint
         if endpoint is None:
-            return plain(self).recvmsg_into(self, buffers, ancbufsize, flags)
+            kernel: Any = plain(self)
+            got: tuple[int, list[Any], int, Any] = kernel.recvmsg_into(self, buffers, ancbufsize, flags)
+            return got
         ancbufsize, flags = numbers.size(ancbufsize), numbers.flags(flags)
         try:
             listed = list(buffers)

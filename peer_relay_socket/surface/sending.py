@@ -23,6 +23,7 @@ from ..bridge.ports import failure
 from ..bridge.real_udp import RealWay
 from ..limits import DATAGRAM_OVERHEAD, MAX_DATAGRAM, MAX_LOOPBACK6
 from ..originals import time
+from ..system import MSG_DONTWAIT, MSG_MORE
 from . import ancillary, numbers
 from .addresses import Target, read
 from .options import CORK, HOPS, HOPS6, LOOP, LOOP6, SEGMENT
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 _plain: Final = _socket.socket
 _MSG_OOB: Final = int(_socket.MSG_OOB)
-_MSG_DONTWAIT: Final = int(_socket.MSG_DONTWAIT)
-_MSG_MORE: Final = int(_socket.MSG_MORE)
 
 
 def send(
@@ -57,9 +56,9 @@ def send(
     """
     way = _way(sock, endpoint, call, len(payload), flags, address)
     manner = ancillary.manner(endpoint, _narrow(endpoint, way), controls)
-    if flags & _MSG_MORE or endpoint.cork is not None or endpoint.options.get(CORK):
+    if flags & MSG_MORE or endpoint.cork is not None or endpoint.options.get(CORK):
         _cork(endpoint, way, payload)
-        if flags & _MSG_MORE or endpoint.options.get(CORK):
+        if flags & MSG_MORE or endpoint.options.get(CORK):
             return
         uncork(sock, endpoint, flags)
         return
@@ -234,10 +233,10 @@ def transmit(
         traffic = 0 if manner.mark is None else manner.mark[1]
         spread(endpoint, way, datagrams, relays, loop, (hops, traffic))
     elif isinstance(way, RealWay):
-        way.send(datagrams, 0 if flags & _MSG_DONTWAIT else timeout_of(sock))
+        way.send(datagrams, 0 if flags & MSG_DONTWAIT else timeout_of(sock))
     elif isinstance(way, HandBack):
         mark = _reach(endpoint, way.way)[:2] if isinstance(way.way, Group) else manner.mark
-        hand_back(way, datagrams, mark, 0 if flags & _MSG_DONTWAIT else timeout_of(sock))
+        hand_back(way, datagrams, mark, 0 if flags & MSG_DONTWAIT else timeout_of(sock))
     elif isinstance(way, Local):
         host.ports.send_local(endpoint, way.place, way.port, way.form, datagrams, manner.mark)
     else:
@@ -270,7 +269,7 @@ def _await_room(sock: _socket.socket, endpoint: Endpoint, flags: int) -> None:
     while not endpoint.has_room(sock):
         if endpoint.inbox.closed or _socket.socket.fileno(sock) < 0:
             raise failure(errno.EBADF)
-        if timeout == 0 or (timeout is None and flags & _MSG_DONTWAIT):
+        if timeout == 0 or (timeout is None and flags & MSG_DONTWAIT):
             raise failure(errno.EAGAIN)
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
@@ -380,7 +379,9 @@ class SendingSocket(ReceivingSocket):
         """
         endpoint = self._endpoint
         if endpoint is None:
-            return plain(self).sendmsg(self, buffers, ancdata, flags, address)
+            kernel: Any = plain(self)  # Windows has no sendmsg
+            sent: int = kernel.sendmsg(self, buffers, ancdata, flags, address)
+            return sent
         try:
             parts = list(buffers)
         except TypeError:

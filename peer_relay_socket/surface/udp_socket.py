@@ -21,7 +21,7 @@ from ..bridge.matching import group_source, source_for
 from ..bridge.ports import failure
 from ..bridge.real_udp import RealWay
 from ..config import Settings, SocketSettings, given_settings
-from ..originals import os
+from ..system import IPPROTO_UDPLITE, SOCK_CLOEXEC, SOCK_NONBLOCK
 from . import addresses, numbers, options, sending
 from .peer import Peer, default_peer
 from .receiving import plain
@@ -34,10 +34,9 @@ if TYPE_CHECKING:
 
 _plain: Final = _socket.socket
 _FAMILIES: Final = frozenset({int(_socket.AF_INET), int(_socket.AF_INET6), AF_PEER})
-_FLAG_BITS: Final = int(_socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC)
-_NONBLOCK: Final = int(_socket.SOCK_NONBLOCK)
+_FLAG_BITS: Final = SOCK_NONBLOCK | SOCK_CLOEXEC
 _DGRAM: Final = int(_socket.SOCK_DGRAM)
-_PROTOCOLS: Final = frozenset({0, int(_socket.IPPROTO_UDP), int(_socket.IPPROTO_UDPLITE)})
+_PROTOCOLS: Final = frozenset({0, int(_socket.IPPROTO_UDP), IPPROTO_UDPLITE})
 _PINGS: Final = frozenset({int(_socket.IPPROTO_ICMP), int(_socket.IPPROTO_ICMPV6)})
 _MSG_TRUNC: Final = int(_socket.MSG_TRUNC)
 _SETTLE: Final = 1.0
@@ -115,12 +114,12 @@ class Socket(sending.SendingSocket):
         try:
             super().__init__(family, type, proto, fd)
         except BaseException:
-            os.close(fd)
+            _socket.close(fd)
             endpoint.close()
             raise
         self._join(endpoint)
-        if type & _NONBLOCK:
-            os.set_blocking(fd, False)
+        if type & SOCK_NONBLOCK:
+            _plain.setblocking(self, False)
         return endpoint
 
     def _adopt(self, endpoint: Endpoint, family: int, type: int, proto: int, fd: int) -> None:

@@ -20,6 +20,10 @@ class LinkError(OSError):
     """A link could not be opened for a reason that no errno names; the text is one line for people."""
 
 
+class NoImplementationError(LinkError):
+    """What would carry the link is not installed."""
+
+
 class Link(Protocol):
     """An open connection to a neighbour. Bundles arrive whole, unaltered and in order, or the link closes."""
 

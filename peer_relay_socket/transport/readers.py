@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
 from ..limits import LEADER_AFTER
-from ..originals import select
+from ..system import select
 
 if TYPE_CHECKING:
     import asyncio

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from ..config import IceServer
-from .link import LinkError
+from .link import NoImplementationError
 from .rtc_description import Candidate
 from .rtc_frames import GOODBYE, WHOLE
 
@@ -76,7 +76,8 @@ Factory = Callable[[Sequence[IceServer]], Any]
 
 
 async def aiortc_factory() -> Factory:
-    """Import aiortc (0.25 to 0.5 s) beside the loop. Raises: LinkError when it is not installed or does not load."""
+    """Import aiortc (0.25 to 0.5 s) beside the loop. Raises: NoImplementationError when it is not installed or does
+    not load."""
 
     def load() -> Factory:
         import aiortc
@@ -90,7 +91,7 @@ async def aiortc_factory() -> Factory:
     try:
         return await asyncio.get_running_loop().run_in_executor(None, load)
     except ImportError as error:
-        raise LinkError(f"aiortc cannot be imported: {error}") from None
+        raise NoImplementationError(f"aiortc cannot be imported: {error}") from None
 
 
 class DtlsFrames:

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from .. import limits
 from ..originals import os
+from ..system import readv
 from .readers import Readers, readers_of
 
 _FAST_READ: Final = (limits.LINK_READ_SMALL,)
@@ -168,7 +169,7 @@ class Stream(asyncio.BufferedProtocol, ABC):
         size = 0
         try:
             if self._lost is None:
-                size = os.readv(self._fd, (self._free,))
+                size = readv(self._fd, (self._free,))
         except BlockingIOError:
             return
         except OSError as error:

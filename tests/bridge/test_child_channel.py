@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
+import socket
 import subprocess
 import sys
 
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peer_relay_socket.address import Prefix, UnprovedId
+from peer_relay_socket.bridge import child_channel
 from peer_relay_socket.bridge.child_channel import GROUP, LOCAL, PEER, Message, decode, encode
 
 MESSAGES = [
@@ -88,3 +91,24 @@ def test_hostile_child_costs_its_parent_no_memory() -> None:
     assert run.returncode == 0, run.stderr
     assert "Traceback" not in run.stderr
     assert int(run.stdout) < 200 * 1024
+
+
+def test_messages_stay_whole_where_there_is_no_seqpacket(monkeypatch: pytest.MonkeyPatch) -> None:
+    def as_on_macos(family: int, kind: int, proto: int) -> tuple[socket.socket, socket.socket]:
+        if kind == socket.SOCK_SEQPACKET:
+            raise OSError(errno.EPROTONOSUPPORT, "Protocol not supported")
+        return socket.socketpair(family, kind, proto)
+
+    monkeypatch.setattr(child_channel, "socketpair", as_on_macos)
+    pair = child_channel._pair()
+    ours, theirs = (socket.socket(fileno=end.detach()) for end in pair)
+    with ours, theirs:
+        theirs.send(bytes(child_channel.HAND_BACK_MESSAGE // 2))
+        theirs.send(b"second")
+        assert [len(ours.recv(child_channel.HAND_BACK_MESSAGE)) for _ in range(2)] == [
+            child_channel.HAND_BACK_MESSAGE // 2,
+            6,
+        ]
+        ours.close()
+        with pytest.raises(OSError, match=r"refused|reset|Broken"):
+            theirs.send(b"third")

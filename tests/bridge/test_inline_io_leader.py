@@ -28,9 +28,10 @@ from peer_relay_socket.bridge.runtime import Runtime
 from peer_relay_socket.limits import LEADER_AFTER, LEADER_KEPT
 from peer_relay_socket.surface.peer import Peer
 from peer_relay_socket.surface.udp_socket import Socket
+from peer_relay_socket.system import select as system_select
 from tests.patience import LIMIT, until
 
-pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="where there is no epoll, the loop reads")
+pytestmark = pytest.mark.skipif(not hasattr(system_select, "epoll"), reason="where there is no epoll, the loop reads")
 Ends: TypeAlias = tuple[Socket, Socket, tuple[str, int]]
 
 

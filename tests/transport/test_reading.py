@@ -16,6 +16,7 @@ import pytest
 from websockets.frames import Frame, Opcode
 
 from peer_relay_socket import limits
+from peer_relay_socket.system import select as system_select
 from peer_relay_socket.transport.connection import Connection
 from peer_relay_socket.transport.frames import binary_frame
 from peer_relay_socket.transport.readers import Readers, Source
@@ -23,6 +24,8 @@ from peer_relay_socket.transport.websocket import Link
 from tests.interruption import interrupted
 from tests.transport import links
 from tests.transport.links import RawClient, Reading, Recorder, pair, raw_client, serving
+
+pytestmark = pytest.mark.skipif(not hasattr(system_select, "epoll"), reason="where there is no epoll, asyncio reads")
 
 
 @pytest.fixture(autouse=True)
