@@ -40,7 +40,7 @@ class Network:
         key = urandom(32).hex()
         try:
             self.peers.append(Peer(host="127.0.0.1", port=0, wrtc=False, lan=False, remember=False, network_key=key))
-            url = self.peers[0].url
+            url = self.peers[0].url or ""
             for _ in range(peers - 1):
                 self.peers.append(Peer(bootstrap=url, wrtc=False, lan=False, remember=False, network_key=key))
             for peer in self.peers[1:]:
