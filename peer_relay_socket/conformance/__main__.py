@@ -1,8 +1,8 @@
 """What a UDP socket implementation does otherwise than the kernel.
 
 FACTORY is called as socket.socket is, with a family and a type: `gevent.socket:socket`, `peer_relay:socket`. Each
-difference is printed: the case, the call, what the kernel did, what FACTORY's socket did. Exit status 0: none was found;
-1: some were; 2: bad input.
+difference is printed: the case, the call, what the kernel did, what FACTORY's socket did. Exit status 0: there is
+none; 1: there are some; 2: bad input.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ import argparse
 import importlib
 import socket
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from .worlds import World
+
+PATIENCE = 3.0
+"""Seconds that a case may take; the kernel needs milliseconds."""
 
 
 def differences(make: Callable[..., Any], calls: Sequence[tuple[Any, ...]], families: dict[str, int]) -> list[str]:
@@ -46,6 +50,19 @@ def differences(make: Callable[..., Any], calls: Sequence[tuple[Any, ...]], fami
         theirs.close()
 
 
+def _within(seconds: float, make: Callable[..., Any], calls: Sequence[Any], families: dict[str, int]) -> list[str]:
+    """Return as `differences`, or that it never came to an end, on a thread that is left behind then."""
+    told: list[str] = [f"a call that returns on the kernel's socket takes more than {seconds:.0f} s"]
+
+    def run() -> None:
+        told[:] = differences(make, calls, families)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return list(told)
+
+
 def compare(make: Callable[..., Any]) -> tuple[int, dict[str, list[str]]]:
     """Return how many cases there are, and by name the differences of those that have some."""
     cases, cases6 = (importlib.import_module(f"{__package__}.{name}") for name in ("cases", "cases6"))
@@ -53,7 +70,7 @@ def compare(make: Callable[..., Any]) -> tuple[int, dict[str, list[str]]]:
     six = {**dict.fromkeys(("a", "b", "gone"), int(socket.AF_INET6)), "four": int(socket.AF_INET)}
     tried = [(name, calls, four) for name, calls in cases.CASES.items()]
     tried += [(f"IPv6: {name}", calls, six) for name, calls in cases6.SIX.items()]
-    found = {name: differences(make, calls, families) for name, calls, families in tried}
+    found = {name: _within(PATIENCE, make, calls, families) for name, calls, families in tried}
     return len(found), {name: told for name, told in found.items() if told}
 
 
