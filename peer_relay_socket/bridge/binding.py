@@ -6,6 +6,7 @@ datagram (ports.py), the socket's life (endpoint.py).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Final, TypeAlias
 
 from ..address import Destination
@@ -37,7 +38,7 @@ class Membership:
         return True if self.sources is None else (source in self.sources) == self.only
 
 
-class Binding:
+class Binding(ABC):
     """A socket as the port table sees it. What is here changes under the table's lock."""
 
     __slots__ = (
@@ -65,6 +66,6 @@ class Binding:
         """By the group's address; as many as the program likes, as on Linux."""
         self.options: dict[OptionKey, int | bytes] = {}
 
+    @abstractmethod
     def close_if_abandoned(self) -> bool:
         """Close when neither a socket object nor a bare fd, here or in another process, is left. Returns: whether."""
-        raise NotImplementedError
