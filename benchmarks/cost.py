@@ -55,6 +55,7 @@ class Relay:
     def __init__(self, links: int, sessions: int) -> None:
         self.engine = engine(True, plain=True)
         self.now = 0.0
+        self.stamp = 0
         self.hostile: list[tuple[Engine, int]] = []
         """Leaves, and the numbers of their links here."""
         self.relays: list[tuple[Engine, int]] = []
@@ -163,7 +164,8 @@ def broadcast(relay: Relay, far: Engine) -> bytes:
     """A broadcast that is signed."""
     identity = far._core.identity
     content = control.broadcast(control.Broadcast(4, 9, 9, "239.1.1.1", b"x"))
-    stamp = int(WALL * 1e6) + int(relay.now * 1e6) + random.getrandbits(20)
+    relay.stamp += 1
+    stamp = int((WALL + relay.now) * 1e6) + relay.stamp
     value = BroadcastBody(identity.public_key, stamp, bytes(12), b"", content)
     value = value._replace(signature=identity.sign(value.signed))
     return wire.packet(Kind.BROADCAST, bytes(20), far.peer_id, control.broadcast_body(value), hop_limit=2)

@@ -156,9 +156,11 @@ not read for a while (Throttle) and its owner is told (LIMITS). EngineConfig ove
 LOOPBACK_FACTOR: Final = 40.0
 """How many times more our own machine may send."""
 CONTROL_PER_LEAF: Final = 500.0
+CONTROL_PER_CALLER: Final = 1_500.0
 CONTROL_PER_RELAY: Final = 5_000.0
-"""What control packets of a neighbour may cost per second (CONTROL_PRICE in overlay.py), a second's worth at once; what
-is beyond is dropped. 200 handshakes, or 10 floods, per second of one leaf; a relay passes on those of many."""
+"""What control packets may cost per second (engine/work.py), a second's worth at once, of a neighbour that does not
+relay, of one that dialled us and says that it does, and of a relay that we dialled; what is beyond is dropped. 200
+handshakes, or 10 floods, per second of one leaf; a relay passes on those of many."""
 CONTROL_TOTAL: Final = 15_000.0
 CONTROL_SHARE: Final = 2.5
 """The same for all links together, and what each link has beyond when that is used up, four seconds' worth at once (one
@@ -309,7 +311,9 @@ BROADCAST_CHECKS: Final = 600.0
 BROADCAST_RELAY_FACTOR: Final = 4.0
 """How many times more is taken from one relay, which passes on those of many."""
 BROADCAST_COPIES: Final = 4.0 * 1024 * 1024
-"""Bytes per second of others' broadcasts that a relay sends out, all copies together. Without it a leaf that sends
+BROADCAST_COPY: Final = 512
+"""Bytes per second of others' broadcasts that a relay sends out, all copies together, and what one copy counts for at
+least: it takes 6 µs however short it is. Without it a leaf that sends
 BROADCAST_BYTES makes a relay with 1,000 leaves send 128 MB/s."""
 BROADCAST_AGE: Final = 120.0
 """Seconds by which two peers' clocks may differ, transit included. What is older, or younger, is dropped: it may be a

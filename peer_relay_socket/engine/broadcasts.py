@@ -33,6 +33,7 @@ from ..limits import (
     BROADCAST_BYTES,
     BROADCAST_CHECKS,
     BROADCAST_COPIES,
+    BROADCAST_COPY,
     BROADCAST_PATIENCE,
     BROADCAST_PENDING,
     BROADCAST_RATE,
@@ -212,7 +213,7 @@ class Broadcasts:
         for link in self._links.by_id.values():
             if link is arrived or link.peer_id == source:
                 continue
-            if not self._copies.take(self._core.now, len(packet)):
+            if not self._copies.take(self._core.now, max(len(packet), BROADCAST_COPY)):
                 self._core.counters["dropped: too much is broadcast"] += 1
                 return
             self._pass(link, packet)

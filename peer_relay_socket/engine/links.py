@@ -33,6 +33,7 @@ from ..codec.control import Hello
 from ..codec.packet import LinkOp
 from ..errors import HandshakeError, WireError
 from ..limits import (
+    CONTROL_PER_CALLER,
     CONTROL_PER_LEAF,
     CONTROL_PER_RELAY,
     LINK_ANSWER,
@@ -359,7 +360,10 @@ class Links:
     def _set_control(self, link: LinkState) -> None:
         """Let a relay, which passes on what others say, say more."""
         factor = LOOPBACK_FACTOR if link.scope is Scope.LOOPBACK else 1.0
-        rate = (CONTROL_PER_RELAY if link.serves else CONTROL_PER_LEAF) * factor
+        rate = CONTROL_PER_LEAF
+        if link.serves:  # which is its own word, until it is dialled
+            rate = CONTROL_PER_CALLER if link.url is None else CONTROL_PER_RELAY
+        rate *= factor
         if rate != link.control.rate:
             link.control = TokenBucket(rate, self._core.now)
 

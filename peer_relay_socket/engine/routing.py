@@ -346,6 +346,7 @@ class Router:
     def forward_behind(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> None:
         """Pass on the LEGACY packet at `offset`, and remember how its sender is reached."""
         core = self._core
+        arrived.traffic.packets.level -= NO_ROUTE_PRICE
         self.learn_behind(header.sender, arrived)
         link = self.hop_behind(header.to)
         if link is None or link is arrived or header.hop_limit <= 1 or not core.config.serves:

@@ -50,6 +50,9 @@ def codec(data: bytes) -> None:
     with contextlib.suppress(PacketError):
         assert control.resolved(*control.read_resolved(data))[6:] == data[6:]
     with contextlib.suppress(PacketError):
+        question = control.read_resolve(data)
+        assert control.read_resolve(control.resolve(*question)) == question
+    with contextlib.suppress(PacketError):
         hello = control.read_hello(data)
         assert control.read_hello(control.hello(hello)) == hello
     with contextlib.suppress(PacketError):
