@@ -16,7 +16,15 @@ from peer_relay_socket.engine.engine import Engine
 from peer_relay_socket.engine.npm.engine import GatewayEngine
 from peer_relay_socket.errors import PacketError
 from peer_relay_socket.identity import Identity
-from peer_relay_socket.limits import LINK_PING_IDLE, MAX_LINKS_PER_HOST, NPM_GRACE, NPM_HOPS, NPM_LINKS, NPM_SILENT
+from peer_relay_socket.limits import (
+    LINK_PING_IDLE,
+    MAX_HALF_OPEN_LINKS,
+    MAX_LINKS_PER_HOST,
+    NPM_GRACE,
+    NPM_HOPS,
+    NPM_LINKS,
+    NPM_SILENT,
+)
 
 LOW, HIGH, FAR = b"\x00" * 20, b"\xff" * 20, b"\x77" * 20
 
@@ -220,6 +228,18 @@ def test_links_of_one_host_are_bounded_as_native_ones_are(world: World, host: st
         engine.link_opened(number, url=None, remote_host=host.format(number), now=world.now, native=False)
     refused = [effect for effect in engine.take_effects() if isinstance(effect, CloseLink)]
     assert 400 - len(refused) == stand
+
+
+@pytest.mark.parametrize(("host", "stand"), [("9.9.9.{}", 2), ("2a00:1:2:3{:02x}::1", 2), ("2a00:1:2:{:02x}00::1", 4)])
+def test_links_of_one_prefix_are_bounded_as_native_ones_are(world: World, host: str, stand: int) -> None:
+    engine = world.engine()
+    most = stand * MAX_LINKS_PER_HOST
+    for number in range(most + 100):
+        engine.link_opened(number, url=None, remote_host=host.format(number % 256), now=world.now, native=False)
+    refused = [effect for effect in engine.take_effects() if isinstance(effect, CloseLink)]
+    assert most + 100 - len(refused) == min(most, MAX_HALF_OPEN_LINKS)
+    engine.link_opened(99_999, url=None, remote_host="1.1.1.1", now=world.now, native=False)
+    assert [e.link for e in engine.take_effects() if isinstance(e, CloseLink)] != [99_999], "a newcomer gets in"
 
 
 def test_a_full_node_is_left_again(world: World) -> None:

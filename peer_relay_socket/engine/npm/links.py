@@ -29,7 +29,7 @@ from ...limits import (
     NPM_SILENT,
 )
 from ...rate import TrafficBucket
-from ...scope import Scope
+from ...scope import Crowds, Scope
 from ..effects import CloseLink, PeerDown, PeerUp, Throttle
 from ..link import Carrier, host_of
 from ..timers import Due
@@ -47,7 +47,7 @@ class NpmLink:
     """One connection to an npm peer."""
 
     __slots__ = (
-        *("carrier", "expected", "full", "largest", "number", "opened_at", "peer_id", "received_at"),
+        *("carrier", "counted", "expected", "full", "largest", "number", "opened_at", "peer_id", "received_at"),
         *("host", "remote_host", "rtc", "scope", "timer", "traffic", "up", "url", "value"),
     )
 
@@ -66,6 +66,8 @@ class NpmLink:
         """The peer that must answer; None where a bootstrap URL was dialled, or they dialled us."""
         self.peer_id: PeerId = b""
         self.value = 0
+        self.counted = False
+        """Whether it is among those that others opened."""
         self.up = False
         """Whether they have said more than their id: a node with no room for us never does."""
         self.full = False
@@ -79,6 +81,11 @@ class NpmLink:
         self.traffic = TrafficBucket(core.config.link_packets * factor, core.config.link_bytes * factor, core.now)
         """Texts and bytes that we read from it."""
         self.timer: Timer | None = None
+
+    @property
+    def crowd_host(self) -> str:
+        """The address whose host and prefixes this link counts for; "" for none."""
+        return self.remote_host if self.host else ""
 
 
 class NpmLinkEvents(Protocol):
@@ -121,6 +128,10 @@ class NpmLinks:
         self.by_id = by_id
         self.texts: list[tuple[int, str]] = []
         """(link, text) to be sent, in order."""
+        self._accepted: Crowds[NpmLink] = Crowds(MAX_LINKS_PER_HOST)
+        self._half_open: Crowds[NpmLink] = Crowds(MAX_LINKS_PER_HOST)
+        """Links that others opened, and those of them that are not up, by host and prefix."""
+        self._half_open_count = 0
 
     def opened(self, number: int, url: str | None, remote_host: str, expected: PeerId | None) -> None:
         """A connection stands whose other end speaks, or waits for, the npm wire."""
@@ -145,6 +156,11 @@ class NpmLinks:
         if refusal:
             self._core.counters["link refused: " + refusal] += 1
             self.drop(link, refusal)
+        elif link.url is None:
+            link.counted = True
+            self._accepted.add(link, link.crowd_host)
+            self._half_open.add(link, link.crowd_host)
+            self._half_open_count += 1
         return bool(refusal)
 
     def knows(self, peer_id: PeerId) -> bool:
@@ -153,14 +169,29 @@ class NpmLinks:
 
     def _refusal(self, link: NpmLink) -> str:
         """Return why `link` is one too many, "" if it is not."""
-        if len(self.all) > MAX_LINKS:
+        host = link.crowd_host
+        if link.url is None:
+            if self._accepted.is_full(host):
+                return "too many links from one host"
+            if self._half_open_count >= MAX_HALF_OPEN_LINKS and not self._make_way(self._half_open, host):
+                return "too many handshakes"
+        if len(self.all) > MAX_LINKS and (link.url is not None or not self._make_way(self._accepted, host)):
             return "too many links"
-        others = [each for each in self.all.values() if each.url is None]
-        if link.url is None and sum(not each.up for each in others) > MAX_HALF_OPEN_LINKS:
-            return "too many handshakes"
-        if link.host and sum(each.host == link.host for each in others) > MAX_LINKS_PER_HOST:
-            return "too many links from one host"
         return ""
+
+    def _make_way(self, crowds: Crowds[NpmLink], host: str) -> bool:
+        """Drop a link of the most crowded prefix for one from `host`; return whether there was one to drop."""
+        victim = crowds.to_give_way(host, lambda _link: True)
+        if victim is None:
+            return False
+        self._core.counters["link dropped: the most crowded network gives way"] += 1
+        self.drop(victim, "others have fewer links from one network")
+        return True
+
+    def _no_longer_half_open(self, link: NpmLink) -> None:
+        if link.counted and not link.up:
+            self._half_open.remove(link, link.crowd_host)
+            self._half_open_count -= 1
 
     def closed(self, number: int) -> None:
         """The connection is gone."""
@@ -177,6 +208,10 @@ class NpmLinks:
     def _forget(self, link: NpmLink, reason: str) -> None:
         if link.timer is not None:
             link.timer.cancel()
+        self._no_longer_half_open(link)
+        if link.counted:
+            self._accepted.remove(link, link.crowd_host)
+            link.counted = False
         if link.up:
             link.up = False
             del self.by_id[link.peer_id]
@@ -263,6 +298,7 @@ class NpmLinks:
             raise HandshakeError("already linked")
         if link.timer is not None:
             link.timer.cancel()
+        self._no_longer_half_open(link)
         link.up = True
         self.by_id[link.peer_id] = link
         link.timer = core.timers.at(Due.LINK_KEEPALIVE, core.now + LINK_PING_IDLE, self._keep_alive, link)
