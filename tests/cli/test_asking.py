@@ -85,7 +85,7 @@ def test_ping_prints_a_line_an_answer_and_a_summary(runtime_folder: Path, start:
     assert "a fresh identity" in first
     for seq, line in enumerate(lines[:2], 1):
         assert line.startswith(f"{ipv4} answers: seq {seq}, relayed via {relay.id.hex()[:8]}, ")
-    assert lines[2] == f"{ipv4} is {peer_id}"
+    assert lines[2] == f"{ipv4} is {peer_id}, found by {relay.id.hex()[:8]}"
     assert lines[3].startswith("2 sent, 2 answered, 0 % lost, min/avg/max ")
     assert lines[4].startswith("not direct: ")
     as_json = peer_relay("ping", peer_id, "--json", "-c", "2", "--bootstrap", relay.url or "")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +24,7 @@ from peer_relay_socket.observe.checks import Finding, nat, settings
 from tests.cli.test_node_tls import certificate
 from tests.loopback import free_port
 from tests.observe.conftest import relay, runtime_folder, start
-from tests.observe.programs import ECHO, Program, peer_relay
+from tests.observe.programs import ECHO, Program, environment, peer_relay
 from tests.patience import LIMIT, until
 
 __all__ = ["relay", "runtime_folder", "start"]
@@ -79,16 +83,23 @@ def test_each_layer_that_fails_says_what_helps(runtime_folder: Path, relay: Peer
 
 
 @pytest.mark.slow
-def test_with_nothing_set_what_helps_is_said_and_what_is_there_is_found(runtime_folder: Path, start: Start) -> None:
-    done = peer_relay("doctor")
-    assert (done.returncode, done.stderr) == (1, "")
-    assert done.stdout.startswith("failed   link: this machine: no other program of this user is on the network here")
-    pinged = peer_relay("ping", "100.64.1.1")
-    assert "no relay linked: no other program of this user is on the network here" in pinged.stdout
+def test_with_nothing_set_the_programs_of_this_user_are_found(runtime_folder: Path, start: Start) -> None:
     start(
         ECHO.replace("bootstrap=sys.argv[1], ", "").replace("assert sock.peer.wait_connected(20)", "sock.peer.start()")
     )
     until(lambda: peer_relay("doctor").returncode == 0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.getuid() != 0 or shutil.which("unshare") is None, reason="needs lab: a network of its own")
+@pytest.mark.parametrize("command", [["doctor"], ["ping", "100.64.1.1"]], ids=["doctor", "ping"])
+def test_where_nothing_is_set_and_nothing_runs_what_helps_is_said(runtime_folder: Path, command: list[str]) -> None:
+    alone = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$0" "$@"', sys.executable, "-m", "peer_relay"]
+    argv = [*alone, *command]
+    done = subprocess.run(argv, env=environment(), capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "no other program of this user is on the network here, and no bootstrap URL is set" in done.stdout
+    assert "TCP" not in done.stdout
 
 
 @pytest.mark.slow
