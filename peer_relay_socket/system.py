@@ -12,6 +12,7 @@ import _socket
 import signal
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, Final
 
 from .originals import os as _os
@@ -20,8 +21,20 @@ from .originals import select as _select
 LINUX: Final = sys.platform.startswith("linux")
 """Whether the numbers of socket options and of ioctls are Linux's."""
 
+
+def without_gil(module: Any, gil: bool) -> Any:
+    """Return `module`, or where threads run without a GIL a copy without epoll.
+
+    With epoll a caller's thread does the loop's reading, and Python code there relies on the GIL; peer_relay_socket's
+    README lists where. Without, the relay thread reads everything.
+    """
+    if gil:
+        return module
+    return SimpleNamespace(**{name: value for name, value in vars(module).items() if "epoll" not in name.lower()})
+
+
 os: Final[Any] = _os
-select: Final[Any] = _select
+select: Final[Any] = without_gil(_select, getattr(sys, "_is_gil_enabled", lambda: True)())
 """The interpreter's own modules, for what asks `hasattr` before it uses a name that only Linux has."""
 readv: Final[Any] = getattr(_os, "readv", None)
 
