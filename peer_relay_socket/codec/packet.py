@@ -40,6 +40,9 @@ A relay reads these 48 bytes and nothing else, and rewrites only hop limit and f
 What is unknown is skipped, so that later versions may add without another subprotocol: packet kinds (a relay carries
 them all the same), operations of LINK, records, fields of a hello, and bytes behind the end of any body whose length
 is not given by its parts.
+All else needs another name than `peer-relay.3`: the 48 bytes, the order and width of what is drawn here, what a number
+stands for, what is signed, hashed or sealed and under which words, and the link's handshake. Recorded bytes of this
+version are in tests/codec/vectors/wire.json: a change of the code that needs one of them changed needs another name.
 
 Bodies by kind::
 
