@@ -21,6 +21,8 @@ from tests.patience import holds
 class Failures:
     """An owner, and an engine of which only one input is used."""
 
+    running_engine = None
+
     def __init__(self) -> None:
         self.reasons: list[str] = []
 
