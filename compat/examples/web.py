@@ -46,7 +46,8 @@ def read() -> dict[str, str]:
 
 if __name__ == "__main__":
     if len(sys.argv) == 2:
-        uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+        # uvloop would need peer_relay.patch() first.
+        uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning", loop="asyncio")
     else:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.sendto(f"{sys.argv[2]} {sys.stdin.readline().strip()}".encode(), (sys.argv[1], PORT))
