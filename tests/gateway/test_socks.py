@@ -1,8 +1,11 @@
-"""`peer-relay socks`: SOCKS5 UDP ASSOCIATE by hand (RFC 1928), and with PySocks."""
+"""`peer-relay socks`: SOCKS5 UDP ASSOCIATE by hand (RFC 1928), with PySocks, npm's `socks` and libtorrent."""
 
 from __future__ import annotations
 
+import filecmp
+import os
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +14,11 @@ import pytest
 
 from peer_relay_socket.cli.main import main
 from peer_relay_socket.surface.udp_socket import Socket
-from tests.gateway.conftest import LIMIT, Process
+from tests.gateway.conftest import COMMAND, LIMIT, Process, environment
+from tests.npm.conftest import npm_folder
+from tests.patience import until
+
+__all__ = ["npm_folder"]  # a fixture
 
 Start = Callable[..., Process]
 Peer = Callable[..., Socket]
@@ -171,3 +178,84 @@ def test_bad_input_is_refused_in_one_line(
     assert (told.out, told.err.count("\n")) == ("", 1)
     assert told.err.startswith("peer-relay socks: ")
     assert complaint in told.err
+
+
+ASKS = """
+const { SocksClient } = require('socks'), dgram = require('dgram'), [, proxyPort, host] = process.argv
+const client = new SocksClient({
+  proxy: { host: '127.0.0.1', port: +proxyPort, type: 5 }, command: 'associate',
+  destination: { host: '0.0.0.0', port: 0 }
+})
+client.on('established', ({ socket, remoteHost }) => {
+  const udp = dgram.createSocket('udp4')
+  udp.on('message', (frame) => {
+    const { data, remoteHost } = SocksClient.parseUDPFrame(frame)
+    console.log(data.toString(), remoteHost.host, remoteHost.port)
+    udp.close()
+    socket.destroy()
+  })
+  const frame = SocksClient.createUDPFrame({ remoteHost: { host, port: 9000 }, data: Buffer.from('hello') })
+  udp.send(frame, remoteHost.port, remoteHost.host)
+})
+client.connect()
+"""
+
+
+@pytest.mark.slow
+def test_npm_socks_asks_a_peer(command: Start, peer: Peer, npm_folder: Path) -> None:
+    there = peer(9000)
+    process = command("socks", "--listen", "127.0.0.1:0")
+    for host in (there.peer.address, there.peer.id.hex() + ".peer"):
+        words = ["node", "-e", ASKS, str(where(process)[1]), host]
+        with subprocess.Popen(
+            words, env=os.environ | {"NODE_PATH": str(npm_folder / "node_modules")}, stdout=-1
+        ) as node:
+            data, source = there.recvfrom(100)
+            there.sendto(data + b" back", source)
+            assert node.communicate(timeout=LIMIT)[0].decode() == f"hello back {there.peer.address} 9000\n"
+
+
+@pytest.mark.slow
+def test_libtorrent_fetches_from_a_peer_through_a_proxy(
+    command: Start, node: str, key: tuple[str, str, str, str], tmp_path: Path
+) -> None:
+    """The seed runs in a namespace; the client is an ordinary process of this machine, without TCP."""
+    lt = pytest.importorskip("libtorrent", reason="needs libtorrent: the Python package")
+    for name in ("seed", "leech"):
+        (tmp_path / name).mkdir()
+    script = str(Path(__file__).parent / "programs" / "torrent_node.py")
+    words = ["run", "--native", "--bootstrap", node, "--identity", key[0], script, str(tmp_path / "seed"), "seed"]
+    with subprocess.Popen([*COMMAND, *words], env=environment(), stdout=subprocess.PIPE, text=True) as seed:
+        try:
+            assert seed.stdout is not None
+            if seed.stdout.readline() != "ready\n":
+                pytest.skip("needs lab: namespaces")
+            host, port = where(command("socks", "--listen", "127.0.0.1:0"))
+            client = lt.session(
+                {
+                    "proxy_type": 2,
+                    "proxy_hostname": host,
+                    "proxy_port": port,
+                    "proxy_peer_connections": True,
+                    "enable_outgoing_tcp": False,
+                    "enable_incoming_tcp": False,
+                    "enable_dht": False,
+                    "enable_lsd": False,
+                    "enable_upnp": False,
+                    "enable_natpmp": False,
+                    "listen_interfaces": "127.0.0.1:0",
+                }
+            )
+            wanted = lt.parse_magnet_uri((tmp_path / "seed" / "magnet").read_text())
+            wanted.save_path = str(tmp_path / "leech")
+            handle = client.add_torrent(wanted)
+
+            def fetched() -> bool:
+                if not handle.get_peer_info():
+                    handle.connect_peer((key[2], 6881))
+                return bool(handle.status().is_seeding)
+
+            until(fetched, 2 * LIMIT)
+        finally:
+            seed.terminate()
+    assert filecmp.cmp(tmp_path / "seed" / "file.bin", tmp_path / "leech" / "file.bin", shallow=False)

@@ -16,7 +16,13 @@ import pytest
 from peer_relay_socket import Peer, Socket
 from tests.npm.npm_nodes import AGENT, PATIENCE, NodePeer
 
-PACKAGES = ("peer-relay@0.0.2", "bittorrent-dht@7.10.0", "playwright-core@1.65.1", "@roamhq/wrtc@0.10.0")
+PACKAGES = (
+    "peer-relay@0.0.2",
+    "bittorrent-dht@7.10.0",
+    "playwright-core@1.65.1",
+    "@roamhq/wrtc@0.10.0",
+    "socks@2.8.11",
+)
 
 
 @pytest.fixture(scope="session")
