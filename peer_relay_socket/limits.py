@@ -311,7 +311,7 @@ BROADCAST_CHECKS: Final = 600.0
 BROADCAST_RELAY_FACTOR: Final = 4.0
 """How many times more is taken from one relay, which passes on those of many."""
 BROADCAST_COPIES: Final = 4.0 * 1024 * 1024
-BROADCAST_COPY: Final = 512
+BROADCAST_COPY: Final = 1024
 """Bytes per second of others' broadcasts that a relay sends out, all copies together, and what one copy counts for at
 least: it takes 6 µs however short it is. Without it a leaf that sends
 BROADCAST_BYTES makes a relay with 1,000 leaves send 128 MB/s."""

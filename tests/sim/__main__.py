@@ -55,10 +55,14 @@ def _names(population: Population, options: argparse.Namespace, report: Report) 
 
 
 def _lie(population: Population, options: argparse.Namespace, report: Report) -> None:
+    without = audit.by_address(population, population.alive(), 1000)
     result = scenarios.lie(population, 0.1, 2000)
+    honest = [host for host in population.alive() if host.intercept is None]
+    among = audit.by_address(population, honest, 1000)
     report.row(f"{result.liars} liars (10 %): delivered", f"{result.share:.2%} of {result.sent}")
     report.row("... of a second datagram on the same pairs", f"{result.again / max(1, result.sent):.2%}")
     report.row("... misdelivered", result.misdelivered)
+    _rounds(report, without, among, audit.pinned_by(honest, population.hosts))
 
 
 def _eclipse(population: Population, options: argparse.Namespace, report: Report) -> None:
@@ -99,17 +103,20 @@ def _milliseconds(values: tuple[float, float]) -> str:
 
 def _audit(population: Population, options: argparse.Namespace, report: Report) -> None:
     result = audit.audit(population, 2000)
-    without, among = result.without, result.among
-    delivered = f"{_of(without)}; {_of(among)}"
-    report.row(f"audit, {result.attackers} relays that attack: delivered without, with", delivered)
-    report.row("... misdelivered without, with", f"{without.misdelivered}; {among.misdelivered}")
-    report.row("... CPU seconds of all peers without, with", f"{without.cpu:.1f}; {among.cpu:.1f}")
-    report.row("... MB without, with", f"{without.megabytes:.0f}; {among.megabytes:.0f}")
+    report.row("audit: relays that attack", result.attackers)
+    _rounds(report, result.without, result.among, (result.pinned, result.pinned_wrong))
     report.row("... packets that the attackers sent", result.volleys)
-    report.row("... addresses pinned, of them wrong", f"{result.pinned}, {result.pinned_wrong}")
     reached = f"{result.reached_server}, {result.reached_thief} of {result.clients}"
     report.row("... fresh clients that reached a server by IPv4, its thief", reached)
     report.row("... dials of a third party that the attackers named", result.dialled)
+
+
+def _rounds(report: Report, without: audit.Round, among: audit.Round, pinned: tuple[int, int]) -> None:
+    report.row("... to IPv4 addresses: delivered without, with", f"{_of(without)}; {_of(among)}")
+    report.row("... misdelivered without, with", f"{without.misdelivered}; {among.misdelivered}")
+    report.row("... CPU seconds of all peers without, with", f"{without.cpu:.1f}; {among.cpu:.1f}")
+    report.row("... MB without, with", f"{without.megabytes:.0f}; {among.megabytes:.0f}")
+    report.row("... addresses pinned, of them wrong", f"{pinned[0]}, {pinned[1]}")
 
 
 def _of(one: audit.Round) -> str:

@@ -127,7 +127,7 @@ def audit(population: Population, count: int) -> Audited:
     """Send `count` datagrams; let one relay for each 300 peers attack, a thief among them; send as many again."""
     network = population.network
     honest = population.alive()
-    without = _round(population, honest, count)
+    without = by_address(population, honest, count)
     attackers = []
     for number in range(max(1, population.mix.peers // 300)):
         host = population.add(f"attacker{number}", serves=True)
@@ -144,24 +144,30 @@ def audit(population: Population, count: int) -> Audited:
     network.run(10.0)
     attack = _Attacker(population, attackers)
     attack.volley()
-    among = _round(population, honest, count)
+    among = by_address(population, honest, count)
     heard = _clients(population, server, thief)
-    ids = {host.peer_id for host in honest}
-    pinned = [pin for host in honest for pin in host.engine._resolver.pinned.items()]
+    pinned = pinned_by(honest, honest)
     return Audited(
         len(attackers),
         without,
         among,
         attack.volleys,
-        len(pinned),
-        sum(peer_id not in ids for _, peer_id in pinned),
+        *pinned,
         _CLIENTS,
         *heard,
         dialled.count,
     )
 
 
-def _round(population: Population, honest: list[Host], count: int) -> Round:
+def pinned_by(honest: list[Host], owners: list[Host]) -> tuple[int, int]:
+    """Return how many addresses honest peers pinned, and how many of them to an id that is none of the `owners`'."""
+    ids = {host.peer_id for host in owners}
+    pinned = [peer_id for host in honest for peer_id in host.engine._resolver.pinned.values()]
+    return len(pinned), sum(peer_id not in ids for peer_id in pinned)
+
+
+def by_address(population: Population, honest: list[Host], count: int) -> Round:
+    """Send `count` datagrams between honest peers, each to an IPv4 address."""
     network = population.network
     spelling = Spelling(population.mix.network)
     began = process_time()
