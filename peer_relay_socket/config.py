@@ -3,7 +3,7 @@
 Lives here: the one table of settings (`PeerConfig`: keyword, variable, parser, meaning), the types of the keywords
 (`Settings`). May not live here: anything that acts on a setting.
 
-To add a setting, add a field to `PeerConfig`, its keyword to `Settings`, and its row to the table in README.md.
+To add a setting, add a field to `PeerConfig`, its keyword to `Settings`, and its row to the table in cli/README.md.
 """
 
 from __future__ import annotations

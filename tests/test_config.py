@@ -272,9 +272,9 @@ def test_the_keywords_have_types_and_only_they() -> None:
     assert set(SocketSettings.__annotations__) == keywords | {"direct"}
 
 
-def test_the_readme_has_every_setting_that_has_a_variable_with_its_meaning() -> None:
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
-    rows = re.findall(r"^\| (`PEER_RELAY_[^|]*) \| ([^|]*)\| (.*) \|$", readme, re.MULTILINE)
+def test_the_operators_guide_has_every_setting_that_has_a_variable_with_its_meaning() -> None:
+    guide = (Path(__file__).parent.parent / "peer_relay_socket/cli/README.md").read_text()
+    rows = re.findall(r"^\| (`PEER_RELAY_[^|]*) \| ([^|]*)\| (.*) \|$", guide, re.MULTILINE)
     told: list[str] = []
     for variables, keywords, meaning in rows:
         names = [name.lower() for name in re.findall(r"`PEER_RELAY_(\w+)`", variables)]
@@ -283,7 +283,7 @@ def test_the_readme_has_every_setting_that_has_a_variable_with_its_meaning() -> 
         told += names
     assert sorted(told) == sorted(name for name, setting in SETTINGS.items() if setting.has_variable)
     for name, setting in SETTINGS.items():
-        assert setting.has_variable or f"`{name}`" in readme, name
+        assert setting.has_variable or f"`{name}`" in guide, name
 
 
 @pytest.mark.parametrize("keyword", ["bootstap", "log", "embedded", "direct"])

@@ -30,6 +30,12 @@ def line_of(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline()
 
 
+def test_the_readme_is_short_and_links_to_nothing_that_the_package_index_lacks() -> None:
+    text = README.read_text()
+    assert len(text.splitlines()) <= 140
+    assert re.findall(r"\]\((?!https://)", text) == []
+
+
 @pytest.mark.slow
 def test_the_example_runs(tmp_path: Path) -> None:
     for name in ("server.py", "client.py"):

@@ -1,4 +1,4 @@
-"""A node behind Debian's nginx, which ends TLS, as README configures it."""
+"""A node behind Debian's nginx, which ends TLS, as the operator's guide configures it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.patience import LIMIT
 from tests.transport.links import Recorder, serving, upgrade_request
 
 pytestmark = pytest.mark.slow
-README = Path(__file__).parents[2] / "README.md"
+GUIDE = Path(__file__).parents[2] / "peer_relay_socket" / "cli" / "README.md"
 CONFIGURATION = """
 daemon off;
 pid {folder}/nginx.pid;
@@ -54,7 +54,7 @@ def nginx(folder: Path, port: int, node: int) -> Iterator[Path]:
     if program is None:
         pytest.skip("needs nginx")
     cert, key = certificate(folder)
-    found = re.search(r"<!-- tests/cli/test_nginx.py -->\n```nginx\n(.*?)```", README.read_text(), re.DOTALL)
+    found = re.search(r"<!-- tests/cli/test_nginx.py -->\n```nginx\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     assert found is not None
     location = found[1].replace("127.0.0.1:8080", f"127.0.0.1:{node}")
     assert location != found[1]
