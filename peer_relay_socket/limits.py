@@ -179,6 +179,14 @@ CLOSEST_LINKS: Final = 4
 and at 10,000 peers save a tenth of a hop against three."""
 ORDINARY_LINKS: Final = 6
 """Links to relays that a peer which does not relay holds at most, but for a moment while it joins."""
+ANCHOR_FAILURES: Final = 3
+"""Failed dials after which the relay that was chosen by chance is given up for another."""
+CLOSE_PER_PREFIX: Final = 2
+"""Of the CLOSEST_LINKS nearest relays so many are of one host or prefix (/24, /48), where there are others: who rents
+one network and grinds ids does not surround a peer. Addresses of this machine and of private networks do not count."""
+COMPARED_HOPS: Final = 8
+"""Linked relays nearest to a target among which the one that promises the shortest way is chosen: 5 µs, once for each
+target in MAX_ROUTE_CACHE."""
 SLOT_BITS: Final = 2
 """A relay keeps one link in each quarter of each k-bucket (Maymounkov & Mazières 2002, §2.4 and 4.2): every hop fixes 3
 bits and more. With 3 it would be 77 links each to save a quarter of a hop."""

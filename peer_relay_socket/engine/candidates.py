@@ -10,6 +10,7 @@ remembered for LOST_TIME, one that was only heard of until it failed a few times
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from ..address import PeerId
@@ -54,6 +55,7 @@ class Candidate:
         "peer_id",
         "scope",
         "slot",
+        "source",
         "urls",
         "wanted",
     )
@@ -79,6 +81,8 @@ class Candidate:
         self.slot = slot
         self.luck = luck
         """Drawn once; of several that would do, the one with the least is taken."""
+        self.source: PeerId = b""
+        """The neighbour that named it."""
         self.failures = 0
         self.last_error: str | None = None
         """Of a bootstrap URL: why it was of no use; None once it answers."""
@@ -209,7 +213,8 @@ class Candidates:
             return changed
         if len(self._by_id) >= MAX_CANDIDATES and not self.make_room():
             return False
-        self.remember(peer_id, urls, scope).nearby = link.nearby
+        candidate = self.remember(peer_id, urls, scope)
+        candidate.nearby, candidate.source = link.nearby, link.peer_id
         return True
 
     def suggest(self, peer_id: PeerId, url: str, scope: Scope, nearby: bool) -> bool:
@@ -235,8 +240,10 @@ class Candidates:
         """Forget some candidates that we can do without; return whether there were any."""
         by_id = self._links.by_id
         unlinked = [c for c in self._by_id.values() if not (c.wanted or c.dialling or c.peer_id in by_id)]
-        # The farthest of those that failed, else a random one, lest far buckets lose all of theirs.
-        unlinked.sort(key=lambda c: (c.failures == 0, -c.distance if c.failures else -c.luck))
+        # The farthest of those that failed, else a random one of the neighbour that named most: far buckets do not lose
+        # all of theirs, and what others named stays, however much one neighbour names.
+        named = Counter(candidate.source for candidate in unlinked)
+        unlinked.sort(key=lambda c: (c.failures == 0, -c.distance if c.failures else -named[c.source], -c.luck))
         for candidate in unlinked[: 1 + len(unlinked) // 16]:  # to choose one costs as much as to choose several
             self.forget(candidate)
         return bool(unlinked)

@@ -55,8 +55,8 @@ class Gossip:
         self._router = router
         self._candidates = candidates
         self._on_news = on_news
-        self._asked: dict[bytes, PeerId] = {}
-        """Tokens of FINDs under way, and their targets; at most 64."""
+        self._asked: dict[bytes, Callable[[list[PeerId]], None]] = {}
+        """Tokens of FINDs under way, and what is told of the ids that the answer names; at most 64."""
 
     # --- telling ---------------------------------------------------------------------------------------------
 
@@ -143,8 +143,12 @@ class Gossip:
         """Ask the network for dialable peers near `target`, unless no relay is nearer than we are."""
         if self._router.is_nearest(int.from_bytes(target)):
             return
-        data = wire.packet(Kind.FIND, target, self._core.peer_id, self._question(target))
+        data = wire.packet(Kind.FIND, target, self._core.peer_id, self._question())
         self._router.send(data, target, 0)
+
+    def find_by(self, link: LinkState, target: PeerId, then: Callable[[list[PeerId]], None]) -> None:
+        """Ask for the dialable peers nearest to `target`, by `link`, and tell `then` their ids."""
+        self._links.emit(link, wire.packet(Kind.FIND, target, self._core.peer_id, self._question(then)))
 
     def find_heard(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> None:
         """Answer a FIND if we alone are asked (hop limit 1) or no relay is nearer, else pass it on.
@@ -171,16 +175,19 @@ class Gossip:
         Raises: PacketError.
         """
         token, rest = wire.split(body, 4)
-        if self._asked.pop(token, None) is None:
+        then = self._asked.pop(token, None)
+        if then is None:
             self._core.counters["dropped: unasked answer"] += 1
             return
-        self._take_contacts(control.read_contacts(rest)[: 2 * CONTACTS_PER_ANSWER], arrived)
+        contacts = control.read_contacts(rest)[: 2 * CONTACTS_PER_ANSWER]
+        self._take_contacts(contacts, arrived)
+        then([contact.peer_id for contact in contacts])
 
-    def _question(self, target: PeerId) -> bytes:
+    def _question(self, then: Callable[[list[PeerId]], None] = lambda _named: None) -> bytes:
         """Return the body of a new FIND, as long as it must be for a whole answer."""
         token = self._core.token()
         make_room(self._asked, 64)
-        self._asked[token] = target
+        self._asked[token] = then
         return token + bytes(FIND_PADDING)
 
     def ask_neighbours(self, changed: bool) -> None:
@@ -189,5 +196,5 @@ class Gossip:
         for number, link in enumerate(self._router.nearest(core.number, CLOSEST_LINKS)):
             if changed or not number:
                 hops = 1 if number else HOP_LIMIT
-                body = self._question(core.peer_id)
+                body = self._question()
                 self._links.emit(link, wire.packet(Kind.FIND, core.peer_id, core.peer_id, body, hop_limit=hops))

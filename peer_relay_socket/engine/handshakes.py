@@ -337,9 +337,11 @@ class Handshakes:
         else:
             attempt.keys = keys
             self._table.await_keys(session, keys)
-        if attempt.tries > 1 or self._router.next_hop(sender, 0) is None:
+        hop = self._router.next_hop(sender, 0)
+        if attempt.tries > 1 or hop is None:
             self._router.adopt(sender, arrived)
-        else:
+        else:  # it carried the question: what comes up later, and promises more, has proved nothing
+            self._router.adopt(sender, hop)
             session.rtt = self._core.now - attempt.said_at
         # The answer is on the alternate of the question: one to go on with, as others may swallow packets.
         session.alternate = attempt.base = alternate

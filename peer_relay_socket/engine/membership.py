@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from itertools import islice
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from ..address import ID_BITS, ID_BYTES, PeerId, pinned_id
 from ..codec import packet as wire
@@ -25,6 +26,7 @@ from ..codec.control import Contact
 from ..codec.packet import LinkOp
 from ..limits import (
     BOOTSTRAP_GRACE,
+    CLOSE_PER_PREFIX,
     CLOSEST_LINKS,
     JOINING_TIME,
     LOOK_SPACING,
@@ -41,7 +43,8 @@ from ..limits import (
     SLOT_PATIENCE_MAX,
     make_room,
 )
-from ..scope import Scope
+from ..scope import Scope, crowd_groups
+from .anchors import Anchors
 from .candidates import Candidate, Candidates
 from .effects import Dial
 from .gossip import Gossip
@@ -67,6 +70,22 @@ _PROTECTED: Final = 3 * CLOSEST_LINKS
 """So many nearest relays are never let go: to some of them we are among the closest."""
 
 
+class _Crowd:
+    """Counts relays by host and prefix, and admits CLOSE_PER_PREFIX of each."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def admits(self, host: str) -> bool:
+        """Return whether one more of `host` is not too many, and if so count it. "" is never too many."""
+        groups = crowd_groups(host)
+        if any(self._counts.get(group, 0) >= CLOSE_PER_PREFIX for group in groups):
+            return False
+        for group in groups:
+            self._counts[group] = self._counts.get(group, 0) + 1
+        return True
+
+
 class Membership:
     """Keeps the links a peer should have."""
 
@@ -77,6 +96,7 @@ class Membership:
         self._router = router
         self._candidates = Candidates(core, links, vain)
         self.gossip = Gossip(core, links, router, self._candidates, self.review)
+        self.anchors = Anchors(core, links, self._candidates, self.gossip)
         self._blocked: dict[PeerId, None] = {}
         """Peers to which no link is made on our account, because a program ended the last one; at most
         MAX_CANDIDATES."""
@@ -137,6 +157,7 @@ class Membership:
             candidate.not_before = 0.0
             candidate.lost_at = None
             link.protected = link.protected or candidate.wanted
+        self.anchors.link_up(link)
         self.gossip.introduce(link)
         if len(self._links.by_id) == 1:
             self.gossip.ask_neighbours(self._refresh_wait == REFRESH_FIRST)
@@ -161,6 +182,7 @@ class Membership:
         """A neighbour went, unless the link was only superseded by another."""
         if link.peer_id in self._links.by_id:
             return
+        self.anchors.link_down()
         if link.ended_by_program:
             self._block(link.peer_id)
         candidate = self._candidates.get(link.peer_id)
@@ -361,6 +383,7 @@ class Membership:
         core = self._core
         self._looked_at = core.now
         if self._links.by_id:
+            self.anchors.review()
             self.gossip.ask_neighbours(self._refresh_wait == REFRESH_FIRST)
             if core.config.serves:
                 self._ask_for_slots()
@@ -408,7 +431,7 @@ class Membership:
     def _wanted(self) -> list[Candidate]:
         """Return the known peers that we should dial, in order of importance."""
         wanted = [candidate for candidate in self._candidates.wanted.values() if candidate.urls]
-        wanted += self._nearest_wanted()
+        wanted += self._nearest_wanted() + self.anchors.wanted()
         if self._eager:
             wanted += filter(None, map(self._candidates.get, self._eager))
         if self._core.config.serves:
@@ -421,17 +444,31 @@ class Membership:
 
         Nearer ones that fail are among them: they are tried again when their wait is over.
         """
-        wanted = []
+        wanted: list[Candidate] = []
+        passed: list[Candidate] = []
+        crowd = _Crowd()
         sound = 0
-        for _, peer_id in islice(self._candidates.near, 4 * CLOSEST_LINKS):
+        for _, peer_id in self._candidates.near:
             candidate = self._candidates[peer_id]
             if not candidate.urls or self.is_blocked(peer_id):
                 continue
+            if not self._core.config.serves and not crowd.admits(self._host_of(candidate)):
+                passed.append(candidate)
+                continue
             wanted.append(candidate)
             sound += peer_id in self._links.by_id or not candidate.failures
-            if sound == CLOSEST_LINKS:
+            if sound == CLOSEST_LINKS or len(wanted) == 4 * CLOSEST_LINKS:
                 break
+        wanted += passed[: max(0, CLOSEST_LINKS - sound)]
         return wanted
+
+    def _host_of(self, candidate: Candidate) -> str:
+        """Return the public address at which a candidate is, or would be, linked; "" where none is known."""
+        link = self._links.by_id.get(candidate.peer_id)
+        if link is not None:
+            return link.crowd_host if link.scope is Scope.GLOBAL else ""
+        host = urlsplit(candidate.urls[0]).hostname or ""
+        return host if Scope.of(host) is Scope.GLOBAL else ""
 
     def _slots_wanted(self, already: list[Candidate]) -> list[Candidate]:
         """Return, for each slot without a neighbour, one sound candidate."""
@@ -477,15 +514,26 @@ class Membership:
         relays = self._router.relays
         if len(relays) <= CLOSEST_LINKS:
             return []
-        spare = [
-            link for link in islice(self._router.by_distance(core.number), CLOSEST_LINKS, None) if not link.protected
-        ]
+        spare = [link for link in self._farther() if not (link.protected or self.anchors.keeps(link))]
         crowded = len(relays) > ORDINARY_LINKS
         for link in reversed(spare):
             if crowded or link.opened_at + BOOTSTRAP_GRACE <= core.now:
                 self._dismiss(link)
                 return []
         return [min(link.opened_at for link in spare) + BOOTSTRAP_GRACE] if spare else []
+
+    def _farther(self) -> list[LinkState]:
+        """Return the linked relays, nearest first, that are not among our CLOSEST_LINKS, of which CLOSE_PER_PREFIX at
+        most are of one prefix, where there are others."""
+        crowd, near, passed, farther = _Crowd(), 0, [], []
+        for link in self._router.by_distance(self._core.number):
+            if near == CLOSEST_LINKS:
+                farther.append(link)
+            elif crowd.admits(link.crowd_host if link.scope is Scope.GLOBAL else ""):
+                near += 1
+            else:
+                passed.append(link)
+        return passed[CLOSEST_LINKS - near :] + farther
 
     def _shed_as_relay(self) -> list[float]:
         """Past RELAY_LINKS, let go of the newest relay in the fullest slot, but of none that is near us."""

@@ -11,7 +11,8 @@ Order of choice for a packet to X::
     the link to X, if there is one
     the relay chosen for the pair (paths.py), alternate 0 only
     a found route (X signed the answer to a search, or proved its key in a session), alternate 0 only
-    the relay nearest to X by XOR, if nearer than we are; alternate v takes the v-th nearest instead (disjoint retry)
+    of the relays nearest to X by XOR, and nearer than we are, the one that promises the shortest way; alternate v takes
+        the v-th nearest of the others instead (disjoint retry)
     an answer to a control packet: the link over which X seemed to send one, within ANSWER_TIME
     past the nearest relay: the next ones outward, at most MAX_SCAN of them (X may not yet know that we are nearer)
     all else: as answers, but last, for any peer can pretend to be X
@@ -35,11 +36,14 @@ from ..codec import packet as wire
 from ..codec.packet import Header, Kind
 from ..limits import (
     ANSWER_TIME,
+    CLOSEST_LINKS,
+    COMPARED_HOPS,
     CONTROL_RATE,
     HOP_LIMIT,
     MAX_LEARNED_ROUTES,
     MAX_ROUTE_CACHE,
     NO_ROUTE_PRICE,
+    SLOT_BITS,
     make_room,
 )
 from ..rate import TokenBucket
@@ -88,6 +92,10 @@ class Router:
         """Their ids as integers."""
         self._all_values: list[int] = []
         """Ids of all linked peers as integers, ascending."""
+        self._depth = 0
+        """Leading bits that the CLOSEST_LINKS relays nearest to us share with us."""
+        self._usual = 0.0
+        """Seconds that half of the links to relays take at most."""
         self.direct: dict[PeerId, LinkState] = {}
         """WebRTC links that are up, by peer."""
         self.linked = False
@@ -117,6 +125,11 @@ class Router:
     def _relays_changed(self) -> None:
         self.relays = sorted((link for link in self._links.by_id.values() if link.serves), key=_value)
         self._values = [link.value for link in self.relays]
+        ours = self._core.number
+        around = [ID_BITS - (link.value ^ ours).bit_length() for link in self.nearest(ours, CLOSEST_LINKS)]
+        self._depth = around[-1] if around else 0
+        ways = sorted(link.rtt for link in self.relays if link.rtt is not None)
+        self._usual = ways[len(ways) // 2] / 2 if ways else 0.0
         for cache in self.hops:
             cache.clear()
 
@@ -206,16 +219,26 @@ class Router:
         return not first or self._core.number ^ target <= first[0].value ^ target
 
     def greedy(self, target: int, alternate: int) -> LinkState | None:
-        """Return the linked relay nearest to `target` if nearer than we, or the one `alternate` places behind it."""
+        """Return the linked relay that promises the shortest way to `target`, of those nearest to it and nearer than
+        we; or the `alternate`-th of the others, the nearest first."""
         core = self._core
-        best = None
         # A peer that does not relay is no step towards another: to it any relay is nearer than itself.
         limit = core.number ^ target if core.config.serves else 1 << ID_BITS
-        for link in self.nearest(target, alternate + 1):
-            if link.value ^ target >= limit:
-                break
-            best = link
-        return best
+        near = [link for link in self.nearest(target, COMPARED_HOPS) if link.value ^ target < limit]
+        if not near:
+            return None
+        best = min(near, key=lambda link: self._promises(link, target))
+        if not alternate:
+            return best
+        others = [link for link in near if link is not best]
+        return others[min(alternate, len(others)) - 1] if others else best
+
+    def _promises(self, link: LinkState, target: int) -> float:
+        """Return about how many seconds the way to `target` takes by `link`: to its end, and a link of the usual length
+        for each step from there to a relay that is as near to the target as our own nearest relays are to us."""
+        missing = self._depth + SLOT_BITS - (ID_BITS - (link.value ^ target).bit_length())
+        way = self._usual if link.rtt is None else link.rtt / 2
+        return way + self._usual * max(0, missing) / (SLOT_BITS + 1)
 
     def next_hop(self, to: PeerId, alternate: int) -> LinkState | None:
         """Return the link a packet to `to` leaves by (scan steps apart), or None."""

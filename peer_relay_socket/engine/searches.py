@@ -4,8 +4,9 @@ Lives here: DISCOVER and DISCOVERED, asked, passed on and answered. May not live
 (routing.py), what is done with an answer (resolver.py, sessions.py).
 
 Law: a route is taken from a search only towards a peer that signed. The origin signs the question, the peer that is
-found the answer; a question that carries no valid signature ends here. A question is passed on once, to FLOOD_FANOUT
-relays, FLOOD_HOPS far at most, and no link may use up what is left for others.
+found the answer. A question is passed on once, FLOOD_HOPS far at most, to FLOOD_FANOUT relays: half of them nearest to
+what is looked for, half by chance. No link may use up what is left for others. A question that carries no valid
+signature ends here.
 
 An origin's stamps only grow, so a question that is replayed moves no route where it, or a later one, was seen, and none
 anywhere once it is SEARCH_AGE old. An answer is taken once for each question and peer, over the link that was first.
@@ -35,6 +36,7 @@ from ..limits import (
     make_room,
 )
 from ..rate import TokenBucket
+from .xor import slot_of
 
 if TYPE_CHECKING:
     from .behind import Behind
@@ -169,10 +171,21 @@ class Searches:
         left = min(header.hop_limit, FLOOD_HOPS) - 1
         data = bytes((header.kind, left)) + bundle[offset + 2 : header.end]
         onward = self._router.matching(wanted, FLOOD_FANOUT)
-        onward += self._router.nearest(int.from_bytes(header.to), FLOOD_FANOUT)
-        for link in dict.fromkeys(onward):
+        near = self._router.nearest(int.from_bytes(header.to), FLOOD_FANOUT // 2)
+        for link in dict.fromkeys(onward + near + self._by_chance(near)):
             if link is not arrived:
                 self._links.emit(link, data)
+
+    def _by_chance(self, near: list[LinkState]) -> list[LinkState]:
+        """Return relays for the other half of FLOOD_FANOUT, each of another slot where there are so many: those nearest
+        to a peer that is surrounded are all its attacker's, and so may be most in one slot of ours."""
+        core = self._core
+        slots: dict[int, list[LinkState]] = {}
+        for link in self._router.relays:
+            if link not in near:
+                slots.setdefault(slot_of(link.value ^ core.number), []).append(link)
+        chosen = sorted((core.random.random(), slot) for slot in slots)[: FLOOD_FANOUT - len(near)]
+        return [slots[slot][int(core.random.random() * len(slots[slot]))] for _, slot in chosen]
 
     def discovered_heard(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> bool | None:
         """Note the route that a DISCOVERED shows, and pass it on.

@@ -89,7 +89,7 @@ def test_a_session_ends_when_its_peer_is_no_longer_accepted() -> None:
     assert b.heard() == []
     assert bench.sent(Kind.NO_SESSION, b) == []
     lists.denied.clear()
-    for _ in range(4):
+    for _ in range(8):
         a.send(b, b"three")
         bench.advance(0.5)
     assert b.heard()[-1] == b"three"

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from peer_relay_socket.address import DEFAULT_IPV4_NETWORK
-from tests.sim import audit, scenarios
+from tests.sim import attacks, audit, scenarios
 from tests.sim.picture import svg
 from tests.sim.population import Mix, Population
 from tests.sim.report import Report, steady
@@ -56,7 +56,7 @@ def _names(population: Population, options: argparse.Namespace, report: Report) 
 
 def _lie(population: Population, options: argparse.Namespace, report: Report) -> None:
     without = audit.by_address(population, population.alive(), 1000)
-    result = scenarios.lie(population, 0.1, 2000)
+    result = attacks.lie(population, 0.1, 2000)
     honest = [host for host in population.alive() if host.intercept is None]
     among = audit.by_address(population, honest, 1000)
     report.row(f"{result.liars} liars (10 %): delivered", f"{result.share:.2%} of {result.sent}")
@@ -66,14 +66,22 @@ def _lie(population: Population, options: argparse.Namespace, report: Report) ->
 
 
 def _eclipse(population: Population, options: argparse.Namespace, report: Report) -> None:
-    result = scenarios.eclipse(population, 200, 100)
+    result = attacks.eclipse(population, 200, 100)
     report.row("eclipse: relay ids ground next to one peer", f"{result.ids}, sharing {result.bits} bits")
     report.row("... key pairs made for it; CPU seconds", f"{result.keys}; {result.key_seconds:.0f}")
     report.row("... of the victim's neighbours, the attacker's", f"{result.surrounded} of {result.neighbours}")
     report.row("... of its datagrams, seen by the attacker while it behaves", f"{result.seen:.0%}")
-    report.row("... once it drops them: delivered to the victim", f"{result.delivered} of {result.sent}")
-    report.row("... from the victim; between others", f"{result.from_victim}; {result.elsewhere} of {result.sent}")
-    report.row("... to the victim once it took another id", f"{result.moved} of {result.sent}")
+    report.row("... once it drops them: the victim is reached by", result.to_victim)
+    report.row("... the victim reaches", result.from_victim)
+    report.row("... others reach each other", result.between_others)
+
+
+def _hostile(population: Population, options: argparse.Namespace, report: Report) -> None:
+    result = attacks.hostile(population, 1 / 3, 20, 300)
+    report.row(
+        f"{result.liars} of {result.relays} relays hostile, 20 peers join then: newcomers reach", result.newcomers
+    )
+    report.row("... any pairs reach each other", result.between_any)
 
 
 def _stretch(population: Population, options: argparse.Namespace, report: Report) -> None:
@@ -131,6 +139,7 @@ SCENARIOS: dict[str, Callable[[Population, argparse.Namespace, Report], None]] =
     "lie": _lie,
     "eclipse": _eclipse,
     "audit": _audit,
+    "hostile": _hostile,
     "stretch": _stretch,
 }
 

@@ -324,10 +324,11 @@ class Network:
         listens: bool = False,
         start: bool = True,
         identity: Identity | None = None,
+        address: str | None = None,
     ) -> Host:
         """Add a host; its URL, if it serves, is ws://8.x.y.z:80/. One that `listens` may serve, if others reach it."""
         number = len(self.hosts) + 1
-        address = f"8.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+        address = address or f"8.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
         url = f"ws://{address}:80/"
         config = EngineConfig(
             bootstrap=tuple(self.url(other) for other in bootstrap),

@@ -67,12 +67,15 @@ class Population:
         """How many of the mix can be dialled."""
         return max(1, round(self.mix.peers * self.mix.dialable))
 
-    def add(self, name: str, *, serves: bool) -> Host:
-        """Make a host that has not started."""
+    def add(self, name: str, *, serves: bool, address: str | None = None) -> Host:
+        """Make a host that has not started, in a /24 of its own unless `address` says otherwise."""
+        number = len(self.network.hosts) + 1
+        address = address or f"8.{number & 255}.{number >> 8 & 255}.{1 + (number >> 16)}"
         position = self.bootstraps.index(name) if name in self.bootstraps else None
         known = self.bootstraps if position is None else self.bootstraps[:position]
         network = self.network
-        host = network.host(name, bootstrap=known, serves=serves, start=False, identity=network.identity(pinned=False))
+        identity = network.identity(pinned=False)
+        host = network.host(name, bootstrap=known, serves=serves, start=False, identity=identity, address=address)
         host.config.ipv4_network = self.mix.network
         host.engine = host._make()
         host.place = (self.random.random() * WORLD, self.random.random() * WORLD)

@@ -1,4 +1,4 @@
-"""What is done to a population, and what it makes of it: churn, partitions, lost relays, names, liars, an eclipse.
+"""What is done to a population, and what it makes of it: churn, partitions, lost relays, names.
 
 Lives here: one function per scenario, each returning figures. May not live here: how figures are printed or drawn.
 
@@ -10,23 +10,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from time import process_time
 
-from peer_relay_socket.address import PeerId, Spelling
-from peer_relay_socket.codec.packet import LINK_HANDSHAKE, Kind, read_header
-from peer_relay_socket.identity import Identity
-from tests.sim.hostile import Liars
+from peer_relay_socket.address import Spelling
 from tests.sim.measure import Probe, quantile
-from tests.sim.network import Host, Network
+from tests.sim.network import Host
 from tests.sim.population import Population
 
 UP_FOR = 5.0
 PATIENCE = 8.0
 """Seconds after which a datagram that has not arrived is lost."""
-BEFORE_FLOODS = 1.1
-"""Seconds after which a handshake that two relays swallowed is searched for by flooding, at the earliest."""
-_DATAGRAM_SEALED = 4 + 8 + 16 + 5 + 12
-"""Bytes of a sealed probe at least: index, counter, tag, record, and a datagram's ports and lengths."""
 _SPELL = Spelling()
 
 
@@ -316,180 +308,6 @@ def names(population: Population, count: int) -> Named:
         sum(1 for count in owners.values() if count > 1),
         shared,
     )
-
-
-# --- the hostile -----------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Lied:
-    """How honest peers fared among liars."""
-
-    liars: int
-    sent: int
-    delivered: int
-    misdelivered: int
-    again: int
-    """Delivered of a second datagram between the same pairs: the program's own retry."""
-    soon: int
-    """Delivered of the first within BEFORE_FLOODS: by another relay, not by a search that floods."""
-    relays: int
-    """Liars among those that relay."""
-
-    @property
-    def share(self) -> float:
-        """Delivered per sent."""
-        return self.delivered / max(1, self.sent)
-
-
-def lie(population: Population, share: float, count: int, *, rate: float = 100.0) -> Lied:
-    """Turn a share of all peers into liars; let them be for a minute; send between honest ones."""
-    network = population.network
-    candidates = [host for host in population.alive() if host.name not in population.bootstraps[:1]]
-    population.random.shuffle(candidates)
-    liars = Liars(candidates[: round(share * len(candidates))])
-    network.run(60.0)
-    honest = [host for host in population.alive() if host.name not in liars.members]
-    pairs = [population.pair(honest) for _ in range(count)]
-    results = []
-    misdelivered = soon = 0
-    for attempt in range(2):
-        for number, (sender, receiver) in enumerate(pairs):
-            network.at(network.now + number / rate, population.probes.send, sender, receiver)
-        network.run(count / rate + 2 * PATIENCE)
-        if not attempt:
-            soon = sum(
-                probe.arrived_at is not None and probe.arrived_at <= probe.sent_at + BEFORE_FLOODS
-                for probe in population.probes.all
-            )
-        outcome = population.probes.take()
-        results.append(outcome.delivered)
-        misdelivered += outcome.misdelivered
-    relays = sum(host.config.serves for host in liars.members.values())
-    return Lied(len(liars.members), count, results[0], misdelivered, results[1], soon, relays)
-
-
-@dataclass
-class Eclipsed:
-    """What it takes to stand around a peer, what it gains, and what ends it."""
-
-    ids: int
-    bits: int
-    keys: int
-    """Key pairs made to find them."""
-    key_seconds: float
-    """CPU time that took; the only figure that no seed determines."""
-    surrounded: int
-    """Of the victim's neighbours, how many are the attacker's."""
-    neighbours: int
-    seen: float
-    """Share of the victim's datagrams, both ways, that the attacker relays while it behaves."""
-    sent: int
-    delivered: int
-    """To the victim, once the attacker drops what it can."""
-    from_victim: int
-    """Of as many datagrams that the victim sent."""
-    elsewhere: int
-    """Of as many between others."""
-    moved: int
-    """To the victim after it came back under another id, the attack still on."""
-
-
-def eclipse(population: Population, ids: int, count: int) -> Eclipsed:
-    """Grind `ids` relay identities next to an ordinary peer, drop all they are given, and send to and from it."""
-    network = population.network
-    victim = population.ordinary()[0]
-    bits = math.ceil(math.log2(len(population.relays()))) + 2
-    began = process_time()
-    ground, keys = _grind(population, victim, ids, bits)
-    key_seconds = process_time() - began
-    attackers = []
-    for number, identity in enumerate(ground):
-        host = population.add(f"attacker{number}", serves=True)
-        host.identity = identity
-        network.at(network.now + 0.1 * number, host.start)
-        attackers.append(host)
-    network.run(0.1 * ids + 60.0)
-    theirs = {host.peer_id for host in attackers}
-    honest = [host for host in population.alive() if host.peer_id not in theirs and host is not victim]
-
-    def round_trip(inward: bool) -> int:
-        for number in range(count):
-            other = population.pair(honest)[0]
-            ends = (other, victim) if inward else (victim, other)
-            network.at(network.now + number / 5.0, population.probes.send, *ends)
-        network.run(count / 5.0 + 2 * PATIENCE)
-        return population.probes.take().delivered
-
-    carried = _Carried(network, {host.name for host in attackers}, victim.peer_id)
-    arrived = round_trip(True) + round_trip(False)
-    seen = carried.stop() / max(1, arrived)
-    Liars(attackers)
-    network.run(120.0)
-    neighbours = victim.engine.neighbours
-    delivered, from_victim = round_trip(True), round_trip(False)
-    for number in range(count):
-        network.at(network.now + number / 5.0, population.probes.send, *population.pair(honest))
-    network.run(count / 5.0 + 2 * PATIENCE)
-    elsewhere = population.probes.take().delivered
-    victim.leave()
-    victim.identity = network.identity(pinned=False)
-    victim.start()
-    network.run(10.0)
-    return Eclipsed(
-        ids,
-        bits,
-        keys,
-        key_seconds,
-        sum(peer in theirs for peer in neighbours),
-        len(neighbours),
-        seen,
-        count,
-        delivered,
-        from_victim,
-        elsewhere,
-        round_trip(True),
-    )
-
-
-def _grind(population: Population, victim: Host, ids: int, bits: int) -> tuple[list[Identity], int]:
-    """Make key pairs until `ids` of them share `bits` bits with the victim; return those, and how many were made."""
-    wanted = int.from_bytes(victim.peer_id) >> 160 - bits
-    keys = 0
-    ground: list[Identity] = []
-    while len(ground) < ids:
-        identity = population.network.identity(pinned=True)
-        keys += 1
-        if int.from_bytes(identity.peer_id) >> 160 - bits == wanted:
-            ground.append(identity)
-    return ground, keys
-
-
-class _Carried:
-    """Counts a peer's datagrams that some hosts pass on: each once, at whom they leave such a host."""
-
-    def __init__(self, network: Network, names: set[str], peer_id: PeerId) -> None:
-        self._network = network
-        self._names = names
-        self._peer_id = peer_id
-        self._packets: set[bytes] = set()
-        network.tap = self._see
-
-    def _see(self, sender: Host, _receiver: Host, data: bytes) -> None:
-        if data[0] == LINK_HANDSHAKE or sender.name not in self._names:
-            return
-        offset = 0
-        while offset < len(data):
-            header = read_header(data, offset)
-            between = header.kind == Kind.SEALED and self._peer_id in (header.to, header.sender)
-            if between and header.end - header.body >= _DATAGRAM_SEALED:  # what is shorter is an acknowledgement
-                self._packets.add(data[header.body : header.end])
-            offset = header.end
-
-    def stop(self) -> int:
-        """Return how many different ones there were."""
-        self._network.tap = None
-        return len(self._packets)
 
 
 def median(values: list[float]) -> float:

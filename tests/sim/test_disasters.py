@@ -75,7 +75,7 @@ def test_a_peer_whose_address_is_taken_moves_and_both_are_reached_by_theirs() ->
 
 
 def test_two_that_join_at_once_with_one_address_keep_it_and_know() -> None:
-    population = settled(60)
+    population = settled(60, seed=3)
     pair = [population.add(f"twin{number}", serves=False) for number in range(2)]
     for host, identity in zip(pair, colliding(population.network, pinned=False), strict=True):
         host.identity = identity
@@ -91,7 +91,7 @@ def test_two_that_join_at_once_with_one_address_keep_it_and_know() -> None:
 
 
 def test_an_address_that_two_pinned_peers_have_is_refused_and_never_guessed() -> None:
-    population = settled(30)
+    population = settled(30, seed=2)
     pair = [population.add(f"twin{number}", serves=False) for number in range(2)]
     for host, identity in zip(pair, colliding(population.network, pinned=True), strict=True):
         host.identity = identity

@@ -1,0 +1,89 @@
+"""Anchors: the two links of an ordinary peer that nearness of ids does not choose.
+
+Lives here: *home*, the nearest relay by round trip, by which most of what a peer sends leaves; and the relay chosen by
+*chance*, the way out and in when all others are an attacker's. May not live here: the links to the relays nearest by
+id, which are how a peer is found (membership.py).
+
+Law: no stranger steers the choice by chance. It is drawn once, of an answer to a question for an id made up here, that
+went out by a bootstrap node where one is linked; it is given up only after it failed to answer ANCHOR_FAILURES times,
+never for one that is nearer, newer or named more often. Home moves for a clear gain only, and only among relays that
+are linked anyway.
+
+A peer that relays has neither: it fills its slots by chance, and knows the round trips of all of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..address import ID_BYTES, PeerId
+from ..limits import ANCHOR_FAILURES, PATH_GAIN, PATH_RATIO
+
+if TYPE_CHECKING:
+    from .candidates import Candidate, Candidates
+    from .core import Core
+    from .gossip import Gossip
+    from .link import LinkState
+    from .links import Links
+
+
+class Anchors:
+    """Those of one peer."""
+
+    def __init__(self, core: Core, links: Links, candidates: Candidates, gossip: Gossip) -> None:
+        self._core = core
+        self._links = links
+        self._candidates = candidates
+        self._gossip = gossip
+        self.home: PeerId | None = None
+        self.chance: PeerId | None = None
+
+    def keeps(self, link: LinkState) -> bool:
+        """Return whether `link` stays though others are nearer by id."""
+        return not self._core.config.serves and link.peer_id in (self.home, self.chance)
+
+    def wanted(self) -> list[Candidate]:
+        """Return the relay chosen by chance, if it can be dialled."""
+        candidate = None if self.chance is None else self._candidates.get(self.chance)
+        return [candidate] if candidate is not None and candidate.urls and not self._core.config.serves else []
+
+    def review(self) -> None:
+        """Ask for a relay by chance, if there is none, or the one there was has failed."""
+        candidate = None if self.chance is None else self._candidates.get(self.chance)
+        if self.chance in self._links.by_id or self._core.config.serves:
+            return
+        if candidate is not None and candidate.failures < ANCHOR_FAILURES:
+            return
+        self.chance = None
+        relays = [link for link in self._links.by_id.values() if link.serves and not link.direct]
+        if relays:
+            first = min(relays, key=lambda link: (not self._is_bootstrap(link.peer_id), self._core.random.random()))
+            self._gossip.find_by(first, self._core.entropy(ID_BYTES), self._found)
+
+    def _found(self, named: list[PeerId]) -> None:
+        """Relays around a made-up id are known: take one of them."""
+        known = [each for each in map(self._candidates.get, named) if each is not None and each.urls]
+        if self.chance is None and known:
+            self.chance = min(known, key=lambda candidate: candidate.luck).peer_id
+
+    def _is_bootstrap(self, peer_id: PeerId) -> bool:
+        return any(place.peer_id == peer_id for place in self._candidates.bootstraps)
+
+    def link_up(self, link: LinkState) -> None:
+        """A neighbour appeared: it may be nearer than home."""
+        home = None if self.home is None else self._links.by_id.get(self.home)
+        if home is None:
+            self.link_down()
+        elif self._may_be_home(link) and home.rtt is not None and link.rtt is not None:
+            nearer = link.rtt <= PATH_RATIO * home.rtt and link.rtt <= home.rtt - PATH_GAIN
+            self.home = link.peer_id if nearer else self.home
+
+    def link_down(self) -> None:
+        """A neighbour went: if it was home, the nearest of the others is."""
+        if self.home not in self._links.by_id:
+            near = [link for link in self._links.by_id.values() if self._may_be_home(link)]
+            self.home = min(near, key=lambda link: (link.rtt or 0.0, link.number)).peer_id if near else None
+
+    def _may_be_home(self, link: LinkState) -> bool:
+        """Bootstrap nodes are left to newcomers."""
+        return link.serves and not link.direct and link.rtt is not None and not self._is_bootstrap(link.peer_id)
