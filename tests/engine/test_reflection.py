@@ -54,7 +54,7 @@ class Scene:
         bench.join(self.victim, self.relays[0])
         self.evil = bench.node("evil", serves=True)
         self.cable = bench.join(self.evil, self.relays[0])
-        bench.advance(3.0)
+        bench.advance(100.0)  # the victim looks around seldom by now: what it gets then it did not ask for
         bench.seen.clear()
 
     def reflected(self, packet: bytes) -> float:
