@@ -80,6 +80,8 @@ class SessionRecord(TypedDict):
     """"looking", "handshaking", "relayed", "direct", "refused" or "unreachable"."""
     via: str | None
     """The relay that takes the first hop."""
+    chosen: bool
+    """Whether that relay was chosen for the pair, by round trips."""
     rtt_s: float | None
     since: float
     why_not_direct: str | None
@@ -225,6 +227,7 @@ def _session(driver: DriverStatus, spelling: Spelling, session: SessionStatus) -
         id=spell(spelling, session.destination),
         state=session.state,
         via=None if session.via is None else session.via.hex(),
+        chosen=session.chosen and session.state == "relayed",
         rtt_s=None if rtt is None else _rounded(rtt),
         since=round(session.since + driver.ahead, 3),
         why_not_direct=session.why_not_direct,

@@ -185,6 +185,7 @@ def _sessions(peer: dict[str, Any]) -> Iterator[str]:
     rows = []
     for session in peer["sessions"][:_LINKS]:
         state = session["state"] + (f" via {session['via'][:8]}" if session["via"] else "")
+        state += ", chosen" if session["chosen"] else ""
         reason = session["why"] or (f"not direct: {session['why_not_direct']}" if session["why_not_direct"] else "")
         name = session["id"] if "." in session["id"] or ":" in session["id"] else session["id"][:8]
         rows.append((name, state, screen.seconds(session["rtt_s"]), reason))

@@ -387,6 +387,10 @@ class Router:
         """Return whether one more unasked-for notice is within CONTROL_RATE."""
         return self._notices.take(self._core.now)
 
+    def is_chosen(self, peer_id: PeerId) -> bool:
+        """Return whether what is for `peer_id` goes by a relay that was chosen for it."""
+        return peer_id in self._chosen
+
     def choose(self, peer_id: PeerId, link: LinkState | None) -> None:
         """Send what is for `peer_id` by `link` from now on, a relay's; None: as if nothing had been chosen."""
         if self._chosen.get(peer_id) is link:

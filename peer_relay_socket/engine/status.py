@@ -80,6 +80,8 @@ class SessionStatus(NamedTuple):
     why_not_direct: str | None
     why: str | None
     """Why it cannot be reached, or could not the last time."""
+    chosen: bool = False
+    """Whether `via` was chosen by round trips (paths.py)."""
     found: bool = False
     """Whether a relay, or the peer itself, said that it is there."""
 
@@ -170,7 +172,7 @@ def _sessions(
     for destination, ending in core.endings.items():
         if destination not in known:
             found.append(
-                SessionStatus(destination, ending.state, None, 0, None, ending.at, None, ending.why, ending.found)
+                SessionStatus(destination, ending.state, None, 0, None, ending.at, None, ending.why, found=ending.found)
             )
     return found
 
@@ -186,7 +188,15 @@ def _session(router: Router, direct: Direct, session: Session, before: str | Non
     if session.keys is not None and path.reached in ("direct", "relayed"):
         since = session.keys.made_at if path.since is None else path.since
         return SessionStatus(
-            session.peer_id, path.reached, path.via, number, path.rtt, since, path.why_not_direct, None
+            session.peer_id,
+            path.reached,
+            path.via,
+            number,
+            path.rtt,
+            since,
+            path.why_not_direct,
+            None,
+            router.is_chosen(session.peer_id),
         )
     began = session.idle_since if session.attempt is None else session.attempt.began
     if session.denied:

@@ -76,6 +76,8 @@ class _Collector:
         waiting = sum(sock["waiting_bytes"] for sock in sockets)
         yield self._gauge("socket_waiting_bytes", "What programs have not read.", waiting)
         yield self._states("sessions", "Sessions, by state.", [s["state"] for p in peers for s in p["sessions"]])
+        chosen = sum(session["chosen"] for peer in peers for session in peer["sessions"])
+        yield self._gauge("sessions_chosen", "Sessions by a relay that was chosen by round trips.", chosen)
         yield from self._handshakes()
         ends = [end for peer in peers if (end := peer["certificate_expires"]) is not None]
         if ends:

@@ -25,7 +25,7 @@ KEYS = {
     "links": "id url host scope carrier relays rtt_s up_s rx_bytes tx_bytes rx_packets tx_packets throttled full",
     "bootstrap": "url state failures last_error next_try_s",
     "sockets": "address port waiting_bytes lost",
-    "sessions": "id state via rtt_s since why_not_direct why",
+    "sessions": "id state via chosen rtt_s since why_not_direct why",
 }
 
 

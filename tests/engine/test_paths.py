@@ -72,6 +72,8 @@ def test_traffic_that_lasts_moves_to_the_relay_between_without_loss_or_repetitio
     talk(network, a, b, 6.0)
     network.run(1.0)
     assert via(a, b) == via(b, a) == near.peer_id
+    (session,) = [each for each in a.engine.status(network.now).sessions if each.destination == b.peer_id]
+    assert (session.via, session.chosen) == (near.peer_id, True)
     for host in (a, b):
         found = arrived(host)
         assert len(found) == len(set(found)) == 120
