@@ -32,6 +32,7 @@ from .readiness import Readiness, identity, pair
 from .real_udp import RealUdp, RealWay
 from .waiting import Waiters
 
+SEVERAL: Final = "a server of several processes needs `peer-relay run --native` (Linux)"
 _by_inode: Final[dict[tuple[int, int], Endpoint]] = {}
 _by_serial: Final[weakref.WeakValueDictionary[int, Endpoint]] = weakref.WeakValueDictionary()
 _serials: Final = itertools.count(1)
@@ -197,7 +198,7 @@ class Endpoint(Binding):
     def check(self) -> None:
         """Raises: PeerClosedError (ENETDOWN) where this is a forked child's copy."""
         if self.inbox.inherited:
-            raise PeerClosedError(errno.ENETDOWN, "this socket belongs to the process that forked this one")
+            raise PeerClosedError(errno.ENETDOWN, f"this socket belongs to the process that forked this one; {SEVERAL}")
 
     def forked(self, channel: Channel | None) -> None:
         """This process is a fork, and this its copy: all the copy can do is to hand datagrams back through `channel`.
@@ -356,6 +357,16 @@ def open_endpoint(
 def open_endpoints() -> list[Endpoint]:
     """Return every endpoint of this process that is open."""
     return list(_by_inode.values())
+
+
+def is_of_another_process(fd: int) -> bool:
+    """Return whether `fd`, of which this process knows no endpoint, can be none but an endpoint's of another process: a
+    socket that is said to be UDP and is of the pairs in readiness.py."""
+    with contextlib.suppress(OSError, TypeError, OverflowError):  # what else is wrong with it the caller finds
+        asked = _socket.socket(fileno=_socket.dup(fd))
+        with contextlib.closing(asked):
+            return (asked.family, asked.type) == (_socket.AF_UNIX, _socket.SOCK_DGRAM)
+    return False
 
 
 def endpoint_by_serial(serial: int) -> Endpoint | None:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack, overload
 
 from ..address import AF_PEER, Special
 from ..bridge.binding import OWN
-from ..bridge.endpoint import Endpoint, endpoint_of, open_endpoint
+from ..bridge.endpoint import SEVERAL, Endpoint, endpoint_of, is_of_another_process, open_endpoint
 from ..bridge.matching import group_source, source_for
 from ..bridge.ports import failure
 from ..bridge.real_udp import RealWay
 from ..config import Settings, SocketSettings, given_settings
+from ..errors import PeerClosedError
 from ..system import IPPROTO_UDPLITE, SOCK_CLOEXEC, SOCK_NONBLOCK
 from . import addresses, numbers, options, sending
 from .peer import Peer, default_peer
@@ -85,6 +86,8 @@ class Socket(sending.SendingSocket):
         if fileno is not None:
             known = endpoint_of(fileno)
             if known is None:
+                if family in _FAMILIES and is_overlay(family, type, proto) and is_of_another_process(fileno):
+                    raise PeerClosedError(errno.ENETDOWN, f"this socket is another process's; {SEVERAL}")
                 super().__init__(family, type, proto, fileno)
             else:
                 self._adopt(known, family, type, proto, fileno)
