@@ -115,6 +115,8 @@ class Network(ABC):
         self.form = form
         self.directory = directory
         self.programs: list[Program] = []
+        self.real_udp = ""
+        """What programs of a relay network reach by real UDP."""
         self.seconds: float | None = None
         self._began: float | None = None
 
@@ -237,6 +239,8 @@ class RelayNetwork(Network):
 
     def environment(self, host: str) -> dict[str, str]:
         own = {"PEER_RELAY_BOOTSTRAP": self._url, "PEER_RELAY_IDENTITY": str(self._hosts(host).file)}
+        if self.real_udp:
+            own["PEER_RELAY_REAL_UDP"] = self.real_udp
         return super().environment(host) | own
 
 
