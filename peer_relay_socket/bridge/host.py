@@ -44,7 +44,7 @@ from .host_key import fresh_identity, identity_of, own_key
 from .log import log
 from .outbox import Outbox
 from .ports import INBOX_FULL, PortTable
-from .runtime import Runtime, event, lock
+from .runtime import Runtime, event, lock, on_relay_thread
 from .threads import BackgroundThread
 
 if TYPE_CHECKING:
@@ -273,13 +273,18 @@ class Host:
 
     def _linger(self, timeout: float) -> None:
         self.flush(timeout)
+        loop_end = self.outbox.loop_end
+        if loop_end is None:
+            return
+        wake = loop_end.wake
 
         def flush() -> None:
-            self.flush(LATE_TIME)
+            if on_relay_thread():  # what a forked child handed back
+                wake()
+            else:
+                self.flush(LATE_TIME)
 
-        loop_end = self.outbox.loop_end
-        if loop_end is not None:
-            self.outbox.open(loop_end._replace(wake=flush))
+        self.outbox.open(loop_end._replace(wake=flush))
 
     # --- what the handle asks --------------------------------------------------------------------------------
 
