@@ -10,7 +10,7 @@ from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.packet import HEADER_BYTES, Kind
 from peer_relay_socket.engine import seal
 from peer_relay_socket.engine.authentication import Handshake, StaticKey, session_prologue
-from peer_relay_socket.engine.effects import Deliver, Unreachable, Writable
+from peer_relay_socket.engine.effects import Deliver, Segment, Unreachable, Writable
 from peer_relay_socket.identity import Identity
 from peer_relay_socket.limits import (
     ACK_DELAY,
@@ -41,6 +41,29 @@ def handshake_steps(bench: Bench) -> list[tuple[str, int]]:
 
 
 # --- beginning -------------------------------------------------------------------------------------------------
+
+
+def test_segment_of_tcp_waits_for_the_handshake_and_is_its_senders() -> None:
+    bench = Bench()
+    low, high = bench.pair()
+    low.engine.send_segment(high.peer_id, 4, b"segment", bench.now)
+    low.engine.send_segment(low.peer_id, 4, b"to itself", bench.now)
+    low.engine.send_segment(high.peer_id, 5, b"of no IP version", bench.now)
+    low.engine.send_segment(high.peer_id, 6, b"", bench.now)
+    bench.flow()
+    assert high.take(Segment) == [Segment(low.peer_id, 4, b"segment"), Segment(low.peer_id, 6, b"")]
+    assert low.take(Segment) == []
+
+
+def test_segment_for_which_there_is_no_room_is_lost() -> None:
+    bench = Bench()
+    low, high = talking(bench)
+    lose(bench, Kind.SEALED)
+    for _ in range(2 * SESSION_WINDOW // 60_000):
+        low.engine.send_segment(high.peer_id, 4, bytes(60_000), bench.now)
+    assert low.engine.room(high.peer_id) <= 0
+    bench.flow()
+    assert sum(map(len, bench.sent(Kind.SEALED, low))) < SESSION_WINDOW + 70_000
 
 
 def test_first_datagrams_wait_for_the_handshake_and_arrive_together() -> None:
