@@ -1,0 +1,47 @@
+"""The links that nearness of ids does not choose, in virtual time."""
+
+from __future__ import annotations
+
+from peer_relay_socket import limits
+from tests.sim.network import Host, Network
+
+
+def world(*, one_network: bool = False) -> tuple[Network, Host]:
+    """Twelve relays and one ordinary peer, settled."""
+    network = Network(3)
+    for number in range(12):
+        address = f"8.8.8.{number + 1}" if one_network and number else f"8.8.{number + 1}.1"
+        bootstrap = () if number == 0 else ("r0",)
+        network.host(f"r{number}", bootstrap=bootstrap, serves=True, address=address)
+    peer = network.host("peer", bootstrap=("r0",))
+    network.run(60.0)
+    return network, peer
+
+
+def nearest(network: Network, peer: Host) -> list[bytes]:
+    """Return the ids of all relays, nearest to `peer` first."""
+    relays = [host.peer_id for host in network.hosts.values() if host.config.serves and host.alive]
+    return sorted(relays, key=lambda relay: int.from_bytes(relay) ^ int.from_bytes(peer.peer_id))
+
+
+def test_a_link_stays_whoever_comes_nearer() -> None:
+    network, peer = world()
+    closest = nearest(network, peer)[: limits.CLOSEST_LINKS]
+    kept = set(peer.engine.neighbours) - set(closest)
+    assert 1 <= len(kept) <= 2
+    for number in range(12, 30):
+        network.host(f"r{number}", bootstrap=("r0",), serves=True, address=f"8.8.{number + 1}.1")
+    network.run(60.0)
+    assert set(nearest(network, peer)[: limits.CLOSEST_LINKS]) <= set(peer.engine.neighbours)
+    assert kept & set(peer.engine.neighbours)
+    assert len(peer.engine.neighbours) <= limits.ORDINARY_LINKS
+
+
+def test_of_the_nearest_relays_two_at_most_are_of_one_prefix_where_there_are_others() -> None:
+    network, peer = world(one_network=True)
+    assert len(peer.engine.neighbours) >= limits.CLOSEST_LINKS  # where there are none, they serve all the same
+    for number in range(12, 18):
+        network.host(f"r{number}", bootstrap=("r0",), serves=True, address=f"8.9.{number}.1")
+    network.run(120.0)
+    crowded = [host.peer_id for host in network.hosts.values() if host.address.startswith("8.8.8.")]
+    assert sum(relay in crowded for relay in peer.engine.neighbours) <= limits.CLOSE_PER_PREFIX + 2  # home, chance
