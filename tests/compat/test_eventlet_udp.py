@@ -13,6 +13,8 @@ from tests.compat.test_cases import NATIVE, OURS, outcome
 if find_spec("eventlet") is None:  # not imported here: it would warn at each fork of other tests
     pytest.skip("needs eventlet", allow_module_level=True)
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import signal
 signal.alarm(60)

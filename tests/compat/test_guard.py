@@ -70,6 +70,7 @@ print("escaped")
 """
 
 
+@pytest.mark.slow
 def test_subinterpreters_which_no_hook_reaches_are_refused(tmp_path: Path) -> None:
     refused = run(tmp_path, SUBINTERPRETER)
     assert (refused.returncode, refused.stdout) == (1, "")
@@ -78,6 +79,7 @@ def test_subinterpreters_which_no_hook_reaches_are_refused(tmp_path: Path) -> No
     assert run(tmp_path, SUBINTERPRETER, "--allow-direct").stdout == "escaped\n"
 
 
+@pytest.mark.slow
 def test_an_inherited_udp_socket_is_refused_at_the_start(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as real:
         number = real.fileno()
