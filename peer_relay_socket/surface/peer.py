@@ -45,9 +45,9 @@ class Peer:
     def __init__(self, **settings: Unpack[Settings]) -> None:
         """Begin to take part in the network. Does not wait for it, but for the port to be served on.
 
-        Args: settings: see README's table. Lists of peers (`allow_links` and the others) are files with one id a line,
-            looked at twice a second, or functions of an id, which are called often, on the relay's thread, and must not
-            wait; peers that they no longer admit are parted from within two seconds.
+        Args: settings: as in cli/README.md. Lists of peers (`allow_links` and the others) are files with one id a line,
+            looked at twice a second, or functions of an id, which are called often, on the relay's thread, and
+            must not wait; peers that they no longer admit are parted from within two seconds.
         Raises: ConfigError for a setting that means nothing; TypeError for a keyword that there is not; IdentityError
             for a key file that cannot be used; OSError (EADDRINUSE, EACCES) when the port cannot be served on.
         """
