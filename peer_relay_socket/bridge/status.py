@@ -36,6 +36,9 @@ class LinkRecord(TypedDict):
     carrier: str
     """"websocket" or "webrtc"."""
     relays: bool
+    role: str | None
+    """"home" (the nearest relay, by which most of what it sends leaves), "chance" (one that no stranger chose) or
+    None."""
     rtt_s: float | None
     up_s: float
     rx_bytes: int
@@ -195,6 +198,7 @@ def _link(driver: DriverStatus, link: LinkStatus) -> LinkRecord:
         scope=link.scope.name.lower(),
         carrier=link.carrier,
         relays=link.relays,
+        role=link.role,
         rtt_s=None if rtt is None else _rounded(rtt),
         up_s=_rounded(driver.now - link.opened_at),
         rx_bytes=link.rx_bytes,

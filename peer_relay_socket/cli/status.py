@@ -150,7 +150,8 @@ def _links(peer: dict[str, Any], rates: Rates | None) -> Iterator[str]:
         links = sorted(links, key=lambda link: -(rates.of(peer, link) or [0.0])[-1])
     rows = []
     for link in links[:_LINKS]:
-        marks = [name for name in ("throttled", "full") if link[name]]
+        marks = ["home"] if link["role"] == "home" else []
+        marks += [name for name in ("throttled", "full") if link[name]]
         row = [
             link["id"][:8],
             link["url"] or f"from {link['host'] or 'behind a proxy'}",

@@ -38,6 +38,12 @@ class Anchors:
         self.home: PeerId | None = None
         self.chance: PeerId | None = None
 
+    def role(self, peer_id: PeerId) -> str | None:
+        """Return what a neighbour is to us: "home", "chance", or None."""
+        if peer_id == self.home:
+            return "home"
+        return "chance" if peer_id == self.chance else None
+
     def keeps(self, link: LinkState) -> bool:
         """Return whether `link` stays though others are nearer by id."""
         return not self._core.config.serves and link.peer_id in (self.home, self.chance)

@@ -235,7 +235,7 @@ class Engine(Overlay):
     def status(self, now: float) -> EngineStatus:
         """Return what there is to know about this peer, as it is now."""
         self._core.now = now
-        parts = (self._core, self._links, self._router, self._table, self._direct)
+        parts = (self._core, self._links, self._router, self._table, self._direct, self._membership.anchors)
         tables = (self._membership.bootstraps, self._reachability.verdicts, self._unresolved.prefixes)
         return status.collect(*parts, *tables)
 

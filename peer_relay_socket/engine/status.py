@@ -15,6 +15,7 @@ from ..scope import Scope
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from .anchors import Anchors
     from .candidates import Candidate
     from .core import Core
     from .direct import Direct
@@ -43,6 +44,8 @@ class LinkStatus(NamedTuple):
     tx_packets: int
     throttled: bool
     full: bool
+    role: str | None
+    """"home", "chance" (anchors.py) or None."""
 
 
 class BootstrapStatus(NamedTuple):
@@ -106,13 +109,14 @@ def collect(
     router: Router,
     table: SessionTable,
     direct: Direct,
+    anchors: Anchors,
     bootstraps: list[Candidate],
     verdicts: Callable[[], Iterable[tuple[Scope, bool | None, tuple[str, ...], int]]],
     unresolved: Iterable[Prefix],
 ) -> EngineStatus:
     """Return the record of one engine."""
     return EngineStatus(
-        links=_links(links),
+        links=_links(links, anchors),
         bootstraps=[_bootstrap(core, links, each) for each in bootstraps],
         reach=[ReachStatus(*verdict) for verdict in verdicts()],
         sessions=_sessions(core, router, table, direct, unresolved),
@@ -124,7 +128,7 @@ def collect(
     )
 
 
-def _links(links: Links) -> list[LinkStatus]:
+def _links(links: Links, anchors: Anchors) -> list[LinkStatus]:
     return [
         LinkStatus(
             link.number,
@@ -142,6 +146,7 @@ def _links(links: Links) -> list[LinkStatus]:
             link.tx_packets,
             link.throttled or link.limited,
             link.full,
+            anchors.role(link.peer_id),
         )
         for link in links.by_id.values()
     ]

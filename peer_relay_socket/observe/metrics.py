@@ -111,6 +111,9 @@ class _Collector:
         for kind, count in sorted(kinds.items()):
             family.add_metric(list(kind), count)
         yield family
+        homes = [link["rtt_s"] for link in links if link["role"] == "home" and link["rtt_s"] is not None]
+        if homes:
+            yield self._gauge("home_round_trip_seconds", "Round trip to the home relay.", min(homes))
         yield self._gauge("links_throttled", "Links at their rate limit.", sum(link["throttled"] for link in links))
         yield self._gauge("links_full", "Links that take no more at the moment.", sum(link["full"] for link in links))
 

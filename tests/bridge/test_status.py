@@ -22,7 +22,7 @@ from tests.patience import LIMIT, until
 KEYS = {
     "": "id ipv4 ipv6 pid program uptime_s relays clock_skew_s certificate_expires forwarded_bytes forwarded_packets "
     "links bootstrap reachability advertised listens sockets sessions counters handshakes",
-    "links": "id url host scope carrier relays rtt_s up_s rx_bytes tx_bytes rx_packets tx_packets throttled full",
+    "links": "id url host scope carrier relays role rtt_s up_s rx_bytes tx_bytes rx_packets tx_packets throttled full",
     "bootstrap": "url state failures last_error next_try_s",
     "sockets": "address port waiting_bytes lost",
     "sessions": "id state via chosen rtt_s since why_not_direct why",
@@ -71,6 +71,7 @@ def test_status_tells_links_sessions_and_sockets(network: tuple[Peer, Socket, So
     (link,) = status["links"]
     assert (link["id"], link["url"], link["carrier"]) == (relay.id.hex(), relay.url, "websocket")
     assert (link["scope"], link["host"], link["relays"]) == ("loopback", "127.0.0.1", True)
+    assert link["role"] in (None, "chance")  # bootstrap nodes are nobody's home
     assert 3 * size < link["tx_bytes"] < 3 * size + 4000
     assert 3 * size < link["rx_bytes"] < 3 * size + 4000
     assert 3 < link["tx_packets"] < 30

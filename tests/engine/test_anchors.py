@@ -45,3 +45,11 @@ def test_of_the_nearest_relays_two_at_most_are_of_one_prefix_where_there_are_oth
     network.run(120.0)
     crowded = [host.peer_id for host in network.hosts.values() if host.address.startswith("8.8.8.")]
     assert sum(relay in crowded for relay in peer.engine.neighbours) <= limits.CLOSE_PER_PREFIX + 2  # home, chance
+
+
+def test_the_record_names_the_nearest_relay_that_is_no_bootstrap_node() -> None:
+    network, peer = world()
+    links = peer.engine.status(network.now).links
+    (home,) = [link for link in links if link.role == "home"]
+    assert home.url != "r0"
+    assert home.rtt == min(link.rtt for link in links if link.url != "r0" and link.rtt is not None)
