@@ -76,8 +76,9 @@ class Population:
         network = self.network
         identity = network.identity(pinned=False)
         host = network.host(name, bootstrap=known, serves=serves, start=False, identity=identity, address=address)
-        host.config.ipv4_network = self.mix.network
-        host.engine = host._make()
+        if self.mix.network != DEFAULT_IPV4_NETWORK:
+            host.config.ipv4_network = self.mix.network
+            host.engine = host._make()
         host.place = (self.random.random() * WORLD, self.random.random() * WORLD)
         host.uplink = self.mix.uplink[serves]
         self.hosts.append(host)
