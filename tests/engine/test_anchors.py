@@ -47,9 +47,13 @@ def test_of_the_nearest_relays_two_at_most_are_of_one_prefix_where_there_are_oth
     assert sum(relay in crowded for relay in peer.engine.neighbours) <= limits.CLOSE_PER_PREFIX + 2  # home, chance
 
 
-def test_the_record_names_the_nearest_relay_that_is_no_bootstrap_node() -> None:
+def test_the_record_names_home_which_is_no_bootstrap_node_until_it_is_gone() -> None:
     network, peer = world()
-    links = peer.engine.status(network.now).links
-    (home,) = [link for link in links if link.role == "home"]
+    (home,) = [link for link in peer.engine.status(network.now).links if link.role == "home"]
     assert home.url != "r0"
-    assert home.rtt == min(link.rtt for link in links if link.url != "r0" and link.rtt is not None)
+    assert home.relays
+    (host,) = [host for host in network.hosts.values() if host.peer_id == home.peer_id]
+    host.crash()
+    network.run(10.0)
+    (other,) = [link for link in peer.engine.status(network.now).links if link.role == "home"]
+    assert other.peer_id != home.peer_id
