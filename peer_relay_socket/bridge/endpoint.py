@@ -21,6 +21,7 @@ from ..address import Destination
 from ..errors import PeerClosedError
 from ..limits import EXIT_TIME, FLOWS_PER_SOCKET, RECEIVE_BUFFER, SOCKET_BUFFER
 from ..originals import os
+from ..system import AF_UNIX
 from .binding import Binding
 from .child_channel import Channel
 from .errands import patiently
@@ -365,7 +366,7 @@ def is_of_another_process(fd: int) -> bool:
     with contextlib.suppress(OSError, TypeError, OverflowError):  # what else is wrong with it the caller finds
         asked = _socket.socket(fileno=_socket.dup(fd))
         with contextlib.closing(asked):
-            return (asked.family, asked.type) == (_socket.AF_UNIX, _socket.SOCK_DGRAM)
+            return (asked.family, asked.type) == (AF_UNIX, _socket.SOCK_DGRAM)
     return False
 
 
