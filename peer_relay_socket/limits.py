@@ -28,9 +28,11 @@ Without it a flood of empty datagrams waits without bound. The kernel's figure i
 SOCKET_BUFFER: Final = 212_992
 """What SO_RCVBUF and SO_SNDBUF report before they are set (net.core.rmem_default). Also the send budget of a socket:
 170 datagrams of 1200 bytes, three full packets, wait before a blocking sendto does."""
-RECEIVE_BUFFER: Final = 1024 * 1024
+RECEIVE_BUFFER: Final = 2 * 1024 * 1024
 """What may wait in a socket whose SO_RCVBUF was not set: a reader that loses the GIL for one switch interval (5 ms) at
-200,000 datagrams/s finds 1000 of them. Price: 1 MiB per socket that is not read, under flood. SO_RCVBUF overrides."""
+200,000 datagrams/s finds 1000 of them, and the first 8,000 of a program that begins with so many (of 100 bytes, 1.8 MB
+here) come at once when its peer is found: with 1 MiB a reader that was up lost 915. Price: 2 MiB per socket that is not
+read, under flood. SO_RCVBUF overrides."""
 SOCKET_BUFFER_MOST: Final = 2 * 4 * 1024 * 1024
 """Largest SO_RCVBUF or SO_SNDBUF: twice a generous net.core.rmem_max (the kernel doubles what is asked for)."""
 RECEIVE_BUFFER_LEAST: Final = 2304
