@@ -14,7 +14,6 @@ from __future__ import annotations
 import _socket
 import socket
 import sys
-import threading
 from importlib.machinery import BuiltinImporter, PathFinder
 from importlib.util import module_from_spec
 from types import BuiltinFunctionType, ModuleType, SimpleNamespace
@@ -66,10 +65,15 @@ else:
         socket.socket,
     )
 
-MAIN_THREAD: list[int] = [
-    # An event library takes the main thread's identity for that of a greenlet; it is loaded by the main thread.
-    threading.main_thread().ident or 0 if thread.get_ident() == threading.get_ident() else thread.get_ident()
-]
+
+def _main_thread() -> int:
+    threading = sys.modules.get("threading")  # where nothing has loaded it there is one thread, and it loads us
+    if threading is None or threading.get_ident() != thread.get_ident():
+        return thread.get_ident()  # an event library takes its identity for a greenlet's, and is loaded by it
+    return threading.main_thread().ident or 0
+
+
+MAIN_THREAD: list[int] = [_main_thread()]
 """One element: the thread in which signal handlers run, as `thread.get_ident` has it."""
 
 
