@@ -375,7 +375,8 @@ class Driver:
         if self._all_closed is not None and not self._links:
             self._all_closed.set()
         log.debug("= link %d closed: %s", number, reason)
-        if link.url is not None and self._dialling.is_rival(link.url, reason):
+        ours = self._engine is not None and self._engine.has_another(number)  # a link of ours took this one's place
+        if link.url is not None and not ours and self._dialling.is_rival(link.url, reason):
             own = self._host.peer_id.hex()[:8]
             self._host.report(f"{link.url}: another process uses our key (peer {own}); each needs one of its own")
         words = their_words(reason)

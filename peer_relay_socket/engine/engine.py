@@ -182,6 +182,10 @@ class Engine(Overlay):
         self._core.now = now
         self._links.closed(link, reason)
 
+    def has_another(self, link: int) -> bool:
+        """Return whether another link, up or in its handshake, leads to the neighbour at the end of `link`."""
+        return self._links.has_another(link)
+
     def link_full(self, link: int, full: bool, now: float) -> None:
         """A connection takes no more for now, or takes it again; `room` of the peers reached over it follows."""
         self._core.now = now

@@ -357,6 +357,11 @@ class Links:
             self.drop(other, SUPERSEDED)
         self._events.link_up(link)
 
+    def has_another(self, number: int) -> bool:
+        """Return whether another link leads to the neighbour at the end of link `number`."""
+        link = self.all.get(number)
+        return link is not None and any(other.peer_id == link.peer_id for other in self.all.values() if other != link)
+
     def _set_control(self, link: LinkState) -> None:
         """Let a relay, which passes on what others say, say more."""
         factor = LOOPBACK_FACTOR if link.scope is Scope.LOOPBACK else 1.0

@@ -311,6 +311,26 @@ def test_a_second_link_of_the_same_dialler_replaces_the_first() -> None:
     assert high.engine.neighbours == [low.peer_id]
 
 
+def test_a_link_that_takes_the_place_of_another_is_known_before_that_one_is_closed() -> None:
+    """So a peer that was dialled twice is not taken for two processes with one key."""
+    bench = Bench()
+    low, high = bench.pair()
+    (first,) = low.cables
+    assert not low.engine.has_another(first)
+    known: list[bool] = []
+
+    def gate(_from: Node, _to: Node, data: bytes) -> bytes:
+        known.append(low.engine.has_another(first))
+        return data
+
+    bench.gate = gate
+    second = bench.join(low, high)
+    bench.flow()
+    assert list(low.cables.values()) == [second]
+    assert known[0] is False
+    assert True in known
+
+
 @pytest.mark.parametrize("redials", ["low", "high"])
 def test_a_neighbour_that_lost_its_end_is_let_in_again(redials: str) -> None:
     """The old connection is dead but nobody told us: the other end dials anew, also from the other side."""
