@@ -183,7 +183,7 @@ class Engine(Overlay):
         self._links.closed(link, reason)
 
     def has_another(self, link: int) -> bool:
-        """Return whether another link, up or in its handshake, leads to the neighbour at the end of `link`."""
+        """Return whether another link leads, or may lead, to the neighbour at the end of `link`."""
         return self._links.has_another(link)
 
     def link_full(self, link: int, full: bool, now: float) -> None:

@@ -358,9 +358,14 @@ class Links:
         self._events.link_up(link)
 
     def has_another(self, number: int) -> bool:
-        """Return whether another link leads to the neighbour at the end of link `number`."""
+        """Return whether another link leads to the neighbour at the end of link `number`, or may: whose the links are
+        that we accept, their handshakes tell, and the other end is done with those before us."""
         link = self.all.get(number)
-        return link is not None and any(other.peer_id == link.peer_id for other in self.all.values() if other != link)
+        return link is not None and any(
+            other.peer_id == link.peer_id or (other.url is None and not other.up)
+            for other in self.all.values()
+            if other is not link
+        )
 
     def _set_control(self, link: LinkState) -> None:
         """Let a relay, which passes on what others say, say more."""
