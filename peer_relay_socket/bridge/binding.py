@@ -7,6 +7,7 @@ datagram (ports.py), the socket's life (endpoint.py).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Final, TypeAlias
 
 from ..address import Destination
@@ -62,8 +63,8 @@ class Binding(ABC):
         self.peer_place: Place | None = None
         self.peer_port = 0
         self.reuse_addr = self.reuse_port = self.broadcast = self.v6only = self.recverr = False
-        self.groups: dict[str, Membership] = {}
-        """By the group's address; as many as the program likes, as on Linux."""
+        self.groups: dict[str, Mapping[int, Membership]] = {}
+        """By the group's address and the interface's number; replaced, never changed, and never empty."""
         self.options: dict[OptionKey, int | bytes] = {}
 
     @abstractmethod

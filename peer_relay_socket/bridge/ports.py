@@ -270,9 +270,10 @@ class PortTable:
             return False
         if self._spelling.is_broadcast(group):
             return True
-        membership = endpoint.groups.get(group)
-        if membership is not None:
-            return membership.admits(self._address_of(source, form))
+        memberships = endpoint.groups.get(group)
+        if memberships is not None:
+            address = self._address_of(source, form)
+            return any(each.admits(address) for each in memberships.values())
         if not endpoint.options.get(*((_ALL, endpoint.family != _AF_INET6) if form == 4 else (_ALL6, 1))):
             return False
         # A socket that did not join the group hears it if any socket of the host joined it.

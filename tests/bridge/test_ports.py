@@ -204,7 +204,7 @@ def test_unreachable_reaches_only_the_socket_connected_there(world):
 
 def test_group_reaches_every_member(world):
     ends = [world.bound(WILDCARD, 6, reuse_addr=True) for _ in range(3)]
-    ends[1].groups["224.0.0.9"] = Membership()
+    ends[1].groups["224.0.0.9"] = {1: Membership()}
     assert world.ports.send_group(ends[0], "224.0.0.9", 6, 4, [b"x"]) == 1
     assert world.ports.send_group(ends[0], "255.255.255.255", 6, 4, [b"x"]) == 3
     assert [len(got(end)) for end in ends] == [1, 2, 1]

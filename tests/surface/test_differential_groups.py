@@ -15,6 +15,8 @@ INET6 = socket.AF_INET6
 ANY, LO = ("", 0), ("127.0.0.1", 0)
 HOME = socket.inet_aton("127.0.0.1")
 GROUP, GROUP6 = socket.inet_aton(TEXT), socket.inet_pton(INET6, f"ff02::77:{os.getpid() & 0xFFFF:x}")
+FAR = socket.inet_aton("198.51.100.7")
+"""No interface's address."""
 FIRST = struct.pack("@I", 1)
 """The number of the loopback interface."""
 
@@ -66,6 +68,19 @@ CASES = {
         ("a", "setsockopt", 0, JOIN, GROUP + bytes(4) + struct.pack("i", 99)),
         *[("a", "setsockopt", 0, number, GROUP + bytes(4) + FIRST) for number in (JOIN, JOIN, LEAVE, LEAVE)],
         ("a", "getsockopt", 0, JOIN), ("a", "getsockopt", 0, JOIN, 8),
+    ],
+    "an interface by number, by address, by another address": [
+        option("a", JOIN), ("a", "setsockopt", 0, JOIN, GROUP + bytes(4) + FIRST),
+        ("a", "setsockopt", 0, JOIN, GROUP + socket.inet_aton("127.0.0.2")), ("a", "setsockopt", 0, 42, wide(GROUP)),
+        ("a", "setsockopt", 0, LEAVE, GROUP + FAR + FIRST), option("a", LEAVE),
+    ],
+    "no such interface": [
+        *[("a", "setsockopt", 0, number, GROUP + FAR) for number in (JOIN, LEAVE)],
+        *[("a", "setsockopt", 0, number, GROUP + HOME + struct.pack("i", 9999)) for number in (JOIN, LEAVE)],
+        *[("a", "setsockopt", 0, number, GROUP + FAR + HOME) for number in range(37, 41)],
+    ],
+    "twenty groups": [
+        ("a", "setsockopt", 0, JOIN, socket.inet_aton(f"239.77.0.{n}") + HOME) for n in range(1, 22)
     ],
     "one source": [
         ("a", "bind", ANY), option("a", JOIN_SOURCE, source="127.0.0.1"), option("a", JOIN_SOURCE, source="127.0.0.1"),
@@ -122,6 +137,8 @@ def test_same_happens_with_groups(name):
 CASES6 = {
     "joining": [
         *[("a", "setsockopt", 41, number, GROUP6 + FIRST) for number in (20, 20, 21, 21)],
+        *[("a", "setsockopt", 41, number, GROUP6 + end) for number, end in (
+            (20, FIRST), (20, bytes(4)), (21, struct.pack("I", 99)), (21, bytes(4)), (21, bytes(4)))],
         ("a", "setsockopt", 41, 20, GROUP6), ("a", "setsockopt", 41, 20, GROUP6 + struct.pack("I", 99)),
         ("a", "setsockopt", 41, 20, socket.inet_pton(INET6, "::1") + FIRST),
         *[("a", "setsockopt", 41, 18, number) for number in (256, -1, -2)], ("a", "getsockopt", 41, 18),
