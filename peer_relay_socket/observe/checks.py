@@ -94,12 +94,18 @@ def _named(place: str, findings: list[Finding]) -> list[str]:
 
 
 def running(peer: Mapping[str, Any]) -> list[Finding]:
-    """Return what the record of a running peer says: of its links, its clock, who reaches it, what it lost."""
+    """Return what the record of a running peer says: of its links, its home relay, its clock, who reaches it,
+    what it lost."""
     name = peer["id"][:8]
     findings = [_place(name, place, bool(peer["links"])) for place in peer["bootstrap"]]
     if not peer["bootstrap"]:
         state: State = "good" if peer["links"] or peer["relays"] else "warning"
         findings.append(Finding("link", name, state, f"{len(peer['links'])} links, no bootstrap URL is set"))
+    findings += [
+        Finding("home", name, "good", f"{link['id'][:8]}, {1000 * link['rtt_s']:.0f} ms away")
+        for link in peer["links"]
+        if link["role"] == "home" and link["rtt_s"] is not None
+    ]
     if peer["clock_skew_s"] is not None:
         findings.append(_skew(name, peer["clock_skew_s"]))
     for reach in peer["reachability"]:
