@@ -57,15 +57,19 @@ Datagram: TypeAlias = "tuple[bytes, Address | None]"
 Batch: TypeAlias = "list[Datagram]"
 Mark: TypeAlias = "tuple[int, int] | tuple[int, int, str]"
 """Hop limit, traffic class, and the group that a datagram was sent to, if it was."""
+_UNMARKED: Final = (64, 0)
+"""What every datagram has of which nothing else is said."""
 
 _in_janus: Final[set[int]] = set()
 """Threads that may hold a janus lock. Signal handlers do not run in them, but the garbage collector may."""
 
 
 class Marked(tuple[bytes, "Address | None"]):
-    """A datagram of which there is more to tell than (data, source): its `mark`."""
+    """A datagram of which there is more to tell than (data, source)."""
 
     mark: Mark
+    at: int
+    """When it came, ns since 1970; 0 unless the inbox stamps."""
 
 
 class _Stored(list[Datagram]):
@@ -108,7 +112,7 @@ class Inbox:
 
     __slots__ = (
         *("blocked", "_bridge", "_taken_before", "waiting_size", "bound", "came", "closed", "dropped", "error"),
-        *("inherited", "lock", "needs_check", "observed", "readiness", "ready", "shut", "waiters", "why"),
+        *("inherited", "lock", "needs_check", "observed", "readiness", "ready", "shut", "stamped", "waiters", "why"),
     )
 
     def __init__(self, readiness: Readiness, bound: int) -> None:
@@ -127,6 +131,8 @@ class Inbox:
         self.inherited = False
         """This is a forked child's copy, to which nothing comes."""
         self.shut = False
+        self.stamped = False
+        """Datagrams are to say when they came."""
         self.error = 0
         """Pending errno (SO_ERROR), reported once."""
         self.why = ""
@@ -161,7 +167,10 @@ class Inbox:
                     return True
             self.waiting_size += size
             self.came += len(datagrams)
-        batch = list(zip(datagrams, repeat(source))) if mark is None else _marked(datagrams, source, mark)
+        if mark is None and not self.stamped:
+            batch = list(zip(datagrams, repeat(source)))
+        else:
+            batch = _marked(datagrams, source, mark or _UNMARKED, time.time_ns() if self.stamped else 0)
         if _get_running_loop() is None:
             self.ready.extend(batch)
             if self.blocked:
@@ -423,11 +432,11 @@ def _put_items(put: Callable[[Batch], None], batch: Batch, threads: int) -> None
     put(batch)
 
 
-def _marked(datagrams: list[bytes], source: Address | None, mark: Mark) -> Batch:
+def _marked(datagrams: list[bytes], source: Address | None, mark: Mark, at: int) -> Batch:
     items: Batch = []
     for data in datagrams:
         item = Marked((data, source))
-        item.mark = mark
+        item.mark, item.at = mark, at
         items.append(item)
     return items
 

@@ -20,8 +20,8 @@ from ..address import AF_PEER
 from ..bridge.binding import OWN, WILDCARD
 from ..bridge.inbox import Marked
 from ..bridge.ports import failure
-from ..originals import time
 from ..system import MSG_CMSG_CLOEXEC
+from . import stamps
 from .option_numbers import IPPROTO_IP, IPPROTO_IPV6, SOL_SOCKET
 from .options import SEGMENT
 
@@ -161,10 +161,10 @@ def received(
     source = item[1]
     if not endpoint.options or source is None:
         return [], told
-    mark = item.mark if isinstance(item, Marked) else (_HOP_LIMIT, 0)
+    mark, at = (item.mark, item.at) if isinstance(item, Marked) else ((_HOP_LIMIT, 0), 0)
     controls = []
     hops, traffic, *group = mark
-    for level, kind, data in _wanted(endpoint, source, hops, traffic, group[0] if group else ""):
+    for level, kind, data in _wanted(endpoint, source, hops, traffic, group[0] if group else "", at):
         if room < _HEADER:
             told |= _MSG_CTRUNC
             continue
@@ -177,14 +177,9 @@ def received(
     return controls, told
 
 
-def _wanted(endpoint: Endpoint, source: Address, hops: int, traffic: int, group: str) -> Iterable[Control]:
+def _wanted(endpoint: Endpoint, source: Address, hops: int, traffic: int, group: str, at: int) -> Iterable[Control]:
     on = endpoint.options.get
-    if on((_SOCKET, 35)):
-        nanos = time.time_ns()
-        yield (_SOCKET, 35, struct.pack("@ll", nanos // 10**9, nanos % 10**9))
-    elif on((_SOCKET, 29)):
-        micros = time.time_ns() // 1000
-        yield (_SOCKET, 29, struct.pack("@ll", micros // 10**6, micros % 10**6))
+    yield from stamps.told(endpoint, at)
     if on((_SOCKET, 40)) and endpoint.inbox.dropped:
         yield (_SOCKET, 40, struct.pack("@I", endpoint.inbox.dropped & 0xFFFFFFFF))
     if endpoint.family == AF_PEER:

@@ -23,7 +23,7 @@ from ..bridge.endpoint import Endpoint
 from ..bridge.ports import failure
 from ..limits import RECEIVE_BUFFER_LEAST, SEND_BUFFER_LEAST, SOCKET_BUFFER, SOCKET_BUFFER_MOST
 from ..system import LINUX
-from . import memberships, option_numbers
+from . import memberships, option_numbers, stamps
 
 Value: TypeAlias = "int | bytes"
 Key: TypeAlias = "tuple[int, int]"
@@ -167,7 +167,7 @@ def _changes(table: dict[int, tuple[int, memberships.Change]]) -> dict[int, Rule
 _MEMBERSHIPS4: Final = _changes(memberships.IPV4)
 _MEMBERSHIPS6: Final = _changes(memberships.IPV6)
 _SOCKET_RULES: Final[dict[int, Rule]] = {
-    **dict.fromkeys((1, 5, 9, 10, 11, 29, 35, 40, 41, 43, 44, 45, 69, 75), _BOOL),
+    **dict.fromkeys((1, 5, 9, 10, 11, 40, 41, 43, 44, 45, 69, 75), _BOOL),
     **dict.fromkeys((12, 36), _NUMBER),
     14: Rule(0, lambda value: 0),  # SO_BSDCOMPAT
     2: _attribute("reuse_addr"),
@@ -203,7 +203,8 @@ _SOCKET_RULES: Final[dict[int, Rule]] = {
     20: Rule(bytes(16), size=16),  # SO_RCVTIMEO
     21: Rule(bytes(16), size=16),  # SO_SNDTIMEO
     25: Rule(b"", size=0, write=_set_device),
-    37: Rule(0, partial(_within, 0, 0xFFFF, None)),  # SO_TIMESTAMPING
+    **{name: Rule(0, _flag, write=partial(stamps.choose, name)) for name in stamps.CLOCKS},
+    **{name: Rule(0, stamps.accept, write=partial(stamps.choose_many, name)) for name in stamps.MANY},
     42: Rule(-1, _any),  # SO_PEEK_OFF
     46: Rule(0, partial(_within, 0, 0x7FFFFFFF, None)),  # SO_BUSY_POLL
     47: Rule(-1, _any),  # SO_MAX_PACING_RATE
