@@ -39,6 +39,9 @@ RECEIVE_BUFFER_LEAST: Final = 2304
 """Smallest SO_RCVBUF, Linux's SOCK_MIN_RCVBUF."""
 SEND_BUFFER_LEAST: Final = 4608
 """Smallest SO_SNDBUF, Linux's SOCK_MIN_SNDBUF."""
+DESCRIPTORS_COUNTED: Final = 64 * 1024
+"""The highest soft limit of descriptors at which a socket's second one is put past it: programs with more have no need,
+and the kernel keeps 8 bytes per number up to the highest in use."""
 EPHEMERAL_PORTS: Final = (32_768, 60_999)
 """First and last port given to sockets that ask for none (net.ipv4.ip_local_port_range)."""
 FLOWS_PER_SOCKET: Final = 4096

@@ -16,6 +16,7 @@ from typing import Final
 
 from ..originals import os, selectors
 from ..system import AF_UNIX, KERNEL_DONTWAIT, socketpair
+from .descriptors import put_aside
 
 _BELL: Final = b"!"
 _PLUG: Final = bytes(2048)
@@ -37,7 +38,7 @@ def pair() -> tuple[int, int]:
         ours.close()
         hidden.close()
         raise
-    return ours.detach(), hidden.detach()
+    return ours.detach(), put_aside(hidden.detach())
 
 
 def _two() -> tuple[_socket.socket, _socket.socket]:

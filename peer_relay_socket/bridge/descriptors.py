@@ -1,0 +1,51 @@
+"""Where the second descriptor of a socket lies: past the number of descriptors that the program may have.
+
+Lives here: moving it there. May not live here: what it is for (readiness.py).
+
+Law: a UDP socket costs a program one descriptor, and its numbers stay small enough for select(), as with the kernel's.
+Linux refuses new descriptors past the soft limit and keeps those that are there. So the limit is lifted for two system
+calls; another thread's socket() or fork() may fall between them and see it. Where the limit cannot be lifted (the hard
+one is no higher, or a sandbox forbids it) the descriptor stays where it is.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from ..limits import DESCRIPTORS_COUNTED
+from ..originals import os, thread
+
+_moving: Final = thread.allocate_lock()
+"""Two threads that lift the limit would each put back what the other found. Never waited for."""
+
+
+def put_aside(fd: int) -> int:
+    """Return a descriptor that is used instead of `fd` from now on, or `fd` itself."""
+    if sys.platform != "linux" or not _moving.acquire(False):
+        return fd
+    try:
+        return _moved(fd)
+    finally:
+        _moving.release()
+
+
+if sys.platform == "linux":
+    import fcntl
+    import resource
+
+    def _moved(fd: int) -> int:
+        limit = resource.RLIMIT_NOFILE
+        try:
+            soft, hard = resource.getrlimit(limit)
+            if not 0 < soft <= DESCRIPTORS_COUNTED or 0 <= hard <= soft:
+                return fd
+            resource.setrlimit(limit, (hard, hard))
+            try:
+                moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, soft)
+            finally:
+                resource.setrlimit(limit, (soft, hard))
+        except (OSError, ValueError):
+            return fd
+        os.close(fd)
+        return moved
