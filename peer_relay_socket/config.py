@@ -1,7 +1,8 @@
 """Settings: a keyword wins over its environment variable, which wins over the default.
 
 Lives here: the one table of settings (`PeerConfig`: keyword, variable, parser, meaning), the types of the keywords
-(`Settings`). May not live here: anything that acts on a setting.
+(`Settings`). May not live here: anything that acts on a setting; how a value is checked (setting_values.py); where
+variables are kept (environment.py).
 
 To add a setting, add a field to `PeerConfig`, its keyword to `Settings`, and its row to the table in cli/README.md.
 """
@@ -10,35 +11,17 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
-from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Final, Literal, TypeAlias, TypedDict, Unpack, cast, get_args
-from urllib.parse import unquote, urlsplit
+from typing import Any, Final, Literal, TypedDict, Unpack, cast
 
-from .address import DEFAULT_IPV4_NETWORK, parse_id
+from . import setting_values as values
+from .address import DEFAULT_IPV4_NETWORK
+from .environment import FILE, PREFIX, environment, variable
 from .errors import ConfigError
-from .limits import BROADCAST_HOPS, BROADCAST_HOPS_MOST, LEARNED_PATH, MAX_SECRET, MAX_URL
+from .limits import BROADCAST_HOPS, BROADCAST_HOPS_MOST
 from .real_networks import RealNetwork, check_apart
-from .scope import is_learnable
-
-LOOKUP: Final = "dns:"
-"""How a bootstrap place begins that names a domain, whose records name relays."""
-_DOMAIN: Final = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-
-Members: TypeAlias = str | Callable[[bytes], bool] | None
-"""Which peers: a file with one id a line, or a function of an id (20 bytes); None = not said."""
-MembersSetting: TypeAlias = "str | os.PathLike[str] | Callable[[bytes], bool] | None"
-Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-Shown: TypeAlias = Literal["auto", "all", "public", "none"]
-
-_PREFIX: Final = "PEER_RELAY_"
-_FILE: Final = "_FILE"
-_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_TRUE: Final = frozenset({"1", "true", "yes", "on"})
-_FALSE: Final = frozenset({"0", "false", "no", "off"})
+from .setting_values import IceServer, Members, MembersSetting, Network, Shown
 
 
 class Settings(TypedDict, total=False):
@@ -78,164 +61,6 @@ class SocketSettings(Settings, total=False):
 
 
 @dataclass(frozen=True, slots=True)
-class IceServer:
-    """A STUN or TURN server."""
-
-    url: str
-    """stun:HOST[:PORT], turn:HOST[:PORT][?transport=udp|tcp] or turns:..."""
-    username: str | None = None
-    credential: str | None = None
-
-
-# --- parsers: a keyword's value, or a variable's text, to a checked value; ValueError says what is wrong with it -----
-
-
-def _text(value: str) -> str:
-    return value
-
-
-def _path(value: str | os.PathLike[str]) -> str:
-    return os.fspath(value)
-
-
-def _flag(value: bool | str) -> bool:
-    if isinstance(value, str):
-        lowered = value.strip().lower()
-        if lowered not in _TRUE | _FALSE:
-            raise ValueError(f"{value!r} is neither on (1, true, yes) nor off (0, false, no)")
-        return lowered in _TRUE
-    return value
-
-
-def _wrtc(value: bool | str | Callable[..., Any]) -> bool | Callable[..., Any]:
-    return value if callable(value) else _flag(value)
-
-
-def _port(value: int | str) -> int:
-    return _number(value, 65535, "a port")
-
-
-def _candidates(value: str) -> str:
-    name = value.strip().lower()
-    if name not in get_args(Shown):
-        raise ValueError(f"{value!r} is none of {', '.join(get_args(Shown))}")
-    return name
-
-
-def _hops(value: int | str) -> int:
-    return _number(value, BROADCAST_HOPS_MOST, "a number of relays")
-
-
-def _number(value: int | str, most: int, what: str) -> int:
-    try:
-        number = int(value)
-    except (TypeError, ValueError):
-        number = -1
-    if not 0 <= number <= most:
-        raise ValueError(f"{value!r} is not {what} (0-{most})")
-    return number
-
-
-def _level(value: str) -> int:
-    name = value.strip().lower()
-    if name not in _LEVELS:
-        raise ValueError(f"{value!r} is none of {', '.join(_LEVELS)}")
-    return _LEVELS[name]
-
-
-def _members(value: str | os.PathLike[str] | Callable[[bytes], bool]) -> Members:
-    return value if callable(value) else os.fspath(value)
-
-
-def _ipv4_network(value: str | ipaddress.IPv4Network) -> ipaddress.IPv4Network:
-    network = ipaddress.IPv4Network(value)
-    if network.prefixlen > 24:
-        raise ValueError(f"{network} leaves fewer than 8 bits for peers")
-    return network
-
-
-def _url(value: str) -> str:
-    """Return `value`, less a bare "/" at its end, if it is a ws:// or wss:// URL with a host."""
-    url = value.strip()
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ValueError(f"{url!r} is not a ws:// or wss:// URL")
-    if len(url) > MAX_URL or not all("!" <= character <= "~" for character in url):
-        raise ValueError(f"{url!r} is longer than {MAX_URL} characters, or some of them are not ASCII")
-    return url[:-1] if parts.path == "/" and url.endswith("/") else url
-
-
-def bootstrap_url(value: str) -> str:
-    """Return a checked URL, or URL#ID. Raises: ValueError."""
-    url, pin, name = value.strip().partition("#")
-    peer_id = parse_id(name)
-    if pin and peer_id is None:
-        raise ValueError(f"{value!r}: after the # stands no peer id (40 hex digits)")
-    return _url(url) if peer_id is None else f"{_url(url)}#{peer_id.hex()}"
-
-
-def _bootstrap(value: str) -> str:
-    place = value.strip()
-    if not place.lower().startswith(LOOKUP):
-        return bootstrap_url(place)
-    domain = place[len(LOOKUP) :].rstrip(".").lower()
-    if len(domain) > 200 or not _DOMAIN.fullmatch(domain):
-        raise ValueError(f"{place!r}: after dns: stands no domain, such as example.org")
-    return LOOKUP + domain
-
-
-def _public_url(value: str) -> str:
-    url = _url(value)
-    if not is_learnable(url):
-        raise ValueError(
-            f"{url!r} is no URL that others dial: its path may have {LEARNED_PATH} of [A-Za-z0-9/_-], no query"
-        )
-    return url
-
-
-def _public_udp(value: str) -> tuple[str, int]:
-    host, _, port = value.strip().rpartition(":")
-    try:
-        return str(ipaddress.IPv4Address(host)), _number(port, 65535, "a port") or _number("", 65535, "a port")
-    except ValueError:
-        raise ValueError(f"{value!r} is no IPv4 address and port, such as 192.0.2.1:8080") from None
-
-
-def _origin(value: str) -> str:
-    parts = urlsplit(value)
-    if not parts.scheme or not parts.netloc or value != f"{parts.scheme}://{parts.netloc}":
-        raise ValueError(f"{value!r} is not an origin as browsers spell it, such as https://example.org")
-    return value
-
-
-def _ice_server(value: str) -> IceServer:
-    """Return what `stun:HOST[:PORT]` or `turn[s]:[USER:PASSWORD@]HOST[:PORT][?transport=udp|tcp]` names; user and
-    password are percent-encoded. An error never shows the password."""
-    scheme, _, rest = value.strip().partition(":")
-    login, at, place = rest.rpartition("@")
-    user, colon, password = login.partition(":")
-    match = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^\s\[\]:?/@]+)(?::(\d{1,5}))?(?:\?transport=(udp|tcp))?", place)
-    usable = match is not None and 0 < int(match[2] or 1) < 65536
-    if scheme in ("stun", "stuns"):
-        usable = usable and not at and match is not None and not match[3]
-    elif scheme in ("turn", "turns"):
-        usable = usable and (not at or bool(user and colon))
-    else:
-        usable = False
-    if not usable:
-        shown = f"{scheme}:{place}"
-        raise ValueError(f"{shown!r} is not stun:HOST[:PORT] or turn:USER:PASSWORD@HOST[:PORT]")
-    return IceServer(f"{scheme}:{place}", unquote(user) if at else None, unquote(password) if at else None)
-
-
-# --- the table -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
 class Setting:
     """One row of the table: how a keyword and its variable are read, and what they mean."""
 
@@ -267,7 +92,7 @@ class Setting:
         if self.listed and value is not None:
             value = value.split(",") if isinstance(value, str) else tuple(value) or (() if self.empty_counts else None)
         if value is None or value == "":
-            name, text = self._variable(_PREFIX + keyword.upper(), environ)
+            name, text = variable(keyword, environ, read=self.has_variable, read_file=self.secret)
             if not text:
                 return None
             value = [part for part in text.split(",") if part.strip()] if self.listed else text
@@ -277,20 +102,6 @@ class Setting:
             return tuple(self.parse(part.strip() if isinstance(part, str) else part) for part in value)
         except ValueError as error:
             raise ConfigError(f"{name}: {error}") from None
-
-    def _variable(self, name: str, environ: Mapping[str, str]) -> tuple[str, str]:
-        """Return the variable that says something, or the one whose file does, and its text."""
-        text = environ.get(name, "").strip() if self.has_variable else ""
-        path = environ.get(name + _FILE, "").strip() if self.secret else ""
-        if not path:
-            return name, text
-        if text:
-            raise ConfigError(f"{name + _FILE}: {name} is set, too: set one of the two")
-        try:
-            with open(path) as file:
-                return name + _FILE, file.read(MAX_SECRET).strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{name + _FILE}: {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _row(parse: Callable[[Any], Any], meaning: str, **more: Any) -> dict[str, Setting]:
@@ -305,7 +116,7 @@ class PeerConfig:
     bootstrap: tuple[str, ...] = field(
         default=(),
         metadata=_row(
-            _bootstrap,
+            values.bootstrap,
             "ws:// or wss:// URLs, comma-separated, to join through; tried for ever; better `URL#ID`: only the peer "
             "with that id is taken there; `dns:DOMAIN`: those that its SRV and TXT records name",
             listed=True,
@@ -314,43 +125,45 @@ class PeerConfig:
     port: int | None = field(
         default=None,
         metadata=_row(
-            _port, "serve links on this TCP port (0 = any free one), and relay for others; not served by default"
+            values.port, "serve links on this TCP port (0 = any free one), and relay for others; not served by default"
         ),
     )
-    host: str = field(default="", metadata=_row(_text, "interface to serve on; all by default", has_variable=False))
+    host: str = field(
+        default="", metadata=_row(values.text, "interface to serve on; all by default", has_variable=False)
+    )
     public_url: str | None = field(
         default=None,
-        metadata=_row(_public_url, "where others can dial this peer; without it it finds out whether they can"),
+        metadata=_row(values.public_url, "where others can dial this peer; without it it finds out whether they can"),
     )
     public_udp: tuple[str, int] | None = field(
         default=None,
         metadata=_row(
-            _public_udp,
+            values.public_udp,
             "where others reach this peer's UDP port if not where they dial it: `IPV4:PORT`; with `public_url` none by "
             "default",
         ),
     )
     identity: str | None = field(
-        default=None, metadata=_row(_path, "key file, made if absent, mode 0600; a fresh identity by default")
+        default=None, metadata=_row(values.path, "key file, made if absent, mode 0600; a fresh identity by default")
     )
     network_key: str | None = field(
         default=None,
         metadata=_row(
-            _text,
+            values.text,
             "secret that peers must share to link and to talk; use a random one: guesses cannot be tested by listening "
             "or connecting, but by an attacker whom a member dials",
             secret=True,
         ),
     )
-    allow_links: Members = field(default=None, metadata=_row(_members, "link to these peers only"))
-    deny_links: Members = field(default=None, metadata=_row(_members, "link to none of these"))
+    allow_links: Members = field(default=None, metadata=_row(values.members, "link to these peers only"))
+    deny_links: Members = field(default=None, metadata=_row(values.members, "link to none of these"))
     allow_datagrams: Members = field(
-        default=None, metadata=_row(_members, "exchange datagrams and messages with these only")
+        default=None, metadata=_row(values.members, "exchange datagrams and messages with these only")
     )
-    deny_datagrams: Members = field(default=None, metadata=_row(_members, "with none of these"))
+    deny_datagrams: Members = field(default=None, metadata=_row(values.members, "with none of these"))
     ipv4_network: ipaddress.IPv4Network = field(
         default=DEFAULT_IPV4_NETWORK,
-        metadata=_row(_ipv4_network, "where IPv4 spellings lie; must be equal across a network"),
+        metadata=_row(values.ipv4_network, "where IPv4 spellings lie; must be equal across a network"),
     )
     real_udp: tuple[RealNetwork, ...] = field(
         default=(),
@@ -364,7 +177,7 @@ class PeerConfig:
     wrtc: bool | Callable[..., Any] = field(
         default=True,
         metadata=_row(
-            _wrtc,
+            values.wrtc,
             "`0`: no direct paths over WebRTC; as a keyword also another implementation "
             "(`transport/rtc_implementation.py` says what it needs)",
         ),
@@ -372,7 +185,7 @@ class PeerConfig:
     ice_servers: tuple[IceServer, ...] = field(
         default=(),
         metadata=_row(
-            _ice_server,
+            values.ice_server,
             "`stun:HOST[:PORT]`, `turn:USER:PASSWORD@HOST[:PORT][?transport=tcp]`, comma-separated; by default relays "
             "answer STUN, and there is no TURN",
             listed=True,
@@ -383,32 +196,37 @@ class PeerConfig:
     candidates: Shown = field(
         default="auto",
         metadata=_row(
-            _candidates,
+            values.candidates,
             "addresses of this machine that WebRTC shows to other peers: `all`, the `public` ones, `none`, or `auto`",
         ),
     )
     broadcast_hops: int = field(
         default=BROADCAST_HOPS,
-        metadata=_row(_hops, f"relays that a broadcast may pass, 0 to {BROADCAST_HOPS_MOST}; 1 by default"),
+        metadata=_row(values.hops, f"relays that a broadcast may pass, 0 to {BROADCAST_HOPS_MOST}; 1 by default"),
     )
     lan: bool = field(
         default=False,
-        metadata=_row(_flag, "find peers on the same link by multicast, and serve them; off by default", unset=False),
+        metadata=_row(
+            values.flag, "find peers on the same link by multicast, and serve them; off by default", unset=False
+        ),
     )
     remember: bool = field(
         default=True,
         metadata=_row(
-            _flag, "`0`: keep no file of relays that worked, by which a restarted peer comes back without its bootstrap"
+            values.flag,
+            "`0`: keep no file of relays that worked, by which a restarted peer comes back without its bootstrap",
         ),
     )
     npm_peers: bool = field(
         default=False,
-        metadata=_row(_flag, "speak with peers of npm `peer-relay`, who prove nothing; off by default", unset=False),
+        metadata=_row(
+            values.flag, "speak with peers of npm `peer-relay`, who prove nothing; off by default", unset=False
+        ),
     )
     origins: tuple[str, ...] = field(
         default=(),
         metadata=_row(
-            _origin,
+            values.origin,
             "web pages that may link to this peer, such as `https://example.org`, comma-separated; none by default",
             listed=True,
         ),
@@ -422,13 +240,14 @@ class PeerConfig:
         ),
     )
     tls_cert: str | None = field(
-        default=None, metadata=_row(_path, "PEM file: serve wss:// with this certificate", has_variable=False)
+        default=None, metadata=_row(values.path, "PEM file: serve wss:// with this certificate", has_variable=False)
     )
     tls_key: str | None = field(
-        default=None, metadata=_row(_path, "PEM file: its key, if `tls_cert` has none", has_variable=False)
+        default=None, metadata=_row(values.path, "PEM file: its key, if `tls_cert` has none", has_variable=False)
     )
     log: int | None = field(
-        default=None, metadata=_row(_level, "`debug`, `info`, `warning` or `error`: log to stderr", has_keyword=False)
+        default=None,
+        metadata=_row(values.level, "`debug`, `info`, `warning` or `error`: log to stderr", has_keyword=False),
     )
     embedded: bool = False
     """Nothing says how to join a network: find, or serve, the node on loopback."""
@@ -439,28 +258,15 @@ SETTINGS: Final[Mapping[str, Setting]] = {
 }
 
 
-_kept: Final[dict[str, str]] = {}
-
-
-def keep_environment() -> None:
-    """From now on settings of the environment hold though the program clears it, or runs with another one."""
-    _kept.update((name, value) for name, value in os.environ.items() if name.startswith("PEER_RELAY_"))
-
-
-def environment() -> Mapping[str, str]:
-    """Return where variables are looked up."""
-    return ChainMap(os.environ, _kept) if _kept else os.environ
-
-
 _CHILDREN: Final = ("PEER_RELAY_RUN", "PEER_RELAY_EXEC")
 """Variables that `peer-relay run` sets for the processes that its program starts."""
 
 
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the PEER_RELAY_* variables that mean nothing, each with the nearest that does, or what there are."""
-    names = sorted(name for name in environ if name.startswith(_PREFIX))
-    known = [_PREFIX + name.upper() for name, setting in SETTINGS.items() if setting.has_variable]
-    known += [_PREFIX + name.upper() + _FILE for name, setting in SETTINGS.items() if setting.secret]
+    names = sorted(name for name in environ if name.startswith(PREFIX))
+    known = [PREFIX + name.upper() for name, setting in SETTINGS.items() if setting.has_variable]
+    known += [PREFIX + name.upper() + FILE for name, setting in SETTINGS.items() if setting.secret]
     unknown = [name for name in names if name not in known and name not in _CHILDREN]
     if not unknown:
         return {}

@@ -17,7 +17,8 @@ from socket import AF_INET, AF_INET6, AF_UNSPEC, SocketKind
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from peer_relay_socket.address import AF_PEER, DEFAULT_IPV4_NETWORK, PEER_SUFFIX, PeerId, Prefix, Spelling, parse_id
-from peer_relay_socket.config import environment, peer_config
+from peer_relay_socket.config import peer_config
+from peer_relay_socket.environment import environment
 
 Host: TypeAlias = "str | bytes | None"
 Address: TypeAlias = "tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]"

@@ -18,8 +18,9 @@ from typing import Any, Final, NoReturn
 from peer_relay_socket.admission import Admission
 from peer_relay_socket.cli import native
 from peer_relay_socket.cli.arguments import Arguments
-from peer_relay_socket.config import keep_environment, peer_config
+from peer_relay_socket.config import peer_config
 from peer_relay_socket.dependencies import unshadowed
+from peer_relay_socket.environment import keep_environment
 from peer_relay_socket.errors import ConfigError
 
 from . import guard, program

@@ -16,11 +16,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from ..config import LOOKUP, PeerConfig
+from ..config import PeerConfig
 from ..engine.effects import SUPERSEDED, Dial, DialBack
 from ..limits import DIAL_TIME, FAILURE_AGAIN, FIRST_WORD, MEETING_TIME
 from ..meeting import MEETING
 from ..scope import Scope, reach
+from ..setting_values import LOOKUP
 from ..transport.forwarded import Proxies
 from ..transport.link import LinkError
 from ..transport.websocket import SUBPROTOCOL, Listener, dial, listen

@@ -23,7 +23,7 @@ from weakref import WeakSet
 
 from ..address import Destination, PeerId, Spelling
 from ..admission import Admission
-from ..config import LOOKUP, PeerConfig, unknown_settings
+from ..config import PeerConfig, unknown_settings
 from ..dependencies import unshadowed
 from ..errors import PeerClosedError, PeerRelayError
 from ..limits import (
@@ -38,6 +38,7 @@ from ..limits import (
     TRACE_ANSWER,
 )
 from ..originals import os, thread, time
+from ..setting_values import LOOKUP
 from . import child_channel
 from .callbacks import Listeners
 from .host_key import fresh_identity, identity_of, own_key

@@ -16,9 +16,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..address import PeerId
-from ..config import IceServer
 from ..engine.effects import Abandon, Accept, AddCandidate, Describe
 from ..scope import Scope
+from ..setting_values import IceServer
 from ..transport.link import Link, LinkHandler, NoImplementationError
 from .log import log
 from .own_networks import OwnNetworks

@@ -30,8 +30,9 @@ from websockets.uri import parse_uri
 from ..bridge.dialler import EMBEDDED_URL
 from ..bridge.host import Host
 from ..bridge.probes import NOWHERE
-from ..config import LOOKUP, IceServer, PeerConfig, unknown_variables
+from ..config import PeerConfig, unknown_variables
 from ..limits import CERTIFICATE_DAYS, CHECK_TIME, CLOCK_SKEW, LINK_CHECK_TIME
+from ..setting_values import LOOKUP, IceServer
 from ..transport.link import LinkError
 from ..transport.proxy import proxy_for
 

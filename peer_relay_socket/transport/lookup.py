@@ -31,8 +31,8 @@ import dns.resolver
 from dns.rdtypes.ANY.TXT import TXT
 from dns.rdtypes.IN.SRV import SRV
 
-from ..config import LOOKUP, bootstrap_url
 from ..limits import LOOKUP_TIME, LOOKUP_URLS
+from ..setting_values import LOOKUP, bootstrap_url
 from .link import LinkError
 
 _PLAIN: Final = "_peer-relay._tcp"

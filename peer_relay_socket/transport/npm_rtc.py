@@ -18,8 +18,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from .. import limits
-from ..config import IceServer
 from ..scope import Scope
+from ..setting_values import IceServer
 from .link import LinkHandler
 from .rtc_connection import RtcConnection
 from .rtc_description import safe_candidate

@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from .. import limits
-from ..config import IceServer
 from ..scope import Scope
+from ..setting_values import IceServer
 from .link import LinkError, LinkHandler
 from .rtc_description import Description, has_candidates, safe_description, shown_description
 from .rtc_implementation import (

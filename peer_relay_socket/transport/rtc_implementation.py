@@ -18,7 +18,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from ..config import IceServer
+from ..setting_values import IceServer
 from .link import NoImplementationError
 from .rtc_description import Candidate
 from .rtc_frames import GOODBYE, WHOLE

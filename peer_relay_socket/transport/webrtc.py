@@ -22,8 +22,8 @@ from typing import Final
 
 from .. import limits
 from ..codec.packet import LINK_HANDSHAKE, must_arrive
-from ..config import IceServer
 from ..scope import Scope
+from ..setting_values import IceServer
 from .link import LinkError, LinkHandler
 from .rtc_connection import RtcConnection
 from .rtc_frames import GOODBYE, PART, PING, PONG, WHOLE, Rejoiner, ping, pong, read_pong, split

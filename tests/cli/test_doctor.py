@@ -19,8 +19,8 @@ import pytest
 
 from peer_relay_socket import Peer
 from peer_relay_socket.cli.doctor import shortened
-from peer_relay_socket.config import IceServer
 from peer_relay_socket.observe.checks import Finding, nat, settings
+from peer_relay_socket.setting_values import IceServer
 from tests.cli.test_node_tls import certificate
 from tests.loopback import free_port
 from tests.observe.conftest import relay, runtime_folder, start

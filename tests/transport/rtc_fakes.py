@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
-from peer_relay_socket.config import IceServer
+from peer_relay_socket.setting_values import IceServer
 from peer_relay_socket.transport.rtc_description import Description
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from peer_relay_socket import limits
 from peer_relay_socket.codec.packet import LINK_HANDSHAKE, Kind
-from peer_relay_socket.config import IceServer
+from peer_relay_socket.setting_values import IceServer
 from peer_relay_socket.transport.link import LinkError
 from peer_relay_socket.transport.rtc_description import safe_description
 from peer_relay_socket.transport.rtc_frames import PING
