@@ -214,12 +214,12 @@ class Engine(Overlay):
     def described(self, attempt: int, sdp: str, now: float) -> None:
         """The description that a Describe effect asked for."""
         self._core.now = now
-        self._direct.described(attempt, sdp, now)
+        self._direct.signalling.described(attempt, sdp, now)
 
     def direct_failed(self, attempt: int, reason: str, now: float) -> None:
         """The attempt that a Describe effect began has ended."""
         self._core.now = now
-        self._direct.failed(attempt, reason, now)
+        self._direct.signalling.failed(attempt, reason, now)
 
     def known(self, destination: Destination) -> PeerId | None:
         """Return the peer that `destination` means, as far as that is known without asking the network."""

@@ -312,9 +312,9 @@ class Overlay:
         elif operation == LinkOp.CHECKED:
             self._claimed_urls.checked_heard(link, operand)
         elif operation == LinkOp.NEAR:
-            self._direct.near_asked(link, operand)
+            self._direct.signalling.near_asked(link, operand)
         elif operation == LinkOp.NEARNESS:
-            self._direct.near_answered(link, operand)
+            self._direct.signalling.near_answered(link, operand)
         elif operation == LinkOp.LIMITS and not link.limited:
             link.limited = True
             packets, size = control.read_link_limits(operand)
@@ -340,7 +340,7 @@ class Overlay:
 
     def signal_heard(self, peer_id: PeerId, content: bytes) -> None:
         """`peer_id` sent a SIGNAL record. Raises: PacketError."""
-        self._direct.signal_heard(peer_id, content)
+        self._direct.signalling.signal_heard(peer_id, content)
 
     def probe_heard(self, peer_id: PeerId, kind: int, content: bytes) -> None:
         """`peer_id` sent an ECHO or ECHOED record. Raises: PacketError."""

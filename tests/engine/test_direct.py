@@ -1,112 +1,16 @@
-"""Direct paths in virtual time: when they are tried, that traffic moves there and back, glare, refusals, back-off."""
+"""Direct paths in virtual time: when they are tried, that traffic moves there and back, back-off."""
 
 from __future__ import annotations
 
 from itertools import pairwise
-from math import ceil
 
 import pytest
 
 from peer_relay_socket import limits
-from peer_relay_socket.codec import packet as wire
-from peer_relay_socket.codec.packet import Record, Signal
 from peer_relay_socket.engine.direct import Path
-from peer_relay_socket.engine.effects import Abandon, Accept, ConnectFailed, Describe, Effect
-from tests.sim.network import Connection, Host, Network
-
-
-class Rtc:
-    """WebRTC in virtual time: performs the effects, and connects whom `passes` lets."""
-
-    def __init__(self, network: Network) -> None:
-        self.network = network
-        network.on_effect = self.perform
-        self.passes = True
-        self.grid = 0.01
-        """Descriptions are ready at multiples of so many seconds."""
-        self.made: dict[str, tuple[Host, int]] = {}
-        """Who wrote a description, and for which attempt of theirs."""
-        self.abandoned: set[tuple[str, int]] = set()
-        self.attempts: list[tuple[float, str, bool]] = []
-        """When, who, whether it was an offer."""
-        self.links: list[Connection] = []
-
-    def perform(self, host: Host, effect: Effect) -> None:
-        network = self.network
-        if isinstance(effect, Describe):
-            self.attempts.append((network.now, host.name, effect.offer is None))
-            ready = self.grid * ceil((network.now + 0.02) / self.grid)
-            network.at(ready, self._describe, host, effect)
-        elif isinstance(effect, Accept):
-            self._accept(host, effect)
-        elif isinstance(effect, Abandon):
-            self.abandoned.add((host.name, effect.attempt))
-
-    def _describe(self, host: Host, effect: Describe) -> None:
-        sdp = f"{host.name} {effect.attempt} of {effect.offer}"
-        self.made[sdp] = (host, effect.attempt)
-        host.engine.described(effect.attempt, sdp, self.network.now)
-        host.pump()
-
-    def _accept(self, host: Host, effect: Accept) -> None:
-        network = self.network
-        other, theirs = self.made[effect.answer]
-        if not self.passes:
-            for end, attempt in ((host, effect.attempt), (other, theirs)):
-                network.at(network.now + limits.RTC_ICE_TIME, self._failed, end, attempt)
-            return
-        connection = Connection(0.005)
-        self.links.append(connection)
-        for end, url, far, attempt in ((host, "webrtc:x", other, effect.attempt), (other, None, host, theirs)):
-            if (end.name, attempt) in self.abandoned:
-                return
-            network._links += 1
-            connection.ends.append((end, network._links))
-            end.connections[network._links] = (connection, len(connection.ends) - 1)
-            end.engine.link_opened(
-                network._links, url=url, remote_host=far.address, now=network.now, peer_id=far.peer_id, unit=1320
-            )
-        for end in (host, other):
-            network.at(network.now, end.pump)
-
-    def _failed(self, host: Host, attempt: int) -> None:
-        host.engine.direct_failed(attempt, "no direct path was found", self.network.now)
-        host.pump()
-
-
-def trio(seed: int, *, webrtc: tuple[bool, bool] = (True, True)) -> tuple[Network, Rtc, Host, Host, Host]:
-    """A relay, and two peers that know nothing else and cannot be dialled."""
-    network = Network(seed)
-    rtc = Rtc(network)
-    relay = network.host("relay", serves=True)
-    ends = []
-    for name, able in zip("ab", webrtc, strict=True):
-        host = network.host(name, bootstrap=("relay",), start=False)
-        host.config.direct = True
-        host.config.webrtc = able
-        host.start()
-        ends.append(host)
-    network.run(2.0)
-    return network, rtc, relay, ends[0], ends[1]
-
-
-def talk(network: Network, a: Host, b: Host, seconds: float, *, rate: int = 20, both: bool = False) -> int:
-    """Send numbered datagrams for a while; return how many."""
-    count = int(seconds * rate)
-    for number in range(count):
-        a.send(b.peer_id, 5, number.to_bytes(4) + bytes(100))
-        if both:
-            b.send(a.peer_id, 5, number.to_bytes(4) + bytes(100))
-        network.run(1 / rate)
-    return count
-
-
-def numbers(host: Host) -> list[int]:
-    return [int.from_bytes(data[:4]) for effect in host.received for data in effect.datagrams]
-
-
-def path(host: Host, other: Host) -> Path:
-    return host.engine.path(other.peer_id)[0]
+from peer_relay_socket.engine.effects import ConnectFailed
+from tests.sim.network import Host, Network
+from tests.sim.rtc import Rtc, numbers, path, talk, trio
 
 
 def test_sustained_traffic_moves_to_a_direct_link_without_loss_or_repetition() -> None:
@@ -144,18 +48,6 @@ def test_large_datagrams_are_worth_one_sooner() -> None:
     assert [name for _, name, offer in rtc.attempts if offer] == ["a"]
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_of_two_offers_that_cross_one_stands(seed: int) -> None:
-    network, rtc, _, a, b = trio(seed)
-    rtc.grid = 1.0
-    count = talk(network, a, b, 4.0, both=True)
-    network.run(1.0)
-    assert path(a, b).reached == path(b, a).reached == "direct"
-    assert len(rtc.links) == 1
-    assert sum(offer for _, _, offer in rtc.attempts) == 2, "or they did not cross"
-    assert len(numbers(a)) == len(numbers(b)) == count
-
-
 def test_traffic_is_on_the_relay_again_at_once_when_the_link_closes() -> None:
     network, rtc, _, a, b = trio(3)
     talk(network, a, b, 4.0)
@@ -183,36 +75,6 @@ def test_a_pair_that_cannot_meet_is_left_alone_for_longer_each_time() -> None:
     assert 2 <= len(waits) <= 4
     assert all(later > 1.2 * earlier for earlier, later in pairwise(waits)), waits
     assert path(a, b).why_not_direct == "no direct path was found"
-
-
-@pytest.mark.parametrize(
-    ("webrtc", "why"),
-    [((False, True), "WebRTC is turned off here"), ((True, False), "the other side refuses: WebRTC is turned off")],
-)
-def test_either_end_can_do_without(webrtc: tuple[bool, bool], why: str) -> None:
-    network, rtc, _, a, b = trio(5, webrtc=webrtc)
-    talk(network, a, b, 5.0)
-    assert path(a, b).reached == "relayed"
-    assert path(a, b).why_not_direct == why
-    assert not rtc.links
-
-
-def test_an_offer_that_is_lost_is_made_again() -> None:
-    network, rtc, _, a, b = trio(6)
-    lost = []
-    take = b.engine.signal_heard
-
-    def deaf(peer_id: bytes, content: bytes) -> None:
-        if lost:
-            take(peer_id, content)
-        else:
-            lost.append(content)
-
-    b.engine.signal_heard = deaf
-    talk(network, a, b, 6.0)
-    assert lost
-    assert path(a, b).reached == "direct"
-    assert len(rtc.links) == 1
 
 
 def test_who_can_be_dialled_is_dialled_and_webrtc_is_not_tried() -> None:
@@ -394,46 +256,6 @@ def test_a_wish_is_tried_where_the_relay_is_on_this_machine() -> None:
     network.run(2.0)
     connect(a, b)
     assert network.run(5.0, lambda: linked(a, b))
-
-
-def test_signals_that_nobody_waits_for_are_ignored() -> None:
-    network, rtc, _, a, b = trio(9)
-    talk(network, a, b, 0.2)
-    signals = [bytes((step,)) + b"tokentok" + b"sdp" for step in (0, Signal.ANSWER, Signal.REFUSAL, 77)]
-    for signal in [*signals, b"short", b"\x01tokentok\xff\xfe"]:
-        b.engine._sessions.send(a.peer_id, wire.record(Record.SIGNAL, signal))
-        b.pump()
-    network.run(1.0)
-    assert rtc.attempts == []
-    assert a.engine.counters["dropped: did not open"] == 2
-    assert path(a, b).reached == "relayed"
-
-
-def test_a_stranger_cannot_have_us_answer_offers_without_end() -> None:
-    network, rtc, _, a, b = trio(10)
-    talk(network, a, b, 0.2)
-    for number in range(100):
-        offer = bytes((Signal.OFFER,)) + number.to_bytes(8) + b"sdp"
-        b.engine._sessions.send(a.peer_id, wire.record(Record.SIGNAL, offer))
-    b.pump()
-    network.run(1.0)
-    assert 0 < len(rtc.attempts) <= limits.DIRECT_OFFER_RATE + 1
-
-
-def test_a_relay_on_this_machine_is_as_good_as_a_direct_path() -> None:
-    network = Network(11)
-    rtc = Rtc(network)
-    relay = network.host("relay", serves=True, start=False)
-    relay.start()
-    a, b = (network.host(name, bootstrap=("relay",), start=False) for name in "ab")
-    relay.address = "127.0.0.1"
-    for host in (a, b):
-        host.config.direct = host.config.webrtc = True
-        host.start()
-    network.run(2.0)
-    talk(network, a, b, 4.0)
-    assert rtc.attempts == []
-    assert path(a, b).why_not_direct == "the relay is on this machine"
 
 
 def test_the_peer_itself_needs_no_path() -> None:

@@ -11,7 +11,7 @@ bytes queued for a link                       transport/test_websocket (hard lim
 routes, floods, notices                       test_routing
 half-open session handshakes                  test_sessions
 lies that cost a handshake                    test_sessions (no session), test_hostile_relay
-offers, descriptions, candidates              test_direct, transport/test_webrtc
+offers, descriptions, candidates              test_signalling, transport/test_webrtc
 dialling back                                 test_reachability
 all at once                                   bridge/test_flood
 """
@@ -26,7 +26,7 @@ from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.control import Contact
 from peer_relay_socket.codec.packet import Kind, LinkOp
 from peer_relay_socket.engine import candidates as candidates_module
-from peer_relay_socket.engine import direct as direct_module
+from peer_relay_socket.engine import direct_pairs as pairs_module
 from peer_relay_socket.engine import handshakes as handshakes_module
 from peer_relay_socket.engine import pending as pending_module
 from peer_relay_socket.engine import resolver as resolver_module
@@ -144,7 +144,7 @@ def test_dialable_peers_that_a_neighbour_tells_of_are_bounded(monkeypatch: pytes
 
 
 def test_peers_whose_traffic_is_watched_for_a_direct_path_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(direct_module, "MAX_DIRECT_PAIRS", 4)
+    monkeypatch.setattr(pairs_module, "MAX_DIRECT_PAIRS", 4)
     bench = Bench()
     relay, peer = relayed(bench)
     peer.config.direct = True

@@ -143,7 +143,7 @@ def test_a_relay_that_dialled_us_is_not_asked() -> None:
 def test_a_relay_that_is_silent_is_not_waited_for() -> None:
     trio = Trio(ONE_NAT)
     we_answer(trio)
-    trio.relay.engine._direct.near_asked = lambda _link, _operand: None  # type: ignore[method-assign]
+    trio.relay.engine._direct.signalling.near_asked = lambda _link, _operand: None  # type: ignore[method-assign]
     assert trio.shown() == []
     trio.bench.advance(NEAR_TIME + 0.1)
     assert [effect.shows for effect in trio.us.take(Describe)] == [Scope.GLOBAL]
@@ -152,7 +152,7 @@ def test_a_relay_that_is_silent_is_not_waited_for() -> None:
 def test_only_the_relay_that_was_asked_can_say_that_a_peer_is_near() -> None:
     trio = Trio()
     we_answer(trio)
-    trio.relay.engine._direct.near_asked = lambda _link, _operand: None  # type: ignore[method-assign]
+    trio.relay.engine._direct.signalling.near_asked = lambda _link, _operand: None  # type: ignore[method-assign]
     assert trio.shown() == []
     link = trio.relay.engine._links.by_id[trio.us.peer_id]
     trio.relay.engine._links.tell(link, LinkOp.NEARNESS, b"\0\0\0\0\1")

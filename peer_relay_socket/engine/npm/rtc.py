@@ -5,8 +5,8 @@ peers to link to, and how else (neighbours.py), connections (transport).
 
 Law: only a peer that said that it does WebRTC, or signalled first, is sent a signal: it ends a node process that does
 not. No signal is heeded but of peers that we offered, or answered, a link; at most one attempt per peer and
-MAX_DIRECT_ATTEMPTS in all, those of direct.py included, each of bounded time. Nothing is signalled once a channel is
-open.
+MAX_DIRECT_ATTEMPTS in all, those of signalling.py included, each of bounded time. Nothing is signalled once a channel
+is open.
 
     they answered our offer    Describe -> described -> signal {"type": "offer"} -> theirs, {"type": "answer"} -> Accept
     they signal first          what candidates come wait for their offer -> Describe -> described -> signal "answer"
