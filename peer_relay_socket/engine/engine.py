@@ -39,7 +39,7 @@ class Engine(Overlay):
 
     def take_effects(self) -> list[Effect]:
         """Return what is to be done, in order, and forget it."""
-        self._links.throttle()
+        self._throttling.settle()
         effects = self._core.effects
         if effects:
             self._core.effects = []

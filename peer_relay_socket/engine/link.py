@@ -99,7 +99,7 @@ class LinkState:
         """Whether the neighbour is on this machine or a wire of it, and so may tell of what is there."""
         factor = LOOPBACK_FACTOR if self.scope is Scope.LOOPBACK else 1.0
         self.traffic = TrafficBucket(core.config.link_packets * factor, core.config.link_bytes * factor, now)
-        """What we read from it. Charged without a look at the clock; `Links.overdrawn` settles what went below zero."""
+        """What we read from it. Charged without a look at the clock; `Throttling` settles what went below zero."""
         self.control = TokenBucket(CONTROL_PER_LEAF * factor, now)
         """Packets that make us think; beyond, they are dropped."""
         self.share: TokenBucket | None = None
@@ -159,7 +159,7 @@ class LinkState:
         self.contacts: dict[Scope, bytes] = {}
         """What others are told of it, on the wire, by the scope of the link they are told over."""
         self.out: list[bytes | memoryview] = []
-        """Chunks of the bundle being filled; when not empty the link is in `Links.dirty`."""
+        """Chunks of the bundle being filled; when not empty the link is in `Bundles.dirty`."""
         self.out_covered: list[bytes | memoryview] = []
         """What its tag will vouch for."""
         self.out_size = 0

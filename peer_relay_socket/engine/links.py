@@ -1,7 +1,8 @@
 """Links: from an open connection to an authenticated neighbour, and until it goes.
 
-Lives here: the link handshake, one link per neighbour, keepalive. May not live here: whom to link to (membership),
-what travels over links (routing, sessions).
+Lives here: the link handshake, one link per neighbour, what neighbours say of the link itself. May not live here: whom
+to link to (membership), what travels over links (routing, sessions), when a link is dead (keepalive), how much is read
+from it (throttling).
 
 Law: a link is *up* only after both ends proved the key behind the id they claim, on this very connection. The Noise
 initiator waits for a READY under the new keys before it believes the responder, which makes a replayed handshake
@@ -33,16 +34,9 @@ from ..codec.control import Hello
 from ..codec.packet import LinkOp
 from ..errors import HandshakeError, WireError
 from ..limits import (
-    CONTROL_PER_CALLER,
-    CONTROL_PER_LEAF,
-    CONTROL_PER_RELAY,
     LINK_ANSWER,
-    LINK_DEAD,
     LINK_HANDSHAKE_TIME,
     LINK_PART_TIME,
-    LINK_PING_IDLE,
-    LINK_PING_TURN,
-    LOOPBACK_FACTOR,
     MAX_HALF_OPEN_LINKS,
     MAX_HALF_OPEN_PER_HOST,
     MAX_LINKS,
@@ -53,10 +47,12 @@ from ..rate import TokenBucket
 from ..scope import Crowds, Scope
 from .authentication import LINK_PROLOGUE
 from .bundles import Bundles
-from .effects import SUPERSEDED, CloseLink, PeerDown, PeerUp, Throttle
+from .effects import SUPERSEDED, CloseLink, PeerDown, PeerUp
+from .keepalive import Keepalive
 from .link import LinkState, seen_at
 from .seal import CheckingKey, OpeningKey, SealingKey, TaggingKey
 from .timers import Due
+from .work import allowance
 
 if TYPE_CHECKING:
     from .core import Core
@@ -110,8 +106,7 @@ class Links:
         self.by_id: dict[PeerId, LinkState] = {}
         """Links that are up."""
         self.bundles = Bundles(core.counters)
-        self._overdrawn: list[LinkState] = []
-        """Links from which more was read than they have to spare; settled before the next effects are taken."""
+        self._keepalive = Keepalive(core, self.tell, self.drop)
         self._half_open: dict[int, LinkState] = {}
         """Accepted connections whose other end has not proved itself, at most MAX_HALF_OPEN_LINKS."""
         self._accepted: Crowds[LinkState] = Crowds(MAX_LINKS_PER_HOST)
@@ -252,7 +247,7 @@ class Links:
         handshake = link.handshake
         if handshake is None or len(message) > _MAX_PREAMBLE or message[:1] != _GO_AHEAD:
             raise HandshakeError("not a link handshake")
-        self._answered(link)
+        self._keepalive.answered(link)
         if handshake.our_turn:
             if message != _GO_AHEAD:
                 raise HandshakeError("they speak first, as a network without a key does")
@@ -348,9 +343,7 @@ class Links:
         link.up = True
         core.handshakes["link agreed"] += 1
         self.by_id[link.peer_id] = link
-        link.timer = core.timers.at(
-            Due.LINK_KEEPALIVE, link.received_at + self._ping_after(link), self._keep_alive, link
-        )
+        self._keepalive.begin(link)
         if other is None:
             core.effects.append(PeerUp(link.peer_id))
         else:
@@ -368,86 +361,9 @@ class Links:
         )
 
     def _set_control(self, link: LinkState) -> None:
-        """Let a relay, which passes on what others say, say more."""
-        factor = LOOPBACK_FACTOR if link.scope is Scope.LOOPBACK else 1.0
-        rate = CONTROL_PER_LEAF
-        if link.serves:  # which is its own word, until it is dialled
-            rate = CONTROL_PER_CALLER if link.url is None else CONTROL_PER_RELAY
-        rate *= factor
+        rate = allowance(link.scope, serves=link.serves, dialled=link.url is not None)
         if rate != link.control.rate:
             link.control = TokenBucket(rate, self._core.now)
-
-    def _ping_after(self, link: LinkState) -> float:
-        """Return after how long a silence we ping. Who dialled goes first: when both had the same patience, a ping
-        arrived just as the other side's was due, and each cost two."""
-        first = link.url is not None or (link.direct and self._core.peer_id < link.peer_id)
-        return LINK_PING_IDLE if first else LINK_PING_IDLE + LINK_PING_TURN
-
-    def _keep_alive(self, link: LinkState) -> None:
-        # The same sums as when the timer was set: a difference may round to just below its limit, for ever.
-        core = self._core
-        dead, ping = link.received_at + LINK_DEAD, link.received_at + self._ping_after(link)
-        if core.now >= dead:
-            self.drop(link, "silent")
-            return
-        due = ping
-        if core.now >= ping:
-            self.ping(link)
-            due = dead
-        link.timer = core.timers.at(Due.LINK_KEEPALIVE, due, self._keep_alive, link)
-
-    def overdrawn(self, link: LinkState) -> None:
-        """More was read from `link` than it had to spare: give it what time brought, and if that is not enough, ask
-        the driver not to read it for a while (in `throttle`: a read may hold thousands of messages).
-
-        Not reading makes the neighbour's TCP slow, so that its program waits or drops, and nothing is lost on the way.
-        """
-        if link not in self._overdrawn:
-            self._overdrawn.append(link)
-
-    def throttle(self) -> None:
-        """See to links from which too much was read: once for all that came in one piece."""
-        overdrawn, self._overdrawn = self._overdrawn, []
-        for link in overdrawn:
-            if link.number in self.all:
-                self._throttle(link)
-
-    def _throttle(self, link: LinkState) -> None:
-        core = self._core
-        wait = link.traffic.settle(core.now)
-        if wait <= 0.0:
-            return
-        core.counters["link throttled"] += 1
-        core.effects.append(Throttle(link.number, wait))
-        link.received_at = core.now + wait  # we shall not hear it so long, and that is our doing
-        if link.up and not link.throttled:
-            link.throttled = True
-            self.tell(link, LinkOp.LIMITS, control.link_limits(link.traffic.packets.rate, link.traffic.bytes.rate))
-
-    def _unanswered(self, link: LinkState, since: float) -> None:
-        """We sent something at `since`: if nothing came meanwhile, ask for a sign of life, and then give up."""
-        link.watch = None
-        if link.received_at >= since or link.full:  # a full link is slow, not dead: what it owes us waits behind much
-            link.pinged = False
-        elif link.pinged:
-            self.drop(link, "silent")
-        else:
-            link.pinged = True
-            self.ping(link)
-            link.watch = self._core.timers.at(
-                Due.LINK_ANSWER, self._core.now + LINK_ANSWER, self._unanswered, link, self._core.now
-            )
-
-    def ping(self, link: LinkState) -> None:
-        """Ask the neighbour for a sign of life."""
-        link.asked_at = self._core.now
-        self.tell(link, LinkOp.PING)
-
-    def _answered(self, link: LinkState) -> None:
-        """The neighbour answered what it was asked last."""
-        if link.asked_at is not None:
-            link.rtt = self._core.now - link.asked_at
-            link.asked_at = None
 
     # --- talking to a neighbour ------------------------------------------------------------------------------
 
@@ -455,7 +371,7 @@ class Links:
         """Put one packet, in one piece or two, into the link's next bundle."""
         if link.watch is None and link.up:
             now = self._core.now
-            link.watch = self._core.timers.at(Due.LINK_ANSWER, now + LINK_ANSWER, self._unanswered, link, now)
+            link.watch = self._core.timers.at(Due.LINK_ANSWER, now + LINK_ANSWER, self._keepalive.unanswered, link, now)
         self.bundles.put(link, data, rest)
 
     def tell(self, link: LinkState, operation: LinkOp, operand: bytes = b"") -> None:
@@ -474,7 +390,7 @@ class Links:
             if operation == LinkOp.GOODBYE:
                 self.drop(link, link.reason)
         elif operation == LinkOp.READY:
-            self._answered(link)
+            self._keepalive.answered(link)
             if not link.up:
                 if self._keyed:
                     self._read_hello(link, operand)
@@ -496,7 +412,7 @@ class Links:
                 self._set_control(link)
                 self._events.link_changed(link)
         elif operation == LinkOp.PONG:
-            self._answered(link)
+            self._keepalive.answered(link)
         else:
             self._events.link_told(link, operation, operand)
 

@@ -43,6 +43,7 @@ from .session import Session
 from .session_table import SessionTable
 from .sessions import Sessions
 from .sight import Sight
+from .throttling import Throttling
 from .unresolved import Unresolved
 from .vain_hosts import VainHosts
 from .xor import SECOND_ID
@@ -67,6 +68,7 @@ class Overlay:
         behind = self._make_behind(core)
         claims = self._claims = AddressClaims(core)
         self._links = Links(core, self)
+        self._throttling = Throttling(core, self._links)
         self._router = Router(core, self._links, behind)
         self._searches = Searches(core, self._links, self._router, behind)
         self._table = SessionTable(core, self._router, self._searches, claims)
@@ -153,7 +155,7 @@ class Overlay:
         traffic.bytes.level -= size
         traffic.packets.level -= packets
         if traffic.bytes.level < 0.0 or traffic.packets.level < 0.0:
-            self._links.overdrawn(link)
+            self._throttling.overdrawn(link)
 
     def _sealed(self, bundle: bytes, header: Header, link: LinkState) -> None:
         try:

@@ -12,8 +12,16 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from ..codec.packet import Kind, LinkOp
-from ..limits import CONTROL_SHARE, CONTROL_TOTAL
+from ..limits import (
+    CONTROL_PER_CALLER,
+    CONTROL_PER_LEAF,
+    CONTROL_PER_RELAY,
+    CONTROL_SHARE,
+    CONTROL_TOTAL,
+    LOOPBACK_FACTOR,
+)
 from ..rate import TokenBucket
+from ..scope import Scope
 
 _PRICE: Final[dict[int, float]] = {Kind.HANDSHAKE: 2.5, Kind.RESOLVE: 2.5, Kind.FIND: 2.5, Kind.DISCOVER: 50.0}
 """Of a packet, where it is not 1."""
@@ -28,6 +36,14 @@ class Asker(Protocol):
 
     control: TokenBucket
     share: TokenBucket | None
+
+
+def allowance(scope: Scope, *, serves: bool, dialled: bool) -> float:
+    """Return the rate of a link's allowance: a relay, which passes on what others say, may say more."""
+    rate = CONTROL_PER_LEAF
+    if serves:  # which is its own word, until it is dialled
+        rate = CONTROL_PER_RELAY if dialled else CONTROL_PER_CALLER
+    return rate * (LOOPBACK_FACTOR if scope is Scope.LOOPBACK else 1.0)
 
 
 class Work:

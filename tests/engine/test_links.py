@@ -11,15 +11,13 @@ from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.control import Hello
 from peer_relay_socket.codec.packet import Kind, LinkOp
 from peer_relay_socket.engine.authentication import LINK_PROLOGUE, Handshake, StaticKey
-from peer_relay_socket.engine.effects import CloseLink, Dial, Note, PeerDown, PeerUp, Throttle
+from peer_relay_socket.engine.effects import CloseLink, Dial, Note, PeerDown, PeerUp
 from peer_relay_socket.errors import WireError
 from peer_relay_socket.identity import Identity
 from peer_relay_socket.limits import (
     CONTROL_PER_LEAF,
     HELLO_RATE,
-    LINK_DEAD,
     LINK_HANDSHAKE_TIME,
-    LINK_PING_IDLE,
     MAX_HALF_OPEN_LINKS,
     MAX_HALF_OPEN_PER_HOST,
     MAX_LINKS,
@@ -353,23 +351,6 @@ def test_a_neighbour_that_lost_its_end_is_let_in_again(redials: str) -> None:
 # --- life of a link --------------------------------------------------------------------------------------------
 
 
-def test_an_idle_link_is_pinged_and_a_dead_one_dropped() -> None:
-    for start in (0.0, 0.1, 0.3, 1 / 3, 12345.678):  # sums that round, too
-        bench = Bench()
-        bench.now = start
-        low, high = bench.pair(serves=False)
-        bench.seen.clear()
-        bench.advance(LINK_PING_IDLE + 1)
-        assert len(bench.sent(Kind.LINK, low)) in (1, 2)
-        bench.advance(10 * LINK_PING_IDLE)
-        assert low.engine.neighbours == [high.peer_id]
-        bench.gate = lambda _a, _b, _data: None
-        bench.advance(LINK_DEAD + 1)
-        assert low.engine.neighbours == high.engine.neighbours == []
-        assert closings(low) == ["silent"]
-        assert low.take(PeerDown) == [PeerDown(high.peer_id)]
-
-
 def test_goodbye_closes_the_link_whatever_follows() -> None:
     bench = Bench()
     low, high = bench.pair()
@@ -564,35 +545,6 @@ def test_a_flood_of_control_packets_is_cut_to_its_rate() -> None:
     bench.flow()
     assert len(bench.sent(Kind.NO_ROUTE, relay)) <= CONTROL_PER_LEAF
     assert relay.engine.counters["dropped: too much control traffic"] >= 5000 - CONTROL_PER_LEAF
-
-
-def test_a_link_that_sends_too_much_is_not_read_for_a_while_and_told_so_once() -> None:
-    bench = Bench()
-    relay, leaf, other = bench.node("relay", serves=True), bench.node("leaf"), bench.node("other")
-    relay.config.link_bytes = 1e6
-    relay.config.link_packets = 1e3
-    cable = bench.join(leaf, relay)
-    bench.join(other, relay)
-    bench.flow()
-    for node in (relay, leaf):
-        node.effects.clear()
-    big = wire.packet(Kind.SEALED, other.peer_id, leaf.peer_id, bytes(60_000))
-    for _ in range(30):
-        receive(relay.engine, cable.number(relay), big, bench.now)
-    bench.flow()
-    pauses = relay.take(Throttle)
-    assert [pause.link for pause in pauses] == [cable.number(relay)]  # one for all that was read at once
-    assert pauses[-1].seconds == pytest.approx(30 * len(big) / 1e6 - 1.0, abs=0.05)
-    assert [note.text for note in leaf.take(Note)] == [
-        f"{relay.peer_id.hex()[:8]} reads at most 1000 packets/s and 1000000 bytes/s from us"
-    ]
-    bench.advance(5.0)
-    relay.take(Throttle)
-    small = b"".join(wire.packet(Kind.SEALED, other.peer_id, leaf.peer_id, b"") for _ in range(3000))
-    bench.inject(cable, relay, small)
-    (pause,) = relay.take(Throttle)
-    assert 0.9 <= pause.seconds <= 2.0  # 3 s worth, less one, less what time brought since it was last counted
-    assert [note for note in leaf.take(Note) if note.level > 10] == []
 
 
 def test_a_hello_that_the_codec_cannot_read_fails_the_link() -> None:

@@ -256,7 +256,7 @@ class NpmLinks:
         return envelope
 
     def _overdrawn(self, link: NpmLink) -> None:
-        """As `Links.overdrawn`: do not read a link for a while that sends more than its share."""
+        """As `Throttling.overdrawn`: do not read a link for a while that sends more than its share."""
         core = self._core
         wait = link.traffic.settle(core.now)
         if wait > 0.0:
