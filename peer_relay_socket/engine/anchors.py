@@ -2,7 +2,7 @@
 
 Lives here: *home*, the nearest relay by round trip, by which most of what a peer sends leaves; and the relay chosen by
 *chance*, the way out and in when all others are an attacker's. May not live here: the links to the relays nearest by
-id, which are how a peer is found (membership.py).
+id, which are how a peer is found (closest.py).
 
 Law: no stranger steers the choice by chance. It is drawn once, of an answer to a question for an id made up here, that
 went out by a bootstrap node where one is linked; it is given up only after it failed to answer ANCHOR_FAILURES times,

@@ -1,32 +1,25 @@
 """Membership: which peers to be linked to.
 
-Lives here: the choice of neighbours, when to look around, what the program wants, peers that ask to be dialled. May not
-live here: which peers are known (candidates.py), what peers tell each other (gossip.py), links' handshakes, routing.
+Lives here: which peers to dial and which to let go, when to look around, what the program wants, peers that ask to be
+dialled. May not live here: which peers are known (candidates.py), what peers tell each other (gossip.py), links'
+handshakes, routing; nor what makes a relay a good neighbour: it is near our id (closest.py), it fills a slot
+(slots.py), it is our home or was drawn by chance (anchors.py).
 
-Law: every peer keeps links to the CLOSEST_LINKS dialable peers nearest its own id (they are how it is found). A peer
-that can be dialled itself has one more link in every *slot* it can fill: a k-bucket has 2**SLOT_BITS slots, told apart
-by the bits that follow, and within a slot chance decides, not nearness. URLs learned from others are dialled only if
+Law: every peer keeps links to the CLOSEST_LINKS dialable peers nearest its own id (they are how it is found); a peer
+that can be dialled itself has one more link in every slot it can fill. URLs learned from others are dialled only if
 they reach at least as far as the link they came over: a stranger cannot send us to our own loopback or LAN.
-
-Why slots and chance (simulated on ideal tables of 2,000 relays among 10,000 peers; links crossed: median, p99; most
-links of one relay): the nearest 3 of each bucket 6, 9, 99; any 3 of each bucket 5, 7, 57; any one of each of 4 slots
-4, 6, 86, and with at most 64 links accepted 4, 6, 67. What is nearest to us within a far bucket is the same corner of
-it that our neighbours chose, so no relay on the path knows another.
 """
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
-from ..address import ID_BITS, ID_BYTES, PeerId, pinned_id
+from ..address import ID_BYTES, PeerId, pinned_id
 from ..codec import packet as wire
 from ..codec.control import Contact
 from ..codec.packet import LinkOp
 from ..limits import (
     BOOTSTRAP_GRACE,
-    CLOSE_PER_PREFIX,
     CLOSEST_LINKS,
     JOINING_TIME,
     LOOK_SPACING,
@@ -36,20 +29,17 @@ from ..limits import (
     ORDINARY_LINKS,
     REFRESH_FIRST,
     REFRESH_MAX,
-    RELAY_LINKS,
     ROUND_TRIPS_MEASURED,
-    SLOT_BITS,
-    SLOT_PATIENCE,
-    SLOT_PATIENCE_MAX,
     make_room,
 )
-from ..scope import Scope, crowd_groups
+from ..scope import Scope
 from .anchors import Anchors
 from .candidates import Candidate, Candidates
+from .closest import Closest
 from .effects import Dial
 from .gossip import Gossip
+from .slots import Slots
 from .timers import Due
-from .xor import slot_of
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -66,24 +56,6 @@ _BLOCK: Final = 60.0
 """Seconds during which a peer that said goodbye is not linked to on our account."""
 _ASKED_FOR_MORE: Final = 3
 """Places in the network at which dialable peers are asked for: CONTACTS_PER_ANSWER each."""
-_PROTECTED: Final = 3 * CLOSEST_LINKS
-"""So many nearest relays are never let go: to some of them we are among the closest."""
-
-
-class _Crowd:
-    """Counts relays by host and prefix, and admits CLOSE_PER_PREFIX of each."""
-
-    def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
-
-    def admits(self, host: str) -> bool:
-        """Return whether one more of `host` is not too many, and if so count it. "" is never too many."""
-        groups = crowd_groups(host)
-        if any(self._counts.get(group, 0) >= CLOSE_PER_PREFIX for group in groups):
-            return False
-        for group in groups:
-            self._counts[group] = self._counts.get(group, 0) + 1
-        return True
 
 
 class Membership:
@@ -100,6 +72,8 @@ class Membership:
         self._blocked: dict[PeerId, None] = {}
         """Peers to which no link is made on our account, because a program ended the last one; at most
         MAX_CANDIDATES."""
+        self._closest = Closest(core, links, router, self._candidates, self._blocked)
+        self._slots = Slots(core, router, self._candidates, self.gossip, self._blocked)
         self._eager: dict[PeerId, None] = {}
         """Remembered relays that are dialled though others are nearer, while no link is up; at most REMEMBERED."""
         self._sought: dict[PeerId, int] = {}
@@ -109,10 +83,6 @@ class Membership:
         """Peers that we dial because they asked for it, at most MAX_JOINING."""
         self._refresh_wait = REFRESH_FIRST
         self._looked_at = -LOOK_SPACING
-        self._slots_asked: dict[int, tuple[float, float]] = {}
-        """Empty slots, until when they are not asked for again, and how long that was; as many as there are slots."""
-        self._slots_of: list[LinkState] = []
-        self._slots_filled: set[int] = set()
         self._refresh: Timer | None = None
         self._review: Timer | None = None
 
@@ -192,7 +162,7 @@ class Membership:
                 candidate.failures = 1
                 candidate.not_before = self._core.now + _BLOCK
         if link.serves and not link.dismissed:
-            self._slots_asked.pop(slot_of(link.value ^ self._core.number), None)
+            self._slots.link_down(link)
             self._refresh_soon()
         self.review()
 
@@ -386,102 +356,22 @@ class Membership:
             self.anchors.review()
             self.gossip.ask_neighbours(self._refresh_wait == REFRESH_FIRST)
             if core.config.serves:
-                self._ask_for_slots()
+                self._slots.ask()
         self._refresh_wait = min(REFRESH_MAX, 2 * self._refresh_wait)
         due = core.now + self._refresh_wait * (0.5 + core.random.random())
         self._refresh = core.timers.at(Due.LOOK_AROUND, due, self._look_around)
         self.review()
 
-    def _ask_for_slots(self) -> None:
-        """Ask for a peer in each empty slot, ever less often: most of those left are empty in the whole network."""
-        now = self._core.now
-        for slot in self._empty_slots():
-            until, waited = self._slots_asked.get(slot, (now, 0.0))
-            if until <= now:
-                wait = min(SLOT_PATIENCE_MAX, max(SLOT_PATIENCE, 2 * waited))
-                self._slots_asked[slot] = now + wait, wait
-                self.gossip.find(self._in_slot(slot))
-
-    def _slots(self) -> range:
-        """Return the slots above the one our nearest neighbour is in, each of which may have a peer in it."""
-        nearest = next(self._router.by_distance(self._core.number), None)
-        if nearest is None:
-            return range(0)
-        shallow = max((nearest.value ^ self._core.number).bit_length(), SLOT_BITS + 1)
-        return range(shallow << SLOT_BITS, ID_BITS + 1 << SLOT_BITS)
-
-    def _filled(self) -> set[int]:
-        """Return the slots in which we have a neighbour that relays."""
-        if self._slots_of is not self._router.relays:  # the router makes a new list whenever links change
-            self._slots_of = self._router.relays
-            self._slots_filled = {slot_of(link.value ^ self._core.number) for link in self._slots_of}
-        return self._slots_filled
-
-    def _empty_slots(self) -> list[int]:
-        filled = self._filled()
-        return [slot for slot in self._slots() if slot not in filled]
-
-    def _in_slot(self, slot: int) -> PeerId:
-        """Return a random id in a slot."""
-        low = (slot >> SLOT_BITS) - 1 - SLOT_BITS
-        top = 1 << SLOT_BITS | slot & (1 << SLOT_BITS) - 1
-        distance = top << low | (self._core.random.getrandbits(low) if low else 0)
-        return (self._core.number ^ distance).to_bytes(20)
-
     def _wanted(self) -> list[Candidate]:
         """Return the known peers that we should dial, in order of importance."""
         wanted = [candidate for candidate in self._candidates.wanted.values() if candidate.urls]
-        wanted += self._nearest_wanted() + self.anchors.wanted()
+        wanted += self._closest.wanted() + self.anchors.wanted()
         if self._eager:
             wanted += filter(None, map(self._candidates.get, self._eager))
         if self._core.config.serves:
-            wanted += self._slots_wanted(wanted)
+            wanted += self._slots.wanted(wanted)
         by_id = self._links.by_id
         return [candidate for candidate in dict.fromkeys(wanted) if candidate.peer_id not in by_id]
-
-    def _nearest_wanted(self) -> list[Candidate]:
-        """Return the nearest candidates until CLOSEST_LINKS of them are, or may soon be, our neighbours.
-
-        Nearer ones that fail are among them: they are tried again when their wait is over.
-        """
-        wanted: list[Candidate] = []
-        passed: list[Candidate] = []
-        crowd = _Crowd()
-        sound = 0
-        for _, peer_id in self._candidates.near:
-            candidate = self._candidates[peer_id]
-            if not candidate.urls or self.is_blocked(peer_id):
-                continue
-            if not self._core.config.serves and not crowd.admits(self._host_of(candidate)):
-                passed.append(candidate)
-                continue
-            wanted.append(candidate)
-            sound += peer_id in self._links.by_id or not candidate.failures
-            if sound == CLOSEST_LINKS or len(wanted) == 4 * CLOSEST_LINKS:
-                break
-        wanted += passed[: max(0, CLOSEST_LINKS - sound)]
-        return wanted
-
-    def _host_of(self, candidate: Candidate) -> str:
-        """Return the public address at which a candidate is, or would be, linked; "" where none is known."""
-        link = self._links.by_id.get(candidate.peer_id)
-        if link is not None:
-            return link.crowd_host if link.scope is Scope.GLOBAL else ""
-        host = urlsplit(candidate.urls[0]).hostname or ""
-        return host if Scope.of(host) is Scope.GLOBAL else ""
-
-    def _slots_wanted(self, already: list[Candidate]) -> list[Candidate]:
-        """Return, for each slot without a neighbour, one sound candidate."""
-        filled = self._filled()
-        soon = {candidate.slot for candidate in already if not candidate.failures}
-        chosen = []
-        for slot, group in self._candidates.by_slot.items():
-            if slot in filled or slot in soon:
-                continue
-            sound = [c for c in group if not c.failures and c.urls and not self.is_blocked(c.peer_id)]
-            if sound:  # one that is being dialled already stays the choice
-                chosen.append(min(sound, key=lambda c: (c.dialling is None, c.luck)))
-        return chosen
 
     def is_blocked(self, peer_id: PeerId) -> bool:
         """Return whether a program ended the link to `peer_id` and none has asked for another since."""
@@ -503,7 +393,7 @@ class Membership:
                 waits.append(candidate.not_before)
             elif self._candidates.dial(candidate):
                 core.effects.append(Dial(candidate.urls[0], candidate.scope, candidate.nearby))
-        waits += self._shed_as_relay() if core.config.serves else self._shed()
+        waits += self._shed()
         if self._review is not None:
             self._review.cancel()
         self._review = core.timers.at(Due.REVIEW, min(waits), self.review) if waits else None
@@ -511,44 +401,21 @@ class Membership:
     def _shed(self) -> list[float]:
         """Let go of one relay that others need more; return when to look at the next."""
         core = self._core
+        if core.config.serves:
+            surplus = self._slots.surplus()
+            if surplus is not None:
+                self._dismiss(surplus)
+            return []
         relays = self._router.relays
         if len(relays) <= CLOSEST_LINKS:
             return []
-        spare = [link for link in self._farther() if not (link.protected or self.anchors.keeps(link))]
+        spare = [link for link in self._closest.farther() if not (link.protected or self.anchors.keeps(link))]
         crowded = len(relays) > ORDINARY_LINKS
         for link in reversed(spare):
             if crowded or link.opened_at + BOOTSTRAP_GRACE <= core.now:
                 self._dismiss(link)
                 return []
         return [min(link.opened_at for link in spare) + BOOTSTRAP_GRACE] if spare else []
-
-    def _farther(self) -> list[LinkState]:
-        """Return the linked relays, nearest first, that are not among our CLOSEST_LINKS, of which CLOSE_PER_PREFIX at
-        most are of one prefix, where there are others."""
-        crowd, near, passed, farther = _Crowd(), 0, [], []
-        for link in self._router.by_distance(self._core.number):
-            if near == CLOSEST_LINKS:
-                farther.append(link)
-            elif crowd.admits(link.crowd_host if link.scope is Scope.GLOBAL else ""):
-                near += 1
-            else:
-                passed.append(link)
-        return passed[CLOSEST_LINKS - near :] + farther
-
-    def _shed_as_relay(self) -> list[float]:
-        """Past RELAY_LINKS, let go of the newest relay in the fullest slot, but of none that is near us."""
-        core = self._core
-        router = self._router
-        if len(router.relays) <= RELAY_LINKS:
-            return []
-        by_slot: dict[int, list[LinkState]] = {}
-        for link in islice(router.by_distance(core.number), _PROTECTED, None):
-            if not link.protected:
-                by_slot.setdefault(slot_of(link.value ^ core.number), []).append(link)
-        fullest = max(by_slot.values(), key=len, default=[])
-        if fullest:
-            self._dismiss(max(fullest, key=lambda link: (link.opened_at, link.number)))
-        return []
 
     def _dismiss(self, link: LinkState) -> None:
         candidate = self._candidates.get(link.peer_id)
