@@ -1,7 +1,8 @@
 """How far an address reaches: what a stranger's word may make this machine talk to.
 
-Lives here: the scope of IP literals and of URLs, which host or prefix an address counts for. May not live here: names
-and what they resolve to (transport/outbound asks about every address), which peer to dial (engine).
+Lives here: the scope of IP literals and of URLs, which host or prefix an address counts for, what a mapped address is
+unmapped. May not live here: names and what they resolve to (transport/outbound asks about every address), which peer to
+dial (engine).
 
 Law: in doubt, nearer. An address learned from a peer is used only if it reaches at least as far as the way by which it
 was learned, so that no peer on the Internet sends us into our own network, none in our network to this machine, and
@@ -235,3 +236,8 @@ def _is_literal(host: str) -> bool:
     """Return whether some resolver may take `host` for an address (inet_aton: 127.1, 0x7f000001, 2130706433)."""
     last = host.rpartition(".")[2]
     return ":" in host or last.isdigit() or last.startswith("0x")
+
+
+def unmapped(host: str) -> str:
+    """An IPv4-mapped IPv6 literal as the IPv4 one it means; any other host as it is."""
+    return host[7:] if host.lower().startswith("::ffff:") and "." in host else host

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..codec.stun import MAX_REQUEST, binding_answer
 from ..originals import stdlib_socket
-from ..transport.connection import unmapped
+from ..scope import unmapped
 from .log import log
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 Lives here: messages in and out, back-pressure and the two endings of a connection, the same for both directions. May
 not live here: how a connection comes about (inbound.py, outbound.py), how its bytes are read and written (stream.py),
-what bundles mean, logging.
+what is no plain frame (odd_frames.py), what is said of an ending (endings.py), what bundles mean, logging.
 
 Law: nothing a peer sends raises out of here, and everything a peer can make grow is bounded by limits.py.
 """
@@ -15,35 +15,25 @@ import logging
 import socket
 from abc import abstractmethod
 from functools import partial
-from typing import Final, cast
+from typing import cast
 
 from websockets.exceptions import ProtocolError
-from websockets.frames import CloseCode, Frame, Opcode
+from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 from websockets.protocol import OPEN, SEND_EOF, Protocol
-from websockets.typing import Subprotocol
 
 from .. import limits
 from ..rate import TokenBucket
+from ..scope import unmapped
+from .endings import one_line, why_closed, why_not_opened
 from .frames import FrameReader, binary_frame
-from .link import LinkError, LinkHandler
+from .link import LinkHandler
+from .odd_frames import OddFrames
 from .stream import Stream
-
-BINARY, TEXT, CONT = Opcode.BINARY, Opcode.TEXT, Opcode.CONT
-
-SUBPROTOCOL: Final = Subprotocol("peer-relay.3")
-OLDER: Final = Subprotocol("peer-relay.2")
-"""Offered behind ours, so that a node which speaks nothing else can say so."""
-_FAMILY: Final = "peer-relay."
-"""What our client offers and our server selects. A legacy client offers none; a legacy server echoes any offer."""
+from .versions import judged
 
 SILENT = logging.Logger("websockets", level=logging.CRITICAL + 1)  # noqa: LOG001  # outside the tree, on purpose
 """For the core, which logs: nothing reaches a program's handlers. Only the driver logs."""
-
-
-def one_line(text: object) -> str:
-    """`text` fit for one line of a log: control characters replaced, cut to 200 characters."""
-    return "".join(c if c.isprintable() else "?" for c in str(text))[:200]
 
 
 class Connection(Stream):
@@ -56,8 +46,7 @@ class Connection(Stream):
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._reader = FrameReader(masked=not outbound, max_size=limits.MAX_BUNDLE)
-        self._partial: bytearray | None = None  # a fragmented message; at most MAX_BUNDLE, which the core enforces
-        self._partial_is_text = False
+        self._odd = OddFrames(core)
         self._head: bytearray | None = bytearray()  # what came before the link opened; LINK_HANDSHAKE_MAX ends it
         self._early = b""  # what came in one flight with the end of the TLS handshake; one read
         self._open = False  # between link_opened and the start of any ending
@@ -259,9 +248,9 @@ class Connection(Stream):
             self._held.cancel()
         self._transport = self._raw = None
         if not self._opened:
-            self._settled(self._why_not_opened(exc))
+            self._settled(why_not_opened(exc))
             return
-        reason = one_line(self._reason or self._why_closed(exc or self._lost))
+        reason = one_line(self._reason or why_closed(self._core, exc or self._lost))
         try:
             self._handler.link_closed(self, reason)
         except Exception as error:
@@ -297,10 +286,13 @@ class Connection(Stream):
         for position, raw in odd:
             bundles += plain[start:position]
             start = position
-            self._core.receive_data(raw)
-            for event in self._core.events_received():
-                assert isinstance(event, Frame)
-                bundles = self._odd_frame(event, bundles)
+            for message, is_text in self._odd.messages(raw):
+                if is_text:
+                    self._deliver(bundles)
+                    self._deliver_text(message)
+                    bundles = []
+                else:
+                    bundles.append(message)
             if self._core.state is not OPEN:  # what follows a goodbye, theirs or the core's, does not count
                 start = len(plain)
         self._deliver(bundles + plain[start:])
@@ -322,17 +314,6 @@ class Connection(Stream):
         if self._open and self._transport is not None and not self._paused:
             self._start_reading()
 
-    def _odd_frame(self, frame: Frame, bundles: list[bytes]) -> list[bytes]:
-        """Add what a frame completes to the `bundles` received before it; a text goes out with them."""
-        if frame.opcode not in (BINARY, TEXT, CONT) or (message := self._join(frame)) is None:
-            return bundles
-        if not self._partial_is_text:
-            bundles.append(message)
-            return bundles
-        self._deliver(bundles)
-        self._deliver_text(message)
-        return []
-
     def _handshake_bytes(self, data: memoryview) -> None:
         """Bytes of the opening handshake; the frames that may follow in the same read begin after the empty line."""
         core, head = self._core, self._head
@@ -345,29 +326,13 @@ class Connection(Stream):
         for event in core.events_received():
             assert isinstance(event, Request | Response)
             if self._handshake(event):
-                name = self._core.subprotocol or ""
-                self.ours = name == SUBPROTOCOL
-                self.other_version = name if name.startswith(_FAMILY) and not self.ours else None
+                self.ours, self.other_version = judged(core.subprotocol or "")
                 self._open_up()
         if self._head is not None and not self._closing:
             self._handshake_stuck(head)
         self._flush()
         if self._head is None and used < len(data):
             self._frame_bytes(data[used:])
-
-    def _join(self, frame: Frame) -> bytes | None:
-        """Add a frame to the message it belongs to; the message if that completes it."""
-        if frame.opcode is not CONT:
-            self._partial_is_text = frame.opcode is TEXT
-            if frame.fin:
-                return bytes(frame.data)
-            self._partial = bytearray()
-        assert self._partial is not None  # the core refuses a continuation of nothing
-        self._partial += frame.data
-        if not frame.fin:
-            return None
-        message, self._partial = bytes(self._partial), None
-        return message
 
     def _deliver(self, bundles: list[bytes]) -> None:
         if bundles and self._open:  # asked anew each time: a handler may close the link
@@ -447,7 +412,7 @@ class Connection(Stream):
         self._closing = True
         self._open = self._calm = False
         self._reason = reason
-        self._partial = None
+        self._odd.forget()
         self._stop_timer()
         self._timer = self._loop.call_later(limits.LINK_CLOSE_TIMEOUT, self._drop)
         if self._transport is not None:
@@ -477,28 +442,8 @@ class Connection(Stream):
         message = f"link handler {type(self._handler).__name__} failed"
         self._loop.call_exception_handler({"message": message, "exception": error, "protocol": self})
 
-    def _why_closed(self, exc: Exception | None) -> str:
-        core = self._core
-        if core.parser_exc is not None and core.close_sent is not None:
-            return f"refused what the other end sent: {core.close_sent}"
-        if core.close_rcvd is not None:
-            return f"closed by the other end: {core.close_rcvd}"
-        if exc is not None:
-            return f"connection lost: {exc}"
-        return "connection ended without a goodbye"
-
-    def _why_not_opened(self, exc: Exception | None) -> OSError:
-        if isinstance(exc, OSError):
-            return exc
-        return LinkError("the connection ended before the WebSocket handshake was done")
-
 
 def _shorten(unread: list[bytes], whole: bytes, rest: bytes) -> None:
     """Leave `rest` of `whole`, unless the loop's thread took `whole` meanwhile."""
     if unread and unread[0] is whole:
         unread[0] = rest
-
-
-def unmapped(host: str) -> str:
-    """An IPv4-mapped IPv6 literal as the IPv4 one it means; any other host as it is."""
-    return host[7:] if host.lower().startswith("::ffff:") and "." in host else host

@@ -15,8 +15,7 @@ from typing import Final, TypeAlias
 
 from websockets.datastructures import Headers
 
-from ..scope import Scope
-from .connection import unmapped
+from ..scope import Scope, unmapped
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 

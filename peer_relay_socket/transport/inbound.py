@@ -20,15 +20,17 @@ from weakref import WeakSet
 from websockets.http11 import Request, Response
 from websockets.protocol import SEND_EOF
 from websockets.server import ServerProtocol
-from websockets.typing import Origin, Subprotocol
+from websockets.typing import Origin
 
 from .. import limits
 from ..meeting import Meeting
 from ..rate import TokenBucket
-from ..scope import Crowds, Scope, crowd_groups
-from .connection import SILENT, SUBPROTOCOL, Connection, one_line, unmapped
+from ..scope import Crowds, Scope, crowd_groups, unmapped
+from .connection import SILENT, Connection
+from .endings import one_line
 from .forwarded import Proxies
 from .link import MEETING_HEADER, LinkHandler
+from .versions import select
 
 _REQUEST_LINE = re.compile(rb"[A-Z]{1,20} \S+ HTTP/1\.[01]\r\n")
 _NO_PROXIES = Proxies()
@@ -42,19 +44,12 @@ def _anyone(host: str) -> str | None:
     return None
 
 
-def _select(core: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """Ours where it is offered, else another version of it, which is then told why it is closed; a client that offers
-    neither (a legacy one) is accepted without."""
-    versions = [name for name in offered if name.startswith("peer-relay.")]
-    return SUBPROTOCOL if SUBPROTOCOL in versions else next(iter(versions), None)
-
-
 class _Inbound(Connection):
     """A connection that a listener accepted."""
 
     def __init__(self, listener: Listener) -> None:
         core = ServerProtocol(
-            origins=listener.origins, select_subprotocol=_select, max_size=limits.MAX_BUNDLE, logger=SILENT
+            origins=listener.origins, select_subprotocol=select, max_size=limits.MAX_BUNDLE, logger=SILENT
         )
         super().__init__(listener.handler, core, outbound=False, url=None, tls=listener.ssl is not None)
         self._listener = listener

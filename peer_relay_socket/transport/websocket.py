@@ -6,9 +6,9 @@ how it begins inbound.py and outbound.py, the bytes frames.py, the way through p
 
 from __future__ import annotations
 
-from .connection import SUBPROTOCOL
 from .inbound import Listener, listen
 from .link import Link, LinkError, LinkHandler
 from .outbound import dial
+from .versions import SUBPROTOCOL
 
 __all__ = ["SUBPROTOCOL", "Link", "LinkError", "LinkHandler", "Listener", "dial", "listen"]

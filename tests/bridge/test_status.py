@@ -16,7 +16,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from peer_relay_socket import Peer, PeerClosedError, Socket
 from peer_relay_socket.bridge.status import PeerStatus, SessionRecord
-from peer_relay_socket.transport.connection import SUBPROTOCOL
+from peer_relay_socket.transport.versions import SUBPROTOCOL
 from tests.patience import LIMIT, until
 
 KEYS = {

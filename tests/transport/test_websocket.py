@@ -12,7 +12,7 @@ from websockets.frames import Frame, Opcode
 
 from peer_relay_socket import limits
 from peer_relay_socket.transport.connection import Connection
-from peer_relay_socket.transport.websocket import SUBPROTOCOL, Link, dial
+from peer_relay_socket.transport.websocket import Link, dial
 from tests.interruption import interrupted
 from tests.transport.links import PATIENCE, Echo, RawClient, Recorder, anywhere, pair, raw_client, serving
 
@@ -67,26 +67,6 @@ async def test_link_tells_who_it_is() -> None:
         await client.wait(lambda: bool(client.closed))
 
 
-async def test_one_read_is_delivered_in_one_call_when_frames_of_all_kinds_are_mixed() -> None:
-    server = Recorder()
-    async with serving(server) as listener, raw_client(listener.port) as raw:
-        await raw.upgrade()
-        frames = [
-            Frame(Opcode.BINARY, b"one"),
-            Frame(Opcode.PING, b"?"),
-            Frame(Opcode.BINARY, b"tw", fin=False),
-            Frame(Opcode.PING, b"??"),
-            Frame(Opcode.CONT, b"", fin=False),
-            Frame(Opcode.CONT, b"o"),
-            Frame(Opcode.BINARY, b""),
-        ]
-        raw.write(b"".join(frame.serialize(mask=True) for frame in frames))
-        await server.wait(lambda: bool(server.batches))
-        assert server.batches == [[b"one", b"two", b""]]
-        pongs = await raw.read_frames(2)
-        assert [(pong.opcode, bytes(pong.data)) for pong in pongs] == [(Opcode.PONG, b"?"), (Opcode.PONG, b"??")]
-
-
 async def test_bundles_keep_their_boundaries_when_they_come_byte_by_byte() -> None:
     server = Recorder()
     async with serving(server) as listener, raw_client(listener.port) as raw:
@@ -128,18 +108,6 @@ async def test_text_keeps_its_place_among_bundles() -> None:
         inner.send_text("")
         await server.wait(lambda: len(log) == 4)
         assert log[3] == ""
-
-
-async def test_text_that_is_not_utf8_closes_with_1007() -> None:
-    server = Recorder()
-    async with serving(server) as listener, raw_client(listener.port) as raw:
-        await raw.upgrade()
-        raw.frame(Opcode.TEXT, b"\xff\xfe")
-        [close] = await raw.read_frames(1)
-        assert (close.opcode, close.data[:2]) == (Opcode.CLOSE, (1007).to_bytes(2))
-        raw.frame(Opcode.CLOSE, close.data)
-        await server.wait(lambda: bool(server.closed))
-        assert server.texts == []
 
 
 @pytest.mark.parametrize("fragmented", [False, True])
@@ -483,21 +451,6 @@ async def test_paused_link_says_goodbye_at_once(monkeypatch: pytest.MonkeyPatch)
         await client.wait(lambda: bool(client.closed))
         assert server.batches == []
         assert client.reasons == ["closed by the other end: 1000 (OK)"]
-
-
-@pytest.mark.parametrize(
-    ("offered", "ours"),
-    [((), False), ((SUBPROTOCOL,), True), (("chat", SUBPROTOCOL), True), (("chat",), False)],
-)
-async def test_listener_selects_our_subprotocol_where_it_is_offered(offered: tuple[str, ...], ours: bool) -> None:
-    server = Recorder()
-    async with serving(server) as listener, raw_client(listener.port) as raw:
-        answer = await raw.upgrade(*(f"Sec-WebSocket-Protocol: {name}" for name in offered))
-        assert answer.startswith(b"HTTP/1.1 101 ")
-        assert (f"Sec-WebSocket-Protocol: {SUBPROTOCOL}".encode() in answer) is ours
-        assert b"chat" not in answer
-        assert b"Extensions" not in answer
-        assert server.links[0].ours is ours
 
 
 async def test_prompt_links_send_from_another_thread_and_stop_being_prompt_when_the_kernel_is_full() -> None:
