@@ -37,7 +37,7 @@ class OddFrames:
         return found
 
     def forget(self) -> None:
-        """Let go of the message whose end has not come."""
+        """Let go of the message whose end has not come; the rest of it completes nothing."""
         self._partial = None
 
     def _join(self, frame: Frame) -> bytes | None:
@@ -47,7 +47,8 @@ class OddFrames:
             if frame.fin:
                 return bytes(frame.data)
             self._partial = bytearray()
-        assert self._partial is not None  # the core refuses a continuation of nothing
+        if self._partial is None:  # forgotten: of nothing at all, the core refuses a continuation
+            return None
         self._partial += frame.data
         if not frame.fin:
             return None

@@ -37,3 +37,20 @@ async def test_text_that_is_not_utf8_closes_with_1007() -> None:
         raw.frame(Opcode.CLOSE, close.data)
         await server.wait(lambda: bool(server.closed))
         assert server.texts == []
+
+
+async def test_the_rest_of_a_message_that_comes_after_our_goodbye_completes_nothing() -> None:
+    server = Recorder()
+    async with serving(server) as listener, raw_client(listener.port) as raw:
+        await raw.upgrade()
+        raw.frame(Opcode.BINARY, b"be", fin=False)
+        raw.frame(Opcode.PING, b"")
+        await raw.read_frames(1)
+        server.links[0].close()
+        [close] = await raw.read_frames(1)
+        raw.frame(Opcode.CONT, b"gun", fin=False)
+        raw.frame(Opcode.CONT, b"")
+        raw.frame(Opcode.CLOSE, close.data)
+        await server.wait(lambda: bool(server.closed))
+        assert server.bundles == []
+        assert server.reasons == ["closed here: 1000"]
