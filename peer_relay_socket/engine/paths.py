@@ -417,8 +417,9 @@ class Paths:
                 self._try(pair)
 
     def link_down(self, link: LinkState) -> None:
-        """A relay is gone: the router has forgotten it."""
+        """A relay is gone: the router has forgotten it, and what it answered counts no more."""
         for pair in self._pairs.values():
+            pair.answered.pop(link.peer_id, None)
             if pair.chosen == link.peer_id:
                 pair.chosen = None
 

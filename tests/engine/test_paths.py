@@ -126,6 +126,30 @@ def test_traffic_is_on_another_relay_at_once_when_the_chosen_one_is_killed() -> 
     assert len(arrived(b)) >= 58  # what was on its way
 
 
+def test_a_relay_that_answered_and_is_gone_before_the_others_answer_is_not_chosen() -> None:
+    network, near, a, b = world()
+    for number in range(120):
+        for one, other in ((a, b), (b, a)):
+            network.at(network.now + number / 20, one.send, other.peer_id, 7, b"%d" % number)
+    pairs, end = a.engine._paths._pairs, network.now + 6.0
+
+    def run_until(name: str) -> None:
+        while b.peer_id not in pairs or not getattr(pairs[b.peer_id], name):
+            assert network.now < end
+            network.run(0.001)
+
+    run_until("tried")
+    for host in network.hosts.values():
+        if host not in (near, a, b):
+            drop_what_is_passed_on(host)
+    run_until("answered")
+    assert pairs[b.peer_id].answered.keys() == {near.peer_id}
+    assert len(pairs[b.peer_id].answered) < len(pairs[b.peer_id].tried)
+    near.crash()
+    network.run(3.0)
+    assert via(a, b) != near.peer_id
+
+
 def test_a_relay_that_is_chosen_and_then_drops_costs_seconds_and_is_not_chosen_again() -> None:
     network, near, a, b = world()
     talk(network, a, b, 6.0)
