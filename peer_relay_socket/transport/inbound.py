@@ -26,7 +26,7 @@ from .. import limits
 from ..meeting import Meeting
 from ..rate import TokenBucket
 from ..scope import Crowds, Scope, crowd_groups, unmapped
-from .connection import SILENT, Connection
+from .connection import SILENT, Connection, header
 from .endings import one_line
 from .forwarded import Proxies
 from .link import MEETING_HEADER, LinkHandler
@@ -90,7 +90,7 @@ class _Inbound(Connection):
         meeting = self._listener.meeting
         answer = None
         if meeting is not None:
-            answer = meeting.answer(event.headers.get(MEETING_HEADER, ""), self._listener.port)
+            answer = meeting.answer(header(event.headers, MEETING_HEADER), self._listener.port)
             if answer is None:
                 core.send_response(core.reject(403, "This is where the programs of one user meet.\n"))
                 self._end("refused")
@@ -102,7 +102,7 @@ class _Inbound(Connection):
         core.send_response(response)
         if response.status_code != 101:
             if response.status_code == 403:
-                self._listener.page_refused(self.remote_host, one_line(event.headers.get("Origin", "")))
+                self._listener.page_refused(self.remote_host, one_line(header(event.headers, "Origin")))
             self._end("refused")
             return False
         self.remote_host = self._listener.proxies.client(self.remote_host, event.headers)

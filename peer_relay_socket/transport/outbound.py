@@ -31,7 +31,7 @@ from ..address import pinned_id
 from ..meeting import Meeting
 from ..originals import time
 from ..scope import unmapped
-from .connection import SILENT, Connection
+from .connection import SILENT, Connection, header
 from .endings import one_line
 from .forwarded import HIDDEN
 from .link import MEETING_HEADER, Link, LinkError, LinkHandler
@@ -81,11 +81,11 @@ class _Outbound(Connection):
         self._flush()
 
     def _handshake(self, event: Request | Response) -> bool:
-        self.clock_skew = _clock_skew(event.headers.get("Date", ""))
+        self.clock_skew = _clock_skew(header(event.headers, "Date"))
         if self.meeting is not None and self._core.handshake_exc is None:
             meeting, port, question = self.meeting
             own = self._transport.get_extra_info("sockname") if self._transport is not None else ("", 0)
-            if not meeting.is_answer(question, event.headers.get(MEETING_HEADER, ""), port, own[:2]):
+            if not meeting.is_answer(question, header(event.headers, MEETING_HEADER), port, own[:2]):
                 self._fail("another user's program listens there")
                 return False
         return self._core.handshake_exc is None

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peer_relay_socket import limits
+from peer_relay_socket.meeting import Meeting
 from peer_relay_socket.transport.websocket import LinkError, dial, listen
 from tests.transport.links import PATIENCE, RawClient, Recorder, anywhere, raw_client, run, serving, upgrade_request
 
@@ -83,6 +84,12 @@ def test_http_that_is_no_websocket_gets_a_small_answer(request_bytes: bytes, sta
 )
 def test_garbage_is_closed_without_an_answer(garbage: bytes) -> None:
     assert one_answer(garbage) == b""
+
+
+@pytest.mark.parametrize("name", ["X-Peer-Relay-Meeting", "Origin", "Upgrade", "Sec-WebSocket-Version"])
+def test_a_header_that_comes_twice_raises_nothing_where_the_programs_of_a_user_meet(name: str) -> None:
+    request = upgrade_request(f"{name}: x\r\n{name}: y")
+    assert one_answer(request, meeting=Meeting(b"k" * 32, 0)).startswith(b"HTTP/1.1 403 ")
 
 
 @given(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from contextlib import asynccontextmanager
 import pytest
 from websockets.utils import accept_key
 
+from peer_relay_socket.meeting import Meeting
 from peer_relay_socket.transport.websocket import LinkError, dial
 from tests.loopback import free_port
 from tests.transport.links import PATIENCE, RawClient, Recorder, anywhere, raw_server, serving
@@ -89,6 +91,23 @@ async def test_dial_says_when_the_answer_is_no_websocket(answer: bytes, text: st
         assert type(error) is LinkError
         assert str(error).startswith(f"127.0.0.1:{port}: ")
         assert text in str(error)
+
+
+@pytest.mark.parametrize("name", ["X-Peer-Relay-Meeting", "Date", "Upgrade", "Sec-WebSocket-Accept"])
+async def test_a_header_that_comes_twice_is_no_proof_and_raises_nothing(name: str) -> None:
+    meeting = Meeting(b"k" * 32, 0)
+
+    async def talk(client: RawClient) -> None:
+        request = await client.reader.readuntil(b"\r\n\r\n")
+        key = re.findall(rb"(?i)sec-websocket-key: (\S+)", request)[0].decode()
+        answer = (
+            f"HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept_key(key)}"
+        )
+        client.write(f"{answer}\r\n{name}: x\r\n{name}: y\r\n\r\n".encode())
+
+    async with raw_server(talk) as port:
+        error = await failure(f"ws://127.0.0.1:{port}/", meeting=meeting)
+        assert type(error) is LinkError
 
 
 async def test_dial_times_out_when_the_server_says_nothing() -> None:
@@ -237,6 +256,7 @@ def test_a_process_that_is_ending_says_that_it_looks_up_no_name_any_more() -> No
     code = """
 import asyncio, atexit
 from peer_relay_socket.transport.link import LinkError
+from peer_relay_socket.meeting import Meeting
 from peer_relay_socket.transport.websocket import dial
 async def try_it():
     try:
