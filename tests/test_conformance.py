@@ -9,6 +9,7 @@ import pytest
 
 from peer_relay_socket.conformance import __main__ as conformance
 from peer_relay_socket.conformance.cases import CASES
+from peer_relay_socket.conformance.cases6 import SIX
 from peer_relay_socket.surface.udp_socket import Socket
 
 FOUR = dict.fromkeys(("a", "b", "c", "gone"), int(socket.AF_INET))
@@ -50,6 +51,23 @@ def test_what_is_no_factory_is_refused(capsys: pytest.CaptureFixture[str]) -> No
         conformance.main(["socket:no_such_thing"])
     assert ended.value.code == 2
     assert "socket:no_such_thing" in capsys.readouterr().err
+
+
+def test_what_makes_no_sockets_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        conformance.main(["os:getpid"])
+    assert ended.value.code == 2
+    assert "os:getpid makes no sockets: TypeError" in capsys.readouterr().err
+
+
+def test_what_fails_between_calls_is_told_as_what_it_is() -> None:
+    def only_ipv4(family: int, kind: int) -> socket.socket:
+        if family != socket.AF_INET:
+            raise OSError("no such family")
+        return socket.socket(family, kind)
+
+    (told,) = conformance._within(5.0, only_ipv4, SIX["names"], {"a": int(socket.AF_INET6)})
+    assert told == "between calls: OSError: no such family"
 
 
 @pytest.mark.slow

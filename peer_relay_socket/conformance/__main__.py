@@ -51,11 +51,15 @@ def differences(make: Callable[..., Any], calls: Sequence[tuple[Any, ...]], fami
 
 
 def _within(seconds: float, make: Callable[..., Any], calls: Sequence[Any], families: dict[str, int]) -> list[str]:
-    """Return as `differences`, or that it never came to an end, on a thread that is left behind then."""
+    """Return as `differences`, or that it never came to an end, on a thread that is left behind then, or what failed
+    between calls: a socket could not be made, or had no address."""
     told: list[str] = [f"a call that returns on the kernel's socket takes more than {seconds:.0f} s"]
 
     def run() -> None:
-        told[:] = differences(make, calls, families)
+        try:
+            told[:] = differences(make, calls, families)
+        except Exception as error:
+            told[:] = [f"between calls: {type(error).__name__}: {error}"]
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
@@ -83,6 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         make = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         parser.error(f"{module}:{name}: {error}")
+    try:
+        make(socket.AF_INET, socket.SOCK_DGRAM).close()
+    except Exception as error:
+        parser.error(f"{module}:{name} makes no sockets: {type(error).__name__}: {error}")
     try:
         count, found = compare(make)
     except AssertionError as error:  # cases.py: not Linux
