@@ -1,7 +1,7 @@
 """The driver: feeds the engine what happens and performs what it asks for.
 
-Lives here: links by number, the engine's timer, which effect goes where. May not live here: decisions about the overlay
-(engine), bytes on connections (transport), what callers' threads touch (inbox, outbox, ports).
+Lives here: what the engine is told of links, its timer, which effect goes where. May not live here: decisions about the
+overlay (engine), bytes on connections (transport), what callers' threads touch (inbox, outbox, ports).
 
 Law: after every input the driver sends what is to be sent, performs every effect, and re-arms the one timer if it is
 late (one that is early finds nothing to do, which costs less than to move it). Nothing here waits without a limit, and
@@ -11,7 +11,6 @@ nothing that goes wrong on a connection reaches a caller as a traceback.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 from collections import Counter
@@ -32,7 +31,8 @@ from .feeding import Feeder
 from .identity_changes import IdentityChanges
 from .joining import Joining
 from .link_pauses import LinkPauses
-from .link_status import DriverStatus, count_losses, driver_status, path_to, their_words
+from .link_status import DriverStatus, driver_status, path_to, their_words
+from .link_table import LinkTable
 from .lists import ListWatch
 from .log import log, log_to_stderr
 from .make_engine import make_engine
@@ -58,9 +58,9 @@ class Driver:
         self._deliver_to = host.receiver.deliver
         self._runtime = runtime
         self._loop = runtime.loop
-        self._links: dict[int, Link] = {}
-        self._numbers: dict[Link, int] = {}
-        self._made = 0
+        self._table = LinkTable()
+        self._links = self._table.by_number
+        self._numbers = self._table.numbers
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
         self.feeder = Feeder(host.outbox, self._loop, self)
@@ -76,12 +76,11 @@ class Driver:
         self._dialling = Dialler(self, host.config, self._own_networks, *told)
         self._udp = UdpPort(self)
         self._joining = Joining(self, host.config, host.report)
-        self._past: Counter[str] = Counter()
-        """What links lost that are gone, and what is lost past the engine."""
+        self._refusals = 0
+        """Datagrams that peers refused, since nothing listens on the port."""
         self.probes = Probes(self, host, self._loop)
         """Pings and traces."""
         self._closed = False
-        self._all_closed: asyncio.Event | None = None
         self._engine: Engine | None = None
         self._perform: dict[type, Callable[[Any], None]] = {
             effects.Deliver: self._deliver,
@@ -89,7 +88,7 @@ class Driver:
             effects.Segment: lambda effect: host.receiver.deliver_segment(effect),
             effects.Dial: self._dialling.start,
             effects.DialBack: self._dialling.start_back,
-            effects.CloseLink: self._close_link,
+            effects.CloseLink: lambda effect: self._table.close(effect.link, effect.reason[:100]),
             effects.Throttle: self._throttle,
             effects.PeerUp: self._peer_up,
             effects.PeerDown: lambda effect: host.peer_down(effect.peer_id),
@@ -158,14 +157,7 @@ class Driver:
         await self._dialling.stop(limit)
         self._udp.close()
         await self._joining.stop(self._engine, limit)
-        for link in list(self._links.values()):
-            link.close()
-        self._all_closed = asyncio.Event()
-        if self._links:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._all_closed.wait(), limit)
-        for link in list(self._links.values()):
-            link.abort()
+        await self._table.end(limit)
         await self._direct.stop(limit)
         await self._dialling.close()
 
@@ -235,10 +227,9 @@ class Driver:
     def counters(self) -> dict[str, int]:
         """Return drops and refusals by reason. Any thread."""
         counters = Counter({} if self._engine is None else self._engine.counters)
-        counters.update(self._past)
+        counters.update(self._table.losses())
         counters[LINKS_BEHIND] = self._sending.dropped
-        for link in list(self._links.values()):
-            count_losses(link, counters)
+        counters["refused by the peer: nothing listens on the port"] = self._refusals
         return dict(+counters)
 
     @property
@@ -260,15 +251,13 @@ class Driver:
         if self._closed or self._engine is None:
             link.abort()
             return
-        self._made += 1
-        self._links[self._made] = link
-        self._numbers[link] = self._made
+        number = self._table.add(link)
         if link.other_version is not None or not (link.ours or self._host.config.npm_peers):
             self._dialling.turn_away(link)
             return
         peer_id, unit = self._direct.peer_of(link)
         self._engine.link_opened(
-            self._made,
+            number,
             url=link.url,
             remote_host=link.remote_host,
             now=self._loop.time(),
@@ -365,15 +354,11 @@ class Driver:
 
     def link_closed(self, link: Link, reason: str) -> None:
         """A link is gone."""
-        number = self._numbers.pop(link, None)
+        number = self._table.closed(link)
         self._pauses.forget(link)
         self._sending.forget(link)
-        count_losses(link, self._past)
         if number is None:
             return
-        del self._links[number]
-        if self._all_closed is not None and not self._links:
-            self._all_closed.set()
         log.debug("= link %d closed: %s", number, reason)
         ours = self._engine is not None and self._engine.has_another(number)  # a link of ours took this one's place
         if link.url is not None and not ours and self._dialling.is_rival(link.url, reason):
@@ -425,7 +410,7 @@ class Driver:
             self._engine.refuse(effect.source, effect.port, effect.source_port, self._loop.time())
 
     def _refused(self, effect: effects.Refused) -> None:
-        self._past["refused by the peer: nothing listens on the port"] += 1
+        self._refusals += 1
         self._host.receiver.unreachable(effect.source, effect.port, effect.source_port, errno.ECONNREFUSED)
 
     def _unreachable(self, effect: effects.Unreachable) -> None:
@@ -444,11 +429,8 @@ class Driver:
         """Leave under the old identity and come back under a new one."""
         self.engine.leave(self._loop.time())
         self.transmit()
-        for link in list(self._links.values()):
-            link.close()
+        self._table.close_all()
         self._direct.forget()
-        self._numbers.clear()
-        self._links.clear()
         self._host.change_identity(identity)
         self._engine = self._make_engine()
         self._timer_at = None
@@ -466,9 +448,3 @@ class Driver:
         link = self._links.get(effect.link)
         if link is not None:
             self._pauses.throttle(link, effect.seconds)
-
-    def _close_link(self, effect: effects.CloseLink) -> None:
-        link = self._links.pop(effect.link, None)
-        if link is not None:
-            del self._numbers[link]
-            link.close(1000, effect.reason[:100])

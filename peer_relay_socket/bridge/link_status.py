@@ -7,7 +7,6 @@ shown (status.py).
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -70,12 +69,6 @@ def path_to(engine: Engine | None, links: Mapping[int, Link], destination: Desti
         return path
     rtt = getattr(link, "rtt", None)
     return path._replace(rtt=path.rtt if rtt is None else rtt, turn=getattr(link, "turn", None))
-
-
-def count_losses(link: Link, counters: Counter[str]) -> None:
-    """Add to `counters` what `link` did not carry."""
-    counters["dropped: a link took no more"] += link.dropped
-    counters["dropped: a WebRTC link lost parts"] += getattr(link, "missed", 0)
 
 
 def their_words(reason: str) -> str:
