@@ -18,6 +18,7 @@ from ..codec.packet import Header, Kind, LinkOp
 from ..errors import HandshakeError, PacketError, WireError
 from ..identity import Identity
 from .address_claims import AddressClaims
+from .answering import Answering
 from .authentication import Handshake
 from .behind import Behind
 from .broadcasts import Broadcasts
@@ -76,6 +77,7 @@ class Overlay:
         self._seniority = Seniority(core, self._links, self._router)
         parts = (core, self._links, self._router, self._searches, self._sessions, self._table, claims)
         self._resolver = Resolver(*parts, self._seniority, behind)
+        self._answering = Answering(core, self._router, self._seniority, behind)
         self._unresolved = Unresolved(core, self._resolver, self._router, self._send_found)
         self._own_address = OwnAddress(core, self._resolver, claims)
         vain = VainHosts(core)
@@ -188,7 +190,7 @@ class Overlay:
             if kind == Kind.FIND:
                 self._membership.gossip.find_heard(bundle, offset, header, link)
             elif kind == Kind.RESOLVE:
-                self._resolver.resolve_heard(bundle, offset, header, link)
+                self._answering.resolve_heard(bundle, offset, header, link)
             elif kind == Kind.DISCOVER:
                 self._searches.discover_heard(bundle, offset, header, link)
             elif kind == Kind.TRACE:

@@ -1,7 +1,8 @@
 """Resolving: from a short address to the one peer it names, as ARP does.
 
 Lives here: prefixes being asked for, the ids they were pinned to. May not live here: what waits for an answer
-(unresolved.py), which peers proved that an address is theirs (address_claims.py).
+(unresolved.py), what others that ask are told (answering.py), which peers proved that an address is theirs
+(address_claims.py).
 
 Law: an answer is a hint. Each peer that is named is asked to prove its key, by a session's handshake; an address is
 pinned to the one that did, until that peer is unreachable. An address that two peers proved to be theirs is the one's
@@ -25,20 +26,17 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from ..address import ID_BITS, PeerId, Prefix
+from ..address import PeerId, Prefix
 from ..codec import control
 from ..codec import packet as wire
-from ..codec.packet import Header, Kind
+from ..codec.packet import Kind
 from ..limits import (
     FLOOD_TRY,
     GROUND_BITS,
     MAX_NAMED,
     MAX_NAMED_PER_LINK,
-    MAX_PASSING_ANSWERS,
-    MAX_PASSING_MATCHES,
     MAX_PINNED,
     MAX_RESOLVING,
-    MIN_PREFIX_BITS,
     RESOLVE_LAST,
     RESOLVE_PROOF,
     RESOLVE_RETRY,
@@ -46,6 +44,7 @@ from ..limits import (
     UNKNOWN_ADDRESS_TIME,
     make_room,
 )
+from .answering import MAX_MATCHES
 from .timers import Due, Timer
 
 if TYPE_CHECKING:
@@ -65,7 +64,6 @@ Answer = Callable[["PeerId | None"], None]
 """Called once with the id, or None: no peer answers, or more than one does."""
 _DEBUG: Final = 10
 _WARNING: Final = 30
-_MAX_MATCHES: Final = 4
 
 
 class _Question:
@@ -99,7 +97,7 @@ class _Question:
         self.namers: dict[PeerId, PeerId] = {}
         """The neighbour over whose link each of them was named first."""
         self.behind: dict[PeerId, None] = {}
-        """Peers behind relays that it may mean: they count only if no peer with a key does. At most _MAX_MATCHES."""
+        """Peers behind relays that it may mean: they count only if no peer with a key does. At most MAX_MATCHES."""
         self.found = False
         """Whether a search found a peer, or no relay is nearer to the prefix than we are."""
         self.tries = 0
@@ -238,7 +236,7 @@ class Resolver:
     def _ask(self, prefix: Prefix, question: _Question) -> None:
         core = self._core
         behind = self._behind
-        question.behind |= dict.fromkeys(behind.matching(prefix, _MAX_MATCHES))
+        question.behind |= dict.fromkeys(behind.matching(prefix, MAX_MATCHES))
         if question.tries == 0 and behind.neighbours:
             behind.look_for(prefix)
         if not self._links.by_id:
@@ -248,7 +246,7 @@ class Resolver:
         if question.tries >= RESOLVE_TRIES or (question.final and not question.named and question.tries > 3):
             self._last_chance(prefix, question)
             return
-        for link in self._router.matching(prefix, _MAX_MATCHES):
+        for link in self._router.matching(prefix, MAX_MATCHES):
             self._name(prefix, question, [link.peer_id], 0)
         if question.tries >= FLOOD_TRY:
             self._searches.discover(prefix.value, prefix.bits)
@@ -328,38 +326,6 @@ class Resolver:
             if pinned != peer_id and prefix.matches(peer_id) and self._behind.may_be(pinned):
                 del self.pinned[prefix]
 
-    def matches(self, prefix: Prefix, asker: PeerId, *, passing: bool = False) -> list[PeerId]:
-        """Return the neighbours, ourselves included, that `prefix` may mean to `asker`; of those that relay none where
-        the question is passed on, for it comes to them."""
-        links = self._router.matching(prefix, _MAX_MATCHES + 1)
-        known = [link.peer_id for link in links if not (passing and link.serves)] + [self._core.peer_id]
-        return [peer_id for peer_id in known if peer_id != asker and prefix.matches(peer_id)][:_MAX_MATCHES]
-
-    def resolve_heard(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> None:
-        """Answer a RESOLVE with the peers that we know, and pass it on to the next nearer relay.
-
-        Raises: PacketError.
-        """
-        core = self._core
-        asked = control.read_resolve(bundle[header.body : header.end])
-        if not MIN_PREFIX_BITS <= asked.bits <= ID_BITS:
-            return
-        if asked.claimants:
-            self._seniority.question_heard(bundle, offset, header, asked, arrived)
-            return
-        prefix = Prefix(asked.bits, header.to)
-        final = self._router.is_nearest(int.from_bytes(header.to)) or not core.config.serves
-        mine = self.matches(prefix, header.sender, passing=not final)
-        behind = [each for each in self._behind.matching(prefix, _MAX_MATCHES + 1) if each != header.sender]
-        most = _MAX_MATCHES if final else MAX_PASSING_MATCHES
-        del mine[most:], behind[most - len(mine) :]
-        if final or ((mine or behind) and header.flags >> 4 < MAX_PASSING_ANSWERS):
-            body = control.resolved(asked.token, final, mine, behind)
-            self._router.send(wire.packet(Kind.RESOLVED, header.sender, core.peer_id, body), header.sender, 0)
-            bundle, offset, header = _answered(bundle, offset, header)
-        if not final:
-            self._router.forward(bundle, offset, header, arrived)
-
     def resolved_heard(self, body: bytes, arrived: LinkState) -> None:
         """Take an answer.
 
@@ -370,7 +336,7 @@ class Resolver:
             return
         for prefix, question in self._questions.items():
             if token in question.tokens:
-                question.behind |= {each: None for each in behind[:_MAX_MATCHES] if self._may_mean(prefix, each)}
+                question.behind |= {each: None for each in behind[:MAX_MATCHES] if self._may_mean(prefix, each)}
                 self._name(prefix, question, ids, arrived.number, arrived.peer_id)
                 if token in question.tokens:
                     question.tokens[token] = question.tokens[token] or final
@@ -384,7 +350,7 @@ class Resolver:
     def discovered_behind(self, peer_id: PeerId) -> None:
         """A flood found a relay that has `peer_id` behind it."""
         for prefix, question in list(self._questions.items()):
-            if self._may_mean(prefix, peer_id) and len(question.behind) < _MAX_MATCHES:
+            if self._may_mean(prefix, peer_id) and len(question.behind) < MAX_MATCHES:
                 question.behind[peer_id] = None
                 self._weigh(prefix, question)
 
@@ -479,9 +445,3 @@ class Resolver:
         for callback in question.callbacks:
             callback(peer_id)
         self.namer = None
-
-
-def _answered(bundle: bytes, offset: int, header: Header) -> tuple[bytes, int, Header]:
-    """Return a RESOLVE, and where it is, with one answer more in its flags."""
-    data = b"".join((bundle[offset : offset + 2], bytes((header.flags + 16,)), bundle[offset + 3 : header.end]))
-    return data, 0, wire.read_header(data, 0)
