@@ -97,10 +97,14 @@ class Overlay:
         """The short way for one packet, in and out."""
         self._broadcasts = Broadcasts(core, self._links, claims)
         self.peer_id: PeerId = core.peer_id
+        self._complete()
 
     def _make_behind(self, _core: Core) -> Behind:
         """Return what is behind this peer; called once, before any part is made that asks."""
         return Behind()
+
+    def _complete(self) -> None:
+        """Make what needs all parts; called once, when they are there."""
 
     # --- what a neighbour sends ----------------------------------------------------------------------------------
 

@@ -8,15 +8,11 @@ Law: what is not the gateway's goes to `Engine` as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ...address import Destination, PeerId, pinned_id
 from ...codec.packet import Header
 from ...errors import WireError
-from ...identity import Identity
-from ..authentication import Handshake
 from ..behind import Behind
-from ..core import Chance, Core, EngineConfig
+from ..core import Core
 from ..direct import Path
 from ..engine import Engine
 from ..link import LinkState
@@ -27,24 +23,14 @@ from .peers import NpmPeers
 class GatewayEngine(Engine):
     """One peer of the overlay, and of the npm network beside it."""
 
-    def __init__(
-        self,
-        identity: Identity,
-        config: EngineConfig,
-        *,
-        random: Chance,
-        entropy: Callable[[int], bytes],
-        now: float,
-        handshake: type[Handshake] = Handshake,
-    ) -> None:
-        config.assume_reachable = True  # npm peers cannot be asked to dial back
-        super().__init__(identity, config, random=random, entropy=entropy, now=now, handshake=handshake)
-        parts = (self._links, self._router, self._searches, self._resolver, self._sessions, self._membership)
-        self._gateway = Gateway(self._core, self._peers, *parts, self._own_address.assume)
-
     def _make_behind(self, core: Core) -> Behind:
+        core.config.assume_reachable = True  # npm peers cannot be asked to dial back
         self._peers = NpmPeers(core)
         return self._peers
+
+    def _complete(self) -> None:
+        parts = (self._links, self._router, self._searches, self._resolver, self._sessions, self._membership)
+        self._gateway = Gateway(self._core, self._peers, *parts, self._own_address.assume)
 
     # --- outputs ---------------------------------------------------------------------------------------------
 
