@@ -209,7 +209,7 @@ class Paths:
 
     def _begin(self, pair: _Pair) -> None:
         pair.began_at = self._core.now
-        self._round_trips.measure(partial(self._offer, pair))
+        self._round_trips.measure(pair.peer_id, partial(self._offer, pair))
         pair.arm(self._core.timers.at(Due.PATH_TRY, self._core.now + _PATIENCE, self._try, pair))
 
     def _is_current(self, pair: _Pair) -> bool:
@@ -248,7 +248,7 @@ class Paths:
             self._begin(pair)
         named = [peer_id for peer_id, _ in sorted(pair.theirs.items(), key=lambda item: item[1])]
         named = [peer_id for peer_id in named if peer_id != self._core.peer_id and not self._is_blamed(peer_id)]
-        self._round_trips.measure(partial(self._offer, pair), named[: 2 * PATH_OFFERED])
+        self._round_trips.measure(pair.peer_id, partial(self._offer, pair), named[: 2 * PATH_OFFERED])
 
     def heard(self, session: Session, kind: int, content: bytes, arrived: LinkState) -> None:
         """Take a ROUND_TRIPS, TRY or TRIED record of a peer.

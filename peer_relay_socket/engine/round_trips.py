@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..limits import (
+    MAX_PATHS,
     MAX_ROUND_TRIPS_KNOWN,
     ROUND_TRIP_AGE,
     ROUND_TRIP_BATCHES,
@@ -46,12 +47,14 @@ class RoundTrips:
         self._known: dict[PeerId, tuple[float, float]] = {}
         """Seconds, and when they were measured, of relays that are linked no more; at most MAX_ROUND_TRIPS_KNOWN."""
         self._waiting: list[PeerId] = []
-        """To be measured, after those under way; at most ROUND_TRIPS_MEASURED and what others offered."""
+        """To be measured, after those under way; at most ROUND_TRIPS_MEASURED, and as many as are known that others
+        offered."""
         self._under_way: dict[PeerId, None] = {}
         """Being dialled, and linked to for that; at most ROUND_TRIPS_AT_ONCE."""
         self._batches = 0
         """How many batches may still be filled with relays that chance names."""
-        self._then: list[Callable[[], None]] = []
+        self._then: dict[PeerId, Callable[[], None]] = {}
+        """By the peer for whose pair it is; at most MAX_PATHS."""
         self._timer: Timer | None = None
 
     def of(self, peer_id: PeerId) -> float | None:
@@ -79,13 +82,17 @@ class RoundTrips:
 
     # --- measuring -------------------------------------------------------------------------------------------
 
-    def measure(self, then: Callable[[], None], only: Iterable[PeerId] | None = None) -> None:
-        """Measure `only` these, or as many relays as a peer with traffic should know; call `then` when that is done.
+    def measure(self, pair: PeerId, then: Callable[[], None], only: Iterable[PeerId] | None = None) -> None:
+        """Measure `only` these, or as many relays as a peer with traffic should know, for the pair with `pair`;
+        call `then` when that is done, once however often it was asked. Where too many wait, the rest is not measured.
         A peer that relays has links enough as it is, and dials no others for that."""
-        self._then.append(then)
+        if pair not in self._then:
+            make_room(self._then, MAX_PATHS)
+        self._then[pair] = then
         if only is not None:
             pending = (*self._under_way, *self._waiting)
-            self._waiting += [each for each in only if each not in pending and self.of(each) is None]
+            lacking = [each for each in only if each not in pending and self.of(each) is None]
+            self._waiting += lacking[: max(0, MAX_ROUND_TRIPS_KNOWN - len(self._waiting))]
         elif not self._core.config.serves:
             self._batches = ROUND_TRIP_BATCHES
             if self._lacking() > 0:
@@ -116,8 +123,8 @@ class RoundTrips:
             self._timer = core.timers.at(Due.ROUND_TRIPS, core.now + ROUND_TRIP_TIME, self._next_batch)
             return
         self._batches = 0
-        done, self._then = self._then, []
-        for then in done:
+        done, self._then = self._then, {}
+        for then in done.values():
             then()
         self._membership.review()
 

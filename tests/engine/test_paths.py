@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from peer_relay_socket import limits
+from peer_relay_socket.codec import control
 from peer_relay_socket.codec import packet as wire
-from peer_relay_socket.codec.packet import Kind
+from peer_relay_socket.codec.packet import Kind, Record
 from peer_relay_socket.engine.effects import Deliver
 from tests.sim.network import Host, Network
 
@@ -184,3 +185,17 @@ def test_nothing_flaps_where_delays_vary() -> None:
     assert len(arrived(b)) == 1800
     changes = a.engine.counters.get("paths changed", 0) + b.engine.counters.get("paths changed", 0)
     assert changes <= 1
+
+
+def test_a_friend_that_names_relays_without_end_makes_no_more_work_than_one_that_names_some() -> None:
+    network, _near, a, b = world()
+    talk(network, a, b, 2.0)
+    session = b.engine._table.get(a.peer_id)
+    assert session is not None
+    link = next(iter(b.engine._links.by_id.values()))
+    for number in range(300):
+        named = [(number.to_bytes(18) + each.to_bytes(2), 0.001) for each in range(limits.MAX_ROUND_TRIPS)]
+        b.engine._paths.heard(session, Record.ROUND_TRIPS, control.round_trips(named), link)
+    measured = b.engine._paths._round_trips
+    assert len(measured._waiting) <= limits.MAX_ROUND_TRIPS_KNOWN
+    assert len(measured._then) == 1
