@@ -9,16 +9,14 @@ loop's side (driver, engine, transport) is imported only when the network is fir
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from collections.abc import Callable, Coroutine
 from importlib import import_module
 from logging import DEBUG, WARNING
 from os import environ
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakSet
 
 from ..address import Destination, PeerId, Spelling
@@ -46,7 +44,7 @@ from .log import log
 from .outbox import Outbox
 from .ports import INBOX_FULL, PortTable
 from .runtime import Runtime, event, lock, on_relay_thread
-from .threads import BackgroundThread
+from .threads import BackgroundThread, in_background
 
 if TYPE_CHECKING:
     from ..engine.direct import Path
@@ -57,6 +55,7 @@ if TYPE_CHECKING:
     from .probes import Hop, PingEnd, Pong, Probes, Trace
     from .status import PeerStatus
 
+T = TypeVar("T")
 
 _hosts: Final[WeakSet[Host]] = WeakSet()
 _starting: Final[set[int]] = set()
@@ -125,7 +124,7 @@ class Host:
 
     @property
     def driver(self) -> Driver:
-        """This host on the loop, once started. Relay thread only."""
+        """This host on the loop, once started. What it does, it does on the relay thread only."""
         assert self._driver is not None
         return self._driver
 
@@ -197,7 +196,7 @@ class Host:
             ) from None
         self._driver = driver
         runtime.at_exit(self._linger, self._end)
-        runtime.call(_show, runtime)
+        runtime.call(runtime.show)
 
     def _check(self) -> None:
         if self.closed:
@@ -237,20 +236,7 @@ class Host:
 
     async def aclose(self) -> None:
         """As `destroy`, without blocking the caller's event loop; where that is not asyncio's it does block."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            self.destroy()
-            return
-        done: Future[None] = Future()
-
-        def close() -> None:
-            self.destroy()
-            with contextlib.suppress(InvalidStateError):  # the caller was cancelled meanwhile
-                done.set_result(None)
-
-        BackgroundThread(close)
-        await asyncio.wrap_future(done)
+        await in_background(self.destroy)
 
     def _end(self, timeout: float) -> bool:
         """Return whether this call, and no earlier one, has closed this host."""
@@ -304,22 +290,19 @@ class Host:
 
         Raises: PeerClosedError after `destroy`, and in a forked child.
         """
-        driver, runtime = self._running()
-        return runtime.submit(driver.path(destination)).result(START_TIME)
+        return self._ask(lambda driver: driver.path(destination))
 
     def advertised(self) -> tuple[str, ...]:
         """Return the URLs at which neighbours are told to dial us. Waits and raises as `path` does."""
-        driver, runtime = self._running()
-        return runtime.submit(driver.advertised()).result(START_TIME)
+        return self._ask(lambda driver: driver.advertised())
 
     def stun_servers(self) -> list[str]:
         """Return where neighbours answer STUN ("HOST:PORT"). Waits and raises as `path` does."""
-        driver, runtime = self._running()
 
-        async def ask() -> list[str]:
+        async def ask(driver: Driver) -> list[str]:
             return [] if driver.running_engine is None else driver.running_engine.stun_servers
 
-        return runtime.submit(ask()).result(START_TIME)
+        return self._ask(ask)
 
     def disconnect(self, peer_id: PeerId) -> None:
         """Drop the link to `peer_id`."""
@@ -376,8 +359,7 @@ class Host:
 
         Raises: OSError for a certificate that is none; the old one stays in use.
         """
-        driver, runtime = self._running()
-        runtime.submit(driver.reload()).result(START_TIME)
+        self._ask(lambda driver: driver.reload())
 
     @property
     def probes(self) -> Probes | None:
@@ -386,23 +368,22 @@ class Host:
 
     def ping(self, destination: Destination, port: int, count: int, emit: Callable[[Pong], object]) -> PingEnd:
         """Ping a peer, and call `emit` on the relay thread at each answer, as `Probes.ping`. Waits for all of it."""
-        driver, runtime = self._running()
         limit = START_TIME + PROBE_TIME + count * (PING_INTERVAL + PING_ANSWER)
-        return runtime.submit(driver.probes.ping(destination, port, count, emit)).result(limit)
+        return self._ask(lambda driver: driver.probes.ping(destination, port, count, emit), limit)
 
     def trace(self, destination: Destination, emit: Callable[[Hop], object]) -> Trace:
         """Find the relays on the way to a peer, as `Probes.trace`, and call `emit` on the relay thread at each."""
-        driver, runtime = self._running()
         limit = START_TIME + PROBE_TIME + HOP_LIMIT * TRACE_ANSWER
-        return runtime.submit(driver.probes.trace(destination, emit)).result(limit)
+        return self._ask(lambda driver: driver.probes.trace(destination, emit), limit)
+
+    def _ask(self, question: Callable[[Driver], Coroutine[Any, Any, T]], limit: float = START_TIME) -> T:
+        driver, runtime = self._running()
+        return runtime.submit(question(driver)).result(limit)
 
     def _running(self) -> tuple[Driver, Runtime]:
         self.start()
-        driver, runtime = self._driver, self._runtime
-        assert driver is not None
-        assert runtime is not None
         self._check()
-        return driver, runtime
+        return self.driver, self.runtime
 
     # --- events ----------------------------------------------------------------------------------------------
 
@@ -455,13 +436,6 @@ class Host:
 def open_hosts() -> list[Host]:
     """Return the hosts of this process that are not closed."""
     return sorted((host for host in list(_hosts) if host.ours and not host.closed), key=lambda host: host.began)
-
-
-def _show(runtime: Runtime) -> None:
-    """Let other programs of this user ask this process. By name: what shows hosts is a room above them, and nothing
-    that goes wrong with it is the program's concern."""
-    with contextlib.suppress(Exception):
-        import_module("peer_relay_socket.observe.control").serve(runtime)
 
 
 def _in_child() -> None:
