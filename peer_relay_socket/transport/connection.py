@@ -17,7 +17,6 @@ from abc import abstractmethod
 from functools import partial
 from typing import cast
 
-from websockets.datastructures import Headers
 from websockets.exceptions import ProtocolError
 from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
@@ -35,12 +34,6 @@ from .versions import judged
 
 SILENT = logging.Logger("websockets", level=logging.CRITICAL + 1)  # noqa: LOG001  # outside the tree, on purpose
 """For the core, which logs: nothing reaches a program's handlers. Only the driver logs."""
-
-
-def header(headers: Headers, name: str) -> str:
-    """Return the value of a header; "" where there is none, and where there are several."""
-    values = headers.get_all(name)
-    return values[0] if len(values) == 1 else ""
 
 
 class Connection(Stream):

@@ -26,10 +26,11 @@ from .. import limits
 from ..meeting import Meeting
 from ..rate import TokenBucket
 from ..scope import Crowds, Scope, crowd_groups, unmapped
-from .connection import SILENT, Connection, header
+from .connection import SILENT, Connection
 from .endings import one_line
 from .forwarded import Proxies
-from .link import MEETING_HEADER, LinkHandler
+from .headers import MEETING_HEADER, header
+from .link import LinkHandler
 from .versions import select
 
 _REQUEST_LINE = re.compile(rb"[A-Z]{1,20} \S+ HTTP/1\.[01]\r\n")

@@ -10,10 +10,7 @@ turn of the loop.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol
-
-MEETING_HEADER: Final = "X-Peer-Relay-Meeting"
-"""Carries the proofs of programs that meet by `meeting.Meeting`."""
+from typing import Protocol
 
 
 class LinkError(OSError):

@@ -31,10 +31,11 @@ from ..address import pinned_id
 from ..meeting import Meeting
 from ..originals import time
 from ..scope import unmapped
-from .connection import SILENT, Connection, header
+from .connection import SILENT, Connection
 from .endings import one_line
 from .forwarded import HIDDEN
-from .link import MEETING_HEADER, Link, LinkError, LinkHandler
+from .headers import MEETING_HEADER, header
+from .link import Link, LinkError, LinkHandler
 from .versions import OLDER, SUBPROTOCOL
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r]")
