@@ -21,8 +21,6 @@ from functools import partial
 from typing import Any, Final, Literal, TypeAlias, Unpack
 from weakref import finalize, ref
 
-from pyee.base import EventEmitter
-
 from peer_relay_socket import AF_PEER, Peer
 from peer_relay_socket import Socket as _Socket
 from peer_relay_socket.address import ID_BYTES
@@ -32,13 +30,12 @@ from peer_relay_socket.bridge.runtime import Runtime
 from peer_relay_socket.config import SocketSettings
 from peer_relay_socket.limits import MAX_DATAGRAM
 
+from .dgram_options import DgramOptions
+
 Data: TypeAlias = "bytes | bytearray | memoryview | str"
 Listener: TypeAlias = Callable[..., object]
 
 _FAMILY: Final = "peer-relay"
-_ADD_SOURCE: Final = 39
-_DROP_SOURCE: Final = 40
-"""Linux's IP_ADD_SOURCE_MEMBERSHIP and IP_DROP_SOURCE_MEMBERSHIP, which CPython 3.11 does not name."""
 _READ_AHEAD: Final = 64
 """Datagrams handed to a slow listener ahead of time; the others wait, and are dropped, in the socket's buffer."""
 _UNUSED_OPTIONS: Final = ("type", "ipv6Only", "lookup", "signal", "receiveBlockList", "sendBlockList")
@@ -61,7 +58,7 @@ class Options(SocketSettings, total=False):
     sendBlockList: object  # noqa: N815
 
 
-class Socket(EventEmitter):
+class Socket(DgramOptions):
     """A datagram socket as Node has it. Events: "listening", "message" (bytes, rinfo), "connect", "error" (OSError),
     "close", which also comes when the peer is destroyed by something else.
 
@@ -310,7 +307,7 @@ class Socket(EventEmitter):
             raise OSError(errno.ENOTCONN, "Not connected")
         sock.disconnect()
 
-    # --- names and options ---------------------------------------------------------------------------------------
+    # --- names ---------------------------------------------------------------------------------------------------
 
     def address(self) -> dict[str, Any]:
         """Return {"address": our id, "port", "family": "peer-relay"}. A socket that is not bound takes a port for this,
@@ -322,85 +319,10 @@ class Socket(EventEmitter):
             port = sock.getsockname()[1]
         return {"address": self._peer.id.hex(), "port": port, "family": _FAMILY}
 
-    def remoteAddress(self) -> dict[str, Any]:  # noqa: N802 - Node's name, as all below
+    def remoteAddress(self) -> dict[str, Any]:  # noqa: N802
         """Return the same of the connected peer. Raises: OSError: ENOTCONN."""
         address, port = self._running().getpeername()
         return {"address": address, "port": port, "family": _FAMILY}
-
-    def setBroadcast(self, flag: bool) -> None:  # noqa: N802
-        """Allow sending to 255.255.255.255, which reaches the sockets of this process and those of peers near by."""
-        self._set(_stdlib.SOL_SOCKET, _stdlib.SO_BROADCAST, int(bool(flag)))
-
-    def setTTL(self, ttl: int) -> int:  # noqa: N802
-        """Set the hop limit (1..255) that this process's own sockets see. Returns: `ttl`. Raises: OSError: EINVAL."""
-        if not 1 <= ttl <= 255:
-            raise OSError(errno.EINVAL, "setTTL EINVAL")
-        self._set(_stdlib.IPPROTO_IP, _stdlib.IP_TTL, ttl)
-        return ttl
-
-    def setMulticastTTL(self, ttl: int) -> int:  # noqa: N802
-        """Set the hop limit (0..255) of multicast. Returns: `ttl`. Raises: OSError: EINVAL."""
-        if not 0 <= ttl <= 255:
-            raise OSError(errno.EINVAL, "setMulticastTTL EINVAL")
-        self._set(_stdlib.IPPROTO_IP, _stdlib.IP_MULTICAST_TTL, ttl)
-        return ttl
-
-    def setMulticastLoopback(self, flag: bool) -> bool:  # noqa: N802
-        """Say whether this process hears its own multicast. Returns: `flag`."""
-        self._set(_stdlib.IPPROTO_IP, _stdlib.IP_MULTICAST_LOOP, int(bool(flag)))
-        return flag
-
-    def setMulticastInterface(self, interface: str) -> None:  # noqa: N802
-        """Choose where multicast leaves; there is one network, so every IPv4 address will do.
-
-        Raises: OSError: EINVAL for what is none.
-        """
-        self._set(_stdlib.IPPROTO_IP, _stdlib.IP_MULTICAST_IF, _packed(interface))
-
-    def addMembership(self, group: str, interface: str | None = None) -> None:  # noqa: N802
-        """Hear a multicast group. Raises: OSError: EINVAL for what is no group; what setsockopt raises otherwise."""
-        self._set(_stdlib.IPPROTO_IP, _stdlib.IP_ADD_MEMBERSHIP, _membership(group, interface))
-
-    def dropMembership(self, group: str, interface: str | None = None) -> None:  # noqa: N802
-        """Hear a multicast group no more. Raises: as `addMembership`."""
-        self._set(_stdlib.IPPROTO_IP, _stdlib.IP_DROP_MEMBERSHIP, _membership(group, interface))
-
-    def addSourceSpecificMembership(self, source: str, group: str, interface: str | None = None) -> None:  # noqa: N802
-        """Hear what one peer (its IPv4 address) sends to a multicast group. Raises: as `addMembership`."""
-        self._set(_stdlib.IPPROTO_IP, _ADD_SOURCE, _membership(group, interface) + _packed(source))
-
-    def dropSourceSpecificMembership(self, source: str, group: str, interface: str | None = None) -> None:  # noqa: N802
-        """Undo `addSourceSpecificMembership`. Raises: as `addMembership`."""
-        self._set(_stdlib.IPPROTO_IP, _DROP_SOURCE, _membership(group, interface) + _packed(source))
-
-    def setRecvBufferSize(self, size: int) -> None:  # noqa: N802
-        """Bound what may wait to be read, in bytes."""
-        self._set(_stdlib.SOL_SOCKET, _stdlib.SO_RCVBUF, size)
-
-    def setSendBufferSize(self, size: int) -> None:  # noqa: N802
-        """Bound what may wait to be sent, in bytes."""
-        self._set(_stdlib.SOL_SOCKET, _stdlib.SO_SNDBUF, size)
-
-    def getRecvBufferSize(self) -> int:  # noqa: N802
-        """Return what may wait to be read, in bytes."""
-        return self._running().getsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_RCVBUF)
-
-    def getSendBufferSize(self) -> int:  # noqa: N802
-        """Return what may wait to be sent, in bytes."""
-        return self._running().getsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_SNDBUF)
-
-    def getSendQueueSize(self) -> int:  # noqa: N802
-        """Return 0: bytes that wait in Node because its kernel does not take them; here `send` itself waits."""
-        self._running()
-        return 0
-
-    def getSendQueueCount(self) -> int:  # noqa: N802
-        """Return 0: datagrams that wait so."""
-        self._running()
-        return 0
-
-    def _set(self, level: int, option: int, value: int | bytes) -> None:
-        self._running().setsockopt(level, option, value)
 
     def _running(self) -> _Socket:
         if self._socket is None:
@@ -489,10 +411,6 @@ def _bytes(message: Data | Iterable[Data]) -> bytes:
     raise TypeError(f"a message is bytes, a string, or a list of these, not {type(message).__name__}")
 
 
-def _membership(group: str, interface: str | None) -> bytes:
-    return _packed(group) + _packed(interface or "0.0.0.0")
-
-
 def _host(address: object) -> str:
     """Return an address as an AF_PEER socket takes it: a peer's id may come as bytes."""
     if isinstance(address, bytes | bytearray | memoryview) and len(address) == ID_BYTES:
@@ -500,13 +418,6 @@ def _host(address: object) -> str:
     if not isinstance(address, str):
         raise TypeError(f"the address must be a string, or an id of {ID_BYTES} bytes, not {type(address).__name__}")
     return address
-
-
-def _packed(address: str) -> bytes:
-    try:
-        return _stdlib.inet_aton(address)
-    except OSError:
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
 
 
 def _check_port(port: object) -> None:
