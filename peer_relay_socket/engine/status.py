@@ -206,5 +206,9 @@ def _session(router: Router, direct: Direct, session: Session, before: str | Non
     began = session.idle_since if session.attempt is None else session.attempt.began
     if session.denied:
         return SessionStatus(session.peer_id, "refused", None, 0, None, began, path.why_not_direct, "it refuses us")
+    if session.attempt is None and session.keys is not None:  # until the program sends again
+        return SessionStatus(
+            session.peer_id, "unreachable", None, 0, None, began, None, before or "no link of ours leads to it"
+        )
     state = "handshaking" if session.found or path.reached == "direct" else "looking"
     return SessionStatus(session.peer_id, state, None, 0, None, began, None, before)
