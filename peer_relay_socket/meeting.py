@@ -19,7 +19,6 @@ kernel has it (Linux; elsewhere it is believed).
 from __future__ import annotations
 
 import contextlib
-import hmac  # 2 ms; later a program may have another root, where there is none
 import stat
 import sys
 from collections.abc import Iterator
@@ -58,6 +57,8 @@ class Meeting:
         return self._ports
 
     def _mac(self, *parts: bytes) -> bytes:
+        import hmac  # 5 ms that programs with no use for it yet are spared; the engine has loaded it by then
+
         return hmac.digest(self._key or b"", b"peer-relay meeting " + b" ".join(parts), "sha256")[:_NONCE]
 
     def question(self, port: int) -> str:
@@ -113,6 +114,8 @@ def _halves(question: str) -> tuple[bytes, bytes]:
 
 
 def _same(one: bytes, other: bytes) -> bool:
+    import hmac
+
     return hmac.compare_digest(one, other)
 
 
