@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -89,9 +88,10 @@ def test_a_link_whose_neighbour_takes_nothing_is_dropped_and_others_stay(links):
             for _ in range(3):
                 account.send(link, link.send, PIECE)
 
-    end = time.monotonic() + LIMIT
-    while all(link._open for link in here) and time.monotonic() < end:
+    def ended_under_more() -> bool:
         on_the_loop(send)
-        time.sleep(0.01)
+        return not all(link._open for link in here)
+
+    until(ended_under_more)
     ended = [link for link in here if not link._open]
     assert [link.remote_port for link in ended] == [theirs[0]._transport.get_extra_info("sockname")[1]]

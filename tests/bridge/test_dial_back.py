@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
@@ -14,6 +13,7 @@ from peer_relay_socket.codec.packet import LINK_HANDSHAKE
 from peer_relay_socket.engine.effects import DialBack
 from peer_relay_socket.scope import Scope
 from peer_relay_socket.transport.websocket import Link, listen
+from tests.patience import until
 from tests.transport.links import Recorder, run
 
 NONCE = b"0123abcd"
@@ -73,9 +73,7 @@ async def test_nobody_there_is_no_error() -> None:
 def test_on_one_machine_a_peer_with_a_port_advertises_where_it_listens() -> None:
     with Peer(port=0, host="127.0.0.1") as first, Peer(port=0, bootstrap=[first.url or ""]) as second:
         assert second.wait_connected(30)
-        end = time.monotonic() + 30
-        while not second.advertised and time.monotonic() < end:
-            time.sleep(0.01)
+        until(lambda: second.advertised)
         assert second.advertised == (f"ws://*:{(second.url or '').rpartition(':')[2]}",)
         with Peer(bootstrap=[first.url or ""]) as third:
             assert third.wait_connected(30)

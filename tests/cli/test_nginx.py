@@ -12,7 +12,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from peer_relay_socket.surface.udp_socket import Socket
 from peer_relay_socket.transport.forwarded import Proxies
 from tests.cli.test_node_tls import certificate
 from tests.loopback import free_port
-from tests.patience import LIMIT
+from tests.patience import LIMIT, until
 from tests.transport.links import Recorder, serving, upgrade_request
 
 pytestmark = pytest.mark.slow
@@ -47,6 +46,14 @@ http {{
 """
 
 
+def serves(process: subprocess.Popen[bytes], port: int, log: Path) -> bool:
+    """Tell whether `process` takes connections. Raises: AssertionError when it has ended."""
+    assert process.poll() is None, log.read_text()
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
 @contextlib.contextmanager
 def nginx(folder: Path, port: int, node: int) -> Iterator[Path]:
     """Run nginx before the node on port `node`; give the certificate's file."""
@@ -64,13 +71,7 @@ def nginx(folder: Path, port: int, node: int) -> Iterator[Path]:
     (folder / "nginx.conf").write_text(text)
     with subprocess.Popen([program, "-p", str(folder), "-c", str(folder / "nginx.conf")]) as process:
         try:
-            end = time.monotonic() + LIMIT
-            while True:
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                    break
-                assert process.poll() is None, (folder / "error.log").read_text()
-                assert time.monotonic() < end
-                time.sleep(0.02)
+            until(lambda: serves(process, port, folder / "error.log"))
             yield cert
         finally:
             process.terminate()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ import pytest
 from peer_relay_socket import AF_PEER, Peer, Socket, is_authenticated
 from tests.npm.conftest import Listening
 from tests.npm.npm_nodes import PATIENCE, NodePeer
+from tests.patience import until
 
 pytestmark = pytest.mark.slow
 NodePeers = Callable[..., NodePeer]
@@ -124,10 +124,7 @@ def test_two_node_sockets_reach_each_other_across_two_relays_of_ours(
             here.wait("datagram", digest=hashlib.sha256(data).hexdigest(), address=there.id)
         assert here.peers() == {one.peer.id}
         here.do("send", id=there.id, data="x" * 100_000)
-        end = time.monotonic() + PATIENCE
-        while not one.peer.counters().get("dropped: does not fit a packet"):
-            assert time.monotonic() < end, one.peer.counters()
-            time.sleep(0.02)
+        until(lambda: one.peer.counters().get("dropped: does not fit a packet"))
 
 
 @pytest.mark.parametrize("way", WAYS)

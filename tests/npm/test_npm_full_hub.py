@@ -6,7 +6,6 @@ import json
 import logging
 import random
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from peer_relay_socket import Socket
 from peer_relay_socket.identity import Identity
 from tests.npm.npm_nodes import PATIENCE, NodePeer
+from tests.patience import until
 
 pytestmark = pytest.mark.slow
 NodePeers = Callable[..., NodePeer]
@@ -44,10 +44,7 @@ def crowd(hub: NodePeer, stack: ExitStack) -> None:
                 answer += guest.recv(4096)
             text = json.dumps(peer_id.hex()).encode()
             guest.sendall(bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text)
-    end = time.monotonic() + PATIENCE
-    while len(hub.peers()) < _SHARED * _ROOM:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    until(lambda: len(hub.peers()) >= _SHARED * _ROOM)
 
 
 @pytest.fixture
@@ -78,10 +75,7 @@ def test_a_peer_with_a_key_file_keeps_its_id_and_says_what_is_wrong(
         key.unlink()
     with caplog.at_level(logging.WARNING, "peer_relay"):
         sock = our_socket(bootstrap=hub.url, identity=str(key))
-        end = time.monotonic() + PATIENCE
-        while not caplog.messages:
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        until(lambda: caplog.messages)
     (line,) = caplog.messages
     assert "has no room for our id" in line
     assert "key file" in line

@@ -7,7 +7,6 @@ import random
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from tests.npm.npm_nodes import OURS, PATIENCE, NodePeer
 from tests.npm.private_net import ADDRESS, PrivateNet
 from tests.npm.test_npm_browser import SCRIPT
+from tests.patience import until
 
 pytestmark = pytest.mark.slow
 SITE = "http://127.0.0.1:8080"
@@ -79,12 +79,11 @@ def hub_of(kind: str, start: Start) -> NodePeer:
 
 def wait_linked(ours: NodePeer, theirs: NodePeer) -> None:
     """Wait until both count each other among their neighbours, by a data channel."""
-    end = time.monotonic() + 2 * PATIENCE
-    while ours.id not in theirs.peers() or theirs.id not in ours.peers():
-        if time.monotonic() > end:
-            ours.do("counters")
-            raise AssertionError((ours.wait("counters"), ours.peers(), theirs.peers()))
-        time.sleep(0.05)
+    try:
+        until(lambda: ours.id in theirs.peers() and theirs.id in ours.peers(), 2 * PATIENCE)
+    except AssertionError as error:
+        ours.do("counters")
+        raise AssertionError((ours.wait("counters"), ours.peers(), theirs.peers())) from error
     ours.do("path", id=theirs.id)
     assert ours.wait("path")["transport"] == "webrtc"
 
@@ -142,8 +141,7 @@ def test_a_peer_that_keeps_a_dead_channel_to_us_is_still_spoken_with(hub: str, s
     ours.do("connect", id=node.id)
     wait_linked(ours, node)
     ours.do("disconnect", id=node.id)
-    while node.id in ours.peers():
-        time.sleep(0.05)
+    until(lambda: node.id not in ours.peers())
     dice = random.Random(2)
     for size in (5, 1200, 60_000):
         data = dice.randbytes(size)

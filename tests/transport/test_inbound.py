@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from peer_relay_socket import limits
 from peer_relay_socket.meeting import Meeting
 from peer_relay_socket.transport.websocket import LinkError, dial, listen
+from tests.patience import holds
 from tests.transport.links import PATIENCE, RawClient, Recorder, anywhere, raw_client, run, serving, upgrade_request
 
 pytestmark = pytest.mark.usefixtures("reading")
@@ -241,9 +242,7 @@ async def test_of_half_open_connections_a_crowd_gives_way_to_a_newcomer() -> Non
     server = Recorder()
     async with serving(server, half_open_max=3) as listener:
         crowd = [await connect(f"127.0.1.{n}", listener.port) for n in (1, 2, 3)]
-        async with asyncio.timeout(PATIENCE):
-            while len(listener._half_open) < 3:  # noqa: ASYNC110  # there is no such event
-                await asyncio.sleep(0.005)
+        await holds(lambda: len(listener._half_open) == 3)
         reader, writer = await connect("127.0.2.1", listener.port)
         writer.write(upgrade_request())
         async with asyncio.timeout(PATIENCE):

@@ -14,6 +14,7 @@ from peer_relay_socket.transport.link import LinkError
 from peer_relay_socket.transport.npm_rtc import LegacyRtcLink
 from peer_relay_socket.transport.rtc_connection import RtcConnection
 from peer_relay_socket.transport.rtc_description import safe_candidate, safe_description
+from tests.patience import holds
 from tests.transport.links import PATIENCE, Recorder
 from tests.transport.test_webrtc import needs_address
 
@@ -112,8 +113,7 @@ async def test_a_paused_link_delivers_later_and_ends_when_too_much_waits(monkeyp
         ends.inner.pause_reading()
         ends.outer.send_text("first")
         ends.outer.send_text("second")
-        while ends.outer.backlog:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await holds(lambda: not ends.outer.backlog)
         assert not ends.callee.texts
         ends.inner.resume_reading()
         await ends.callee.wait(lambda: sorted(ends.callee.texts) == ["first", "second"])

@@ -23,6 +23,7 @@ from peer_relay_socket.transport.rtc_description import safe_description
 from peer_relay_socket.transport.rtc_frames import PING
 from peer_relay_socket.transport.rtc_implementation import Factory
 from peer_relay_socket.transport.webrtc import RtcLink
+from tests.patience import holds
 from tests.transport.links import PATIENCE, Recorder
 from tests.transport.rtc_fakes import Air
 
@@ -93,8 +94,7 @@ async def connected(factory: Factory | None, *, ready: bool = True) -> AsyncIter
 
 async def drained(link: RtcLink) -> None:
     """Wait until everything has left."""
-    while link.backlog:  # noqa: ASYNC110
-        await asyncio.sleep(0)
+    await holds(lambda: not link.backlog)
 
 
 # --- aiortc -----------------------------------------------------------------------------------------------------
@@ -371,8 +371,7 @@ async def test_an_idle_link_stays_open_while_pings_pass(monkeypatch: pytest.Monk
 
     air.passes = passes
     async with connected(air.factory) as ends:
-        while pings < 30:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await holds(lambda: pings >= 30)
         assert not ends.ended
 
 
