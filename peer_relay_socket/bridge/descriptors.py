@@ -4,8 +4,9 @@ Lives here: moving it there. May not live here: what it is for (readiness.py).
 
 Law: a UDP socket costs a program one descriptor, and its numbers stay small enough for select(), as with the kernel's.
 Linux refuses new descriptors past the soft limit and keeps those that are there. So the limit is lifted for two system
-calls; another thread's socket() or fork() may fall between them and see it. Where the limit cannot be lifted (the hard
-one is no higher, or a sandbox forbids it) the descriptor stays where it is.
+calls; another thread's socket() or fork() may fall between them and see it. Therefore the first descriptors stay where
+they are, which no program misses. So do all where the limit cannot be lifted (the hard one is no higher, or a sandbox
+forbids it).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from ..limits import DESCRIPTORS_COUNTED
+from ..limits import DESCRIPTORS_COUNTED, DESCRIPTORS_SPARED
 from ..originals import os, thread
 
 _moving: Final = thread.allocate_lock()
@@ -38,7 +39,7 @@ if sys.platform == "linux":
         limit = resource.RLIMIT_NOFILE
         try:
             soft, hard = resource.getrlimit(limit)
-            if not 0 < soft <= DESCRIPTORS_COUNTED or 0 <= hard <= soft:
+            if not 0 < soft <= DESCRIPTORS_COUNTED or 0 <= hard <= soft or fd < min(DESCRIPTORS_SPARED, soft // 16):
                 return fd
             resource.setrlimit(limit, (hard, hard))
             try:

@@ -36,3 +36,24 @@ def test_sockets_are_as_many_as_the_limit_says(soft: int, hard: int, least: int,
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert least <= int(done.stdout) <= most
+
+
+FEW = """
+import os, resource
+from peer_relay_socket import Socket
+
+def highest():
+    return max(map(int, os.listdir("/proc/self/fd")))
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 4096))
+held = [Socket() for _ in range(10)]
+assert highest() < 64
+held += [Socket() for _ in range(60)]
+assert highest() >= 1024
+assert max(sock.fileno() for sock in held) < 128
+"""
+
+
+def test_the_limit_is_lifted_for_no_program_with_few_sockets() -> None:
+    done = subprocess.run([sys.executable, "-c", FEW], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
