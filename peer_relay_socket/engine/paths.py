@@ -1,8 +1,8 @@
 """Which relay the traffic of a pair takes: the best single one that both ends can measure.
 
 Lives here: noticing traffic that lasts, what both ends tell each other of relays, trying one, choosing, leaving it
-again. May not live here: how far relays are (round_trips.py), direct links (direct.py), where a packet goes (the router
-asks for a link to the peer first, then for what is chosen here).
+again. May not live here: what is known of one pair (path_pairs.py), how far relays are (round_trips.py), direct links
+(direct.py), where a packet goes (the router asks for a link to the peer first, then for what is chosen here).
 
 Law: traffic never waits for any of this, and stays where it was until another path has carried a question and its
 answer. A list of round trips tells where a host is: it goes only to peers to which our program sent something.
@@ -54,6 +54,7 @@ from ..limits import (
     PATH_WORTH,
     make_room,
 )
+from .path_pairs import PathPair
 from .timers import Due
 
 if TYPE_CHECKING:
@@ -74,61 +75,6 @@ _PATIENCE: Final = 3.0
 """Seconds from the beginning of a look until what both ends know has to do."""
 
 
-class _Pair:
-    """What is known of the paths to one peer."""
-
-    __slots__ = (
-        "answered",
-        "began_at",
-        "chosen",
-        "counter",
-        "noticed_at",
-        "offered",
-        "packets",
-        "peer_id",
-        "rival",
-        "suspect",
-        "theirs",
-        "timer",
-        "trials",
-        "tried",
-        "wins",
-    )
-
-    def __init__(self, peer_id: PeerId, counter: int, now: float) -> None:
-        self.peer_id = peer_id
-        self.counter = counter
-        """Packets sealed so far, when that was looked at last,"""
-        self.packets = 0
-        """and how many of them since traffic began."""
-        self.noticed_at = now
-        self.began_at: float | None = None
-        """Since when a better relay is looked for; None while the pair rests."""
-        self.offered: list[tuple[PeerId, float]] = []
-        """What the other end was told last."""
-        self.theirs: dict[PeerId, float] = {}
-        """The other end's round trips; at most MAX_ROUND_TRIPS."""
-        self.chosen: PeerId | None = None
-        self.rival: PeerId | None = None
-        """A relay that was clearly better in the last `wins` measurements."""
-        self.wins = 0
-        self.suspect: PeerId | None = None
-        """A chosen relay that fell silent; to blame if the peer answers by another way."""
-        self.tried: list[PeerId] = []
-        """Relays that are tried, _NONE for the way that routing finds; empty while nothing is."""
-        self.trials: dict[bytes, tuple[PeerId, float]] = {}
-        """By token, which way and when; at most _TRIES for each of `tried`."""
-        self.answered: dict[PeerId, float] = {}
-        """Seconds by each way that answered."""
-        self.timer: Timer | None = None
-
-    def arm(self, timer: Timer | None) -> None:
-        """Have one timer at most."""
-        if self.timer is not None:
-            self.timer.cancel()
-        self.timer = timer
-
-
 class Paths:
     """The paths of one peer."""
 
@@ -147,7 +93,7 @@ class Paths:
         self._table = table
         self._membership = membership
         self._round_trips = round_trips
-        self._pairs: dict[PeerId, _Pair] = {}
+        self._pairs: dict[PeerId, PathPair] = {}
         """At most MAX_PATHS."""
         self._held: dict[PeerId, float] = {}
         """Relays to which a link is held, and until when; at most PATH_LINKS."""
@@ -176,7 +122,7 @@ class Paths:
         if pair.timer is None and pair.began_at is None:
             pair.arm(core.timers.at(Due.PATH_BEGIN, core.now + PATH_BEGIN, self._look, pair))
 
-    def _look(self, pair: _Pair) -> None:
+    def _look(self, pair: PathPair) -> None:
         """See how much traffic there is; begin if it is enough."""
         session = self._table.get(pair.peer_id)
         pair.timer = None
@@ -186,16 +132,16 @@ class Paths:
         if sent >= PATH_PACKETS and session.solicited:
             self._begin(pair)
 
-    def _pair(self, session: Session, counter: int = 0) -> _Pair:
+    def _pair(self, session: Session, counter: int = 0) -> PathPair:
         pair = self._pairs.get(session.peer_id)
         if pair is None:
             while len(self._pairs) >= MAX_PATHS:
                 self._end(min(self._pairs.values(), key=lambda each: each.noticed_at))
-            pair = self._pairs[session.peer_id] = _Pair(session.peer_id, counter, self._core.now)
+            pair = self._pairs[session.peer_id] = PathPair(session.peer_id, counter, self._core.now)
             self._sweep_later()
         return pair
 
-    def _end(self, pair: _Pair) -> None:
+    def _end(self, pair: PathPair) -> None:
         """Leave the traffic of a pair to routing, and forget it."""
         pair.arm(None)
         self._router.choose(pair.peer_id, None)
@@ -207,15 +153,15 @@ class Paths:
 
     # --- what both ends tell -----------------------------------------------------------------------------------
 
-    def _begin(self, pair: _Pair) -> None:
+    def _begin(self, pair: PathPair) -> None:
         pair.began_at = self._core.now
         self._round_trips.measure(pair.peer_id, partial(self._offer, pair))
         pair.arm(self._core.timers.at(Due.PATH_TRY, self._core.now + _PATIENCE, self._try, pair))
 
-    def _is_current(self, pair: _Pair) -> bool:
+    def _is_current(self, pair: PathPair) -> bool:
         return self._pairs.get(pair.peer_id) is pair
 
-    def _offer(self, pair: _Pair) -> None:
+    def _offer(self, pair: PathPair) -> None:
         """Tell the other end which relays are near, and how far those are that it named, if that is news to it."""
         session = self._table.get(pair.peer_id)
         if not self._is_current(pair) or session is None or session.keys is None or pair.peer_id in self._links.by_id:
@@ -231,7 +177,7 @@ class Paths:
             self._table.route(session, session.keys, wire.record(Record.ROUND_TRIPS, control.round_trips(offer)))
         self._settle(pair)
 
-    def _settle(self, pair: _Pair) -> None:
+    def _settle(self, pair: PathPair) -> None:
         """Try relays as soon as both ends know how far those are that either named."""
         ours = {peer_id for peer_id, _ in pair.offered}
         if pair.began_at is not None and not pair.tried and ours and ours == pair.theirs.keys():
@@ -258,13 +204,13 @@ class Paths:
         if kind == Record.ROUND_TRIPS:
             self._offered(session, content)
         elif kind == Record.TRY:
-            self._asked(session, content, arrived)
+            self._asked(session, content)
         else:
             self._answered(session, content, arrived)
 
     # --- trying ------------------------------------------------------------------------------------------------
 
-    def _best(self, pair: _Pair) -> list[PeerId]:
+    def _best(self, pair: PathPair) -> list[PeerId]:
         """Return the relays that both ends measured, least sum first."""
         sums = []
         for peer_id, seconds in pair.theirs.items():
@@ -273,7 +219,7 @@ class Paths:
                 sums.append((ours + seconds, peer_id))
         return [peer_id for _, peer_id in sorted(sums)]
 
-    def _try(self, pair: _Pair) -> None:
+    def _try(self, pair: PathPair) -> None:
         """Try the best relays, and the way in use beside them."""
         pair.trials.clear()
         pair.answered.clear()
@@ -283,7 +229,7 @@ class Paths:
                 pair.tried.append(peer_id)
         self._say(pair, _TRIES)
 
-    def _say(self, pair: _Pair, tries: int) -> None:
+    def _say(self, pair: PathPair, tries: int) -> None:
         """Ask by each way that has not answered, and again after a while."""
         core = self._core
         if not tries or len(pair.answered) == len(pair.tried):
@@ -303,7 +249,7 @@ class Paths:
                 self._table.route(session, session.keys, wire.record(Record.TRY, token + relay), link)
         pair.arm(core.timers.at(Due.PATH_TRY, core.now + PATH_TRY_TIME / _TRIES, self._say, pair, tries - 1))
 
-    def _asked(self, session: Session, content: bytes, arrived: LinkState) -> None:
+    def _asked(self, session: Session, content: bytes) -> None:
         """The other end tries a path: answer by the relay that it names, and hold a link to that."""
         token, relay, _ = wire.split(content, wire.TRY_TOKEN, ID_BYTES)
         keys, link = session.keys, None
@@ -334,7 +280,7 @@ class Paths:
 
     # --- choosing ----------------------------------------------------------------------------------------------
 
-    def _judge(self, pair: _Pair) -> None:
+    def _judge(self, pair: PathPair) -> None:
         """Choose by what was measured."""
         session = self._table.get(pair.peer_id)
         before = pair.answered.get(pair.chosen or _NONE, inf)
@@ -359,14 +305,14 @@ class Paths:
             session.rtt = pair.answered[pair.chosen]
         self._rest(pair)
 
-    def _one_of_the_best(self, pair: _Pair, fastest: float) -> PeerId:
+    def _one_of_the_best(self, pair: PathPair, fastest: float) -> PeerId:
         """Return one of the relays that are about as fast as the fastest: for each pair another, at both ends alike, or
         the most central relays would carry all."""
         key = self._core.number ^ int.from_bytes(pair.peer_id)
         alike = [relay for relay, took in pair.answered.items() if relay != _NONE and took <= PATH_ALIKE * fastest]
         return min(alike, key=lambda relay: key ^ int.from_bytes(relay))
 
-    def _choose(self, pair: _Pair, session: Session, relay: PeerId) -> None:
+    def _choose(self, pair: PathPair, session: Session, relay: PeerId) -> None:
         core = self._core
         if pair.chosen is None:
             core.counters["paths chosen"] += 1
@@ -377,13 +323,13 @@ class Paths:
         session.alternate = 0
         self._router.choose(pair.peer_id, self._links.by_id[relay])
 
-    def _leave(self, pair: _Pair, session: Session) -> None:
+    def _leave(self, pair: PathPair, session: Session) -> None:
         """What was chosen carries no more: let routing find a way."""
         self._core.counters["paths left"] += 1
         pair.suspect, pair.chosen = pair.chosen, None
         self._router.choose(session.peer_id, None)
 
-    def _rest(self, pair: _Pair) -> None:
+    def _rest(self, pair: PathPair) -> None:
         """Measure again after a while, if the traffic lasts."""
         core = self._core
         pair.tried = []
@@ -393,7 +339,7 @@ class Paths:
         wait = PATH_AGAIN * (0.75 + 0.5 * core.random.random()) / (PATH_WINS if pair.wins else 1)
         pair.arm(core.timers.at(Due.PATH_AGAIN, core.now + wait, self._again, pair))
 
-    def _again(self, pair: _Pair) -> None:
+    def _again(self, pair: PathPair) -> None:
         pair.timer = None
         session = self._table.get(pair.peer_id)
         if session is None or session.keys is None or self._core.now > pair.noticed_at + PATH_GAP + PATH_AGAIN:
