@@ -330,9 +330,8 @@ class Links:
         if other is not None:
             # One link per neighbour. Of two that crossed, both ends keep the one dialled by the lower id. Otherwise
             # the newer counts: who dials a neighbour again has lost the older link, its end here may be dead.
-            crossed = (other.url is None) != (
-                link.url is None
-            ) and link.opened_at < other.opened_at + LINK_HANDSHAKE_TIME
+            opposite = (other.url is None) != (link.url is None)
+            crossed = opposite and link.opened_at < other.opened_at + LINK_HANDSHAKE_TIME
             ours_wins = core.peer_id < link.peer_id
             if crossed and (link.url is not None) != ours_wins:
                 self.drop(link, "already linked")

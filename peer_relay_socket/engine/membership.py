@@ -131,7 +131,7 @@ class Membership:
         self.gossip.introduce(link)
         if len(self._links.by_id) == 1:
             self.gossip.ask_neighbours(self._refresh_wait == REFRESH_FIRST)
-        if link.serves and link in self._router.nearest(self._core.number, CLOSEST_LINKS):
+        if link.serves and self._is_close(link):
             self._refresh_soon()
         self.review()
 
@@ -144,7 +144,7 @@ class Membership:
             candidate = self._candidates.get(link.peer_id)
             if candidate is not None and not candidate.wanted:
                 self._candidates.forget(candidate)
-        if link.serves and link in self._router.nearest(self._core.number, CLOSEST_LINKS):
+        if link.serves and self._is_close(link):
             self._refresh_soon()
         self.review()
 
@@ -311,7 +311,7 @@ class Membership:
         candidate = self._candidates.get(link.peer_id)
         if candidate is None:
             return link.scope, link.nearby
-        if candidate.wanted and link not in self._router.nearest(self._core.number, CLOSEST_LINKS):
+        if candidate.wanted and not self._is_close(link):
             return None
         return candidate.scope, candidate.nearby
 
@@ -336,6 +336,10 @@ class Membership:
     def unblock(self, peer_id: PeerId) -> None:
         """A program asks for a link to `peer_id`: undo `refuse`."""
         self._blocked.pop(peer_id, None)
+
+    def _is_close(self, link: LinkState) -> bool:
+        """Return whether `link` leads to one of the CLOSEST_LINKS relays nearest to us."""
+        return link in self._router.nearest(self._core.number, CLOSEST_LINKS)
 
     # --- choosing --------------------------------------------------------------------------------------------
 

@@ -102,15 +102,16 @@ class Seniority:
 
     def ask(self, prefix: Prefix, claimants: list[PeerId], answer: Callable[[PeerId | None], None]) -> None:
         """Find out which of `claimants` has had the address longest; `answer` is called once, with it or None."""
-        own = self._eldest(claimants, [self.age(each) for each in claimants])
-        poll = _Poll(prefix, claimants, answer)
-        if own is not None and all(self.age(each) for each in claimants):
+        ages = [self.age(each) for each in claimants]
+        own = self._eldest(claimants, ages)
+        if own is not None and all(ages):
             answer(own)
             return
         links = self._without(int.from_bytes(prefix.value), MAX_WITNESSES, claimants)
         if not links or len(self._polls) >= MAX_RESOLVING:
             answer(None)
             return
+        poll = _Poll(prefix, claimants, answer)
         for place, link in enumerate(links):
             poll.ways[self._core.token()] = link, min(place, wire.ALTERNATES)
         self._polls.append(poll)

@@ -51,11 +51,6 @@ def nearest(numbers: Sequence[int], target: int, count: int) -> list[int]:
     return sorted(range(low, high), key=lambda position: numbers[position] ^ target)[:count]
 
 
-def bucket_of(distance: int, bits: int) -> int:
-    """Return how many leading bits two `bits`-bit numbers share, given their XOR."""
-    return bits - distance.bit_length()
-
-
 def slot_of(distance: int) -> int:
     """Return the slot of a peer: its bucket, and the SLOT_BITS bits after the first that differs."""
     length = distance.bit_length()
