@@ -8,12 +8,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .address import DEFAULT_IPV4_NETWORK
 from .errors import ConfigError
 
-_SPELLED = re.compile(r"\[(?P<six>[^\]]+)\](?::(?P<six_port>\d+))?|(?P<four>[^:\[\]]+)(?::(?P<four_port>\d+))?")
+_SPELLED = r"\[(?P<six>[^\]]+)\](?::(?P<six_port>\d+))?|(?P<four>[^:\[\]]+)(?::(?P<four_port>\d+))?"
 _OVERLAY6 = ipaddress.IPv6Network("fd00::/8")
 _GROUPS = (
     ipaddress.ip_network("224.0.0.0/4"),
@@ -22,8 +22,7 @@ _GROUPS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RealNetwork:
+class RealNetwork(NamedTuple):
     """Addresses of real hosts, and a port of theirs."""
 
     network: ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -36,7 +35,7 @@ class RealNetwork:
 
         Raises: ValueError: one line that says what is wrong.
         """
-        match = _SPELLED.fullmatch(text.strip())
+        match = re.fullmatch(_SPELLED, text.strip())
         try:
             if match is None:
                 return cls(ipaddress.ip_network(text.strip()))  # IPv6 without a port needs no brackets
