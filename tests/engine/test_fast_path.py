@@ -1,143 +1,48 @@
-"""The short way of one packet, out, in and onward: it does what the common way would, or nothing.
+"""The short way of one packet, out and in: it does what the common way would, or nothing.
 
-(bridge/test_fast_path.py is about the threads that take it.)
+(Onward: test_fast_path_onward. All ways at once: test_fast_path_twins. The threads that take it:
+bridge/test_fast_path.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.packet import BUNDLE_TAG, HEADER_BYTES, Kind, Record
-from peer_relay_socket.engine.effects import Deliver, Effect
-from peer_relay_socket.engine.engine import Engine
+from peer_relay_socket.engine.effects import Deliver
 from peer_relay_socket.engine.fast_path import Armed
-from peer_relay_socket.engine.link import LinkState
-from peer_relay_socket.engine.session import Happening, Session
+from peer_relay_socket.engine.session import Happening
 from peer_relay_socket.limits import (
     ACK_DELAY,
     FAST_PATH_ARMED,
-    HOP_LIMIT,
-    LINK_ANSWER,
     PACKET_TARGET,
     SESSION_IDLE,
     SESSION_SILENCE,
     SESSION_WINDOW,
 )
-from peer_relay_socket.rate import TrafficBucket
+from tests.engine.fast_path_bench import (
+    Came,
+    datagram,
+    hear,
+    hear_bundle,
+    link_of,
+    listening,
+    number_of,
+    receive,
+    receive_bundle,
+    sealed,
+    session_of,
+    star,
+    state,
+    taken,
+)
 from tests.interruption import interrupted
 from tests.sim import tags
 from tests.sim.bench import Bench, Node, kind_of, talking
 from tests.sim.tags import tagged, untagged
-
-FIRST_CONTENT = HEADER_BYTES + 4 + 8
-"""Where a SEALED packet's ciphertext begins."""
-
-
-def session_of(node: Node, other: Node) -> Session:
-    """What `node` knows of its session with `other`."""
-    session = node.engine._table.get(other.peer_id)
-    assert session is not None
-    return session
-
-
-def sealed(sender: Node, receiver: Node, plain: bytes, *, alternate: int = 0) -> bytes:
-    """A packet of `sender`'s with any records."""
-    keys = session_of(sender, receiver).keys
-    assert keys is not None
-    return wire.sealed(receiver.peer_id, sender.peer_id, keys.remote, keys.sealing.seal(plain), alternate)
-
-
-def datagram(sender: Node, receiver: Node, data: bytes, *, alternate: int = 0) -> bytes:
-    """A packet of `sender`'s with one datagram."""
-    return sealed(sender, receiver, wire.datagrams_record(4, 9, 5, [data]), alternate=alternate)
-
-
-def number_of(node: Node, far: Node) -> int:
-    """The number by which `node` knows its link to `far`."""
-    return next(number for number, cable in node.cables.items() if far in cable.ends.values())
-
-
-def link_of(node: Node, far: Node) -> LinkState:
-    return node.engine._links.all[number_of(node, far)]
-
-
-class Came(NamedTuple):
-    """What an input made an engine say and do."""
-
-    bundles: list[tuple[int, bytes]]
-    effects: list[Effect]
-
-
-def taken(engine: Engine) -> Came:
-    bundles = engine.take_bundles()
-    effects = engine.take_effects()
-    return Came([(number, untagged(b"".join(chunks))) for number, chunks in bundles + engine.take_bundles()], effects)
-
-
-def receive(node: Node, number: int, packet: bytes) -> Came:
-    """The common way."""
-    return receive_bundle(node, number, tagged(node.engine, number, packet))
-
-
-def receive_bundle(node: Node, number: int, bundle: bytes) -> Came:
-    node.engine.receive(number, bundle, node.bench.now)
-    return taken(node.engine)
-
-
-def hear(node: Node, number: int, packet: bytes) -> Came | None:
-    """The short way; None where it is not for it."""
-    return hear_bundle(node, number, tagged(node.engine, number, packet))
-
-
-def hear_bundle(node: Node, number: int, bundle: bytes) -> Came | None:
-    heard = node.engine.fast_path.hear(number, bundle, node.bench.now)
-    if heard is None:
-        return None
-    assert taken(node.engine) == ([], []), "the short way leaves nothing to be done"
-    if not heard:
-        return Came([], [])
-    return Came([], [heard]) if isinstance(heard, Deliver) else Came([(heard[0], untagged(heard[1]))], [])
-
-
-def state(node: Node) -> object:
-    """All that an engine knows of its links and sessions and that what it hears may change."""
-    engine = node.engine
-    links = [
-        (
-            link.number,
-            link.received_at,
-            link.traffic.bytes.level,
-            link.traffic.packets.level,
-            link.up,
-            link.out,
-            link.watch is None,
-        )
-        for link in engine._links.all.values()
-    ]
-    sessions = [
-        (
-            session.peer_id,
-            (session.unacked, session.ack_timer is None, session.state, session.attempt is None),
-            (session.alternate,),
-            (session.heard_at, session.idle_since, session.silent_since, session.acked_at, session.missed_probes),
-            (session.in_flight, list(session.flights), session.heard_under is session.keys),
-            [
-                (keys.highest, keys.opening.newest, keys.opening.missing, keys.sealing.counter)
-                for keys in [session.keys, *session.older]
-                if keys is not None
-            ],
-        )
-        for session in engine._table.by_id.values()
-    ]
-    hops = [dict(cache) for cache in engine._router.hops]
-    return links, sessions, [{to: via.number for to, via in hop.items()} for hop in hops], engine.counters
-
 
 # --- out -------------------------------------------------------------------------------------------------------
 
@@ -263,15 +168,6 @@ def test_what_a_signal_handler_raises_while_a_lone_datagram_is_sealed_costs_that
 
 
 # --- in --------------------------------------------------------------------------------------------------------
-
-
-def listening(bench: Bench) -> tuple[Node, Node, int]:
-    """`talking`, and the second has just heard something, so that it owes an acknowledgement; and its link's number."""
-    low, high = talking(bench)
-    low.send(high, b"hello")
-    bench.flow()
-    assert high.heard() == [b"hello"]
-    return low, high, number_of(high, low)
 
 
 @pytest.mark.parametrize("lone", [True, False], ids=["sent lone", "sent the common way"])
@@ -462,284 +358,6 @@ def test_what_a_relay_says_is_anothers_is_not_heard() -> None:
     assert hear(hub, number_of(hub, left), bundle[:28] + right.peer_id + bundle[48:]) is None
     assert state(hub) == before
     assert hear(hub, number_of(hub, left), bundle)
-
-
-# --- onward ----------------------------------------------------------------------------------------------------
-
-
-def star(bench: Bench, *, serves: bool = False) -> tuple[Node, Node, Node]:
-    """A relay and two peers linked to it that talk with it and, across it, with each other; all have just been heard.
-
-    Args: serves: whether the first of them relays, too.
-    """
-    hub = bench.node("hub", serves=True)
-    left, right = bench.node("left", serves=serves), bench.node("right")
-    for node in (left, right):
-        bench.join(node, hub)
-    bench.flow()
-    for _ in range(2):
-        left.send(right, b"across")
-        right.send(left, b"across")
-        for node in (left, right):
-            node.send(hub, b"to the hub")
-        hub.send(left, b"from the hub")
-        bench.flow()
-    for node in bench.nodes:
-        node.effects.clear()
-    return hub, left, right
-
-
-def test_a_relay_passes_on_what_it_hears_as_the_common_way_would() -> None:
-    by_short, by_common = Bench(), Bench()
-    (hub, left, right), (twin, *_) = star(by_short), star(by_common)
-    for size in (0, 1, 1200, 15_000):
-        for alternate in (0, 1, 2):
-            bundle = datagram(left, right, bytes(size), alternate=alternate)
-            receive(hub, number_of(hub, left), bundle)  # the first of its alternate finds the way
-            receive(twin, number_of(hub, left), bundle)
-            came = hear(hub, number_of(hub, left), bundle)
-            assert came == receive(twin, number_of(hub, left), bundle)
-            assert came == ([(number_of(hub, right), bundle[:1] + bytes((HOP_LIMIT - 1,)) + bundle[2:])], [])
-            assert state(hub) == state(twin)
-    tags.receive(right.engine, number_of(right, hub), came.bundles[0][1], by_short.now)
-    by_short.flow()
-    assert right.heard() == [bytes(15_000)]
-
-
-def altered(position: int, value: int) -> Callable[[bytes], bytes]:
-    return lambda bundle: bundle[:position] + bytes((value,)) + bundle[position + 1 :]
-
-
-@pytest.mark.parametrize(
-    "alter",
-    [
-        *(altered(1, limit) for limit in (0, 1)),
-        *(altered(2, flags) for flags in (3, 4, 8, 12, 16, 0x80)),
-        altered(10, 0x55),
-    ],
-    ids=["no hops", "one hop", "alternate 3", "scan 1", "scan 2", "scan 3", "flag 16", "flag 128", "to nobody known"],
-)
-def test_packets_that_need_a_decision_are_not_passed_on_the_short_way(alter: Callable[[bytes], bytes]) -> None:
-    bench = Bench()
-    hub, left, right = star(bench)
-    bundle = datagram(left, right, b"x")
-    assert hear(hub, number_of(hub, left), bundle)
-    before = state(hub)
-    assert hear(hub, number_of(hub, left), alter(bundle)) is None
-    assert state(hub) == before
-
-
-NO_WAY_ON: dict[str, Callable[[Node, Node, Node], object]] = {
-    "not a relay": lambda hub, _left, _right: setattr(hub.config, "serves", False),
-    "onward link full": lambda hub, _left, right: hub.engine.link_full(number_of(hub, right), True, hub.bench.now),
-    "something packed for it": lambda hub, _left, right: hub.send(right, b"first") or hub.engine._sessions.flush(),
-    "onward link down": lambda hub, _left, right: hub.cables[number_of(hub, right)].cut(),
-    "nobody watches it": lambda hub, _left, _right: _wait(hub, LINK_ANSWER),
-    "unit too small": lambda hub, _left, right: setattr(link_of(hub, right), "unit", 60),
-    "way not decided": lambda hub, _left, _right: hub.engine._router.links_changed(),
-    "no bytes to spare": lambda hub, left, _right: setattr(link_of(hub, left).traffic.bytes, "level", 10.0),
-    "no packets to spare": lambda hub, left, _right: setattr(link_of(hub, left).traffic.packets, "level", 1.5),
-}
-
-
-def _wait(hub: Node, seconds: float) -> Came:
-    hub.bench.now += seconds
-    hub.engine.handle_timer(hub.bench.now)
-    return taken(hub.engine)
-
-
-@pytest.mark.parametrize("why", NO_WAY_ON)
-def test_packets_are_not_passed_on_the_short_way_where_there_is_more_to_do(why: str) -> None:
-    bench = Bench()
-    hub, left, right = star(bench)
-    assert hear(hub, number_of(hub, left), datagram(left, right, b"x"))
-    NO_WAY_ON[why](hub, left, right)
-    before = state(hub)
-    assert hub.engine.fast_path.hear(number_of(hub, left), datagram(left, right, b"x"), bench.now) is None
-    assert state(hub) == before
-
-
-def test_packets_do_not_go_back_where_they_came_from() -> None:
-    bench = Bench()
-    hub, left, right = star(bench, serves=True)
-    bundle = datagram(right, left, b"x")
-    assert hear(hub, number_of(hub, right), bundle)
-    before = state(hub)
-    assert hear(hub, number_of(hub, left), bundle) is None
-    assert state(hub) == before
-
-
-# --- both ways at once -----------------------------------------------------------------------------------------
-
-
-records = st.one_of(
-    st.builds(
-        lambda form, ports, data: wire.datagrams_record(form, *ports, [data]),
-        st.sampled_from([0, 4, 4, 4, 6, 6, 5]),
-        st.sampled_from([(9, 5), (9, 5), (9, 5), (65_535, 1), (0, 5), (9, 0)]),
-        st.one_of(st.binary(max_size=40), st.integers(0, 6_000).map(bytes)),  # in all, less than ACK_EVERY
-    ),
-    st.lists(st.binary(max_size=9), max_size=3).map(lambda many: wire.datagrams_record(4, 9, 5, many)),
-    st.integers(0, 40).map(lambda highest: wire.record(Record.ACK, highest.to_bytes(8))),
-    st.builds(wire.record, st.sampled_from([*Record, 77]), st.binary(max_size=30)),
-)
-common_records = st.builds(lambda data: wire.datagrams_record(4, 9, 5, [data]), st.binary(max_size=40))
-plains = st.one_of(
-    common_records,
-    common_records,
-    records,
-    st.lists(records, min_size=2, max_size=3).map(b"".join),
-    st.builds(lambda record, cut: record[: len(record) - cut], records, st.integers(1, 20)),
-)
-
-
-class Packet(NamedTuple):
-    """One that is to be made, between 0 the hub, 1 left and 2 right, and what becomes of it on its way."""
-
-    sender: int
-    receiver: int
-    plain: bytes
-    via: int
-    """Over whose link it comes."""
-    head: tuple[int, int] | None
-    """A byte of the header that is changed, and to what."""
-    flip: int | None
-    """A bit of the body that is changed."""
-    cut: int
-    """Bytes that are missing at its end; below 0: too many."""
-    copies: int
-    """How often it comes now; it may come again later."""
-
-
-ends = st.sampled_from([(1, 0), (1, 0), (1, 0), (2, 0), (1, 2), (1, 2), (2, 1)])
-rarely: st.SearchStrategy[bool] = st.sampled_from([False] * 7 + [True])
-
-
-@st.composite
-def packets(draw: st.DrawFn) -> Packet:
-    sender, receiver = draw(ends)
-    head = flip = None
-    if draw(rarely):
-        head = draw(st.tuples(st.integers(0, 47), st.sampled_from([0, 1, 2, 3, 4, 9, 0x10, 0x11, 0x80, 0xFF])))
-    if draw(rarely):
-        flip = draw(st.integers(0, 400))
-    return Packet(
-        sender,
-        receiver,
-        draw(plains),
-        3 - sender if draw(rarely) else sender,
-        head,
-        flip,
-        draw(st.integers(-3, 30)) if draw(rarely) else 0,
-        draw(st.sampled_from([1, 1, 1, 1, 1, 0, 2])),
-    )
-
-
-steps = st.one_of(
-    packets(),
-    packets(),
-    packets(),
-    st.tuples(st.just("again"), st.integers(0, 30)),
-    st.tuples(st.just("together"), st.integers(0, 30)),
-    st.tuples(st.just("wait"), st.sampled_from([0.0, 0.01, 0.1, 0.3, 1.0, 5.0])),
-    st.tuples(st.just("send"), st.sampled_from([1, 2])),
-    st.tuples(st.just("full"), st.sampled_from([0, 1, 2])),
-)
-
-
-def made(nodes: tuple[Node, Node, Node], step: Packet) -> bytes:
-    data = bytearray(sealed(nodes[step.sender], nodes[step.receiver], step.plain))
-    if step.head is not None:
-        data[step.head[0]] = step.head[1]
-    if step.flip is not None:
-        data[HEADER_BYTES + step.flip // 8 % (len(data) - HEADER_BYTES)] ^= 1 << step.flip % 8
-    return bytes(data[: len(data) - step.cut] if step.cut >= 0 else data + bytes(-step.cut))
-
-
-class Twins:
-    """The same relay twice: what comes goes to one of them by the short way where it can, to the other never."""
-
-    def __init__(self, seed: int, serves: bool, rates: tuple[float, float]) -> None:
-        self.stars = [self._star(seed, serves, rates) for _ in range(2)]
-        self.short = 0
-        self.history: list[tuple[int, bytes]] = []
-
-    @staticmethod
-    def _star(seed: int, serves: bool, rates: tuple[float, float]) -> tuple[Node, Node, Node]:
-        nodes = star(Bench(seed), serves=serves)
-        for link in nodes[0].engine._links.all.values():
-            link.traffic = TrafficBucket(*rates, 0.0)
-        return nodes
-
-    def come(self, via: int, bundle: bytes) -> None:
-        (hub, *ends), (twin, *_) = self.stars
-        number = number_of(hub, ends[via - 1])
-        before = state(hub)
-        came = hear(hub, number, bundle)
-        if came is None:
-            assert state(hub) == before
-            came = receive(hub, number, bundle)
-        else:
-            self.short += 1
-        assert came == receive(twin, number, bundle)
-        assert state(hub) == state(twin)
-
-    def each(self, act: Callable[[tuple[Node, Node, Node]], Came]) -> None:
-        came = [act(nodes) for nodes in self.stars]
-        assert came[0] == came[1]
-        assert state(self.stars[0][0]) == state(self.stars[1][0])
-
-    def take(self, step: Packet | tuple[str, int | float]) -> None:
-        if isinstance(step, Packet):
-            bundle = made(self.stars[0], step)
-            self.history.append((step.via, bundle))
-            for _ in range(step.copies):
-                self.come(step.via, bundle)
-        elif step[0] in ("again", "together"):
-            position = int(step[1])
-            chosen = self.history[position : position + (1 if step[0] == "again" else 2)]
-            if chosen:
-                self.come(chosen[0][0], b"".join(bundle for _, bundle in chosen))
-        elif step[0] == "wait":
-            self.each(lambda nodes: _wait(nodes[0], step[1]))
-        elif step[0] == "send":
-            self.each(lambda nodes: self._send(nodes[0], nodes[int(step[1])]))
-        else:
-            self.each(lambda nodes: self._full(nodes, int(step[1])))
-
-    @staticmethod
-    def _send(hub: Node, to: Node) -> Came:
-        hub.send(to, b"from the hub")
-        return taken(hub.engine)
-
-    @staticmethod
-    def _full(nodes: tuple[Node, Node, Node], which: int) -> Came:
-        hub = nodes[0]
-        for position in (1, 2):
-            number = number_of(hub, nodes[position])
-            hub.engine.link_full(number, which == position, hub.bench.now)
-        return taken(hub.engine)
-
-
-@given(
-    seed=st.integers(0, 3),
-    serves=st.booleans(),
-    rates=st.sampled_from([(1e6, 1e9), (1e6, 1e9), (20.0, 1e9), (1e6, 5_000.0)]),
-    stream=st.lists(steps, max_size=40),
-)
-def test_a_relay_that_hears_does_exactly_what_one_does_that_only_receives(
-    seed: int, serves: bool, rates: tuple[float, float], stream: list[Packet | tuple[str, int | float]]
-) -> None:
-    twins = Twins(seed, serves, rates)
-    for step in stream:
-        twins.take(step)
-
-
-def test_twins_take_the_short_way_where_nothing_is_wrong() -> None:
-    twins = Twins(1, serves=False, rates=(1e6, 1e9))
-    for sender, receiver in [(1, 0), (1, 2), (2, 1), (2, 0)] * 10:
-        twins.take(Packet(sender, receiver, wire.datagrams_record(4, 9, 5, [b"x"]), sender, None, None, 0, 1))
-    assert twins.short >= 36
 
 
 # --- what may come amid it -------------------------------------------------------------------------------------
