@@ -43,8 +43,9 @@ from .host_key import fresh_identity, identity_of, own_key
 from .log import log
 from .outbox import Outbox
 from .ports import INBOX_FULL, PortTable
-from .runtime import Runtime, event, lock, on_relay_thread
+from .runtime import Runtime, lock, on_relay_thread
 from .threads import BackgroundThread, in_background
+from .waiting import Event
 
 if TYPE_CHECKING:
     from ..engine.direct import Path
@@ -87,9 +88,9 @@ class Host:
         """Datagrams that sockets sent to addresses outside the overlay."""
         self.ports = PortTable(self.spelling, lambda: self.identity.peer_id)
         self.receiver: Receiver = self.ports if receiver is None else receiver
-        self.settled = event()
+        self.settled = Event()
         """Set once our short addresses are known to be ours alone."""
-        self.linked = event()
+        self.linked = Event()
         """Set while at least one link is up."""
         self.peers: tuple[PeerId, ...] = ()
         """Who we are linked to."""

@@ -28,7 +28,7 @@ from ..system import O_CLOEXEC
 from .inline_io import Leader, LendingSelector, LoopLock
 from .log import divert, finish, log
 from .threads import BackgroundThread
-from .waiting import Event, Outcome
+from .waiting import Outcome
 
 T = TypeVar("T")
 
@@ -342,11 +342,6 @@ def when_started(callback: Callable[[], object]) -> None:
     """Have `callback` called whenever a relay thread starts, in this process or a forked child, on the thread that
     needs it first."""
     _when_started.append(callback)
-
-
-def event() -> Event:
-    """Return an event on which callers' threads wait for the loop."""
-    return Event()
 
 
 def lock() -> threading.RLock:
