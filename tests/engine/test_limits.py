@@ -1,6 +1,6 @@
 """Every limit on strangers, driven past. Those of the engine's tables are here; where the others are:
 
-links in all, per host; half-open ones        test_links (too many links, handshakes, from one host)
+links in all, per host; half-open ones        test_link_bounds
 seconds for a link handshake                  test_links (stalls), transport/test_inbound (stalled)
 connections: rate, per host, half-open        transport/test_inbound
 message, packet, request, handshake sizes     transport/test_websocket (1009), codec/test_packet, test_link_tls (431)
