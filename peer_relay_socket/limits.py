@@ -368,8 +368,8 @@ RESOLVE_PROOF: Final = 1.0
 believed: HANDSHAKE_RETRY at its longest and a round trip, for a relay on the way may swallow the first message. A lie
 costs this much, once for each alternate."""
 RESOLVE_LAST: Final = 5.0
-"""Seconds after which a question is given up whose peers were named and show no key: PENDING_TIME, as long as what is
-sent may wait."""
+"""Seconds after which a question is given up whose peers were named and show no key: one named at the last of
+RESOLVE_TRIES, after 3.1 s, still has RESOLVE_PROOF."""
 MAX_NAMED: Final = 16
 MAX_NAMED_PER_LINK: Final = 4
 """Peers that are tried for one address, in all and as named over one link. Without it a relay names thousands that do
@@ -445,6 +445,7 @@ SEND_PATIENCE: Final = 0.05
 """Seconds that a caller whose send budget is used up waits for a peer that is not found, once for each; then the oldest
 that wait for it go, as ARP does. Without it a peer that is not there holds up what the same socket sends elsewhere."""
 PENDING_TOTAL: Final = 16 * 1024 * 1024
+"""The same for all peers together: a program that sends to thousands that are not there does not fill memory."""
 FAILURE_AGAIN: Final = 60.0
 MAX_FAILURES: Final = 256
 """Seconds for which one place's failures are told once, and places of which that is known, 200 bytes each: a flood of
