@@ -12,7 +12,7 @@ routes, floods, notices                       test_routing
 half-open session handshakes                  test_sessions
 lies that cost a handshake                    test_sessions (no session), test_hostile_relay
 offers, descriptions, candidates              test_signalling, transport/test_webrtc
-dialling back                                 test_reachability
+dialling back                                 test_dialling_back
 all at once                                   bridge/test_flood
 """
 
