@@ -130,7 +130,7 @@ LINK_HANDSHAKE_TIME: Final = 10.0
 """Seconds a link may take to prove its key. Without it half-open links pile up; a round trip by satellite is 0.6 s."""
 LINK_PING_IDLE: Final = 25.0
 """Seconds without a byte after which a neighbour is pinged: under the 30 s at which the worst home NATs forget a TCP
-flow; about 150 bytes per ping, so four links cost an idle peer 24 bytes/s each way."""
+flow; 131 bytes for a ping or its answer, so six links cost an idle peer 31 bytes/s each way."""
 LINK_PING_TURN: Final = 4.0
 """Seconds more that the end that was dialled waits: the dialler's ping comes first, or is missing for good."""
 LINK_DEAD: Final = 40.0
