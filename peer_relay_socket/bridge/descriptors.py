@@ -21,19 +21,18 @@ _moving: Final = thread.allocate_lock()
 """Two threads that lift the limit would each put back what the other found. Never waited for."""
 
 
-def put_aside(fd: int) -> int:
-    """Return a descriptor that is used instead of `fd` from now on, or `fd` itself."""
-    if sys.platform != "linux" or not _moving.acquire(False):
-        return fd
-    try:
-        return _moved(fd)
-    finally:
-        _moving.release()
-
-
 if sys.platform == "linux":
     import fcntl
     import resource
+
+    def put_aside(fd: int) -> int:
+        """Return a descriptor that is used instead of `fd` from now on, or `fd` itself."""
+        if not _moving.acquire(False):
+            return fd
+        try:
+            return _moved(fd)
+        finally:
+            _moving.release()
 
     def _moved(fd: int) -> int:
         limit = resource.RLIMIT_NOFILE
@@ -50,3 +49,8 @@ if sys.platform == "linux":
             return fd
         os.close(fd)
         return moved
+
+else:
+
+    def put_aside(fd: int) -> int:
+        return fd
