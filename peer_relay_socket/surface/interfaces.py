@@ -12,6 +12,7 @@ import _socket
 import array
 import contextlib
 import struct
+import sys
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final
 
@@ -43,18 +44,25 @@ def by_address(endpoint: Endpoint, address: IPv4Address) -> int | None:
     return _by_address().get(address.packed) if LINUX else OVERLAY
 
 
-def _by_address() -> dict[bytes, int]:
-    """Return the numbers of the interfaces by their IPv4 addresses: netdevice(7), SIOCGIFCONF."""
-    import fcntl  # not on Windows
+if sys.platform == "linux":
 
-    buffer = array.array("B", bytes(_MOST * _ENTRY))
-    with contextlib.closing(_socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)) as asked:
-        request = struct.pack("@iP", len(buffer), buffer.buffer_info()[0])
-        size: int = struct.unpack("@iP", fcntl.ioctl(asked.fileno(), _SIOCGIFCONF, request))[0]
-    raw, numbers = buffer.tobytes(), {name: number for number, name in _socket.if_nameindex()}
-    found = {}
-    for start in range(0, size, _ENTRY):
-        name = raw[start : start + 16].partition(b"\0")[0].partition(b":")[0].decode("ascii", "replace")
-        if name in numbers:
-            found[raw[start + 20 : start + 24]] = numbers[name]
-    return found
+    def _by_address() -> dict[bytes, int]:
+        """Return the numbers of the interfaces by their IPv4 addresses: netdevice(7), SIOCGIFCONF."""
+        import fcntl
+
+        buffer = array.array("B", bytes(_MOST * _ENTRY))
+        with contextlib.closing(_socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)) as asked:
+            request = struct.pack("@iP", len(buffer), buffer.buffer_info()[0])
+            size: int = struct.unpack("@iP", fcntl.ioctl(asked.fileno(), _SIOCGIFCONF, request))[0]
+        raw, numbers = buffer.tobytes(), {name: number for number, name in _socket.if_nameindex()}
+        found = {}
+        for start in range(0, size, _ENTRY):
+            name = raw[start : start + 16].partition(b"\0")[0].partition(b":")[0].decode("ascii", "replace")
+            if name in numbers:
+                found[raw[start + 20 : start + 24]] = numbers[name]
+        return found
+
+else:
+
+    def _by_address() -> dict[bytes, int]:
+        return {}
