@@ -1,4 +1,4 @@
-"""Scope: which host and which prefixes an address counts for. How far addresses reach is told by test_ssrf."""
+"""Scope: which host and which prefixes an address counts for, how far a URL reaches. test_ssrf has the addresses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peer_relay_socket.scope import Crowds, crowd_groups, host_group
+from peer_relay_socket.scope import Crowds, Scope, crowd_groups, host_group, reach
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,38 @@ def test_crowds_agree_with_a_count(steps: list[tuple[bool, int, int]]) -> None:
     for member, host in kept.items():
         crowds.remove(member, host)
     assert len(crowds) == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "scope"),
+    [
+        ("ws://8.8.8.8:1/", Scope.GLOBAL),
+        ("ws://example.org", Scope.GLOBAL),
+        ("ws://10.0.0.1", Scope.PRIVATE),
+        ("ws://192.168.1.1", Scope.PRIVATE),
+        ("ws://169.254.169.254/", Scope.LINK),
+        ("ws://100.64.0.1", Scope.PRIVATE),
+        ("ws://[fe80::1]", Scope.LINK),
+        ("ws://[fd00::1]", Scope.PRIVATE),
+        ("ws://127.0.0.1", Scope.LOOPBACK),
+        ("ws://127.9.9.9", Scope.LOOPBACK),
+        ("ws://[::1]:5", Scope.LOOPBACK),
+        ("ws://[::ffff:127.0.0.1]", Scope.LOOPBACK),
+        ("ws://[::ffff:10.1.1.1]", Scope.PRIVATE),
+        ("ws://localhost", Scope.LOOPBACK),
+        ("ws://LOCALHOST", Scope.LOOPBACK),
+        ("ws://localhost.", Scope.LOOPBACK),
+        ("ws://a.localhost", Scope.LOOPBACK),
+        ("ws://2130706433", Scope.LOOPBACK),  # 127.0.0.1 in decimal
+        ("ws://0x7f000001", Scope.LOOPBACK),
+        ("ws://127.1", Scope.LOOPBACK),
+        ("ws://0177.0.0.1", Scope.LOOPBACK),
+        ("ws://0.0.0.0", Scope.LOOPBACK),
+        ("ws://[::]", Scope.LOOPBACK),
+        ("ws://224.0.0.1", Scope.LOOPBACK),
+        ("ws://", Scope.LOOPBACK),
+        ("ws://[::1", Scope.LOOPBACK),
+    ],
+)
+def test_reach_of_a_url_is_never_overrated(url: str, scope: Scope) -> None:
+    assert reach(url) is scope

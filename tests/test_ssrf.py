@@ -1,5 +1,5 @@
 """Where a stranger's word makes this machine send: one table of the places that neighbours may advertise, in every
-spelling, and one of WebRTC candidates.
+spelling. WebRTC candidates have theirs in test_ssrf_candidates.py.
 
 Each URL goes the whole way: a neighbour tells it over a real link of the engine, the engine asks for dials, and these
 are performed by the real dialler, on a loop that resolves names as the table says and only notes where it is to go.
@@ -20,16 +20,14 @@ from peer_relay_socket.address import PeerId
 from peer_relay_socket.bridge.dialler import Dialler
 from peer_relay_socket.bridge.own_networks import OwnNetworks
 from peer_relay_socket.codec import control
-from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.control import Contact
-from peer_relay_socket.codec.packet import LinkOp, Record, Signal
+from peer_relay_socket.codec.packet import LinkOp
 from peer_relay_socket.config import PeerConfig
-from peer_relay_socket.engine.effects import Describe, Dial
-from peer_relay_socket.scope import Scope, reach
+from peer_relay_socket.engine.effects import Dial
+from peer_relay_socket.scope import Scope
 from peer_relay_socket.transport.link import LinkError
-from peer_relay_socket.transport.rtc_description import safe_description
 from peer_relay_socket.transport.websocket import dial
-from tests.sim.bench import Bench, Node
+from tests.sim.bench import Bench
 from tests.transport.links import Recorder
 
 INTERNET, LAN, WIRE, HERE = "8.0.0.1", "10.0.0.9", "fe80::9", "127.0.0.1"
@@ -325,139 +323,3 @@ def _resolving(real: Callable[..., Any], names: dict[str, str]) -> Callable[...,
         return real(host, port, *rest, **options)
 
     return getaddrinfo
-
-
-# --- WebRTC candidates -------------------------------------------------------------------------------------------
-
-
-CANDIDATES: list[tuple[str, Scope | None]] = [
-    # address of the candidate; the nearest confidence in its author with which it is tried, None: never
-    ("8.8.8.8", Scope.GLOBAL),
-    ("2600::1", Scope.GLOBAL),
-    ("192.168.1.1", Scope.PRIVATE),
-    ("10.0.0.1", Scope.PRIVATE),
-    ("fd00::1", Scope.PRIVATE),
-    ("::ffff:10.0.0.1", Scope.PRIVATE),
-    ("2002:a00:1::1", Scope.PRIVATE),
-    ("64:ff9b::a00:1", Scope.PRIVATE),
-    ("127.0.0.1", None),
-    ("::1", None),
-    ("::ffff:127.0.0.1", None),
-    ("2002:7f00:1::1", None),
-    ("64:ff9b::7f00:1", None),
-    ("169.254.169.254", None),
-    ("fe80::1", None),
-    ("fe80::1%eth0", None),
-    ("0.0.0.0", None),
-    ("224.0.0.251", None),
-    ("ff02::fb", None),
-    ("255.255.255.255", None),
-    ("localhost", None),
-    ("metadata.example", None),
-    ("d3adb33f.local", None),
-    ("2130706433", None),
-    ("0x7f000001", None),
-]
-
-
-@pytest.mark.parametrize(("address", "nearest"), CANDIDATES, ids=[row[0] for row in CANDIDATES])
-def test_a_candidate_is_tried_only_where_its_author_may_send_us(address: str, nearest: Scope | None) -> None:
-    good = "a=candidate:1 1 udp 1 8.8.4.4 9 typ host"
-    line = f"a=candidate:2 1 udp 1 {address} 9 typ host"
-    sdp = "\r\n".join(["v=0", "m=application 9 x y", good, line, ""])
-    for confidence in Scope:
-        tried = line in safe_description(sdp, confidence.covers)
-        assert tried is (nearest is not None and nearest >= confidence), confidence
-
-
-@pytest.mark.parametrize("port", ["0", "65536", "99999999", "-1", "x", "²", "22.5"])
-def test_a_candidate_with_a_port_that_is_none_is_not_tried(port: str) -> None:
-    sdp = f"v=0\r\nm=application 9 x y\r\na=candidate:1 1 udp 1 8.8.4.4 {port} typ host\r\n"
-    with pytest.raises(LinkError):
-        safe_description(sdp, lambda _host: True)
-
-
-ANSWERS, ASKS, NOTHING = "answers", "asks first", "nothing"
-
-
-@pytest.mark.parametrize(
-    ("relay_at", "program", "tried"),
-    [
-        ("8.0.0.1", NOTHING, None),
-        ("8.0.0.1", ANSWERS, Scope.GLOBAL),
-        ("8.0.0.1", ASKS, Scope.PRIVATE),
-        ("10.0.0.1", ANSWERS, Scope.PRIVATE),
-        ("10.0.0.1", NOTHING, None),
-    ],
-)
-def test_private_candidates_are_tried_on_the_word_of_no_stranger(
-    relay_at: str, program: str, tried: Scope | None
-) -> None:
-    """One that asks a server, and has its answer, is a stranger still."""
-    bench = Bench()
-    relay, us, them = bench.node("relay", serves=True), bench.node("us"), bench.node("them")
-    for node in (us, them):
-        node.config.direct = node.config.webrtc = True
-        node.config.candidates = "auto"
-        bench.join(node, relay)
-    for link in us.engine._links.all.values():
-        scope = Scope.of(relay_at)
-        assert scope is not None
-        link.scope = scope
-    bench.flow()
-    if program == ASKS:
-        us.send(them, b"who is there?")
-        bench.flow()
-    them.send(us, b"knock")
-    bench.flow()
-    if program == ANSWERS:
-        us.send(them, b"who is there?")
-        bench.flow()
-    _signal(them, us, b"\x07" * 8)
-    bench.flow()
-    described = [(effect.offer, effect.scope) for effect in us.take(Describe)]
-    assert described == ([] if tried is None else [("an offer", tried)])
-
-
-def _signal(sender: Node, receiver: Node, token: bytes) -> None:
-    sender.engine._sessions.send(
-        receiver.peer_id, wire.record(Record.SIGNAL, bytes((Signal.OFFER,)) + token + b"an offer")
-    )
-
-
-# --- URLs ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("url", "scope"),
-    [
-        ("ws://8.8.8.8:1/", Scope.GLOBAL),
-        ("ws://example.org", Scope.GLOBAL),
-        ("ws://10.0.0.1", Scope.PRIVATE),
-        ("ws://192.168.1.1", Scope.PRIVATE),
-        ("ws://169.254.169.254/", Scope.LINK),
-        ("ws://100.64.0.1", Scope.PRIVATE),
-        ("ws://[fe80::1]", Scope.LINK),
-        ("ws://[fd00::1]", Scope.PRIVATE),
-        ("ws://127.0.0.1", Scope.LOOPBACK),
-        ("ws://127.9.9.9", Scope.LOOPBACK),
-        ("ws://[::1]:5", Scope.LOOPBACK),
-        ("ws://[::ffff:127.0.0.1]", Scope.LOOPBACK),
-        ("ws://[::ffff:10.1.1.1]", Scope.PRIVATE),
-        ("ws://localhost", Scope.LOOPBACK),
-        ("ws://LOCALHOST", Scope.LOOPBACK),
-        ("ws://localhost.", Scope.LOOPBACK),
-        ("ws://a.localhost", Scope.LOOPBACK),
-        ("ws://2130706433", Scope.LOOPBACK),  # 127.0.0.1 in decimal
-        ("ws://0x7f000001", Scope.LOOPBACK),
-        ("ws://127.1", Scope.LOOPBACK),
-        ("ws://0177.0.0.1", Scope.LOOPBACK),
-        ("ws://0.0.0.0", Scope.LOOPBACK),
-        ("ws://[::]", Scope.LOOPBACK),
-        ("ws://224.0.0.1", Scope.LOOPBACK),
-        ("ws://", Scope.LOOPBACK),
-        ("ws://[::1", Scope.LOOPBACK),
-    ],
-)
-def test_reach_of_a_url_is_never_overrated(url: str, scope: Scope) -> None:
-    assert reach(url) is scope

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from heapq import heappop, heappush
 from random import Random
 from struct import pack
 
@@ -40,6 +39,7 @@ from peer_relay_socket.engine.effects import (
 from peer_relay_socket.engine.engine import Engine
 from peer_relay_socket.identity import Identity
 from peer_relay_socket.limits import ADDRESS_MOVES, PACKET_TARGET
+from tests.sim.clock import Clock
 from tests.sim.tags import receive, untagged
 
 _SYN_AFTER = (1.0, 3.0, 7.0)
@@ -66,29 +66,6 @@ class Connection:
 
 class Host:
     """A process: an engine, its connections, and what it was given."""
-
-    __slots__ = (
-        "_timer_at",
-        "address",
-        "alive",
-        "busy_until",
-        "config",
-        "connections",
-        "effects",
-        "ended",
-        "engine",
-        "identity",
-        "intercept",
-        "moved",
-        "name",
-        "network",
-        "place",
-        "received",
-        "settled",
-        "silent",
-        "up",
-        "uplink",
-    )
 
     def __init__(self, network: Network, name: str, identity: Identity, config: EngineConfig, address: str) -> None:
         self.network = network
@@ -260,7 +237,7 @@ class Host:
         return any(isinstance(effect, Writable) for effect in self.effects)
 
 
-class Network:
+class Network(Clock):
     """All hosts, and time."""
 
     def __init__(
@@ -273,8 +250,8 @@ class Network:
         keep: bool = True,
         handshake: type[Handshake] = Handshake,
     ) -> None:
+        super().__init__()
         self.random = Random(seed)
-        self.now = 0.0
         self.hosts: dict[str, Host] = {}
         self.by_url: dict[str, Host] = {}
         self.latency = latency
@@ -301,9 +278,6 @@ class Network:
         """Of every bundle, when and on which link it left."""
         self.shape = hashlib.sha256()
         """The same, but of the bundles their sizes only: what the random keys do not change."""
-        self.events = 0
-        self._heap: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
-        self._numbered = 0
         self._links = 0
         self.on_deliver: Callable[[Host, Deliver], None] = lambda _host, _effect: None
         self.on_effect: Callable[[Host, Effect], None] = lambda _host, _effect: None
@@ -351,28 +325,6 @@ class Network:
         """Return the latency between two hosts: a floor, and what lies between their places."""
         (ax, ay), (bx, by) = one.place, other.place
         return self.latency + ((ax - bx) ** 2 + (ay - by) ** 2) ** 0.5 + self.jitter * self.random.random()
-
-    # --- time ------------------------------------------------------------------------------------------------
-
-    def at(self, when: float, call: Callable[..., None], *args: object) -> None:
-        """Arrange for call(*args)."""
-        self._numbered += 1
-        heappush(self._heap, (when, self._numbered, call, args))
-
-    def run(self, seconds: float, until: Callable[[], bool] | None = None) -> bool:
-        """Let `seconds` pass, or less if `until` comes true; return whether it did."""
-        end = self.now + seconds
-        heap = self._heap
-        while heap and heap[0][0] <= end:
-            when, _, call, args = heappop(heap)
-            if when > self.now:
-                self.now = when
-            self.events += 1
-            call(*args)
-            if until is not None and until():
-                return True
-        self.now = end
-        return until is not None and until()
 
     # --- connections -----------------------------------------------------------------------------------------
 

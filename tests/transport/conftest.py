@@ -18,6 +18,12 @@ def reading(request: pytest.FixtureRequest) -> Iterator[links.Reading]:
     links.reading = before
 
 
+@pytest.fixture
+def past_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have links be read by `Readers`."""
+    monkeypatch.setattr(links, "reading", links.Reading.READERS)
+
+
 @pytest.fixture(autouse=True)
 def run_async() -> Callable[[Coroutine[Any, Any, None]], None]:
     """Have tests/conftest.py run the coroutines of this folder by `links.run`."""

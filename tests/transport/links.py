@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -20,6 +21,11 @@ from tests.patience import to_its_end
 
 PATIENCE = 10.0
 """Seconds before a wait fails; on a passing run none comes near."""
+
+
+def filled(size: int) -> bytes:
+    """Return so many bytes, the same each time."""
+    return random.Random(size).randbytes(size)
 
 
 class Reading(Enum):

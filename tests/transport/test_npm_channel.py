@@ -16,7 +16,7 @@ from peer_relay_socket.transport.rtc_connection import RtcConnection
 from peer_relay_socket.transport.rtc_description import safe_candidate, safe_description
 from tests.patience import holds
 from tests.transport.links import PATIENCE, Recorder
-from tests.transport.test_webrtc import needs_address
+from tests.transport.rtc_ends import needs_address
 
 HIDDEN = "candidate:1 1 udp 2113937151 5f2a5c5e-0f5c-4f7e-9d3e-3f6f3c1f9a3c.local 51234 typ host generation 0"
 

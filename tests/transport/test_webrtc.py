@@ -1,199 +1,26 @@
-"""Links over WebRTC: aiortc itself over an address of this machine, and an implementation in memory that loses what it
-is told to."""
+"""Links over WebRTC, by an implementation in memory that loses what it is told to."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import ifaddr
 import pytest
 
 from peer_relay_socket import limits
-from peer_relay_socket.codec.packet import LINK_HANDSHAKE, Kind
+from peer_relay_socket.codec.packet import LINK_HANDSHAKE
 from peer_relay_socket.setting_values import IceServer
 from peer_relay_socket.transport.link import LinkError
 from peer_relay_socket.transport.rtc_description import safe_description
 from peer_relay_socket.transport.rtc_frames import PING
-from peer_relay_socket.transport.rtc_implementation import Factory
-from peer_relay_socket.transport.webrtc import RtcLink
 from tests.patience import holds
-from tests.transport.links import PATIENCE, Recorder
+from tests.transport.links import PATIENCE
+from tests.transport.rtc_ends import READY, Ends, connected, drained, sealed
 from tests.transport.rtc_fakes import Air
 
-READY = bytes((Kind.LINK,)) + b"ready"
 HANDSHAKE = bytes((LINK_HANDSHAKE,)) + b"noise"
-
-
-def sealed(number: int, size: int = 64) -> bytes:
-    """Something that the path may lose."""
-    return bytes((Kind.SEALED,)) + number.to_bytes(4) + random.Random(number).randbytes(size)
-
-
-def has_address() -> bool:
-    addresses = [str(ip.ip) for adapter in ifaddr.get_adapters() for ip in adapter.ips if ip.is_IPv4]
-    return any(not address.startswith(("127.", "169.254.")) for address in addresses)
-
-
-needs_address = pytest.mark.skipif(not has_address(), reason="needs address: aioice offers no loopback candidates")
-
-
-class Ends:
-    """Both ends of one connection."""
-
-    def __init__(self, factory: Factory | None, servers: Sequence[IceServer] = ()) -> None:
-        self.caller, self.callee = Recorder(), Recorder()
-        self.ended: list[tuple[RtcLink, str]] = []
-        options: dict[str, Any] = {"factory": factory, "ice_servers": servers}
-        self.outer = RtcLink(self.caller, self._end, url="webrtc:other", **options)
-        self.inner = RtcLink(self.callee, self._end, url=None, **options)
-        self._over = asyncio.Event()
-
-    def _end(self, link: RtcLink, reason: str) -> None:
-        self.ended.append((link, reason))
-        if len(self.ended) == 2:
-            self._over.set()
-
-    async def negotiate(self) -> None:
-        await self.outer.accept(await self.inner.answer(await self.outer.offer()))
-
-    async def opened(self) -> None:
-        await self.negotiate()
-        await self.caller.wait(lambda: bool(self.caller.links))
-        await self.callee.wait(lambda: bool(self.callee.links))
-
-    async def over(self) -> None:
-        async with asyncio.timeout(PATIENCE):
-            await self._over.wait()
-
-    def why(self, link: RtcLink) -> str:
-        return next(reason for ended, reason in self.ended if ended is link)
-
-
-@contextlib.asynccontextmanager
-async def connected(factory: Factory | None, *, ready: bool = True) -> AsyncIterator[Ends]:
-    ends = Ends(factory)
-    try:
-        await ends.opened()
-        if ready:
-            ends.outer.send(READY)
-            await ends.callee.wait(lambda: READY in ends.callee.bundles)
-            ends.callee.batches.clear()
-        yield ends
-    finally:
-        ends.outer.abort()
-        ends.inner.abort()
-        await ends.over()
-
-
-async def drained(link: RtcLink) -> None:
-    """Wait until everything has left."""
-    await holds(lambda: not link.backlog)
-
-
-# --- aiortc -----------------------------------------------------------------------------------------------------
-
-
-@needs_address
-async def test_bundles_of_every_size_cross_beside_sctp_both_ways() -> None:
-    async with connected(None) as ends:
-        sizes = [0, 1, 1290, limits.RTC_UNIT, 65_507, limits.MAX_BUNDLE - 5]
-        for sender, link, receiver in (("a", ends.outer, ends.callee), ("b", ends.inner, ends.caller)):
-            for number, size in enumerate(sizes):
-                bundle = sealed(number, size)
-                link.send(bundle)
-                await receiver.wait(lambda bundle=bundle, r=receiver: bundle in r.bundles)  # type: ignore[misc]
-            assert len(receiver.bundles) == len(sizes), sender
-        assert ends.outer.unit == limits.RTC_UNIT
-        assert ends.outer.remote_host == ends.inner.remote_host != "0.0.0.0"
-        assert ends.outer.rtt is not None
-        assert 0 < ends.outer.rtt < 1
-
-
-@needs_address
-async def test_an_aiortc_link_closes_at_both_ends_when_one_closes_it() -> None:
-    ends = Ends(None)
-    await ends.opened()
-    ends.outer.send(READY)
-    ends.outer.close(1000, "enough")
-    await ends.over()
-    assert ends.callee.bundles == [READY]
-    assert ends.why(ends.outer) == "enough"
-    assert ends.caller.reasons == ["enough"]
-    assert ends.why(ends.inner) == "closed by the other end"
-
-
-@needs_address
-async def test_an_answerer_that_is_never_reached_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "RTC_ICE_TIME", 0.2)
-
-    ends = Ends(None)
-    await ends.inner.answer(await ends.outer.offer())
-    ends.outer.abort()
-    await ends.over()
-    assert ends.why(ends.inner) == "no direct path was found within 0 s"
-    assert not ends.callee.links
-
-
-class SilentServer(asyncio.DatagramProtocol):
-    """Takes requests and never answers."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-
-    def datagram_received(self, data: bytes, addr: object) -> None:
-        self.asked.set()
-
-
-@contextlib.asynccontextmanager
-async def silent_server() -> AsyncIterator[tuple[SilentServer, IceServer]]:
-    loop = asyncio.get_running_loop()
-    transport, server = await loop.create_datagram_endpoint(SilentServer, local_addr=("0.0.0.0", 0))
-    address = next(a for adapter in ifaddr.get_adapters() for a in adapter.ips if a.is_IPv4 and a.ip != "127.0.0.1")
-    try:
-        yield server, IceServer(f"stun:{address.ip}:{transport.get_extra_info('sockname')[1]}")
-    finally:
-        transport.close()
-
-
-@needs_address
-async def test_a_stun_server_that_does_not_answer_holds_up_for_its_time_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "RTC_STUN_TIME", 0.1)
-
-    async with silent_server() as (server, ice):
-        ends = Ends(None, [ice])
-        start = asyncio.get_running_loop().time()
-        await ends.opened()
-        assert server.asked.is_set()
-        assert asyncio.get_running_loop().time() - start < 4
-        ends.outer.abort()
-        ends.inner.abort()
-        await ends.over()
-
-
-@needs_address
-async def test_a_link_that_is_dropped_while_stun_is_asked_leaves_nothing_behind() -> None:
-    async with silent_server() as (server, ice):
-        ends = Ends(None, [ice])
-        making = asyncio.ensure_future(ends.outer.offer())
-        await server.asked.wait()
-        ends.outer.abort()
-        ends.inner.abort()
-        await ends.over()
-        await asyncio.wait([making])
-        await asyncio.sleep(0.6)  # when aioice would ask again
-
-
-def test_importing_the_transport_does_not_import_aiortc() -> None:
-    root = Path(__file__).parents[2]
-    code = "import sys, peer_relay_socket.transport.webrtc; sys.exit('aiortc' in sys.modules or 'av' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
 
 
 # --- opening ----------------------------------------------------------------------------------------------------
@@ -255,16 +82,6 @@ def test_of_many_candidates_only_the_first_are_tried() -> None:
     kept = [line for line in safe.splitlines() if line.startswith("a=candidate")]
     assert kept == lines[: limits.RTC_CANDIDATES]
     assert safe.endswith("\r\na=end-of-candidates\r\n")
-
-
-@needs_address
-async def test_garbage_that_aiortc_chokes_on_is_a_link_error() -> None:
-    ends = Ends(None)
-    offer = await ends.outer.offer()
-    with pytest.raises(OSError, match="WebRTC failed"):
-        await ends.inner.answer(offer.replace("a=fingerprint:sha-256 ", "a=fingerprint:"))
-    ends.outer.abort()
-    await ends.over()
 
 
 async def test_a_machine_without_an_address_says_so() -> None:

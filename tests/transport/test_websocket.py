@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import socket
 from typing import Any
 
 import pytest
 from websockets.frames import Frame, Opcode
 
 from peer_relay_socket import limits
-from peer_relay_socket.transport.connection import Connection
 from peer_relay_socket.transport.websocket import Link, dial
-from tests.interruption import interrupted
-from tests.transport.links import PATIENCE, Echo, RawClient, Recorder, anywhere, pair, raw_client, serving
+from tests.transport.links import PATIENCE, Echo, Recorder, anywhere, filled, pair, raw_client, serving
 
 pytestmark = pytest.mark.usefixtures("reading")
 
 SIZES = [0, 1, 2, 125, 126, 127, 200, 1200, 65_535, 65_536, 100_000, limits.MAX_BUNDLE - 1, limits.MAX_BUNDLE]
-
-
-def filled(size: int) -> bytes:
-    return random.Random(size).randbytes(size)
 
 
 async def test_link_echoes_bundles_of_every_size_in_order() -> None:
@@ -170,114 +162,6 @@ async def test_frames_that_break_the_protocol_close_the_link_and_hide_what_follo
         assert "\n" not in server.reasons[0]
 
 
-async def test_close_flushes_what_was_sent_and_is_told_once_at_both_ends() -> None:
-    server, client = Recorder(), Recorder()
-    async with pair(server, client) as (_, outer):
-        bundle = filled(60_000)
-        sent = 0
-        while not outer.backlog:
-            outer.send(bundle)
-            sent += 1
-        outer.close(4001, "enough \N{SNOWMAN} " + "x" * 200)
-        outer.close(4002)
-        outer.send(b"too late")
-        outer.send_text("too late")
-        await server.wait(lambda: bool(server.closed))
-        await client.wait(lambda: bool(client.closed))
-        assert server.bundles == [bundle] * sent
-        assert server.reasons[0].startswith("closed by the other end: 4001 (private use) enough")
-        assert client.reasons[0].startswith("closed here: 4001 enough")
-        outer.close()
-        outer.send(b"later still")
-        outer.abort()
-        assert outer.backlog == 0
-    assert (len(server.closed), len(client.closed)) == (1, 1)
-
-
-async def test_close_refuses_a_code_that_no_endpoint_may_send() -> None:
-    async with pair(Recorder(), Recorder()) as (_, outer):
-        with pytest.raises(ValueError, match="status code"):
-            outer.close(1006)
-        outer.send(b"still open")
-
-
-async def test_nothing_is_delivered_after_close() -> None:
-    class Closer(Recorder):
-        def bundles_received(self, link: Link, bundles: list[bytes]) -> None:
-            super().bundles_received(link, bundles)
-            link.close()
-
-    server = Closer()
-    async with serving(server) as listener, raw_client(listener.port) as raw:
-        await raw.upgrade()
-        raw.write(b"".join(Frame(Opcode.BINARY, b"a").serialize(mask=True) for _ in range(3)))
-        raw.frame(Opcode.TEXT, b"after")
-        raw.frame(Opcode.BINARY, b"after")
-        [close] = await raw.read_frames(1)
-        raw.frame(Opcode.BINARY, b"after")
-        raw.frame(Opcode.CLOSE, close.data)
-        await server.wait(lambda: bool(server.closed))
-        assert server.batches == [[b"a"] * 3]
-        assert server.texts == []
-        assert server.reasons == ["closed here: 1000"]
-
-
-async def test_abort_is_told_once_and_not_from_inside_abort() -> None:
-    server, client = Recorder(), Recorder()
-    async with pair(server, client) as (inner, outer):
-        inner.abort()
-        inner.abort()
-        assert server.closed == []
-        await server.wait(lambda: bool(server.closed))
-        await client.wait(lambda: bool(client.closed))
-        assert server.reasons == ["aborted here"]
-        assert outer is client.closed[0][0]
-
-
-async def test_link_whose_other_end_never_says_goodbye_is_dropped_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "LINK_CLOSE_TIMEOUT", 0.05)
-
-    server = Recorder()
-    async with serving(server) as listener, raw_client(listener.port) as raw:
-        await raw.upgrade()
-        server.links[0].close()
-        await server.wait(lambda: bool(server.closed))
-        assert server.reasons == ["closed here: 1000"]
-
-
-async def test_killed_peer_is_told_once() -> None:
-    server = Recorder()
-    async with serving(server) as listener:
-        raw = await RawClient.connect(listener.port)
-        await raw.upgrade()
-        raw.reset()
-        await server.wait(lambda: bool(server.closed))
-        assert server.reasons == ["connection lost: [Errno 104] Connection reset by peer"]
-        server.links[0].send(b"nobody")
-        server.links[0].close()
-
-
-async def test_vanished_peer_is_told_once() -> None:
-    server = Recorder()
-    async with serving(server) as listener, raw_client(listener.port) as raw:
-        await raw.upgrade()
-        raw.frame(Opcode.BINARY, b"last words")
-        raw.write(b"\x82\xff")  # and the beginning of more
-        raw.writer.write_eof()
-        await server.wait(lambda: bool(server.closed))
-        assert server.bundles == [b"last words"]
-        assert server.reasons == ["connection ended without a goodbye"]
-
-
-async def test_goodbye_of_the_other_end_is_one_line_whatever_it_says() -> None:
-    server = Recorder()
-    async with serving(server) as listener, raw_client(listener.port) as raw:
-        await raw.upgrade()
-        raw.frame(Opcode.CLOSE, (1001).to_bytes(2) + b"a\r\nb\x1b[31m")
-        await server.wait(lambda: bool(server.closed))
-        assert server.reasons == ["closed by the other end: 1001 (going away) a??b?[31m"]
-
-
 async def test_link_says_full_when_the_peer_does_not_read_and_writable_when_it_does() -> None:
     server, client = Recorder(), Recorder()
     async with pair(server, client) as (inner, outer):
@@ -387,45 +271,6 @@ async def test_peer_that_pings_and_never_reads_costs_no_more_than_the_hard_limit
         await server.wait(lambda: bool(server.closed))
 
 
-@pytest.mark.parametrize("call", ["link_opened", "bundles_received", "text_received", "link_writable", "link_closed"])
-async def test_failing_handler_closes_its_link_and_is_reported(call: str) -> None:
-    reported: list[dict[str, Any]] = []
-
-    class Failing(Recorder):
-        def __getattribute__(self, name: str) -> Any:
-            if name != call:
-                return super().__getattribute__(name)
-            method = super().__getattribute__(name)
-
-            def fail(*arguments: Any) -> None:
-                method(*arguments)
-                raise RuntimeError(f"{call} failed")
-
-            return fail
-
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda loop, context: reported.append(context))
-    server, client = Failing(), Recorder()
-    async with serving(server) as listener:
-        outer = await dial(client, f"ws://127.0.0.1:{listener.port}/", timeout=PATIENCE, allow=anywhere)
-        await server.wait(lambda: bool(server.links))
-        outer.send(b"x")
-        outer.send_text("x")
-        if call == "link_writable":
-            outer.pause_reading()
-            while not server.links[0].full:
-                server.links[0].send(bytes(60_000))
-            outer.resume_reading()
-        if call == "link_closed":
-            outer.close()
-        await server.wait(lambda: bool(server.closed))
-        await client.wait(lambda: bool(client.closed))
-        assert [str(context["exception"]) for context in reported] == [f"{call} failed"]
-        if call != "link_closed":
-            assert server.reasons == [f"the handler failed: RuntimeError('{call} failed')"]
-            assert client.reasons == ["closed by the other end: 1011 (internal error)"]
-
-
 async def test_paused_link_delivers_nothing_until_resumed() -> None:
     server, client = Recorder(), Recorder()
     async with pair(server, client) as (inner, outer):
@@ -437,72 +282,3 @@ async def test_paused_link_delivers_nothing_until_resumed() -> None:
         assert server.batches == []
         inner.resume_reading()
         await server.wait(lambda: server.bundles == [b"x"])
-
-
-async def test_paused_link_says_goodbye_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "LINK_CLOSE_TIMEOUT", 2 * PATIENCE)
-
-    server, client = Recorder(), Recorder()
-    async with pair(server, client) as (inner, outer):
-        inner.pause_reading()
-        outer.send(b"x")
-        inner.close()
-        await server.wait(lambda: bool(server.closed))
-        await client.wait(lambda: bool(client.closed))
-        assert server.batches == []
-        assert client.reasons == ["closed by the other end: 1000 (OK)"]
-
-
-async def test_prompt_links_send_from_another_thread_and_stop_being_prompt_when_the_kernel_is_full() -> None:
-    server, client = Recorder(), Recorder()
-    async with pair(server, client) as ends:
-        for link, other in zip(ends, (client, server), strict=True):
-            sent = []
-            other.links[0].pause_reading()
-            while link.prompt:  # the loop, which could be reading, is here: nothing else runs
-                sent.append(filled(60_000 + len(sent)))
-                await asyncio.to_thread(link.send_now, sent[-1])
-            assert link.backlog > 0, "the last one went halfway"
-            link.send(b"after")
-            other.links[0].resume_reading()
-            await other.wait(lambda other=other, sent=sent: len(other.bundles) == len(sent) + 1)
-            assert other.bundles == [*sent, b"after"]
-            assert link.prompt
-
-
-async def test_small_messages_never_wait_for_acknowledgements_of_earlier_ones() -> None:
-    """Both ends turn Nagle's algorithm off; with it a second small message waits up to 40 ms."""
-
-    server, client = Recorder(), Recorder()
-    async with pair(server, client) as ends:
-        for link in ends:
-            assert isinstance(link, Connection)
-            assert link._raw is not None
-            sock = link._raw.get_extra_info("socket")
-            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
-
-
-@pytest.mark.parametrize("ending", ["close", "abort"])
-async def test_links_that_end_are_not_prompt(ending: str) -> None:
-    server, client = Recorder(), Recorder()
-    async with pair(server, client) as (_, outer):
-        assert outer.prompt
-        getattr(outer, ending)()
-        assert not outer.prompt
-        await client.wait(lambda: bool(client.closed))
-        assert not outer.prompt
-
-
-@pytest.mark.parametrize("instruction", range(1, 160, 3))
-async def test_what_a_signal_handler_raises_into_send_now_leaves_the_stream_whole(instruction: int) -> None:
-    server, client = Recorder(), Recorder()
-    async with pair(server, client) as (_, outer):
-        with interrupted(instruction):
-            outer.send_now(filled(1000))
-        outer.send(b"after")
-        await server.wait(lambda: server.bundles[-1:] == [b"after"] or bool(client.closed))
-        if client.closed:  # it came while the count was looked at: better no link than a frame of which half is out
-            assert client.reasons == ["interrupted amid a frame"]
-            assert server.bundles in ([], [filled(1000)])
-        else:
-            assert server.bundles in ([b"after"], [filled(1000), b"after"])
