@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[1]
 GUIDES = sorted(
     path for path in (*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/**/*.md"), *ROOT.glob(".github/*.md")) if path.is_file()
 )
-FILES = {path.relative_to(ROOT).as_posix() for pattern in ("*/**/*", "*", ".*/*") for path in ROOT.glob(pattern)}
+FILES = {
+    path.relative_to(ROOT).as_posix() for pattern in ("[a-z]*/**/*", "*", ".[cg]*/*") for path in ROOT.glob(pattern)
+}
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.relative_to(ROOT).as_posix())

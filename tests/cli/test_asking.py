@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from peer_relay_socket import Peer
+from tests.loopback import free_port
 from tests.observe.conftest import relay, runtime_folder, start
 from tests.observe.programs import ECHO, Program, environment, peer_relay
 from tests.patience import until
@@ -22,6 +22,7 @@ from tests.patience import until
 __all__ = ["relay", "runtime_folder", "start"]
 
 Start = Callable[..., Program]
+Called = Callable[..., tuple[int, str, str]]
 NOBODY = "100.64.1.1"
 
 
@@ -45,14 +46,11 @@ def test_status_shows_every_process_as_text_and_json(runtime_folder: Path, start
         assert part in text
 
 
-def test_status_of_no_process_says_so(runtime_folder: Path) -> None:
-    nothing = peer_relay("status")
-    assert (nothing.returncode, nothing.stdout) == (1, "")
-    assert nothing.stderr == "peer-relay status: no process of this user holds a peer\n"
-    as_json = peer_relay("status", "--json")
-    assert (as_json.returncode, json.loads(as_json.stdout)) == (1, {"peers": []})
-    absent = peer_relay("status", "4194305")
-    assert (absent.returncode, absent.stderr) == (1, "peer-relay status: process 4194305 holds no peer\n")
+def test_status_of_no_process_says_so(runtime_folder: Path, called: Called) -> None:
+    assert called("status") == (1, "", "peer-relay status: no process of this user holds a peer\n")
+    status, out, error = called("status", "--json")
+    assert (status, json.loads(out), error) == (1, {"peers": []}, "")
+    assert called("status", "4194305") == (1, "", "peer-relay status: process 4194305 holds no peer\n")
 
 
 @pytest.mark.slow
@@ -123,17 +121,12 @@ def test_trace_prints_each_hop(runtime_folder: Path, start: Start, relay: Peer) 
     assert [set(hop) for hop in as_json["hops"]] == [{"id", "url", "rtt_s"}] * 2
 
 
-def free_tcp_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["ping", "trace"])
 def test_what_is_not_answered_has_one_reason_within_five_seconds(
     runtime_folder: Path, relay: Peer, command: str
 ) -> None:
-    nowhere = f"ws://127.0.0.1:{free_tcp_port()}"
+    nowhere = f"ws://127.0.0.1:{free_port()}"
     for url, state, detail in (
         (relay.url or "", "nobody has this address: ", "linked to 1 relay, "),
         (nowhere, "no relay linked: ", f"{nowhere}: Connection refused"),
@@ -172,12 +165,13 @@ def test_a_port_that_is_not_bound_is_named(runtime_folder: Path, start: Start, r
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_input_gets_one_line_and_status_2(runtime_folder: Path, arguments: list[str], complaint: str) -> None:
-    refused = peer_relay(*arguments)
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.startswith(f"peer-relay {arguments[0]}: ")
-    assert refused.stderr.count("\n") == 1
-    assert complaint in refused.stderr
+def test_bad_input_gets_one_line_and_status_2(
+    runtime_folder: Path, called: Called, arguments: list[str], complaint: str
+) -> None:
+    status, out, error = called(*arguments)
+    assert (status, out, error.count("\n")) == (2, "", 1)
+    assert error.startswith(f"peer-relay {arguments[0]}: ")
+    assert complaint in error
 
 
 def test_a_ping_takes_no_part_in_the_network_beyond_its_question(runtime_folder: Path, relay: Peer) -> None:

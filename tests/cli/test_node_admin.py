@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +27,8 @@ from peer_relay_socket.limits import ADMIN_CLIENTS, ADMIN_HEAD, STREAM_CLIENTS
 from tests.cli.test_node import environment
 from tests.loopback import free_port
 from tests.patience import LIMIT, until
+
+Called = Callable[..., tuple[int, str, str]]
 
 
 class Node(NamedTuple):
@@ -149,21 +151,17 @@ def test_sigterm_drains_a_node_within_five_seconds() -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_admin_options_get_one_line_and_status_2(options: list[str], complaint: str) -> None:
-    argv = [sys.executable, "-m", "peer_relay", "node", *options]
-    refused = subprocess.run(argv, env=environment(), capture_output=True, text=True, timeout=LIMIT, check=False)
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.count("\n") == 1
-    assert complaint in refused.stderr
+def test_bad_admin_options_get_one_line_and_status_2(called: Called, options: list[str], complaint: str) -> None:
+    status, out, error = called("node", *options)
+    assert (status, out, error.count("\n")) == (2, "", 1)
+    assert complaint in error
 
 
-def test_an_admin_port_in_use_is_said_in_one_line() -> None:
+def test_an_admin_port_in_use_is_said_in_one_line(called: Called) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        argv = [sys.executable, "-m", "peer_relay", "node", "--admin", f"127.0.0.1:{taken.getsockname()[1]}"]
-        refused = subprocess.run(argv, env=environment(), capture_output=True, text=True, timeout=LIMIT, check=False)
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.count("\n") == 1
-    assert "Address already in use" in refused.stderr
+        status, out, error = called("node", "--admin", f"127.0.0.1:{taken.getsockname()[1]}")
+    assert (status, out, error.count("\n")) == (2, "", 1)
+    assert "Address already in use" in error
 
 
 def test_with_a_token_only_probes_need_none(tmp_path: Path) -> None:

@@ -29,8 +29,6 @@ THIEF: PeerId = bytes(20)
 STATIC[THIEF] = StaticKey(MALLORY, Random(4).randbytes)
 STATIC[THIEF].proof = STATIC[ALICE.peer_id].proof
 
-pytestmark = pytest.mark.xdist_group("handshake model")  # the states are found once
-
 
 @dataclass(frozen=True, eq=False)
 class End:

@@ -10,8 +10,6 @@ from tests.sim.measure import Outcome
 from tests.sim.population import Mix, Population
 from tests.sim.snapshot import SMALL, Case, Figures, measure, read, settled
 
-pytestmark = pytest.mark.xdist_group("hundred")  # they settle once
-
 
 @pytest.fixture(scope="module")
 def hundred() -> Population:
