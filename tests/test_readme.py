@@ -12,16 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.patience import LIMIT
+from tests.snippets import snippet
 
 README = Path(__file__).parent.parent / "README.md"
 
 
-def example(name: str) -> str:
-    """Return the code block whose first line names it."""
-    for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL):
-        if block.startswith(f"# {name}"):
-            return str(block)
-    raise AssertionError(f"README.md has no example {name}")
+PROGRAMS = {"server.py": snippet("README.md", "server.py"), "client.py": snippet("README.md", "client.py")}
 
 
 def line_of(process: subprocess.Popen[str]) -> str:
@@ -37,23 +33,18 @@ def test_the_readme_is_short_and_links_to_nothing_that_the_package_index_lacks()
 
 
 @pytest.mark.slow
-def test_the_example_runs(tmp_path: Path) -> None:
-    for name in ("server.py", "client.py"):
-        (tmp_path / name).write_text(example(name))
+def test_two_terminals_talk_with_nothing_configured(tmp_path: Path) -> None:
+    for name, text in PROGRAMS.items():
+        (tmp_path / name).write_text(text)
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
-    environ["PYTHONUNBUFFERED"] = "1"
-    start = [sys.executable, "-m", "peer_relay", "node"]
-    with subprocess.Popen(start, stdout=subprocess.PIPE, env=environ, text=True) as node:
+    environ |= {"PYTHONUNBUFFERED": "1", "XDG_STATE_HOME": str(tmp_path)}  # where the programs of this user meet
+    serve = [sys.executable, str(tmp_path / "server.py")]
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, env=environ, text=True) as server:
         try:
-            environ["PEER_RELAY_BOOTSTRAP"] = line_of(node).split()[3]
-            serve = [sys.executable, str(tmp_path / "server.py")]
-            with subprocess.Popen(serve, stdout=subprocess.PIPE, env=environ, text=True) as server:
-                try:
-                    address = line_of(server).split()[-1]
-                    ask = [sys.executable, str(tmp_path / "client.py"), address]
-                    asked = subprocess.run(ask, capture_output=True, env=environ, text=True, timeout=LIMIT, check=False)
-                    assert asked.stdout == f"(b'HELLO', ('{address}', 5000))\n", asked.stderr
-                finally:
-                    server.kill()
+            *words, address = line_of(server).split()
+            assert words == ["reach", "me", "at"]
+            ask = [sys.executable, str(tmp_path / "client.py"), address]
+            asked = subprocess.run(ask, capture_output=True, env=environ, text=True, timeout=LIMIT, check=False)
+            assert asked.stdout == f"(b'HELLO', ('{address}', 5000))\n", asked.stderr
         finally:
-            node.kill()
+            server.kill()

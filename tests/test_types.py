@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_readme import example
+from tests.test_readme import PROGRAMS
 
 ROOT = Path(__file__).parent.parent
 PATHS = [str(ROOT), str(ROOT / "compat")]
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def programs(tmp_path: Path) -> list[str]:
-    for name in ("server.py", "client.py"):
-        (tmp_path / name).write_text(example(name))
+    for name, text in PROGRAMS.items():
+        (tmp_path / name).write_text(text)
     (tmp_path / "typed_program.py").write_text((ROOT / "tests" / "typed_program.py").read_text())
     return [str(path) for path in tmp_path.iterdir()]
 

@@ -7,7 +7,7 @@ what they mean (config, engine/core.py).
 from __future__ import annotations
 
 import random
-from functools import partial
+from functools import lru_cache, partial
 
 from ..engine.authentication import network_psk
 from ..engine.core import EngineConfig
@@ -16,6 +16,9 @@ from ..originals import os, time
 from .events import Owner
 from .machine import machine_secret
 from .own_networks import OwnNetworks
+
+_psk = lru_cache(maxsize=1)(network_psk)
+"""Peers of one process have one network key, as a rule, and its scrypt takes some 45 ms of the loop's time each."""
 
 
 def make_engine(
@@ -39,7 +42,7 @@ def make_engine(
         urls=public,
         listens=() if public else urls,
         ipv4_network=config.ipv4_network,
-        psk=None if config.network_key is None else network_psk(config.network_key),
+        psk=None if config.network_key is None else _psk(config.network_key),
         direct=True,
         webrtc=config.wrtc is not False and config.candidates != "none",
         candidates="all" if config.candidates == "none" else config.candidates,

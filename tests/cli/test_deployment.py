@@ -22,6 +22,7 @@ from peer_relay_socket.errors import IdentityError
 from peer_relay_socket.identity import Identity
 from tests.cli.test_node import environment
 from tests.patience import LIMIT
+from tests.wheel import PIP, build_wheel
 
 ROOT = Path(__file__).parents[2]
 FILES = resources.files("peer_relay_socket.cli")
@@ -83,16 +84,9 @@ def test_the_image_keeps_its_key_on_the_volume(tmp_path: Path) -> None:
     """Its steps, with folders of this test's in the place of the image's; under Docker itself where there is one."""
     context, volume, wheel_folder = tmp_path / "context", tmp_path / "volume", tmp_path / "wheel"
     context.mkdir()
-    source = tmp_path / "source"  # a build leaves files behind
-    source.mkdir()
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    for name in ("peer_relay_socket", "compat"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", str(wheel_folder), str(source)], timeout=120, check=True)
-    (wheel,) = wheel_folder.glob("*.whl")
-    packed = zipfile.ZipFile(wheel).namelist()
+    wheel_folder.mkdir()
+    packed = zipfile.ZipFile(build_wheel(wheel_folder)).namelist()
+    assert "pytest_peer_relay.py" in packed
     for name in ("Dockerfile", "peer-relay-node.service"):
         assert f"peer_relay_socket/cli/{name}" in packed
     steps = dockerfile()
@@ -102,7 +96,7 @@ def test_the_image_keeps_its_key_on_the_volume(tmp_path: Path) -> None:
     for name, rest in steps:
         here = rest.replace("/tmp/", f"{wheel_folder}/").replace("/var/lib/peer-relay", str(volume))
         if name == "RUN" and "pip" in rest:
-            words = here.replace("pip install", f"{shlex.join(pip)} install -q --no-deps --target {image}")
+            words = here.replace("pip install", f"{shlex.join(PIP)} install -q --no-deps --target {image}")
             subprocess.run(words, shell=True, timeout=120, check=True)
         elif name == "RUN":
             owner = f"-o {os.getuid()} -g {os.getgid()}"  # only root may give it away

@@ -11,14 +11,21 @@ from pathlib import Path
 import pytest
 
 from peer_relay_socket import Peer
+from peer_relay_socket.cli.ping import CURES
 from tests.observe.conftest import relay, runtime_folder, start
 from tests.observe.programs import ECHO, Program, peer_relay
 from tests.patience import until
+from tests.snippets import snippet
 
 __all__ = ["relay", "runtime_folder", "start"]
 
 PACKAGE = Path(__file__).parents[2] / "peer_relay_socket"
 GUIDE = PACKAGE / "cli" / "README.md"
+PING = snippet("peer_relay_socket/cli/README.md", "ping")
+TRACE = snippet("peer_relay_socket/cli/README.md", "trace")
+DOCTOR = snippet("peer_relay_socket/cli/README.md", "doctor")
+STATUS = snippet("peer_relay_socket/cli/README.md", "status")
+TREE = snippet("peer_relay_socket/cli/README.md", "where to look")
 Start = Callable[..., Program]
 
 
@@ -34,11 +41,11 @@ def plain(text: str) -> str:
     return re.sub(r" +", " ", text)
 
 
-def sample(command: str) -> str:
-    """Return what the guide shows below `$ peer-relay command`."""
-    found = re.search(rf"^\$ peer-relay {command}\b.*\n((?:(?!```).*\n)*)", GUIDE.read_text(), re.M)
-    assert found is not None, command
-    return found[1]
+def shown(console: str) -> str:
+    """Return what a command prints, without the command."""
+    command, _, output = console.partition("\n")
+    assert command.startswith("$ peer-relay ")
+    return plain(output)
 
 
 @pytest.mark.slow
@@ -48,13 +55,23 @@ def test_samples_are_what_the_commands_print(runtime_folder: Path, start: Start,
     until(lambda: peer_relay("status", str(program.pid)).returncode == 0)
     peer_id, ipv4 = program.words
     told = {"PEER_RELAY_BOOTSTRAP": url}
-    assert plain(sample("ping")) == plain(peer_relay("ping", ipv4, "5000", "-c", "2", **told).stdout)
-    assert plain(sample("trace")) == plain(peer_relay("trace", ipv4, **told).stdout)
-    assert plain(sample("doctor")) == plain(peer_relay("doctor", **told).stdout)
-    shown = peer_relay("status", str(program.pid)).stdout.replace("-c (pid", "echo.py (pid")
-    head, _, _ = sample("status").partition("  sessions")
-    assert plain(head) == plain(shown.partition("  sessions")[0])
-    assert peer_id in shown
+    assert shown(PING) == plain(peer_relay("ping", ipv4, "5000", "-c", "2", **told).stdout)
+    assert shown(TRACE) == plain(peer_relay("trace", ipv4, **told).stdout)
+    assert shown(DOCTOR) == plain(peer_relay("doctor", **told).stdout)
+    status = peer_relay("status", str(program.pid)).stdout.replace("-c (pid", "echo.py (pid")
+    assert shown(STATUS).partition(" sessions")[0] == plain(status).partition(" sessions")[0]
+    assert peer_id in status
+
+
+def test_the_tree_begins_with_what_ping_says_and_goes_on_with_what_doctor_looks_at() -> None:
+    branches = re.findall(r"^[├└]─ (.+?)(?: {2,}|, but |$)", TREE, re.M)
+    assert branches == [each for each in CURES if "npm" not in each] + ["answered"]
+    looked_at = re.findall(r"^│  [├└]─ (\w+)", TREE.partition("├─ nobody has")[0], re.M)
+    findings = (PACKAGE / "observe" / "checks.py").read_text()
+    assert [each for each in looked_at if not re.search(rf'"{each}\b', findings)] == []
+    refusals = re.findall(r"^│     [├└]─ (.+?) (?: |\.|have|one|ipv4)", TREE, re.M)
+    texts = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    assert [each for each in refusals if each not in texts] == []
 
 
 def counters() -> set[str]:

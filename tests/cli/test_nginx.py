@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import ipaddress
 import os
-import re
 import shutil
 import socket
 import ssl
@@ -23,10 +22,10 @@ from peer_relay_socket.transport.forwarded import Proxies
 from tests.cli.test_node_tls import certificate
 from tests.loopback import free_port
 from tests.patience import LIMIT, until
+from tests.snippets import snippet
 from tests.transport.links import Recorder, serving, upgrade_request
 
 pytestmark = pytest.mark.slow
-GUIDE = Path(__file__).parents[2] / "peer_relay_socket" / "cli" / "README.md"
 CONFIGURATION = """
 daemon off;
 pid {folder}/nginx.pid;
@@ -61,10 +60,9 @@ def nginx(folder: Path, port: int, node: int) -> Iterator[Path]:
     if program is None:
         pytest.skip("needs nginx")
     cert, key = certificate(folder)
-    found = re.search(r"<!-- tests/cli/test_nginx.py -->\n```nginx\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    assert found is not None
-    location = found[1].replace("127.0.0.1:8080", f"127.0.0.1:{node}")
-    assert location != found[1]
+    guides = snippet("peer_relay_socket/cli/README.md", "nginx")
+    location = guides.replace("127.0.0.1:8080", f"127.0.0.1:{node}")
+    assert location != guides
     text = CONFIGURATION.format(folder=folder, port=port, cert=cert, key=key, location=location)
     if os.geteuid() == 0:
         text = "user root;\n" + text  # its workers write into our folder

@@ -3,6 +3,7 @@ needs."""
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -45,6 +46,26 @@ def test_every_test_that_is_named_exists() -> None:
     found = subprocess.run(collect, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     collected = {line.partition("[")[0] for line in found.stdout.splitlines() if "::" in line}
     assert sorted(named - collected) == [], found.stdout[-2000:] + found.stderr
+
+
+def raised() -> set[str]:
+    """Return the names of the errnos that the source raises, or leaves for the next call to raise."""
+    found: set[str] = set()
+    for folder in ("peer_relay_socket/surface", "peer_relay_socket/bridge", "compat/peer_relay"):
+        for file in (ROOT / folder).rglob("*.py"):
+            tree = ast.parse(file.read_text())
+            asked = {
+                node for compare in ast.walk(tree) if isinstance(compare, ast.Compare) for node in ast.walk(compare)
+            }
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Attribute) and node not in asked and isinstance(node.value, ast.Name):
+                    found |= {node.attr} if node.value.id == "errno" else set()
+    return found
+
+
+def test_the_table_of_errors_has_every_errno_that_is_raised_and_no_other() -> None:
+    rows = re.findall(r"^\| (E[A-Z]+) \| \S", GUIDE.read_text().partition("## Errors")[2], re.M)
+    assert rows == sorted(raised())
 
 
 def test_an_id_is_160_bits_and_belongs_to_a_key(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +10,9 @@ import pytest
 
 from tests.gateway.conftest import LIMIT, environment
 from tests.gateway.test_native_programs import needs
+from tests.snippets import snippet
 
 pytestmark = pytest.mark.slow
-
-GUIDE = Path(__file__).parents[2] / "compat" / "README.md"
-EXAMPLES = re.findall(r"```sh\n(.*?)```", GUIDE.read_text().partition("## Native programs")[2], re.S)
 
 
 def run(example: str, node: str, folder: Path) -> str:
@@ -46,20 +43,16 @@ def run(example: str, node: str, folder: Path) -> str:
     return told
 
 
-def test_there_are_three_examples() -> None:
-    assert len(EXAMPLES) == 3
-
-
 @needs("dnsmasq", "dig")
 def test_dns_example_prints_the_answer(node: str, tmp_path: Path, run_command: list[str]) -> None:
-    assert run(EXAMPLES[0], node, tmp_path) == "10.1.2.3\n"
+    assert run(snippet("compat/README.md", "DNS"), node, tmp_path) == "10.1.2.3\n"
 
 
 @needs("transmission-cli", "transmission-create")
 def test_bittorrent_example_completes(node: str, tmp_path: Path, run_command: list[str]) -> None:
-    assert run(EXAMPLES[1], node, tmp_path).splitlines()[-1] == "complete"
+    assert run(snippet("compat/README.md", "BitTorrent"), node, tmp_path).splitlines()[-1] == "complete"
 
 
 def test_game_example_tells_players_apart(node: str, tmp_path: Path, run_command: list[str]) -> None:
-    told = run(EXAMPLES[2], node, tmp_path)
+    told = run(snippet("compat/README.md", "game"), node, tmp_path)
     assert told == "jump: move 1 of player 1\njump: move 1 of player 2\n"

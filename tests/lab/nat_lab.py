@@ -185,14 +185,15 @@ class Lab:
 
     # --- building ------------------------------------------------------------------------------------------------
 
-    def _inside(self, machine: str | None) -> list[str]:
+    def inside(self, machine: str | None) -> list[str]:
+        """Return what runs the words after it on a machine."""
         inside = ["nsenter", "-t", str(self._holder.pid), "-U", "-n", "-m", "--preserve-credentials"]
         return inside if machine is None else [*inside, "nsenter", f"--net=/run/netns/{machine}"]
 
     def run(self, machine: str | None, *command: str, stdin: str = "") -> str:
         """Run a command on a machine (None = where the wires are); return what it printed."""
         done = subprocess.run(
-            [*self._inside(machine), *command], input=stdin, capture_output=True, text=True, timeout=20, check=False
+            [*self.inside(machine), *command], input=stdin, capture_output=True, text=True, timeout=20, check=False
         )
         if done.returncode:
             raise LabError(f"{' '.join(command)[:60]}: {done.stderr.strip()[:200]}")
@@ -283,7 +284,7 @@ class Lab:
 
     def _start(self, machine: str | None, command: list[str], environ: dict[str, str], said: Any) -> Talker:
         process = subprocess.Popen(
-            [*self._inside(machine), *command],
+            [*self.inside(machine), *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,

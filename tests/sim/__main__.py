@@ -144,8 +144,8 @@ SCENARIOS: dict[str, Callable[[Population, argparse.Namespace, Report], None]] =
 }
 
 
-def main(arguments: list[str]) -> int:
-    """Run what is asked for and print it."""
+def parsed(arguments: list[str]) -> argparse.Namespace:
+    """Return what the words of the command line ask for."""
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description="Simulate an overlay in virtual time.")
     parser.add_argument("--peers", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
@@ -163,6 +163,12 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.peers < 2 or not 0.0 < options.dialable <= 1.0:
         parser.error("needs at least 2 peers, and some that can be dialled")
+    return options
+
+
+def main(arguments: list[str]) -> int:
+    """Run what is asked for and print it."""
+    options = parsed(arguments)
     gc.set_threshold(100_000, 20, 100)
     began = time.process_time()
     network = audit.NETWORK if "audit" in options.scenario else DEFAULT_IPV4_NETWORK

@@ -46,15 +46,20 @@ def table(plan: Plan, outcome: Outcome) -> str:
     return f"| {title} | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows)
 
 
-def main(arguments: list[str]) -> int:
-    """Run it."""
+def parsed(arguments: list[str]) -> Plan:
+    """Return what the words of the command line ask for."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description="Real peers that come and go.")
     plan = Plan()
     for name in ("peers", "processes", "seed"):
         parser.add_argument("--" + name, type=int, default=getattr(plan, name))
     for name in ("seconds", "rate", "ramp", "replace-every", "kill-every"):
         parser.add_argument("--" + name, type=float, default=getattr(plan, name.replace("-", "_")))
-    plan = Plan(**vars(parser.parse_args(arguments)))
+    return Plan(**vars(parser.parse_args(arguments)))
+
+
+def main(arguments: list[str]) -> int:
+    """Run it."""
+    plan = parsed(arguments)
     began = time.monotonic()
     outcome = asyncio.run(Soak(plan).run())
     print(table(plan, outcome))

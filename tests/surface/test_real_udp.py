@@ -8,6 +8,8 @@ import errno
 import os
 import select
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from peer_relay_socket.config import peer_config
 from peer_relay_socket.errors import ConfigError
 from tests.compat.test_guard import run
 from tests.patience import until
+from tests.snippets import snippet
 
 LIMIT = 10.0
 MAKE = [socket.socket, Socket]
@@ -265,13 +268,25 @@ def test_what_cannot_be_real_is_refused_in_one_line(setting: str, complaint: str
     assert "\n" not in str(raised.value)
 
 
-def test_the_guides_example_is_taken() -> None:
-    config = peer_config(environ={"PEER_RELAY_REAL_UDP": "127.0.0.0/8:8125,192.0.2.53:53,[fd00::/8]:53,10.0.0.0/8"})
-    assert [str(each) for each in config.real_udp] == [
-        "127.0.0.0/8:8125",
-        "192.0.2.53/32:53",
-        "[fd00::/8]:53",
-        "10.0.0.0/8",
-    ]
+def test_what_two_settings_claim_is_refused() -> None:
     with pytest.raises(ConfigError):
         peer_config(environ={"PEER_RELAY_IPV4_NETWORK": "10.0.0.0/8", "PEER_RELAY_REAL_UDP": "10.1.0.0/16"})
+
+
+NAMED = """
+import peer_relay
+from peer_relay_socket.config import peer_config
+peer_relay.socket().close()
+print(*peer_config().real_udp)
+"""
+
+
+def test_the_guides_example_runs(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(NAMED)
+    environ = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = snippet("compat/README.md", "real UDP")
+    shown = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert shown.stdout == "127.0.0.1/32:8125 192.0.2.53/32:53 [2001:db8::53/128]:53 10.20.0.0/16\n"
+    assert shown.stderr == ""
