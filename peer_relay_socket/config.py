@@ -49,6 +49,7 @@ class Settings(TypedDict, total=False):
     candidates: Shown | None
     public_url: str | None
     public_udp: str | None
+    lane: bool | None
     tls_cert: str | os.PathLike[str] | None
     tls_key: str | os.PathLike[str] | None
 
@@ -141,6 +142,13 @@ class PeerConfig:
             values.public_udp,
             "where others reach this peer's UDP port if not where they dial it: `IPV4:PORT`; with `public_url` none by "
             "default",
+        ),
+    )
+    lane: bool = field(
+        default=True,
+        metadata=_row(
+            values.flag,
+            "`0`: no datagrams by UDP beside the links to relays; a relay answers no neighbour that asks for that",
         ),
     )
     identity: str | None = field(

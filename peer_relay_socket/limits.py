@@ -888,6 +888,71 @@ ROUND_TRIP_AGE: Final = 600.0
 MAX_ROUND_TRIPS_KNOWN: Final = 128
 """Seconds for which a measured round trip is believed without a link, and relays of which it is known."""
 
+# --- datagram lanes --------------------------------------------------------------------------------------------
+LANE_PACKETS: Final = 16
+LANE_WITHIN: Final = 2.0
+"""Packets over a link to a relay, and the seconds in which they come, for which a lane beside it is opened: a DHT's
+questions and a link's own pings stay below, so that an idle peer has no UDP socket and no timer for it."""
+LANE_PACKET: Final = 1200 + 90
+"""Bytes of the largest packet that takes a lane: a datagram of 1200 bytes and what seals it. With what is around it,
+1347 bytes of IPv4 and 1367 of IPv6, which pass tunnels (1420, 1400) and PPPoE (1492) whole. What is larger is bulk, and
+takes the WebSocket."""
+LANE_FEW: Final = 32
+"""Datagrams that wait in one socket for one peer up to which each packet is made to fit a lane; where more wait, the
+program sends as fast as it can, and they are packed for the WebSocket, whose TCP shares the path with others."""
+LANE_RECORD: Final = 1200 + 14
+LANE_RUN: Final = 1200 - 2 * LANE_FEW
+"""Bytes of records that a sender puts into one packet where it is to take a lane, and of datagrams, but for a lone one,
+that it puts into one record: at most LANE_FEW, 2 bytes for each."""
+LANE_FRAME_MOST: Final = 2048
+"""Bytes of a UDP datagram that are read: more than any frame has."""
+LANE_ANSWER: Final = 3.0
+"""Seconds in which the relay grants a lane that was asked for over the link."""
+LANE_PROBE: Final = 0.25
+LANE_PROBES: Final = 8
+"""Seconds between probes that are not answered, and how many may not be until a lane is given up that never worked. So
+a relay that names another's address has each peer that it serves send eight frames there, 11 kB, once a LANE_REST."""
+LANE_PING: Final = 0.5
+"""Seconds after an answer until the next probe of a lane that is in use: 100 bytes each way. They keep the mapping of a
+NAT, find that it changed, and carry the counts by which the other end paces itself."""
+LANE_SILENCE: Final = 1.25
+"""Seconds after the last answer until a lane is left for the WebSocket, and after the last frame until a relay sends
+nothing by it: under SESSION_SILENCE, so that no session takes the relay for dead. Four probes are lost in a row then:
+at 3 % each way once in some hours, at 10 % once in some minutes."""
+LANE_IDLE: Final = 15.0
+"""Seconds without a packet of a session after which a lane is closed."""
+LANE_REST: Final = 4.0
+LANE_REST_MOST: Final = 600.0
+"""Seconds until a lane that failed is tried again: doubled each time, up to the second."""
+LANE_WORKED: Final = 60.0
+"""Seconds that a lane must have worked for its failures to be forgotten."""
+LANE_CHALLENGES: Final = 10.0
+"""Challenges a second that one lane sends: whoever repeats a frame from a forged address gets one frame there, no
+longer than that, and no more than so many."""
+MAX_LANES: Final = 2048
+"""Lanes of one peer: 2.5 kB each. A relay with more neighbours that talk serves the rest by WebSocket."""
+LANE_RATE: Final = 1_250_000.0
+LANE_RATE_LEAST: Final = 32_000.0
+"""Bytes a second that one lane sends in one direction, and to which a path that is crowded brings it down; what is more
+takes the WebSocket. 10 Mbit/s are what games, calls and telemetry need; the least is a call's."""
+LANE_BURST: Final = 0.1
+LANE_BURST_LEAST: Final = 16 * 1024
+"""Seconds of its rate that a lane may send at once, and bytes at least."""
+LANE_BEHIND: Final = 1.0
+"""Seconds of its rate by which a lane may be behind: as long all of a flow takes the WebSocket that sends more than the
+rate, lest it changes to and fro."""
+LANE_QUEUE: Final = 0.05
+LANE_LOSS: Final = 0.06
+LANE_COUNTED: Final = 200
+"""Seconds by which the round trip, smoothed, exceeds the least one, and share lost of so many frames or more, at which
+a path is taken for crowded: jitter of 10 ms stays below the one, a path's own 3 % below the other (2.5 sigma)."""
+LANE_SLOWER: Final = 0.7
+LANE_FASTER: Final = 1.05
+"""What the rate is multiplied with at each report of a crowded path, and of another."""
+LANE_RECEIVE_BUFFER: Final = 4 * 1024 * 1024
+"""Bytes that a relay asks the kernel to hold for its UDP port: 500 lanes end there. Linux gives net.core.rmem_max at
+most."""
+
 # --- gateways: programs without a Python socket ----------------------------------------------------------------
 GATEWAY_SEND_BUDGET: Final = 8 * 1024 * 1024
 GATEWAY_FLOW_DATAGRAMS: Final = 8192

@@ -21,6 +21,7 @@ from .log import log
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
+    from ..engine.lane import Place
 
 T = TypeVar("T", bytes, "bytes | memoryview", str)
 
@@ -132,8 +133,15 @@ def backlogs_of(loop: asyncio.AbstractEventLoop) -> Backlogs:
 class LinkSending:
     """From one engine to its links. Loop thread only."""
 
-    def __init__(self, links: Mapping[int, Link], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        links: Mapping[int, Link],
+        loop: asyncio.AbstractEventLoop,
+        send_frames: Callable[[list[tuple[Place, bytes]]], None],
+    ) -> None:
+        """Args: send_frames: sends what leaves by links' datagram lanes."""
         self._links = links
+        self._send_frames = send_frames
         self._loop = loop
         self._backlogs = backlogs_of(loop)
         self.dropped = 0
@@ -143,6 +151,8 @@ class LinkSending:
         """Send what the engine has ready."""
         for number, chunks in engine.take_bundles():
             self.write(engine, number, chunks[0] if len(chunks) == 1 else b"".join(chunks))
+        if engine.lanes.frames:
+            self._send_frames(engine.lanes.take_frames())
         for number, text in engine.take_texts():
             link = self._links.get(number)
             if link is not None:

@@ -65,7 +65,8 @@ class Driver:
         self._timer_at: float | None = None
         self.feeder = Feeder(host.outbox, self._loop, self)
         self._pauses = LinkPauses(self._loop)
-        self._sending = LinkSending(self._links, self._loop)
+        self._udp = UdpPort(self)
+        self._sending = LinkSending(self._links, self._loop, self._udp.send)
         self._identity_changes = IdentityChanges(host, self._loop, self._change_identity)
         self._lists = ListWatch(host.admission, self._loop, self._recheck, host.report)
         self._filling: list[Filling] = []
@@ -74,7 +75,6 @@ class Driver:
         self._direct = RtcAttempts(self, host.config, self._own_networks)
         told = host.report, self._dial_failed, self._looked_up, self._embedded, lambda: bool(host.peers)
         self._dialling = Dialler(self, host.config, self._own_networks, *told)
-        self._udp = UdpPort(self)
         self._joining = Joining(self, host.config, host.report)
         self._refusals = 0
         """Datagrams that peers refused, since nothing listens on the port."""

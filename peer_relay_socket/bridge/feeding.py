@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from ..address import Destination
-from ..limits import DRAIN_BURST, MAX_RESOLVING, PACKET_TARGET, SEND_PATIENCE, make_room
+from ..limits import DRAIN_BURST, LANE_FEW, LANE_RUN, MAX_RESOLVING, PACKET_TARGET, SEND_PATIENCE, make_room
 from ..originals import time
 from .outbox import Flow, Outbox
 
@@ -86,9 +86,11 @@ class Feeder:
             engine.broadcast(group, relays, flow.form, flow.source_port, flow.port, flow.take(DRAIN_BURST), now)
             return
         taken = 0
+        few = engine.lanes.count > 0 and len(flow.waiting) <= LANE_FEW
         while flow.waiting:
             to = flow.destination
-            room = engine.room(to)
+            few = few and engine.has_lane(to)
+            room = LANE_RUN if few else engine.room(to)
             if room <= 0 and to in self._overflowing and engine.make_room(to, PACKET_TARGET):
                 room = PACKET_TARGET
             if room <= 0:

@@ -31,7 +31,7 @@ def make_engine(
 ) -> Engine:
     """Return the engine of `host`, which has yet to start.
 
-    Args: urls: where the host listens. udp_port: where it answers STUN. bootstrap: what it joins through in place of
+    Args: urls: where the host listens. udp_port: of its UDP port. bootstrap: what it joins through in place of
         its setting.
     """
     config = host.config
@@ -51,6 +51,7 @@ def make_engine(
         machine=machine_secret(),
         is_nearby=own_networks.holds,
         udp=None if udp_port is None else config.public_udp or (None if public else ("", udp_port)),
+        lane=config.lane,
         broadcast_hops=config.broadcast_hops,
         may_link=host.admission.may_link,
         may_talk=host.admission.may_talk,

@@ -19,8 +19,20 @@ from .binding import Binding
 from .ports import PortTable
 
 if TYPE_CHECKING:
-    from ..engine.status import LinkStatus, SessionStatus
+    from ..engine.status import LaneStatus, LinkStatus, SessionStatus
     from .link_status import DriverStatus
+
+
+class LaneRecord(TypedDict):
+    """The datagram lane of a link: packets that fit one UDP datagram take it, the rest the WebSocket."""
+
+    state: str
+    """"live", or "probing" while it is not known whether UDP comes through."""
+    rtt_s: float | None
+    lost: float
+    """The share of what this end sent by it that was lost, when that was last counted."""
+    rate_bytes: float
+    """How many bytes a second this end may send by it."""
 
 
 class LinkRecord(TypedDict):
@@ -49,6 +61,8 @@ class LinkRecord(TypedDict):
     """Whether one end reads no faster than its limits, and has said so."""
     full: bool
     """Whether it takes no more at the moment."""
+    lane: LaneRecord | None
+    """None where there is none."""
 
 
 class BootstrapRecord(TypedDict):
@@ -207,6 +221,16 @@ def _link(driver: DriverStatus, link: LinkStatus) -> LinkRecord:
         tx_packets=link.tx_packets,
         throttled=link.throttled,
         full=link.full,
+        lane=None if link.lane is None else _lane(link.lane),
+    )
+
+
+def _lane(lane: LaneStatus) -> LaneRecord:
+    return LaneRecord(
+        state="live" if lane.live else "probing",
+        rtt_s=None if lane.rtt is None else _rounded(lane.rtt),
+        lost=round(lane.lost, 4),
+        rate_bytes=round(lane.rate),
     )
 
 

@@ -1,9 +1,11 @@
-"""The UDP port of a peer that serves, which has the number of its TCP port: it answers STUN.
+"""The UDP sockets of a peer: the port of one that serves, with the number of its TCP port, which answers STUN and has
+the neighbours' datagram lanes; and one for the lanes that lead to relays, while there are any.
 
-Lives here: the sockets. May not live here: who is answered (engine/sight.py), the bytes (codec/stun.py).
+Lives here: the sockets. May not live here: who is answered (engine/sight.py, engine/lanes.py), the bytes
+(codec/stun.py, codec/lane.py).
 
-Law: what comes here makes no work but for peers with a link, and nothing leaves but one answer to each request, to
-where that came from. Where the port is not to be had there is none, and neighbours are told of none.
+Law: what comes here makes no work but for peers with a link, and a stranger gets nothing, a neighbour one answer to
+each request, where that came from. Where the port is not to be had there is none, and neighbours are told of none.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from _socket import IPPROTO_IPV6, IPV6_V6ONLY, SOCK_DGRAM
+from _socket import AF_INET, AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SO_RCVBUF, SOCK_DGRAM, SOL_SOCKET
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ..codec.stun import MAX_REQUEST, binding_answer
+from ..codec import lane
+from ..codec.stun import binding_answer
+from ..limits import LANE_FRAME_MOST, LANE_IDLE, LANE_RECEIVE_BUFFER
 from ..originals import stdlib_socket
 from ..scope import unmapped
 from .log import log
@@ -40,6 +44,11 @@ class UdpPort:
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self._sockets: list[stdlib_socket] = []
+        """Those of the port."""
+        self._dialling: dict[int, stdlib_socket] = {}
+        """Those for lanes to relays, by family, where the port has none."""
+        self._by_family: dict[int, stdlib_socket] = {}
+        """That by which frames leave to addresses of a family."""
         self.port: int | None = None
         """Its number; None where there is none."""
 
@@ -52,28 +61,70 @@ class UdpPort:
                 sock.setblocking(False)
                 if address[0] == "::":
                     sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 0)
+                sock.setsockopt(SOL_SOCKET, SO_RCVBUF, LANE_RECEIVE_BUFFER)
                 sock.bind(address)
         except OSError as error:
-            log.info("! no STUN answers: UDP port %d: %s", address[1], os.strerror(error.errno or 0))
+            log.info("! no STUN answers, no datagram lanes: UDP port %d: %s", address[1], os.strerror(error.errno or 0))
             self.close()
             return
         for sock in self._sockets:
             asyncio.get_running_loop().add_reader(sock.fileno(), self._readable, sock)
-            self.port = sock.getsockname()[1]
+            host, self.port = sock.getsockname()[:2]
+            self._by_family.setdefault(sock.family, sock)
+            if host == "::":
+                self._by_family.setdefault(AF_INET, sock)
 
     def close(self) -> None:
         """Stop."""
-        for sock in self._sockets:
+        for sock in (*self._sockets, *self._dialling.values()):
             asyncio.get_running_loop().remove_reader(sock.fileno())
             sock.close()
         self._sockets.clear()
+        self._dialling.clear()
+        self._by_family.clear()
         self.port = None
+
+    def send(self, frames: Sequence[tuple[tuple[str, int], bytes]]) -> None:
+        """Send frames of lanes. What the kernel does not take is lost."""
+        for (host, port), frame in frames:
+            family = AF_INET6 if ":" in host else AF_INET
+            with contextlib.suppress(OSError):
+                sock = self._by_family.get(family) or self._open(family)
+                sock.sendto(frame, (f"::ffff:{host}" if sock.family != family else host, port))
+
+    def _open(self, family: int) -> stdlib_socket:
+        """Return a socket for lanes to relays."""
+        sock = stdlib_socket(family, SOCK_DGRAM)
+        sock.setblocking(False)
+        sock.bind(("", 0))
+        if not self._dialling:
+            asyncio.get_running_loop().call_later(LANE_IDLE, self._close_idle)
+        self._dialling[family] = self._by_family[family] = sock
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._readable, sock)
+        return sock
+
+    def _close_idle(self) -> None:
+        """Close the sockets for lanes to relays once there are none."""
+
+        def look(engine: Engine, _now: float) -> None:
+            loop = asyncio.get_running_loop()
+            if engine.lanes.count:
+                loop.call_later(LANE_IDLE, self._close_idle)
+                return
+            for family, sock in self._dialling.items():
+                loop.remove_reader(sock.fileno())
+                sock.close()
+                del self._by_family[family]
+            self._dialling.clear()
+
+        if self._dialling:
+            self._owner.run(look)
 
     def _readable(self, sock: stdlib_socket) -> None:
         asked: list[tuple[bytes, Any]] = []
         with contextlib.suppress(OSError):  # no more
             while len(asked) < _BURST:
-                asked.append(sock.recvfrom(MAX_REQUEST + 1))
+                asked.append(sock.recvfrom(LANE_FRAME_MOST))
 
         def answer(engine: Engine, now: float) -> None:
             for data, source in asked:
@@ -83,6 +134,9 @@ class UdpPort:
 
     def _asked(self, engine: Engine, now: float, sock: stdlib_socket, data: bytes, source: Any) -> None:
         host = unmapped(source[0].partition("%")[0])
+        if lane.is_frame(data):
+            engine.lane_heard(data, host, source[1], now)
+            return
         answer = binding_answer(data, host, source[1])
         if answer is None:
             engine.count("dropped: no STUN request, or one whose answer would be too long")

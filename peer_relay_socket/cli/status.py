@@ -155,7 +155,7 @@ def _links(peer: dict[str, Any], rates: Rates | None) -> Iterator[str]:
         row = [
             link["id"][:8],
             link["url"] or f"from {link['host'] or 'behind a proxy'}",
-            ", ".join([link["carrier"], link["scope"], *marks]),
+            ", ".join([link["carrier"] + ("+udp" if _has_lane(link) else ""), link["scope"], *marks]),
             screen.seconds(link["rtt_s"]),
             "up " + screen.span(link["up_s"]),
             "in " + screen.size(link["rx_bytes"]),
@@ -168,6 +168,11 @@ def _links(peer: dict[str, Any], rates: Rates | None) -> Iterator[str]:
     yield from screen.table(rows, "    ")
     if len(links) > _LINKS:
         yield f"    and {len(links) - _LINKS} more"
+
+
+def _has_lane(link: dict[str, Any]) -> bool:
+    lane = link.get("lane")  # a process of an earlier version says nothing of it
+    return lane is not None and lane["state"] == "live"
 
 
 def _sockets(peer: dict[str, Any]) -> Iterator[str]:

@@ -94,6 +94,8 @@ Operations of LINK, and their operands::
     11 NEARNESS   token (4) || 1: it is, 0: it is not
     12 CHECKING   nonce (8)                                "I dial a URL of your hello, and say the nonce there"
     13 CHECKED    nonce (8)                                "that came to me"
+    14 LANE       index (4)                                of the dialler: "may I have a datagram lane?", of the other
+                                                           end: "you may"; zeros: "there is none" (lane.py)
 
 Records, the plaintext of SEALED::
 
@@ -125,7 +127,8 @@ Before any bundle a link carries its handshake, one WebSocket message each, the 
     flags (2: bit 0 "I serve links") || IPv4 network (4) || prefix length (1) || URL count (1) || { length (1) || URL }
     || fields: kind (1) || length (1) || content, where kind is
     1 MACHINE     proof that both ends are on one machine
-    2 UDP         port (2), or port and IPv4 address (4)    "I answer STUN there"; no address: where you dialled me
+    2 UDP         port (2), or port and IPv4 address (4)    "my UDP port, for STUN and datagram lanes"; no address:
+                                                            where you dialled me
 
 A peer that was asked to dial back lets the acceptor begin its handshake, and says instead of its own part
 
@@ -253,6 +256,7 @@ class LinkOp(IntEnum):
     NEARNESS = 11
     CHECKING = 12
     CHECKED = 13
+    LANE = 14
 
 
 class Header(NamedTuple):

@@ -76,7 +76,9 @@ class EngineConfig:
     is_nearby: Callable[[str], bool] | None = None
     """Whether an IP literal, however public, is this machine's own or on a wire of it; None = none is."""
     udp: tuple[str, int] | None = None
-    """Where the driver answers STUN: an IPv4 address ("": where we are dialled) and a port."""
+    """Where the driver's UDP port is: an IPv4 address ("": where we are dialled) and a port."""
+    lane: bool = False
+    """Whether links may have datagram lanes: the driver sends what `Lanes.take_frames` returns."""
     broadcast_hops: int = BROADCAST_HOPS
     """Relays that our broadcasts pass, and others' that we pass on; 0 = none are sent or taken."""
     assume_reachable: bool = False

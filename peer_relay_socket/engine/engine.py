@@ -279,6 +279,20 @@ class Engine(Overlay):
                 core.counters["link dropped: bad bytes"] += 1
                 self._links.drop(state, str(error))
 
+    def lane_heard(self, frame: bytes, host: str, port: int, now: float) -> None:
+        """A frame of a datagram lane came by UDP, from an IP literal and a port."""
+        core = self._core
+        core.now = now
+        link = self.lanes.link_of(frame)
+        if link is None:
+            core.counters["dropped: a frame of no datagram lane"] += 1
+            return
+        try:
+            self.lanes.heard(link, frame, (host, port))
+        except WireError as error:
+            core.counters["link dropped: bad bytes"] += 1
+            self._links.drop(link, str(error))
+
     # --- inputs: the program ---------------------------------------------------------------------------------
 
     def room(self, destination: Destination) -> int:
@@ -288,6 +302,11 @@ class Engine(Overlay):
             return self._sessions.room(peer_id)
         assert isinstance(destination, Prefix)
         return self._unresolved.room(destination)
+
+    def has_lane(self, destination: Destination) -> bool:
+        """Return whether a small packet to `destination` leaves by a datagram lane now."""
+        peer_id = self._unresolved.whole(destination)
+        return peer_id is not None and self._sessions.has_lane(peer_id)
 
     def make_room(self, destination: Destination, size: int) -> bool:
         """Drop the oldest that waits for `destination` to be found, until `send` takes `size` bytes for it.

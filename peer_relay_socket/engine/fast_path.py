@@ -129,6 +129,8 @@ class FastPath:
         link = self._hops[session.alternate].get(peer_id)
         if link is None or not link.up or link.full or link.out or link.watch is None or link.tagging is None:
             return None
+        if link.lane is not None and link.lane.live:
+            return None
         self.core.now = at = now + 0.0  # an object of its own, which no other input leaves here
         counting = self._direct.counting(peer_id)
         if counting is None:
@@ -237,6 +239,8 @@ class FastPath:
         if onward is None or onward is link or onward.tagging is None or size > onward.unit:
             return None
         if not onward.up or onward.full or onward.out or onward.watch is None:
+            return None
+        if onward.lane is not None and onward.lane.live:
             return None
         end, bundles = size - BUNDLE_TAG, checking.newest + 1
         own_tag, tag = bundle[end - TAG_BYTES : end], bundle[end:]

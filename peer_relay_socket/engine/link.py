@@ -20,6 +20,7 @@ from ..scope import Scope, host_group, is_learnable
 if TYPE_CHECKING:
     from .authentication import Handshake
     from .core import Core
+    from .lane import Lane
     from .seal import CheckingKey, OpeningKey, SealingKey, TaggingKey
     from .timers import Timer
 
@@ -43,6 +44,7 @@ class LinkState:
         "hellos",
         "host",
         "known_urls",
+        "lane",
         "limited",
         "nearby",
         "number",
@@ -141,6 +143,8 @@ class LinkState:
         self.tagging: TaggingKey | None = None
         self.checking: CheckingKey | None = None
         """What vouches for our bundles, and checks the neighbour's."""
+        self.lane: Lane | None = None
+        """Its datagram lane: one that may come, where we dialled it, or one that was granted."""
         self.peer_id: PeerId = b""
         self.our_hello = b""
         """The hello that the neighbour knows."""
@@ -155,7 +159,8 @@ class LinkState:
         self.proved_urls: tuple[str, ...] = ()
         """What led to it when it was tried; at most CLAIM_URLS."""
         self.udp: tuple[str, int] | None = None
-        """Where it says that it answers STUN: an IPv4 address ("": where we dialled it) and a port."""
+        """Where it says that its UDP port is, for STUN and datagram lanes: an IPv4 address ("": where we dialled it)
+        and a port."""
         self.contacts: dict[Scope, bytes] = {}
         """What others are told of it, on the wire, by the scope of the link they are told over."""
         self.out: list[bytes | memoryview] = []

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
 _GO_AHEAD: Final = bytes((wire.LINK_HANDSHAKE,))
 """How every message of the handshake begins; alone, the first word of an acceptor that waits for message 1."""
+_SEALED: Final = int(wire.Kind.SEALED)
 _MAX_PREAMBLE: Final = 4096
 """Bytes of one handshake message: Noise, identity and a hello of at most MAX_URLS URLs."""
 
@@ -367,7 +368,11 @@ class Links:
     # --- talking to a neighbour ------------------------------------------------------------------------------
 
     def emit(self, link: LinkState, data: bytes, rest: bytes | memoryview = b"") -> None:
-        """Put one packet, in one piece or two, into the link's next bundle."""
+        """Put one packet, in one piece or two, into the link's next bundle, or send it by the link's lane."""
+        if link.lane is not None and data[0] == _SEALED and link.lane.carry(data, rest):
+            link.tx_packets += 1
+            link.tx_bytes += len(data) + len(rest)
+            return
         if link.watch is None and link.up:
             now = self._core.now
             link.watch = self._core.timers.at(Due.LINK_ANSWER, now + LINK_ANSWER, self._keepalive.unanswered, link, now)

@@ -26,6 +26,7 @@ from .claimed_urls import ClaimedUrls
 from .core import Chance, Core, EngineConfig
 from .direct import Direct
 from .fast_path import FastPath
+from .lanes import Lanes
 from .link import LinkState
 from .link_failures import LinkFailures
 from .links import Links
@@ -70,6 +71,8 @@ class Overlay:
         claims = self._claims = AddressClaims(core)
         self._links = Links(core, self)
         self._throttling = Throttling(core, self._links)
+        self.lanes = Lanes(core, self._links, self._unpack)
+        """Datagram lanes beside links; what they send is the driver's to take."""
         self._router = Router(core, self._links, behind)
         self._searches = Searches(core, self._links, self._router, behind)
         self._table = SessionTable(core, self._router, self._searches, claims)
@@ -253,6 +256,7 @@ class Overlay:
         self._membership.link_up(link)
         self._memory.link_up(link)
         self._sight.link_up(link)
+        self.lanes.link_up(link)
         self._resolver.link_up()
         self._direct.link_up(link)
         self._round_trips.link_up(link)
@@ -276,6 +280,7 @@ class Overlay:
         self._membership.link_down(link)
         self._memory.link_down()
         self._sight.link_down(link)
+        self.lanes.link_down(link)
         self._direct.link_down(link)
         self._round_trips.link_down(link)
         self._paths.link_down(link)
@@ -323,6 +328,8 @@ class Overlay:
             self._direct.signalling.near_asked(link, operand)
         elif operation == LinkOp.NEARNESS:
             self._direct.signalling.near_answered(link, operand)
+        elif operation == LinkOp.LANE:
+            self.lanes.told(link, operand)
         elif operation == LinkOp.LIMITS and not link.limited:
             link.limited = True
             packets, size = control.read_link_limits(operand)

@@ -94,13 +94,19 @@ class SealingKey:
         return counter + self.encrypt(NONCE_PREFIX + counter, plaintext, associated)
 
 
+def _derived(fresh: Callable[[], blake2b], label: bytes) -> bytes:
+    mac = fresh()
+    mac.update(label)
+    return mac.digest()
+
+
 class TaggingKey:
     """One direction's sending end of a link: vouches for bundles. Not thread-safe. A `CheckingKey` checks."""
 
     __slots__ = ("fresh", "numbers")
 
     def __init__(self, key: bytes) -> None:
-        """Args: key: 32 bytes, used by nothing else."""
+        """Args: key: 16 bytes or 32, used by nothing else."""
         self.fresh = blake2b(key=key, digest_size=16).copy
         """Returns what has taken the key in and nothing else."""
         self.numbers = count()
@@ -111,6 +117,13 @@ class TaggingKey:
         mac = self.fresh()
         mac.update(counter + covered)
         return counter + mac.digest()
+
+    def derive(self, label: bytes) -> bytes:
+        """Return 16 bytes for a key of another use, which the other end's `CheckingKey.derive` returns, too.
+
+        Args: label: no beginning of a number that a tag may have.
+        """
+        return _derived(self.fresh, label)
 
 
 class OpeningKey:
@@ -180,6 +193,10 @@ class CheckingKey(OpeningKey):
         super().__init__(key)
         self.fresh = blake2b(key=key, digest_size=16).copy
         self.decrypt = self._check
+
+    def derive(self, label: bytes) -> bytes:
+        """As `TaggingKey.derive`."""
+        return _derived(self.fresh, label)
 
     def _check(self, nonce: bytes, tag: Buffer, covered: bytes | None) -> bytes:
         mac = self.fresh()

@@ -23,6 +23,7 @@ from ..codec.packet import Header, Kind, Record
 from ..limits import (
     ACK_DELAY,
     ACK_EVERY,
+    LANE_RECORD,
     PACKET_TARGET,
     PENDING_BYTES,
     SESSION_GRACE,
@@ -112,6 +113,14 @@ class Sessions:
             self._table.block(session)
         return room
 
+    def has_lane(self, peer_id: PeerId) -> bool:
+        """Return whether a packet to `peer_id`, if it is small, leaves by a datagram lane now."""
+        session = self._table.by_id.get(peer_id)
+        if session is None or session.keys is None or session.room <= 0:
+            return False
+        link = self._router.next_hop(peer_id, session.alternate)
+        return link is not None and link.lane is not None and link.lane.has_room
+
     def make_room(self, peer_id: PeerId, size: int) -> bool:
         """Drop the oldest that waits for keys, or for a network, until `size` bytes may be sent to `peer_id`.
 
@@ -179,7 +188,9 @@ class Sessions:
 
     def _packet_target(self, peer_id: PeerId) -> int:
         link = self._router.direct.get(peer_id)
-        return PACKET_TARGET if link is None else link.unit - ENVELOPE
+        if link is not None:
+            return link.unit - ENVELOPE
+        return LANE_RECORD if self.has_lane(peer_id) else PACKET_TARGET
 
     def flush(self) -> None:
         """Seal and route what was sent since the last time."""

@@ -19,10 +19,23 @@ if TYPE_CHECKING:
     from .candidates import Candidate
     from .core import Core
     from .direct import Direct
+    from .lane import Lane
     from .links import Links
     from .routing import Router
     from .session import Session
     from .session_table import SessionTable
+
+
+class LaneStatus(NamedTuple):
+    """The datagram lane of a link."""
+
+    live: bool
+    """Whether packets take it; else it is being asked for, or probed."""
+    rtt: float | None
+    lost: float
+    """The share of what we sent that the other end missed, when that was last counted."""
+    rate: float
+    """Bytes a second that we may send by it."""
 
 
 class LinkStatus(NamedTuple):
@@ -46,6 +59,7 @@ class LinkStatus(NamedTuple):
     full: bool
     role: str | None
     """"home", "chance" (anchors.py) or None."""
+    lane: LaneStatus | None = None
 
 
 class BootstrapStatus(NamedTuple):
@@ -147,9 +161,16 @@ def _links(links: Links, anchors: Anchors) -> list[LinkStatus]:
             link.throttled or link.limited,
             link.full,
             anchors.role(link.peer_id),
+            _lane(link.lane),
         )
         for link in links.by_id.values()
     ]
+
+
+def _lane(lane: Lane | None) -> LaneStatus | None:
+    if lane is None or not lane.local:
+        return None
+    return LaneStatus(lane.live, lane.pace.rtt, lane.pace.lost, lane.pace.rate)
 
 
 def _bootstrap(core: Core, links: Links, place: Candidate) -> BootstrapStatus:

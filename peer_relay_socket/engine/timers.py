@@ -16,6 +16,7 @@ class Due(Enum):
     LINK_KEEPALIVE = "ping a silent neighbour, or drop the link"
     LINK_ANSWER = "see whether anything came since we sent"
     LINK_PARTED = "close a link to which we said goodbye"
+    LANE = "probe a datagram lane, close it, or leave it"
     SESSION_HANDSHAKE = "repeat a handshake message, or give up"
     SESSION_SILENCE = "probe another way, or begin a new handshake"
     SESSION_ACK = "acknowledge what was heard"

@@ -25,7 +25,7 @@ from ..scope import Scope
 
 _PRICE: Final[dict[int, float]] = {Kind.HANDSHAKE: 2.5, Kind.RESOLVE: 2.5, Kind.FIND: 2.5, Kind.DISCOVER: 50.0}
 """Of a packet, where it is not 1."""
-_LINK_PRICE: Final[dict[int, float]] = {LinkOp.HELLO: 100.0, LinkOp.PING: 2.0, LinkOp.DIAL_BACK: 2.0}
+_LINK_PRICE: Final[dict[int, float]] = {LinkOp.HELLO: 100.0, LinkOp.PING: 2.0, LinkOp.DIAL_BACK: 2.0, LinkOp.LANE: 2.0}
 """Of a LINK packet, where it is not 1."""
 _CONTACT: Final = 16
 """Bytes of NEIGHBOURS or FOUND that count for one more; a contact has 40 and more."""

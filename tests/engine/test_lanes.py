@@ -1,0 +1,333 @@
+"""Datagram lanes: when one comes about, what takes it, to whom frames go, and when it is left."""
+
+from __future__ import annotations
+
+import pytest
+
+from peer_relay_socket.codec import lane as wire
+from peer_relay_socket.codec.lane import Step
+from peer_relay_socket.codec.packet import BUNDLE_TAG, Kind, LinkOp
+from peer_relay_socket.engine.lane import TRANSITIONS, Happening, Place, State
+from peer_relay_socket.engine.timers import Due
+from peer_relay_socket.limits import (
+    LANE_CHALLENGES,
+    LANE_IDLE,
+    LANE_PACKET,
+    LANE_PACKETS,
+    LANE_PROBES,
+    LANE_REST,
+    LANE_SILENCE,
+    LANE_WITHIN,
+    MAX_LANES,
+)
+from tests.engine.lane_bench import LaneBench, lost, straight
+from tests.sim.bench import Node
+
+FORGED: Place = ("9.9.9.9", 9)
+LONGEST = wire.FRONT_BYTES + LANE_PACKET + BUNDLE_TAG
+
+
+def live() -> LaneBench:
+    """Two peers with lanes to their relay."""
+    bench = LaneBench().start()
+    bench.talk()
+    assert bench.states() == [State.LIVE] * 4
+    return bench
+
+
+def timers(node: Node) -> int:
+    return node.engine._core.timers.pending()[Due.LANE]
+
+
+def test_every_state_has_a_next_one_for_whatever_may_happen() -> None:
+    assert set(TRANSITIONS) == set(State)
+    assert all(Happening.ENDED in follows for follows in TRANSITIONS.values())
+    assert {state for follows in TRANSITIONS.values() for state in follows.values()} == set(State)
+
+
+def test_traffic_that_lasts_takes_a_lane_on_both_halves_and_arrives() -> None:
+    bench = LaneBench().start()
+    assert bench.talk() == [b"%d" % number for number in range(2 * LANE_PACKETS)]
+    assert bench.states() == [State.LIVE] * 4
+    sent = bench.data(bench.peers[0]), bench.data(bench.relay)
+    bench.seen.clear()
+    assert bench.talk(10) == [b"%d" % number for number in range(10)]
+    assert bench.data(bench.peers[0]) >= sent[0] + 10
+    assert bench.data(bench.relay) >= sent[1] + 10
+    assert bench.sent(Kind.SEALED) == []
+
+
+def test_who_is_idle_or_asks_now_and_then_has_no_lane_and_no_timer() -> None:
+    bench = LaneBench().start()
+    for _ in range(20):
+        bench.talk(3)
+        bench.advance(LANE_WITHIN)
+    assert bench.states() == [State.NONE] * 4
+    assert bench.frames == []
+    assert [timers(node) for node in bench.nodes] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("where", ["the peer", "the relay"])
+def test_without_the_setting_there_is_none(where: str) -> None:
+    bench = LaneBench()
+    for node in bench.peers if where == "the peer" else [bench.relay]:
+        node.config.lane = False
+    bench.start()
+    bench.talk(50)
+    assert bench.states() == [State.NONE] * 4
+    assert bench.frames == []
+
+
+@pytest.mark.parametrize("udp", [None, ("192.168.1.1", 53), ("127.0.0.1", 53)])
+def test_a_relay_without_a_udp_port_or_with_one_nearer_than_itself_gets_no_probe(udp: tuple[str, int] | None) -> None:
+    bench = LaneBench()
+    bench.relay.config.udp = udp
+    bench.start()
+    bench.talk(50)
+    assert bench.frames == []
+
+
+def test_probes_go_where_the_relay_says_that_its_port_is() -> None:
+    bench = LaneBench()
+    bench.relay.config.udp = ("9.1.1.1", 443)
+    bench.places["9.1.1.1", 443] = bench.places.pop(("8.0.0.1", 4000))
+    bench.start()
+    bench.talk()
+    assert bench.states() == [State.LIVE] * 4
+    assert {place for source, place, _ in bench.frames if source != ("9.1.1.1", 443)} == {("9.1.1.1", 443)}
+
+
+def test_a_loopback_link_has_no_lane() -> None:
+    bench = LaneBench()
+    for peer in bench.peers:
+        cable = bench.join(peer, bench.relay)
+        bench.flow()
+        for number, node in cable.ends.items():
+            assert node.engine._links.all[number].lane is None or node is peer
+    bench = LaneBench()
+    one, relay = bench.peers[0], bench.relay
+    for node, url in ((one, "ws://127.0.0.1"), (relay, None)):
+        node.engine.link_opened(1, url=url, remote_host="127.0.0.1", now=0.0)
+    for _ in range(4):
+        for node, far in ((one, relay), (relay, one)):
+            for _, chunks in node.engine.take_bundles():
+                far.engine.receive(1, b"".join(chunks), 0.0)
+    assert bench.link(one, relay).lane is None
+
+
+def test_the_first_probe_proves_the_longest_frame_and_no_answer_is_longer_than_its_question() -> None:
+    bench = live()
+    bench.advance(3.0)
+    probes, challenges = bench.signs(Step.PROBE), bench.signs(Step.CHALLENGE)
+    assert len(probes[0]) == len(challenges[0]) == LONGEST
+    assert len(challenges) == len(probes)
+    assert [len(each) for each in probes] == [len(each) for each in challenges]
+    assert {len(each) for each in bench.signs(Step.ECHO)} == {wire.SIGN_BYTES}
+
+
+def test_nothing_but_challenges_goes_to_an_address_that_has_not_proved_itself() -> None:
+    bench = LaneBench().start()
+
+    def forged(source: Place, to: Place, frame: bytes) -> list[tuple[Place, bytes]]:
+        return [(source if source[1] == 4000 else FORGED, frame)]
+
+    bench.path = forged
+    bench.talk(100)
+    to_victim = [frame for _, place, frame in bench.frames if place == FORGED]
+    assert 0 < len(to_victim) <= 2 * LANE_PROBES
+    assert all(frame[0] == wire.SIGN and frame[wire.FRONT_BYTES] == Step.CHALLENGE for frame in to_victim)
+    sizes = sum(map(len, to_victim)), sum(map(len, bench.signs(Step.PROBE)))
+    assert sizes[0] <= sizes[1]
+    assert bench.states()[1] is not State.LIVE
+
+
+def test_repeated_and_altered_frames_get_nothing_whatever_they_seem_to_come_from() -> None:
+    bench = live()
+    relay_place = bench.place_of(bench.relay)
+    to_relay = [frame for _, place, frame in bench.frames if place == relay_place]
+    bench.frames.clear()
+    for frame in to_relay:
+        bench.deliver(FORGED, relay_place, frame)
+        bench.deliver(FORGED, relay_place, frame[:-1] + bytes((frame[-1] ^ 1,)))
+        bench.deliver(FORGED, relay_place, frame[:5] + frame[6:])
+    bench.flow()
+    assert bench.frames == []
+    assert bench.relay.engine.counters["dropped: a lane's frame not the neighbour's, or not new"] == 3 * len(to_relay)
+
+
+def test_the_first_copy_of_frames_from_elsewhere_gets_challenges_at_a_rate_and_moves_nothing() -> None:
+    bench = live()
+    home, relay_place = bench.place_of(bench.peers[0]), bench.place_of(bench.relay)
+
+    def hijacked(source: Place, to: Place, frame: bytes) -> list[tuple[Place, bytes]]:
+        return [(FORGED, frame), (source, frame)] if source == home else [(source, frame)]
+
+    bench.path = hijacked
+    bench.frames.clear()
+    for _ in range(100):
+        bench.peers[0].send(bench.peers[1], b"again")
+        bench.advance(0.01)
+    assert len(bench.peers[1].heard()) == 100  # taken all the same, once each
+    to_victim = [frame for _, place, frame in bench.frames if place == FORGED]
+    assert len(to_victim) <= 2 * LANE_CHALLENGES + 1
+    assert all(frame[wire.FRONT_BYTES] == Step.CHALLENGE for frame in to_victim)
+    assert bench.lane(bench.relay, bench.peers[0]).place == home
+    assert relay_place in {place for _, place, _ in bench.frames}
+
+
+def test_an_address_that_changes_is_challenged_at_once_and_then_has_the_lane() -> None:
+    bench = live()
+    one, other = bench.peers
+    moved = ("8.0.0.77", 7777)
+    bench.move(other, moved)  # it hears the relay no more until it said something
+    bench.frames.clear()
+    heard = bench.talk(100, 0.01)
+    assert len(heard) >= 50  # a probe each LANE_PING
+    assert bench.lane(bench.relay, other).place == moved
+    bench.move(one, ("8.0.0.78", 7778))
+    assert len(bench.talk(20, 0.01)) == 20
+    assert bench.lane(bench.relay, one).place == ("8.0.0.78", 7778)
+    assert bench.states() == [State.LIVE] * 4
+
+
+def test_an_echo_from_another_address_than_the_challenge_went_to_proves_nothing() -> None:
+    bench = live()
+    one = bench.peers[0]
+    lane, back = bench.lane(one, bench.relay), bench.lane(bench.relay, one)
+    home = back.place
+    assert lane.place is not None
+    bench.frames.clear()
+    bench.advance(1.0)
+    echoes = [frame for source, _, frame in bench.frames if source == home]
+    assert echoes
+    challenge = wire.read_sign(bench.signs(Step.CHALLENGE, home)[-1])
+    assert challenge is not None
+    lane.say(challenge._replace(step=Step.ECHO), lane.place)
+    ((place, frame),) = one.engine.lanes.take_frames()
+    bench.deliver(FORGED, place, frame)
+    assert back.place == home
+    assert bench.relay.engine.counters["dropped: a challenge's echo from elsewhere"] == 1
+
+
+def test_a_lane_on_which_nothing_comes_back_is_left_in_time_and_the_websocket_carries_on() -> None:
+    bench = live()
+    one, other = bench.peers
+    bench.path = lost
+    began = bench.now
+    while State.LIVE in bench.states():
+        bench.talk(1, 0.05)
+        assert bench.now < began + LANE_SILENCE + 0.3
+    other.heard()
+    assert len(bench.talk(20)) == 20
+    assert bench.sent(Kind.SEALED)
+    assert one.engine.counters["datagram lanes left: silent"] == 1
+    assert timers(one) == timers(other) == timers(bench.relay) == 0
+
+
+def test_a_lane_whose_peer_fell_silent_is_not_sent_by_though_nothing_was_said() -> None:
+    bench = live()
+    other = bench.peers[1]
+    bench.gate = lambda sender, _to, data: None if sender is other and data[0] == Kind.LINK else data
+    bench.path = lost
+    bench.talk(int(LANE_SILENCE / 0.05) + 2, 0.05)
+    bench.path = straight
+    bench.frames.clear()
+    bench.talk(5, 0.01)
+    place = bench.place_of(other)
+    assert [frame for source, to, frame in bench.frames if to == place and frame[0] == wire.DATA] == []
+
+
+def test_a_lane_that_never_works_is_tried_more_and_more_rarely() -> None:
+    bench = LaneBench().start()
+    bench.path = lost
+    tries = []
+    before = 0
+    for _ in range(600):
+        bench.talk(5, 0.1)
+        now = len(bench.signs(Step.PROBE))
+        if now > before and len(bench.signs(Step.PROBE)[-1]) == LONGEST and now // LANE_PROBES > before // LANE_PROBES:
+            tries.append(bench.now)
+        before = now
+    gaps = [later - earlier for earlier, later in zip(tries[:-1:2], tries[2::2], strict=False)]
+    assert len(tries) < 20
+    assert sorted(gaps) == gaps
+    assert gaps[0] >= LANE_REST
+
+
+def test_an_idle_lane_is_closed_at_both_ends_and_comes_back_with_traffic() -> None:
+    bench = live()
+    bench.advance(LANE_IDLE + 1.0)
+    assert bench.states() == [State.NONE] * 4
+    assert [timers(node) for node in bench.nodes] == [0, 0, 0]
+    assert [node.engine.lanes.count for node in bench.nodes] == [0, 0, 0]
+    bench.talk(60, 0.05)
+    assert bench.states() == [State.LIVE] * 4
+
+
+def test_a_link_that_goes_takes_its_lane_along() -> None:
+    bench = live()
+    for cable in list(bench.peers[0].cables.values()):
+        cable.cut()
+    assert bench.relay.engine.lanes.count == 1
+    assert bench.peers[0].engine.lanes.count == 0
+    assert timers(bench.peers[0]) == 0
+
+
+def test_large_packets_and_control_stay_on_the_websocket() -> None:
+    bench = live()
+    one, other = bench.peers
+    bench.frames.clear()
+    bench.seen.clear()
+    one.send(other, bytes(1200))
+    bench.flow()
+    assert bench.data(one) == 1
+    one.send(other, bytes(1201))
+    one.send(other, bytes(30_000))
+    bench.flow()
+    assert bench.data(one) == 1
+    assert len(bench.sent(Kind.SEALED, one)) == 2
+    assert all(len(frame) <= LONGEST for _, _, frame in bench.frames)
+    assert list(map(len, other.heard())) == [1200, 1201, 30_000]
+
+
+def test_small_datagrams_that_wait_together_are_packed_to_fit_the_lane() -> None:
+    bench = live()
+    one, other = bench.peers
+    assert one.engine.has_lane(other.peer_id)
+    bench.frames.clear()
+    for _ in range(4):
+        one.send(other, bytes(400))
+    bench.flow()
+    assert bench.data(one) == 2
+    assert len(other.heard()) == 4
+
+
+def test_a_relay_grants_so_many_lanes_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MAX_LANES >= 500
+    monkeypatch.setattr("peer_relay_socket.engine.lanes.MAX_LANES", 1)
+    bench = LaneBench().start()
+    bench.talk(30)
+    assert sorted(state.name for state in bench.states()) == ["LIVE", "LIVE", "NONE", "NONE"]
+    assert bench.relay.engine.counters["refused: too many datagram lanes"] >= 1
+    assert sum(peer.engine.counters.get("datagram lanes left: the relay refuses", 0) for peer in bench.peers) >= 1
+
+
+def test_an_index_of_another_size_is_bad_bytes() -> None:
+    bench = live()
+    one = bench.peers[0]
+    one.engine._links.tell(bench.link(one, bench.relay), LinkOp.LANE, b"abc")
+    bench.flow()
+    assert bench.relay.engine.counters["link dropped: bad bytes"] == 1
+
+
+def test_a_frame_whose_packets_make_no_sense_ends_the_link_of_who_sent_it() -> None:
+    bench = live()
+    one = bench.peers[0]
+    lane = bench.lane(one, bench.relay)
+    assert lane.tagging is not None
+    assert lane.place is not None
+    packet = bytes((Kind.LINK,)) + bytes(47)
+    frame = bytes((wire.DATA,)) + lane.remote + packet + lane.tagging.tag(packet)
+    bench.deliver(bench.place_of(one), lane.place, frame)
+    bench.flow()
+    assert bench.relay.engine.counters["link dropped: bad bytes"] == 1
