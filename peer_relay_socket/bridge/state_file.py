@@ -8,7 +8,8 @@ replaced whole or not at all; of several processes that write, each keeps what t
 as if a stranger had sent it.
 
     $XDG_STATE_HOME/peer-relay/NETWORK.relays       (else $HOME/.local/state/peer-relay; folder 0700, file 0600)
-    {"relays": [{"id": 40 hex digits, "url": ..., "scope": "GLOBAL", "nearby": false, "seen": seconds since 1970}]}
+    {"relays": [{"id": 40 hex digits, "url": ..., "scope": "GLOBAL", "nearby": false, "by_chance": false,
+      "seen": seconds since 1970}]}
 """
 
 from __future__ import annotations
@@ -75,15 +76,17 @@ def _relay(entry: object, now: int) -> Remembered | None:
     if not isinstance(entry, dict):
         return None
     peer_id, url, name = entry.get("id"), entry.get("url"), entry.get("scope")
-    nearby, seen = entry.get("nearby"), entry.get("seen")
+    nearby, seen, by_chance = entry.get("nearby"), entry.get("seen"), entry.get("by_chance", False)
     if not isinstance(peer_id, str) or not isinstance(url, str) or not isinstance(nearby, bool):
         return None
     if not isinstance(seen, int) or isinstance(seen, bool) or not isinstance(name, str):
         return None
+    if not isinstance(by_chance, bool):
+        return None
     whole, scope = parse_id(peer_id), Scope.__members__.get(name)
     if whole is None or scope is None or len(url) > MAX_URL or not is_learnable(url) or reach(url) < scope:
         return None
-    return Remembered(whole, url, scope, nearby, min(seen, now))
+    return Remembered(whole, url, scope, nearby, min(seen, now), by_chance)
 
 
 def _newest(relays: Iterable[Remembered]) -> list[Remembered]:
@@ -109,7 +112,8 @@ def write(path: str, relays: Iterable[Remembered], disproved: Mapping[PeerId, in
         before = [relay for relay in read(path, now) if disproved.get(relay.peer_id, -1) < relay.seen]
         merged = _newest([*before, *relays])
         entries = [
-            {"id": r.peer_id.hex(), "url": r.url, "scope": r.scope.name, "nearby": r.nearby, "seen": r.seen}
+            {"id": r.peer_id.hex(), "url": r.url, "scope": r.scope.name, "nearby": r.nearby, "by_chance": r.by_chance}
+            | {"seen": r.seen}
             for r in merged
             if is_learnable(r.url)
         ]

@@ -5,9 +5,9 @@ Lives here: *home*, the nearest relay by round trip, by which most of what a pee
 id, which are how a peer is found (closest.py).
 
 Law: no stranger steers the choice by chance. It is drawn once, of an answer to a question for an id made up here, that
-went out by a bootstrap node where one is linked; it is given up only after it failed to answer ANCHOR_FAILURES times,
-never for one that is nearer, newer or named more often. Home moves for a clear gain only, and only among relays that
-are linked anyway.
+went out by a bootstrap node where one is linked; it outlives restarts (memory.py), and is given up only after it failed
+to answer ANCHOR_FAILURES times, never for one that is nearer, newer or named more often. Home moves for a clear gain
+only, and only among relays that are linked anyway.
 
 A peer that relays has neither: it fills its slots by chance, and knows the round trips of all of them.
 """
@@ -53,6 +53,10 @@ class Anchors:
         candidate = None if self.chance is None else self._candidates.get(self.chance)
         return [candidate] if candidate is not None and candidate.urls and not self._core.config.serves else []
 
+    def recall(self, peer_id: PeerId) -> None:
+        """This relay, a candidate, was drawn by chance in an earlier run: it stays the choice."""
+        self.chance = self._candidates.kept = peer_id
+
     def review(self) -> None:
         """Ask for a relay by chance, if there is none, or the one there was has failed."""
         candidate = None if self.chance is None else self._candidates.get(self.chance)
@@ -60,7 +64,7 @@ class Anchors:
             return
         if candidate is not None and candidate.failures < ANCHOR_FAILURES:
             return
-        self.chance = None
+        self.chance = self._candidates.kept = None
         relays = [link for link in self._links.by_id.values() if link.serves and not link.direct]
         if relays:
             first = min(relays, key=lambda link: (not self._is_bootstrap(link.peer_id), self._core.random.random()))
@@ -70,7 +74,7 @@ class Anchors:
         """Relays around a made-up id are known: take one of them."""
         known = [each for each in map(self._candidates.get, named) if each is not None and each.urls]
         if self.chance is None and known:
-            self.chance = min(known, key=lambda candidate: candidate.luck).peer_id
+            self.recall(min(known, key=lambda candidate: candidate.luck).peer_id)
 
     def _is_bootstrap(self, peer_id: PeerId) -> bool:
         return any(place.peer_id == peer_id for place in self._candidates.bootstraps)

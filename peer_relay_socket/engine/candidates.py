@@ -118,6 +118,8 @@ class Candidates:
         """The same by slot, in the order in which they were heard of."""
         self.wanted: dict[PeerId, Candidate] = {}
         """Those among them that the program wants."""
+        self.kept: PeerId | None = None
+        """The relay drawn by chance (anchors.py): whatever neighbours name, it stays known."""
         self._dialled: dict[str, Candidate] = {}
         """The candidates being dialled, by URL."""
 
@@ -239,7 +241,8 @@ class Candidates:
     def make_room(self) -> bool:
         """Forget some candidates that we can do without; return whether there were any."""
         by_id = self._links.by_id
-        unlinked = [c for c in self._by_id.values() if not (c.wanted or c.dialling or c.peer_id in by_id)]
+        known = (c for c in self._by_id.values() if c.peer_id != self.kept)
+        unlinked = [c for c in known if not (c.wanted or c.dialling or c.peer_id in by_id)]
         # The farthest of those that failed, else a random one of the neighbour that named most: far buckets do not lose
         # all of theirs, and what others named stays, however much one neighbour names.
         named = Counter(candidate.source for candidate in unlinked)

@@ -305,6 +305,12 @@ class Membership:
         if self._candidates.suggest(peer_id, url, scope, nearby):
             self._eager[peer_id] = None
 
+    def recall_chance(self, peer_id: PeerId, url: str, scope: Scope, nearby: bool) -> None:
+        """Dial the relay that was drawn by chance in an earlier run, beside whatever links are up."""
+        if self._candidates.suggest(peer_id, url, scope, nearby):
+            self.anchors.recall(peer_id)
+            self.review()
+
     def place_of(self, link: LinkState) -> tuple[Scope, bool] | None:
         """Return the scope of the place where a neighbour was dialled, and whether that may be nearby; None where
         nothing but the program's traffic with it made us link to it."""

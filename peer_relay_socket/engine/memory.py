@@ -38,6 +38,8 @@ class Remembered(NamedTuple):
     """Whether this machine's own addresses, and those on its wires, may be dialled for it."""
     seen: int
     """When it last worked, in seconds since 1970."""
+    by_chance: bool = False
+    """Whether it was the relay drawn by chance (anchors.py): the next run keeps it."""
 
 
 class Memory:
@@ -63,6 +65,9 @@ class Memory:
         """These worked in earlier runs: try them while no link is up, RECALL_AT_ONCE at a time."""
         self._active = True
         known = {relay.peer_id: relay for relay in sorted(relays, key=lambda relay: relay.seen)}
+        for relay in known.values():
+            if relay.by_chance:  # of several, the one that worked last
+                self._membership.recall_chance(relay.peer_id, relay.url, relay.scope, relay.nearby)
         for relay in [*known.values(), *self._known.values()]:
             self._note(relay)
         self._begin()
@@ -73,7 +78,8 @@ class Memory:
             known = self._known.get(link.peer_id)
             if known is not None and link.url is not None and known.url == link.url.partition("#")[0]:
                 self._note(known._replace(seen=self._seconds))
-        return list(self._known.values())
+        chance = self._membership.anchors.chance
+        return [relay._replace(by_chance=relay.peer_id == chance) for relay in self._known.values()]
 
     @property
     def disproved(self) -> dict[PeerId, int]:

@@ -42,6 +42,16 @@ def test_what_was_written_is_read_and_only_the_user_may(path: str) -> None:
     assert Path(path).parent.stat().st_mode & 0o777 == 0o700
 
 
+def test_which_relay_was_drawn_by_chance_is_read_again_and_older_files_name_none(path: str) -> None:
+    state_file.write(path, [relay(1)._replace(by_chance=True), relay(2)], {}, NOW)
+    assert state_file.read(path, NOW) == [relay(1)._replace(by_chance=True), relay(2)]
+    entries = json.loads(Path(path).read_text())["relays"]
+    for entry in entries:
+        del entry["by_chance"]
+    Path(path).write_text(json.dumps({"relays": entries}))
+    assert state_file.read(path, NOW) == [relay(1), relay(2)]
+
+
 def test_each_network_has_a_file_of_its_own(path: str) -> None:
     others = [(NETWORK, ["ws://b"]), (NETWORK, ["ws://a", "ws://b"]), (bytes(32), ["ws://a"])]
     assert len({path, *(state_file.path_for(*other) for other in others)}) == 4
@@ -100,6 +110,7 @@ GOOD: dict[str, Any] = {
         {"scope": "GALAXY"},
         {"scope": []},
         {"nearby": 1},
+        {"by_chance": 1},
         {"seen": "now"},
         {"seen": 1e300},
         {"seen": True},

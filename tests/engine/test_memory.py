@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from peer_relay_socket.codec.control import Contact, contacts
+from peer_relay_socket.codec.packet import LinkOp
 from peer_relay_socket.engine.effects import Dial
 from peer_relay_socket.engine.memory import Remembered
-from peer_relay_socket.limits import CLOSEST_LINKS, LOST_TIME, RECALL_AGAIN, RECALL_AT_ONCE, RECALL_EVERY, REMEMBERED
+from peer_relay_socket.limits import (
+    CLOSEST_LINKS,
+    LOST_TIME,
+    MAX_CANDIDATES,
+    RECALL_AGAIN,
+    RECALL_AT_ONCE,
+    RECALL_EVERY,
+    REMEMBERED,
+)
 from peer_relay_socket.scope import Scope
 from tests.sim.bench import Bench, Node
+from tests.sim.network import Host, Network
 
 
 def relay(number: int, seen: int = 0) -> Remembered:
@@ -109,3 +120,61 @@ def test_a_remembered_url_where_another_peer_answers_costs_one_dial_and_is_forgo
     assert peer.engine.remembered(bench.now) == ([], {bytes(20): 1000})
     bench.advance(2 * RECALL_AGAIN)
     assert dialled(bench, peer) == []
+
+
+def world() -> tuple[Network, Host]:
+    """Twelve relays, and an ordinary peer that has not started."""
+    network = Network(3)
+    for number in range(12):
+        network.host(f"r{number}", bootstrap=("r0",) if number else (), serves=True, address=f"8.8.{number + 1}.1")
+    return network, network.host("peer", bootstrap=("r0",), start=False)
+
+
+def drawn(peer: Host) -> bytes:
+    """Return the relay that is remembered as the one drawn by chance."""
+    (chance,) = [each.peer_id for each in peer.engine.remembered(peer.network.now)[0] if each.by_chance]
+    return chance
+
+
+def test_the_relay_drawn_by_chance_stays_the_choice_across_restarts() -> None:
+    network, peer = world()
+    peer.start()
+    network.run(60.0)
+    first = drawn(peer)
+    for _ in range(4):
+        relays = peer.engine.remembered(network.now)[0]
+        peer.crash()
+        network.run(5.0)
+        peer.start()
+        network.run(0.3)  # files are slow: bootstrap nodes may be linked, and another drawn, before it is read
+        peer.engine.recall(relays, network.now)
+        peer.pump()
+        network.run(60.0)
+        assert drawn(peer) == first
+        assert first in peer.engine.neighbours
+
+
+def test_a_remembered_chance_that_does_not_answer_is_given_up_for_another() -> None:
+    network, peer = world()
+    peer.start()
+    peer.engine.recall([relay(7)._replace(by_chance=True)], network.now)
+    peer.pump()
+    network.run(600.0)
+    assert drawn(peer) in peer.engine.neighbours
+
+
+def test_the_relay_drawn_by_chance_stays_known_whatever_neighbours_name() -> None:
+    bench = Bench()
+    peer, node = bench.node("peer"), bench.node("node", serves=True)
+    bench.join(peer, node, "ws://node.example")
+    bench.flow()
+    peer.engine.recall([relay(7)._replace(by_chance=True)], bench.now)
+    assert dialled(bench, peer) == ["ws://r7.example"]
+    peer.engine.dial_failed("ws://r7.example", bench.now)
+    for number in range(2 * MAX_CANDIDATES):
+        named = Contact((number + 1000).to_bytes(4) * 5, (f"ws://9.{number >> 8}.{number & 255}.1:80/",))
+        link = node.engine._links.by_id[peer.peer_id]
+        node.engine._links.tell(link, LinkOp.NEIGHBOURS, contacts([named]))  # as a hostile relay would
+        bench.flow()
+    bench.advance(60.0)
+    assert "ws://r7.example" in dialled(bench, peer)
