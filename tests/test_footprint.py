@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from peer_relay_socket import AF_PEER, Peer, Socket
+from tests.processes import environment
 
 LIMIT = 60.0
 
@@ -35,9 +36,8 @@ WEBSOCKETS = "import json, sys, websockets.client; print(json.dumps(sorted(sys.m
 
 
 def loaded(code: str, *arguments: str, **environ: str) -> Any:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")} | environ
     argv = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=LIMIT, check=False)
+    done = subprocess.run(argv, env=environment(**environ), capture_output=True, text=True, timeout=LIMIT, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import select
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.patience import LIMIT
+from tests.processes import environment
 from tests.snippets import snippet
 
 README = Path(__file__).parent.parent / "README.md"
@@ -36,8 +36,7 @@ def test_the_readme_is_short_and_links_to_nothing_that_the_package_index_lacks()
 def test_two_terminals_talk_with_nothing_configured(tmp_path: Path) -> None:
     for name, text in PROGRAMS.items():
         (tmp_path / name).write_text(text)
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
-    environ |= {"PYTHONUNBUFFERED": "1", "XDG_STATE_HOME": str(tmp_path)}  # where the programs of this user meet
+    environ = environment(PYTHONUNBUFFERED="1", XDG_STATE_HOME=str(tmp_path))  # where the programs of this user meet
     serve = [sys.executable, str(tmp_path / "server.py")]
     with subprocess.Popen(serve, stdout=subprocess.PIPE, env=environ, text=True) as server:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from peer_relay_socket import Peer, Socket
+from tests.processes import environment
 
 PREAMBLE = """
 import errno, os, select, signal, socket, sys, threading, time, traceback
@@ -57,10 +57,6 @@ def pair():
 
 def command(program: str, *arguments: str) -> list[str]:
     return [sys.executable, "-X", "dev", "-W", "ignore", "-c", PREAMBLE + textwrap.dedent(program), *arguments]
-
-
-def environment(**settings: str) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")} | settings
 
 
 def run(program: str, *arguments: str, **settings: str) -> str:

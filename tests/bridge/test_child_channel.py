@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import resource
 import socket
 import subprocess
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from peer_relay_socket.address import Prefix, UnprovedId
 from peer_relay_socket.bridge import child_channel
 from peer_relay_socket.bridge.child_channel import GROUP, LOCAL, PEER, Message, decode, encode
+from tests.processes import environment
 
 MESSAGES = [
     Message(1, LOCAL, "127.0.0.1", 7, 4, None, [b"one", b""]),
@@ -78,10 +78,9 @@ def test_hostile_child_costs_its_parent_no_memory() -> None:
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
     run = subprocess.run(
         [sys.executable, "-c", HOSTILE],
-        env=environ,
+        env=environment(),
         preexec_fn=limited,
         capture_output=True,
         text=True,

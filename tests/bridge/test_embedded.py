@@ -14,6 +14,7 @@ import pytest
 
 from peer_relay_socket.meeting import MEETING
 from tests.patience import LIMIT
+from tests.processes import environment
 
 PROGRAM = """
 import sys
@@ -33,12 +34,11 @@ class Member:
     """A process with a peer that nobody configured, in the network namespace of `beside`."""
 
     def __init__(self, role: str, beside: int) -> None:
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
         self.process = subprocess.Popen(
             ["nsenter", "-t", str(beside), "-n", "-U", "--preserve-credentials", sys.executable, "-c", PROGRAM, role],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environ,
+            env=environment(),
             text=True,
         )
         self.id = self.heard()

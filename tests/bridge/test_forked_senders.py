@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from peer_relay_socket import Socket
-from tests.bridge.forks import command, environment, relay, remote, run
+from tests.bridge.forks import command, relay, remote, run
+from tests.processes import environment
 
 __all__ = ["relay", "remote"]
 

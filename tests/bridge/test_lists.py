@@ -14,6 +14,7 @@ import pytest
 
 from peer_relay_socket.surface.udp_socket import Socket
 from tests.patience import LIMIT, until
+from tests.processes import environment
 
 
 def hears(sender: Socket, receiver: Socket, text: bytes) -> Callable[[], bool]:
@@ -35,8 +36,9 @@ def hears(sender: Socket, receiver: Socket, text: bytes) -> Callable[[], bool]:
 @contextmanager
 def node(*options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     command = [sys.executable, "-m", "peer_relay", "node", *options]
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
         try:
             assert process.stdout is not None
             yield process.stdout.readline().split()[3], process

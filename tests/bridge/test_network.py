@@ -15,6 +15,7 @@ import pytest
 from peer_relay_socket.address import AF_PEER
 from peer_relay_socket.surface.udp_socket import Socket
 from tests.patience import LIMIT
+from tests.processes import environment
 
 NOWHERE = "ws://127.0.0.1:1"
 """An advertised URL at which nobody answers: neighbours of such a node are only those that were told its real one."""
@@ -26,9 +27,8 @@ class Node:
     """A `peer-relay node` process."""
 
     def __init__(self, *options: str, port: int = 0) -> None:
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
         command = [sys.executable, "-m", "peer_relay", "node", "--port", str(port), *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environ, text=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(), text=True)
         assert self.process.stdout is not None
         assert select.select([self.process.stdout], [], [], LIMIT)[0], "the node did not come up"
         _, self.id, self.ipv4, self.url = self.process.stdout.readline().split()

@@ -16,8 +16,9 @@ import pytest
 from peer_relay_socket import Peer
 from tests.loopback import free_port
 from tests.observe.conftest import relay, runtime_folder, start
-from tests.observe.programs import ECHO, Program, environment, peer_relay
+from tests.observe.programs import ECHO, Program, peer_relay
 from tests.patience import until
+from tests.processes import environment
 
 __all__ = ["relay", "runtime_folder", "start"]
 

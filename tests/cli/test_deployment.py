@@ -20,8 +20,8 @@ from peer_relay_socket.cli.node import _parser as node_parser
 from peer_relay_socket.config import unknown_variables
 from peer_relay_socket.errors import IdentityError
 from peer_relay_socket.identity import Identity
-from tests.cli.test_node import environment
 from tests.patience import LIMIT
+from tests.processes import environment
 from tests.wheel import PIP, build_wheel
 
 ROOT = Path(__file__).parents[2]

@@ -24,8 +24,9 @@ from peer_relay_socket.setting_values import IceServer
 from tests.cli.test_node_tls import certificate
 from tests.loopback import free_port
 from tests.observe.conftest import relay, runtime_folder, start
-from tests.observe.programs import ECHO, Program, environment, peer_relay
+from tests.observe.programs import ECHO, Program, peer_relay
 from tests.patience import LIMIT, until
+from tests.processes import environment
 
 __all__ = ["relay", "runtime_folder", "start"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
 import subprocess
 import sys
@@ -14,14 +13,14 @@ import pytest
 
 from peer_relay_socket.address import Spelling
 from peer_relay_socket.identity import Identity
+from tests.processes import environment
 
 
-def peer_relay(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
+def peer_relay(*arguments: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "peer_relay", *arguments],
         cwd=cwd,
-        env=clean | environment,
+        env=environment(**settings),
         capture_output=True,
         text=True,
         timeout=30,

@@ -21,8 +21,9 @@ import pytest
 from peer_relay_socket import Peer, Socket
 from tests.loopback import free_port
 from tests.observe.conftest import runtime_folder
-from tests.observe.programs import ECHO, Program, environment
+from tests.observe.programs import ECHO, Program
 from tests.patience import LIMIT, until
+from tests.processes import environment
 
 __all__ = ["runtime_folder"]
 pytestmark = pytest.mark.slow

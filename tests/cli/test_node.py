@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
@@ -16,12 +15,9 @@ import pytest
 
 from peer_relay_socket.address import Spelling
 from peer_relay_socket.identity import Identity
+from tests.processes import environment
 
 NODE = [sys.executable, "-m", "peer_relay", "node"]
-
-
-def environment(**settings: str) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")} | settings
 
 
 @contextmanager

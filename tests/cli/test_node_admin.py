@@ -24,9 +24,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from peer_relay_socket import Peer, Socket
 from peer_relay_socket.limits import ADMIN_CLIENTS, ADMIN_HEAD, STREAM_CLIENTS
-from tests.cli.test_node import environment
 from tests.loopback import free_port
 from tests.patience import LIMIT, until
+from tests.processes import environment
 
 Called = Callable[..., tuple[int, str, str]]
 

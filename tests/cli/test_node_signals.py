@@ -17,11 +17,11 @@ import pytest
 
 from peer_relay_socket import Peer
 from peer_relay_socket.cli.notify import notify
-from tests.cli.test_node import environment
 from tests.cli.test_node_admin import node
 from tests.cli.test_node_tls import certificate
 from tests.loopback import free_port
 from tests.patience import LIMIT, until
+from tests.processes import environment
 
 
 @pytest.mark.parametrize("abstract", [False, True])

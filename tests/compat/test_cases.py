@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import environment
+
 CASES = sorted(Path(__file__).with_name("cases").glob("*.py"))
 NATIVE = [sys.executable]
 OURS = [sys.executable, "-m", "peer_relay", "run"]
@@ -23,10 +25,9 @@ ROOT = frozenset({"name_moves", "privileges_dropped"})
 
 
 def outcome(command: list[str]) -> str:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
     done = subprocess.run(
         command,
-        env=clean | {"PEER_RELAY_BOOTSTRAP": "ws://127.0.0.1:1"},  # nobody is there: a peer linked to no other
+        env=environment(PEER_RELAY_BOOTSTRAP="ws://127.0.0.1:1"),  # nobody is there: a peer linked to no other
         capture_output=True,
         text=True,
         timeout=90,

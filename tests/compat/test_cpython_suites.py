@@ -7,13 +7,14 @@ each class, how many passed of how many run.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from tests.processes import environment
 
 PROGRAM = str(Path(__file__).with_name("cpython_suite.py"))
 
@@ -44,10 +45,9 @@ DEVIATIONS: dict[str, str] = {}
 
 
 def run(command: list[str], names: list[str]) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
     done = subprocess.run(
         [*command, PROGRAM, *names],
-        env=clean | {"PEER_RELAY_PORT": "0"},  # a peer of its own, linked to nobody
+        env=environment(PEER_RELAY_PORT="0"),  # a peer of its own, linked to nobody
         capture_output=True,
         text=True,
         timeout=200,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import pytest
 
 from peer_relay_socket import Peer, Socket
 from tests.compat.test_cases import NATIVE, OURS
+from tests.processes import environment
 
 MONKEY = {
     "gevent": "from gevent import monkey; monkey.patch_all()",
@@ -81,9 +81,8 @@ def test_a_peer_elsewhere_is_heard_while_others_run(
     if find_spec(library) is None:
         pytest.skip(f"needs {library}")
     (tmp_path / "program.py").write_text(PROGRAM.format(imports=imports.format(monkey=MONKEY[library])))
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
     # eventlet's import of dnspython breaks where trio is installed, on the kernel, too.
-    clean |= {"PEER_RELAY_BOOTSTRAP": str(echo.url), "EVENTLET_NO_GREENDNS": "yes", "PYTHONWARNINGS": "ignore"}
+    clean = environment(PEER_RELAY_BOOTSTRAP=str(echo.url), EVENTLET_NO_GREENDNS="yes", PYTHONWARNINGS="ignore")
     done = subprocess.run(
         [*command, str(tmp_path / "program.py"), echo.address],
         env=clean,

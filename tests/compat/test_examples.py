@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import select
 import subprocess
@@ -19,6 +18,7 @@ import pytest
 
 from tests.loopback import free_port
 from tests.patience import LIMIT, until
+from tests.processes import environment
 
 FOLDER = Path(__file__).parents[2] / "compat" / "examples"
 pytestmark = pytest.mark.slow
@@ -57,8 +57,7 @@ class Program:
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Starts examples in a network of their own."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
-    environ["PYTHONUNBUFFERED"] = "1"
+    environ = environment(PYTHONUNBUFFERED="1")
     with ExitStack() as programs:
 
         def run(*words: str) -> Program:

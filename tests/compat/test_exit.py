@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 
 from peer_relay_socket import Peer, Socket
 from peer_relay_socket.limits import EXIT_TIME
+from tests.processes import environment
 
 COUNT = 20
 SEND = (
@@ -182,10 +182,8 @@ def run(
     place: Path, program: str, relay: str, receiver: Socket, native: list[str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     (place / "program.py").write_text(program)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
-    clean["PEER_RELAY_LOG"] = "debug"  # what a failure shows
+    clean = environment(PEER_RELAY_BOOTSTRAP=relay, PEER_RELAY_LOG="debug")  # the log is what a failure shows
     host, port = receiver.peer.address, str(receiver.getsockname()[1])
-    clean["PEER_RELAY_BOOTSTRAP"] = relay
     command = [*(native or [sys.executable, "-m", "peer_relay", "run", "program.py"]), host, port]
     return subprocess.run(command, cwd=place, env=clean, capture_output=True, text=True, timeout=90, check=False)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import environment
+
 WAYS_OUT = {
     "the C module": "import _socket\ns = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)",
     "the C module, IPv6": "import _socket as c\ns = c.socket(c.AF_INET6, c.SOCK_DGRAM | c.SOCK_CLOEXEC)",
@@ -30,11 +32,10 @@ USE = "\ns.bind(('', 0))\nprint('escaped')\n"
 
 
 def run(
-    folder: Path, source: str, *options: str, environment: dict[str, str] | None = None, passed: int = 2
+    folder: Path, source: str, *options: str, settings: dict[str, str] | None = None, passed: int = 2
 ) -> subprocess.CompletedProcess[str]:
     (folder / "program.py").write_text(source)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
-    clean |= environment or {}
+    clean = environment(**settings or {})
     command = [sys.executable, "-m", "peer_relay", "run", *options, "program.py"]
     return subprocess.run(
         command, cwd=folder, env=clean, capture_output=True, text=True, timeout=30, check=False, pass_fds=[passed]

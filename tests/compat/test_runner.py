@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import environment
+
 NATIVE = [sys.executable]
 OURS = [sys.executable, "-m", "peer_relay", "run"]
 
@@ -59,9 +61,8 @@ PROGRAMS = {
 
 
 def start(command: list[str], cwd: Path) -> subprocess.Popen[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=cwd, env=clean, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(command, cwd=cwd, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
 def outcome(process: subprocess.Popen[str], stdin: str = "") -> tuple[int, str, str]:

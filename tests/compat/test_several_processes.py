@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.compat.test_cases import NATIVE, OURS
+from tests.processes import environment
 
 HANDS_OVER = """
 import multiprocessing, socket
@@ -48,9 +48,10 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, socket.socket(typ
 @pytest.mark.parametrize("program", [HANDS_OVER, FORKS], ids=["spawn", "fork"])
 def test_a_server_of_several_processes_is_refused_in_one_line(tmp_path: Path, program: str) -> None:
     def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
         where = [*command, "program.py"]
-        return subprocess.run(where, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(
+            where, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=False
+        )
 
     (tmp_path / "program.py").write_text(program)
     assert run(NATIVE).stdout == "b'x'\n"

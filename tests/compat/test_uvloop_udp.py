@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.processes import environment
 
 PROGRAM = """
 import asyncio, socket, uvloop
@@ -53,9 +54,10 @@ uvloop.run(main())
 @pytest.mark.skipif(importlib.util.find_spec("uvloop") is None, reason="needs uvloop")
 def test_uvloops_datagrams_travel_the_overlay(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
     command = [sys.executable, "-X", "dev", "-m", "peer_relay", "run", "program.py"]
-    done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=30, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     first, second, third = done.stdout.splitlines()
     assert first.startswith("b'pong' ('127.0.0.1', ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import socket
@@ -16,15 +15,12 @@ import pytest
 
 from peer_relay_socket.surface.udp_socket import Socket
 from tests.patience import LIMIT
+from tests.processes import environment
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.Popen[str]"]
 Peer = Callable[..., Socket]
 COMMAND = [sys.executable, "-m", "peer_relay"]
-
-
-def environment(**settings: str) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")} | settings
 
 
 class Process:

@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from tests.gateway.conftest import COMMAND, LIMIT, environment
+from tests.gateway.conftest import COMMAND, LIMIT
+from tests.processes import environment
 
 USER = 65_534
 PERMITTED = 'mknod -m 0666 "$TESTS_FOLDER/tun" c 10 200 && mount --bind "$TESTS_FOLDER/tun" /dev/net/tun'

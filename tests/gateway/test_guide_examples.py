@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.conftest import LIMIT, environment
+from tests.gateway.conftest import LIMIT
 from tests.gateway.test_native_programs import needs
+from tests.processes import environment
 from tests.snippets import snippet
 
 pytestmark = pytest.mark.slow

@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from peer_relay_socket.address import Spelling
-from tests.gateway.conftest import LIMIT, Peer, Run, Start, environment
+from tests.gateway.conftest import LIMIT, Peer, Run, Start
 from tests.patience import until
+from tests.processes import environment
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from peer_relay_socket.cli.native import is_native, locate
-from tests.gateway.conftest import COMMAND, LIMIT, Run, environment
+from tests.gateway.conftest import COMMAND, LIMIT, Run
+from tests.processes import environment
 
 
 @pytest.mark.parametrize(

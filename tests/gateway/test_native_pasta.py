@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.conftest import COMMAND, Peer, Run, Start, environment
+from tests.gateway.conftest import COMMAND, Peer, Run, Start
 from tests.gateway.test_native import ready
 from tests.gateway.test_native_programs import needs
 from tests.patience import LIMIT, until
+from tests.processes import environment
 
 pytestmark = [pytest.mark.slow, needs("pasta")]
 REAL = ("--tcp", "real")

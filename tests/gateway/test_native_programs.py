@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.conftest import LIMIT, Process, Run, Start, environment
+from tests.gateway.conftest import LIMIT, Process, Run, Start
 from tests.patience import until
+from tests.processes import environment
 
 pytestmark = pytest.mark.slow
 

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.gateway.conftest import COMMAND, Start, environment
+from tests.gateway.conftest import COMMAND, Start
 from tests.gateway.test_native_programs import needs
 from tests.patience import LIMIT, until
+from tests.processes import environment
 
 pytestmark = pytest.mark.slow
 PROGRAMS = Path(__file__).parent / "programs"

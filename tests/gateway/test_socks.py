@@ -14,9 +14,10 @@ import pytest
 
 from peer_relay_socket.cli.main import main
 from peer_relay_socket.surface.udp_socket import Socket
-from tests.gateway.conftest import COMMAND, LIMIT, Process, environment
+from tests.gateway.conftest import COMMAND, LIMIT, Process
 from tests.npm.conftest import npm_folder
 from tests.patience import until
+from tests.processes import environment
 
 __all__ = ["npm_folder"]  # a fixture
 

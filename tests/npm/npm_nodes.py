@@ -8,7 +8,6 @@ Law: nothing waits without a limit, and a node process that dies of what it was 
 from __future__ import annotations
 
 import json
-import os
 import queue
 import subprocess
 import sys
@@ -16,6 +15,8 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+
+from tests.processes import environment
 
 AGENT = Path(__file__).with_name("agent.js")
 OURS = Path(__file__).with_name("agent.py")
@@ -29,15 +30,14 @@ class NodePeer:
     command."""
 
     def __init__(self, folder: Path, script: Path = AGENT, inside: list[str] | None = None, **settings: Any) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
-        environment |= {"NODE_PATH": str(folder / "node_modules"), "NODE_NO_WARNINGS": "1", "PYTHONPATH": str(ROOT)}
+        environ = environment(NODE_PATH=str(folder / "node_modules"), NODE_NO_WARNINGS="1", PYTHONPATH=str(ROOT))
         runs = [sys.executable] if script.suffix == ".py" else ["node", "--no-deprecation"]
         self._process = subprocess.Popen(
             [*(inside or []), *runs, str(script), json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment,
+            env=environ,
             text=True,
         )
         self._events: queue.Queue[dict[str, Any]] = queue.Queue()

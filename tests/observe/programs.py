@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+
+from tests.processes import environment
 
 ECHO = """
 import sys
@@ -17,10 +18,6 @@ while True:
     data, source = sock.recvfrom(65535)
     sock.sendto(data, source)
 """
-
-
-def environment(**settings: str) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")} | settings
 
 
 class Program:

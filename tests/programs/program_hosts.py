@@ -22,6 +22,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from tests.processes import environment
+
 SCRIPTS = Path(__file__).parent / "scripts"
 READY = "^READY"
 READY_SECONDS = 30.0
@@ -146,8 +148,7 @@ class Network(ABC):
 
     def environment(self, host: str) -> dict[str, str]:
         """Return the environment of the program on `host`."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
-        return kept | {"PYTHONUNBUFFERED": "1"}
+        return environment(PYTHONUNBUFFERED="1")
 
     def start(self, host: str, *arguments: object, ready: str | None = None) -> Program:
         """Start `SCRIPT ARG...` or `-m MODULE ARG...` on `host`, and wait for its `ready` line if it has one."""

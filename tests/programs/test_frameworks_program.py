@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.processes import environment
 
 SCRIPT = Path(__file__).with_name("scripts") / "frameworks.py"
 REACTORS = ["", "selectreactor", "pollreactor", "epollreactor", "asyncioreactor"]
@@ -18,7 +19,7 @@ REACTORS = ["", "selectreactor", "pollreactor", "epollreactor", "asyncioreactor"
 @pytest.mark.parametrize("how", [[], ["-m", "peer_relay", "run"]], ids=["kernel", "relay"])
 @pytest.mark.parametrize("reactor", REACTORS)
 def test_frameworks_cannot_tell_the_sockets_apart(reactor: str, how: list[str]) -> None:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")}
+    env = environment()
     env["PYTHONWARNINGS"] = "ignore::DeprecationWarning"  # of fork, in ForkingUDPServer
     command = [sys.executable, *how, str(SCRIPT), *filter(None, [reactor])]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)

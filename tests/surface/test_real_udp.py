@@ -234,7 +234,7 @@ def test_the_guard_knows(statsd: Daemon, tmp_path: Path) -> None:
 
     threading.Thread(target=answer, daemon=True).start()
     program = PROGRAM.replace("sys.argv[1]", repr(str(statsd.address[1])))
-    done = run(tmp_path, program, environment={"PEER_RELAY_REAL_UDP": statsd.setting})
+    done = run(tmp_path, program, settings={"PEER_RELAY_REAL_UDP": statsd.setting})
     assert done.stdout == "counted\n", done.stderr
     assert "refused a real UDP socket" in done.stderr
 
