@@ -26,6 +26,7 @@ from typing import Final
 
 from .limits import MEETING_PORTS
 from .originals import os
+from .private_folder import is_private, make
 from .system import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, geteuid
 
 _KEY_BYTES: Final = 32
@@ -129,46 +130,12 @@ def _folders(user: int) -> Iterator[str]:
         home = ""
         with contextlib.suppress(KeyError):
             home = pwd.getpwuid(user).pw_dir
-        if home.startswith("/") and _is_own(home, user):
+        if home.startswith("/") and is_private(home, user):
             yield f"{home}/.local/state/peer-relay"
-        if _is_own(f"/run/user/{user}", user):
+        if is_private(f"/run/user/{user}", user):
             yield f"/run/user/{user}/peer-relay"
         yield f"/tmp/peer-relay-{user}"  # noqa: S108  # checked before it is used
     yield from ()
-
-
-def _is_own(folder: str, user: int) -> bool:
-    """Return whether a folder is there, is the user's, and can be written to by no other."""
-    try:
-        status = os.lstat(folder)
-    except (OSError, ValueError):
-        return False
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == user and not status.st_mode & 0o022
-
-
-def _make(folder: str, user: int) -> None:
-    """Make a folder with those that it is in; each must be the user's alone, below the first that is there.
-
-    Raises: OSError.
-    """
-    missing = []
-    while not _exists(folder):
-        missing.append(folder)
-        folder = folder.rpartition("/")[0]
-    for each in reversed(missing):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(each, 0o700)
-        folder = each
-    if not _is_own(folder, user):
-        raise PermissionError
-
-
-def _exists(path: str) -> bool:
-    try:
-        os.lstat(path)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _read(path: str, user: int) -> bytes | None:
@@ -193,10 +160,10 @@ def _key_in(folder: str, user: int) -> bytes:
     Raises: OSError, ValueError.
     """
     path = f"{folder}/meeting-key"
-    key = _read(path, user) if _is_own(folder, user) else None
+    key = _read(path, user) if is_private(folder, user) else None
     if key is not None:
         return key
-    _make(folder, user)
+    make(folder, user)
     own = f"{path}.{os.getpid()}.{os.urandom(4).hex()}"
     fd = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
     try:

@@ -224,12 +224,17 @@ def reach(url: str) -> Scope:
         return Scope.LOOPBACK
     if parts.scheme == "dns":  # a domain whose records name relays
         return Scope.GLOBAL
-    if host in ("", "localhost") or host.endswith(".localhost"):
+    if not host or is_this_machine(host):
         return Scope.LOOPBACK
     scope = Scope.of(host)
     if scope is None:
         return Scope.LOOPBACK if _is_literal(host) else Scope.GLOBAL
     return scope
+
+
+def is_this_machine(host: str) -> bool:
+    """Return whether `host` names this machine and no other: localhost, or a loopback address."""
+    return host == "localhost" or host.endswith(".localhost") or Scope.of(host) is Scope.LOOPBACK
 
 
 def _is_literal(host: str) -> bool:

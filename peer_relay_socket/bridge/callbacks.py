@@ -22,8 +22,9 @@ from ..errors import PeerRelayError
 from ..limits import DATAGRAM_OVERHEAD, LISTENER_BACKLOG, UNHEARD_ERRORS
 from ..originals import thread
 from .log import log
-from .runtime import Runtime, lock
+from .runtime import Runtime
 from .threads import BackgroundThread
+from .waiting import guard
 
 Listener = Callable[..., object]
 
@@ -38,7 +39,7 @@ class Listeners:
 
     def __init__(self, count: Callable[[str], object]) -> None:
         self._count = count
-        self._guard = lock()
+        self._guard = guard()
         self._by_event: dict[str, tuple[Listener, ...]] = {}
         self._waiting = 0
         """Bytes of what peers sent that wait for listeners, with DATAGRAM_OVERHEAD each; at most LISTENER_BACKLOG."""
@@ -47,7 +48,7 @@ class Listeners:
 
     def forked(self) -> None:
         """This process is a fork: whatever another thread had locked is made anew."""
-        self._guard = lock()
+        self._guard = guard()
         self._waiting = 0
 
     def on(self, event_name: str, listener: Listener) -> None:

@@ -43,9 +43,9 @@ from .host_key import fresh_identity, identity_of, own_key
 from .log import log
 from .outbox import Outbox
 from .ports import INBOX_FULL, PortTable
-from .runtime import Runtime, lock, on_relay_thread
+from .runtime import Runtime, on_relay_thread
 from .threads import BackgroundThread, in_background
-from .waiting import Event
+from .waiting import Event, guard
 
 if TYPE_CHECKING:
     from ..engine.direct import Path
@@ -98,7 +98,7 @@ class Host:
         self.began = time.monotonic()
         """When it was made."""
         self._pid = os.getpid()
-        self._guard = lock()
+        self._guard = guard()
         """Held while this host starts or ends; never taken on the relay's thread."""
         self._starts = False
         self._runtime: Runtime | None = None
@@ -111,7 +111,7 @@ class Host:
 
     def forked(self) -> None:
         """This process is a fork, this its copy: whatever another thread had locked or half changed is made anew."""
-        self._guard = lock()
+        self._guard = guard()
         self.listeners.forked()
         self.outbox = Outbox()
         self.ports = PortTable(self.spelling, lambda: self.identity.peer_id)

@@ -344,11 +344,6 @@ def when_started(callback: Callable[[], object]) -> None:
     _when_started.append(callback)
 
 
-def lock() -> threading.RLock:
-    """Return a lock for what callers' threads and the loop both change; a signal handler may enter it again."""
-    return thread.RLock()
-
-
 @atexit.register
 def linger() -> None:
     """Get out what was sent, at the end of a process that has other things to do first: handlers that are older than

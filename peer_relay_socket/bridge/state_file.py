@@ -22,6 +22,7 @@ import stat
 import sys
 from collections.abc import Iterable, Mapping
 
+from .. import private_folder
 from ..address import PeerId, parse_id
 from ..engine.memory import Remembered
 from ..limits import MAX_URL, REMEMBERED, STATE_AGE, STATE_FILE_MAX, STATE_FILES
@@ -101,7 +102,7 @@ def write(path: str, relays: Iterable[Remembered], disproved: Mapping[PeerId, in
 
     where = path.rpartition("/")[0]
     try:
-        _make(where)
+        private_folder.make(where, geteuid())
         lock = os.open(f"{where}/lock", os.O_RDWR | os.O_CREAT | _OPEN, 0o600)
     except (OSError, ValueError):
         return False
@@ -125,16 +126,6 @@ def write(path: str, relays: Iterable[Remembered], disproved: Mapping[PeerId, in
     finally:
         os.close(lock)
     return True
-
-
-def _make(where: str) -> None:
-    """Make a folder that is this user's alone, with those above it. Raises: OSError."""
-    for end in [i for i, letter in enumerate(where) if letter == "/" and i] + [len(where)]:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(where[:end], 0o700)
-    status = os.lstat(where)
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != geteuid() or status.st_mode & 0o022:
-        raise PermissionError(f"{where} is not a folder of this user's alone")
 
 
 def _replace(path: str, data: bytes) -> None:

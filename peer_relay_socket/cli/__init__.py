@@ -1,1 +1,1 @@
-"""The `peer-relay` command: node, id, run."""
+"""The `peer-relay` command: main.py has the table of its words."""

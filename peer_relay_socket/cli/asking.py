@@ -33,7 +33,7 @@ def add_options(parser: Arguments) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON objects, one a line")
 
 
-def destination(parser: Arguments, text: str, spelling: Spelling) -> Destination:
+def _destination(parser: Arguments, text: str, spelling: Spelling) -> Destination:
     """Return the peer that `text` names, or exit."""
     found = spelling.parse(text)
     if isinstance(found, Special):
@@ -53,33 +53,38 @@ def settings(parser: Arguments, bootstrap: list[str]) -> PeerConfig:
     return replace(config, bootstrap=urls, port=None, identity=None, embedded=False)
 
 
+def be_quiet(config: PeerConfig) -> None:
+    """Log nothing, for the answer says what warnings would, but where PEER_RELAY_LOG asks for it."""
+    if config.log is None:
+        logging.getLogger("peer_relay").setLevel(logging.CRITICAL)
+
+
 def ask(
     parser: Arguments,
     options: argparse.Namespace,
     request: dict[str, Any],
-    own: Callable[[Host], Any],
+    own: Callable[[Host, Destination], Any],
     began: Line,
     emit: Line,
     finish: Callable[[dict[str, Any]], int],
 ) -> int:
     """Ask, through another process or as a peer of our own.
 
-    Args: own: asks as a host, and calls `emit`. began: called with {"from", "ipv4"}: the peer that asks. finish: shows
-        the end of the answer, and returns the exit status.
+    Args: own: asks a peer as a host, and calls `emit`. began: called with {"from", "ipv4"}: the peer that asks.
+        finish: shows the end of the answer, and returns the exit status.
     Returns: the exit status.
     """
     if options.pid is not None:
         return finish(_through(parser, options.pid, request, began, emit))
     config = settings(parser, options.bootstrap)
-    destination(parser, options.peer, Spelling(config.ipv4_network))
-    if config.log is None:
-        logging.getLogger("peer_relay").setLevel(logging.CRITICAL)  # the answer says what warnings would
+    peer = _destination(parser, options.peer, Spelling(config.ipv4_network))
+    be_quiet(config)
     try:
         host = Host(config)
         try:
             host.start()
             began({"from": host.peer_id.hex(), "ipv4": host.spelling.ipv4(host.peer_id)})
-            return finish(own(host))
+            return finish(own(host, peer))
         finally:
             host.destroy(0.2)
     except (ConfigError, OSError) as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import logging
 import os
 import platform
 import re
@@ -18,7 +17,7 @@ from ..observe.checks import Finding, nat, relays, running
 from ..observe.checks import settings as check_settings
 from ..observe.processes import ask_all, found
 from .arguments import Arguments
-from .asking import settings
+from .asking import be_quiet, settings
 
 
 def command(arguments: list[str]) -> int:
@@ -48,8 +47,7 @@ def command(arguments: list[str]) -> int:
     if options.pid is not None:
         urls = [place["url"] for peer in peers for place in peer["bootstrap"]]
         config = replace(config, bootstrap=tuple(dict.fromkeys((*options.bootstrap, *urls))))
-    if config.log is None:
-        logging.getLogger("peer_relay").setLevel(logging.CRITICAL)  # the findings say what warnings would
+    be_quiet(config)
     checks += relays(config, link=options.pid is None)
     checks += [finding for peer in peers for finding in running(peer)]
     checks += nat(config.ice_servers, bool(config.wrtc))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import os
 import socket
 import sys
@@ -20,6 +19,7 @@ from ..errors import ConfigError
 from ..limits import DRAIN_TIME, JOIN_TIME, START_TIME
 from ..observe import metrics
 from ..observe.admin import Admin
+from ..scope import is_this_machine
 from ..surface.peer import Peer
 from .arguments import Arguments, describe
 from .json_log import log_as_json
@@ -125,16 +125,9 @@ def _admin(parser: Arguments, options: argparse.Namespace) -> Admin | None:
             parser.error(f"--admin-token-file {options.admin_token_file}: {getattr(error, 'strerror', None) or error}")
         if not token:
             parser.error(f"--admin-token-file {options.admin_token_file}: no token in it")
-    if token is None and not _is_loopback(host):
+    if token is None and not is_this_machine(host):
         parser.error(f"--admin {options.admin}: off loopback it needs --admin-token-file")
     return Admin(host, int(port), token)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _serve_admin(parser: Arguments, admin: Admin, place: str) -> None:

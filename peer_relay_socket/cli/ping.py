@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from ..address import Destination, Special
+from ..address import Destination
 from ..bridge.host import Host
 from ..limits import PING_MOST
 from . import screen
@@ -44,8 +44,8 @@ def command(arguments: list[str]) -> int:
     if not 1 <= options.count <= PING_MOST:
         parser.error(f"argument -c: {options.count} is no number of pings (1-{PING_MOST})")
 
-    def own(host: Host) -> Any:
-        return host.ping(_parsed(host, options.peer), options.port, options.count, emit)
+    def own(host: Host, peer: Destination) -> Any:
+        return host.ping(peer, options.port, options.count, emit)
 
     def emit(pong: Any) -> None:
         print(json.dumps(pong) if options.json else _line(options.peer, pong), flush=True)
@@ -65,12 +65,6 @@ def command(arguments: list[str]) -> int:
         return ask(parser, options, request, own, began, emit, finish)
     except KeyboardInterrupt:
         return 1
-
-
-def _parsed(host: Host, text: str) -> Destination:
-    found = host.spelling.parse(text)
-    assert not isinstance(found, Special)
-    return found
 
 
 def _line(name: str, pong: dict[str, Any]) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 from ..errors import ConfigError
 from ..gateway.overlay_ports import OverlayPorts, parse_local
 from ..gateway.socks import Socks
 from ..limits import START_TIME
+from ..scope import is_this_machine
 from .arguments import Arguments
 from .gateways import add_peer_options, serve
 
@@ -30,7 +29,7 @@ def command(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         listen = parse_local(options.listen)
-        if not ipaddress.ip_address(listen[0]).is_loopback:
+        if not is_this_machine(listen[0]):
             raise ConfigError(f"--listen {options.listen}: SOCKS passwords travel in the clear; listen on loopback")
         login = None if options.login is None else _login(options.login)
     except (ConfigError, OSError) as error:

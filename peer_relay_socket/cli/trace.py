@@ -6,7 +6,7 @@ import json
 from itertools import count
 from typing import Any
 
-from ..address import Special
+from ..address import Destination
 from ..bridge.host import Host
 from . import screen
 from .arguments import Arguments
@@ -29,10 +29,8 @@ def command(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     numbers = count(1)
 
-    def own(host: Host) -> Any:
-        found = host.spelling.parse(options.peer)
-        assert not isinstance(found, Special)
-        return host.trace(found, emit)
+    def own(host: Host, peer: Destination) -> Any:
+        return host.trace(peer, emit)
 
     def emit(hop: Any) -> None:
         if not options.json:

@@ -19,7 +19,7 @@ import ipaddress
 import json
 from http import HTTPStatus
 from importlib import resources
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from ..bridge.host import open_hosts
 from ..limits import (
@@ -28,14 +28,11 @@ from ..limits import (
     ADMIN_TIME,
     DRAIN_NOTICE,
     DROPS_STEP,
-    STATUS_AGE,
     STREAM_CLIENTS,
 )
 from . import metrics
+from .records import Records
 from .stream import Stream
-
-if TYPE_CHECKING:
-    from ..bridge.status import PeerStatus
 
 _JSON: Final = "application/json"
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -70,10 +67,8 @@ class Admin:
         self._probed = False
         """Whether anybody has asked whether we are ready."""
         self._said_not_ready = asyncio.Event()
-        self._lag = 0.0
-        self._peers: list[PeerStatus] = []
-        self._peers_at = -STATUS_AGE
-        self._stream = Stream(self._records, self._why_not_ready)
+        self._records = Records()
+        self._stream = Stream(self._records.peers, self._why_not_ready)
 
     async def start(self) -> int:
         """Serve. Returns: the port.
@@ -196,11 +191,11 @@ class Admin:
                 self._said_not_ready.set()
             return _plain(HTTPStatus.SERVICE_UNAVAILABLE if why else HTTPStatus.OK, why or "ready")
         if path == "/status":
-            peers = await self._records()
+            peers = await self._records.peers()
             return _Answer(HTTPStatus.OK, _JSON, json.dumps({"peers": peers}).encode() + b"\n")
         if path == "/metrics":
             try:
-                text = metrics.text(await self._records(), self._lag, not self._why_not_ready())
+                text = metrics.text(await self._records.peers(), self._records.lag, not self._why_not_ready())
             except metrics.NoLibraryError as error:
                 return _plain(HTTPStatus.NOT_IMPLEMENTED, str(error))
             return _Answer(HTTPStatus.OK, metrics.CONTENT_TYPE, text)
@@ -218,17 +213,6 @@ class Admin:
             return "no peer"
         cut_off = [host for host in hosts if host.config.bootstrap and not host.linked.is_set()]
         return "cut off: no bootstrap URL answers" if cut_off else ""
-
-    async def _records(self) -> list[PeerStatus]:
-        """Return the records of all peers of this process, at most STATUS_AGE seconds old."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        if now >= self._peers_at + STATUS_AGE:
-            self._peers_at = now
-            await asyncio.sleep(0)
-            self._lag = loop.time() - now
-            self._peers = [await host.status_now() for host in open_hosts()]
-        return self._peers
 
 
 def _plain(status: HTTPStatus, text: str, more: str = "") -> _Answer:

@@ -32,6 +32,7 @@ from ..bridge.host import Host
 from ..bridge.probes import NOWHERE
 from ..config import PeerConfig, unknown_variables
 from ..limits import CERTIFICATE_DAYS, CHECK_TIME, CLOCK_SKEW, LINK_CHECK_TIME
+from ..scope import is_this_machine
 from ..setting_values import LOOKUP, IceServer
 from ..transport.link import LinkError
 from ..transport.proxy import proxy_for
@@ -149,7 +150,7 @@ def _path(url: str) -> list[Finding]:
         proxy = proxy_for(parse_uri(url.partition("#")[0]), True)
     except LinkError as error:
         return [Finding("proxy", url, "failed", str(error), "mend https_proxy, or name the host in no_proxy")]
-    if proxy is not None and not _is_loopback(host):
+    if proxy is not None and not is_this_machine(host):
         shown = f"{proxy.scheme}://{proxy.host}:{proxy.port}"
         return [Finding("proxy", url, "good", f"reached through {shown}: names, TCP and TLS are its business")]
     try:
@@ -171,10 +172,6 @@ def _path(url: str) -> list[Finding]:
     if reached is not None:
         findings += _tls_and_clock(url, parts, str(reached[0]), port)
     return findings
-
-
-def _is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _tcp(url: str, family: socket.AddressFamily, where: tuple[Any, ...]) -> Finding:

@@ -23,10 +23,11 @@ from ..address import Special
 from ..bridge.host import Host, open_hosts
 from ..bridge.log import log
 from ..bridge.runtime import Runtime
-from ..limits import CONTROL_CLIENTS, CONTROL_IDLE, CONTROL_LINE, CONTROL_WRITE_TIME, PING_MOST, STATUS_AGE
+from ..limits import CONTROL_CLIENTS, CONTROL_IDLE, CONTROL_LINE, CONTROL_WRITE_TIME, PING_MOST
 from ..originals import os
 from ..system import AF_UNIX, getegid, geteuid, getgid, getuid
 from .folder import SUFFIX, make
+from .records import Records
 
 _SO_PEERCRED: Final = getattr(socket, "SO_PEERCRED", None)
 _UCRED: Final = struct.Struct("3i")
@@ -46,8 +47,7 @@ class Control:
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
         """At most CONTROL_CLIENTS."""
-        self._status = b""
-        self._status_at = 0.0
+        self._records = Records()
 
     async def start(self) -> None:
         """Listen. Raises: OSError where that cannot be."""
@@ -119,7 +119,7 @@ class Control:
     async def _answer(self, request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         ask = request.get("ask")
         if ask == "status":
-            await _send(writer, await self._all())
+            await _say(writer, {"end": "status", "peers": await self._records.peers()})
             return
         if ask not in ("ping", "trace"):
             raise BadRequestError('"ask" is none of status, ping, trace')
@@ -145,15 +145,6 @@ class Control:
             await _say(writer, {"end": ask, **work.result()})
         finally:
             work.cancel()
-
-    async def _all(self) -> bytes:
-        """Return the records of all peers of this process, at most STATUS_AGE seconds old, as a line."""
-        now = self._runtime.loop.time()
-        if not self._status or now >= self._status_at + STATUS_AGE:
-            peers = [await host.status_now() for host in open_hosts()]
-            self._status = json.dumps({"end": "status", "peers": peers}).encode() + b"\n"
-            self._status_at = now
-        return self._status
 
 
 def _host(request: dict[str, Any]) -> Host:
@@ -181,12 +172,8 @@ def _number(request: dict[str, Any], key: str, least: int, most: int, default: i
 
 
 async def _say(writer: asyncio.StreamWriter, value: object) -> None:
-    await _send(writer, json.dumps(value).encode() + b"\n")
-
-
-async def _send(writer: asyncio.StreamWriter, line: bytes) -> None:
-    """Send one line; a client that does not take it within CONTROL_WRITE_TIME is let go (TimeoutError)."""
-    writer.write(line)
+    """Send a line; a client that does not take it within CONTROL_WRITE_TIME is let go (TimeoutError)."""
+    writer.write(json.dumps(value).encode() + b"\n")
     await asyncio.wait_for(writer.drain(), CONTROL_WRITE_TIME)
 
 

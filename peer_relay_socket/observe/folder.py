@@ -1,15 +1,11 @@
-"""Where control sockets are: one file per process, in a folder that is this user's alone.
-
-Lives here: the folder's name, making it, checking it. May not live here: sockets.
-
-Law: a folder that is not this user's own, or that others may write to, is never used.
-"""
+"""Where control sockets are: one file per process, in a folder that is this user's alone (private_folder.py)."""
 
 from __future__ import annotations
 
+import contextlib
 import os as environment
-import stat
 
+from .. import private_folder
 from ..originals import os
 from ..system import getuid
 
@@ -32,15 +28,12 @@ def make() -> str:
     Raises: OSError where it cannot be made, or is not this user's alone.
     """
     path = folder()
-    try:
+    with contextlib.suppress(FileExistsError):  # what it is in is the system's to make
         os.mkdir(path, 0o700)
-    except FileExistsError:
-        check(path)
+    check(path)
     return path
 
 
 def check(path: str) -> None:
     """Raises: OSError unless `path` is a folder of this user's that others cannot write to."""
-    status = os.lstat(path)
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != getuid() or status.st_mode & 0o022:
-        raise PermissionError(f"{path} is not a folder of this user's alone")
+    private_folder.check(path, getuid())

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, Unpack, 
 
 from ..address import ID_BYTES, PeerId, Special, parse_id
 from ..bridge.host import Host
-from ..bridge.runtime import lock
+from ..bridge.waiting import guard
 from ..config import Settings, peer_config
 from ..errors import PeerRelayError
 from ..limits import EXIT_TIME
@@ -31,7 +31,7 @@ PeerEvent: TypeAlias = Literal["message", "peer", "error", "close"]
 _EVENTS: Final = get_args(PeerEvent)
 
 _default: Peer | None = None
-_default_guard = lock()
+_default_guard = guard()
 
 
 class Peer:
@@ -340,7 +340,7 @@ def default_id() -> PeerId | None:
 
 def _forked() -> None:
     global _default_guard
-    _default_guard = lock()
+    _default_guard = guard()
 
 
 if hasattr(os, "register_at_fork"):

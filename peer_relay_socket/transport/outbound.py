@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import encodings.idna  # noqa: F401  # getaddrinfo wants it, and CPython 3.12 imports nothing once it is ending
 import functools
-import ipaddress
 import os
 import re
 import socket
@@ -30,7 +29,7 @@ from .. import limits
 from ..address import pinned_id
 from ..meeting import Meeting
 from ..originals import time
-from ..scope import unmapped
+from ..scope import is_this_machine, unmapped
 from .connection import SILENT, Connection
 from .endings import one_line
 from .forwarded import HIDDEN
@@ -206,7 +205,7 @@ async def _dial(
     uri = attempt.uri
     addresses = _numeric(uri.host, uri.port)
     via = None
-    if proxy is not None and not _is_loopback(uri.host, addresses):
+    if proxy is not None and not any(map(is_this_machine, addresses or [uri.host])):
         from .proxy import open_tunnel, proxy_for  # only here: urllib.request takes 5 ms
 
         via = proxy_for(uri, proxy)
@@ -284,9 +283,3 @@ async def _resolve(host: str, port: int) -> list[str]:
 
 def _literals(hosts: Iterable[str | int]) -> list[str]:
     return list(dict.fromkeys(unmapped(str(host)) for host in hosts))
-
-
-def _is_loopback(host: str, addresses: list[str]) -> bool:
-    if addresses:
-        return any(ipaddress.ip_address(address).is_loopback for address in addresses)
-    return host == "localhost" or host.endswith(".localhost")
