@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +16,7 @@ from peer_relay_socket.conformance import __main__ as conformance
 from peer_relay_socket.conformance.cases import CASES
 from peer_relay_socket.conformance.cases6 import SIX
 from peer_relay_socket.surface.udp_socket import Socket
+from tests.snippets import ROOT
 
 FOUR = dict.fromkeys(("a", "b", "c", "gone"), int(socket.AF_INET))
 
@@ -33,7 +39,7 @@ class Chatty:
 
 def test_a_difference_is_told_with_the_call_and_both_outcomes() -> None:
     (told,) = conformance.differences(Chatty, CASES["boundaries"], FOUR)
-    assert told == "a.sendto(b'\\x00\\x00\\x00', @b): kernel ('returns', 3), here ('returns', 2)"
+    assert told == "a.sendto(b'\\x00\\x00\\x00', @b)\n    kernel returns 3\n    here   returns 2"
 
 
 def test_a_call_that_does_not_return_is_a_difference() -> None:
@@ -46,18 +52,48 @@ def test_sockets_that_do_the_same_differ_in_nothing(kind: type) -> None:
     assert conformance.differences(kind, CASES["refused on recvmsg"], FOUR) == []
 
 
-def test_what_is_no_factory_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ([], "the following arguments are required: MODULE:FACTORY"),
+        (["socket"], "'socket' is no MODULE:FACTORY"),
+        ([":socket"], "':socket' is no MODULE:FACTORY"),
+        (["socket:"], "'socket:' is no MODULE:FACTORY"),
+        (["no.such:socket"], "no.such cannot be imported: ModuleNotFoundError: No module named 'no'"),
+        (["broken:socket"], "broken cannot be imported: ZeroDivisionError: division by zero"),
+        (["socket:no_such_thing"], "module 'socket' has no attribute 'no_such_thing'"),
+        (["os:getpid"], "os:getpid makes no sockets: TypeError: "),
+        (["socket:socket", "more"], "unrecognized arguments: more"),
+        (["socket:socket", "--case", "lunch"], "no case 'lunch'; there are names of a new socket, "),
+    ],
+)
+def test_bad_input_is_one_line(
+    words: list[str],
+    complaint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(SystemExit) as ended:
-        conformance.main(["socket:no_such_thing"])
-    assert ended.value.code == 2
-    assert "socket:no_such_thing" in capsys.readouterr().err
+        conformance.main(words)
+    told = capsys.readouterr()
+    assert (ended.value.code, told.out) == (2, "")
+    assert told.err.startswith(f"python -m peer_relay_socket.conformance: {complaint}")
+    assert told.err.count("\n") == 1
 
 
-def test_what_makes_no_sockets_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        conformance.main(["os:getpid"])
-    assert ended.value.code == 2
-    assert "os:getpid makes no sockets: TypeError" in capsys.readouterr().err
+def test_a_case_is_shown_call_by_call(capsys: pytest.CaptureFixture[str]) -> None:
+    assert conformance.main(["socket:socket", "--case", "boundaries"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        "b.bind(('127.0.0.1', 0)) returns None",
+        "a.bind(('127.0.0.1', 0)) returns None",
+        "a.sendto(b'\\x00\\x00\\x00', @b) returns 3",
+    ]
+    assert "b.recv(9) raises BlockingIOError: [Errno 11] Resource temporarily unavailable" in lines
+    assert lines[-1] == "socket:socket: 1 of 1 cases as the kernel, 0 otherwise"
 
 
 def test_what_fails_between_calls_is_told_as_what_it_is() -> None:
@@ -70,8 +106,28 @@ def test_what_fails_between_calls_is_told_as_what_it_is() -> None:
     assert told == "between calls: OSError: no such family"
 
 
+ROWS = re.findall(r"^\| `(\w[\w.]*:\w+)`[^|]* \| (\d+) \|", (ROOT / "tests" / "README.md").read_text(), re.M)
+
+
+def test_the_guides_table_has_four_rows_and_every_case() -> None:
+    assert [name.partition(":")[0] for name, _ in ROWS] == [
+        "socket",
+        "peer_relay",
+        "gevent.socket",
+        "eventlet.green.socket",
+    ]
+    assert {ROWS[0][1], ROWS[1][1]} == {str(len(conformance.all_cases()))}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("factory", ["socket:socket", "peer_relay:socket"])
-def test_every_case_is_as_the_kernels(factory: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert conformance.main([factory]) == 0
-    assert "0 otherwise" in capsys.readouterr().out
+@pytest.mark.parametrize(("factory", "alike"), ROWS)
+def test_the_guides_table_is_true(factory: str, alike: str) -> None:
+    library = factory.partition(".")[0]
+    if "." in factory:
+        pytest.importorskip(library, reason=f"needs {library}")
+    command = [sys.executable, "-W", "ignore", "-m", "peer_relay_socket.conformance", factory]
+    environ = os.environ | {"EVENTLET_NO_GREENDNS": "yes"}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    count = len(conformance.all_cases())
+    assert done.stdout.endswith(f"{factory}: {alike} of {count} cases as the kernel, {count - int(alike)} otherwise\n")
+    assert done.returncode == (int(alike) < count)
