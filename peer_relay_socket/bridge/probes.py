@@ -59,6 +59,8 @@ class Pong(TypedDict):
     """"relayed", or "direct, websocket", "direct, webrtc"; "own" for this very peer."""
     via: str | None
     """The relay that takes the first hop."""
+    lane: bool
+    """Whether small packets go there by the link's datagram lane, by UDP."""
 
 
 class PingEnd(TypedDict):
@@ -85,6 +87,8 @@ class Hop(TypedDict):
     id: str | None
     url: str | None
     rtt_s: float | None
+    lane: bool
+    """Of the first: whether small packets go there by the link's datagram lane; how relays go on, nobody sees."""
 
 
 class Trace(TypedDict):
@@ -318,7 +322,7 @@ class Probes:
             probes = self._driver.engine.probes
             answer, rtt = await self._ask(lambda token, now: probes.echo(token, peer_id, port, now), limit=limit)
         if not isinstance(answer, Echoed):
-            emit(Pong(seq=seq, rtt_s=None, path=None, via=None))
+            emit(Pong(seq=seq, rtt_s=None, path=None, via=None, lane=False))
             if not times:
                 raise self._why_silent(peer_id)
             return
@@ -331,7 +335,10 @@ class Probes:
         times.append(round(rtt, 6))
         reached = f"direct, {path.transport}" if path.reached == "direct" else path.reached
         via = None if path.via is None else path.via.hex()
-        emit(Pong(seq=seq, rtt_s=times[-1], path=reached, via=via))
+        emit(Pong(seq=seq, rtt_s=times[-1], path=reached, via=via, lane=self._has_lane(path.via)))
+
+    def _has_lane(self, neighbour: PeerId | None) -> bool:
+        return neighbour is not None and self._driver.engine.lanes.is_live(neighbour)
 
     # --- trace -----------------------------------------------------------------------------------------------
 
@@ -362,10 +369,11 @@ class Probes:
             )
             if isinstance(answer, Traced):
                 silent = 0
-                hop = Hop(id=answer.peer_id.hex(), url=self._driver.engine.url_of(answer.peer_id), rtt_s=round(rtt, 6))
+                url, lane = self._driver.engine.url_of(answer.peer_id), number == 1 and self._has_lane(answer.peer_id)
+                hop = Hop(id=answer.peer_id.hex(), url=url, rtt_s=round(rtt, 6), lane=lane)
             else:
                 silent += 1
-                hop = Hop(id=None, url=None, rtt_s=None)
+                hop = Hop(id=None, url=None, rtt_s=None, lane=False)
             result["hops"].append(hop)
             emit(hop)
             if isinstance(answer, Traced) and answer.peer_id == peer_id:

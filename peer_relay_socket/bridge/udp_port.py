@@ -96,6 +96,7 @@ class UdpPort:
         """Return a socket for lanes to relays."""
         sock = stdlib_socket(family, SOCK_DGRAM)
         sock.setblocking(False)
+        sock.setsockopt(SOL_SOCKET, SO_RCVBUF, LANE_RECEIVE_BUFFER)
         sock.bind(("", 0))
         if not self._dialling:
             asyncio.get_running_loop().call_later(LANE_IDLE, self._close_idle)

@@ -71,7 +71,8 @@ def _line(name: str, pong: dict[str, Any]) -> str:
     if pong["rtt_s"] is None:
         return f"no answer: seq {pong['seq']}"
     via = f" via {pong['via'][:8]}" if pong["via"] else ""
-    return f"{name} answers: seq {pong['seq']}, {pong['path']}{via}, {screen.seconds(pong['rtt_s'])}"
+    udp = " by UDP" if pong.get("lane") else ""  # a process of an earlier version says nothing of it
+    return f"{name} answers: seq {pong['seq']}, {pong['path']}{via}{udp}, {screen.seconds(pong['rtt_s'])}"
 
 
 def summary(name: str, end: dict[str, Any]) -> str:

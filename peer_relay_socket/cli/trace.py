@@ -35,7 +35,8 @@ def command(arguments: list[str]) -> int:
     def emit(hop: Any) -> None:
         if not options.json:
             where = f"  {hop['url']}" if hop["url"] else ""
-            name = "no answer" if hop["id"] is None else f"{hop['id']}  {screen.seconds(hop['rtt_s'])}{where}"
+            udp = "  by UDP" if hop.get("lane") else ""  # a process of an earlier version says nothing of it
+            name = "no answer" if hop["id"] is None else f"{hop['id']}  {screen.seconds(hop['rtt_s'])}{where}{udp}"
             print(f"{next(numbers):2}  {name}", flush=True)
 
     def began(asker: Any) -> None:

@@ -12,8 +12,11 @@ as STUN does, which the port of a relay answers, too::
 
     step  1 PROBE      the dialler's; a token of its own, no challenge; with zeros at first, to see whether the longest
                        frame comes through
-          2 CHALLENGE  the relay's, to where the probe came from: its token and as many bytes
+          2 CHALLENGE  the relay's, to where the probe came from: its token and as many bytes; no challenge where that
+                       address has proved itself lately
           3 ECHO       the dialler's: token and challenge, as they came. From now on the relay sends there
+
+    "No challenge" is zeros.
 
     newest, frames: the highest counter that was heard by the lane plus one, and how many frames were. What is missing
     was lost.
@@ -39,6 +42,7 @@ TOKEN_BYTES: Final = 8
 _SIGN: Final = Struct(">B8s8sQQ")
 SIGN_BYTES: Final = FRONT_BYTES + _SIGN.size + BUNDLE_TAG
 """Bytes of a frame that is no bundle, without zeros."""
+NO_CHALLENGE: Final = bytes(TOKEN_BYTES)
 KEY_LABEL: Final = b"peer-relay.3 lane"
 NO_LANE: Final = bytes(INDEX_BYTES)
 """The operand of LANE that refuses or ends one."""

@@ -162,7 +162,8 @@ class Lane:
         self.probes = 0
         """Probes since the last answer."""
         self.heard_at = self.answered_at = self.used_at = now
-        """When a frame came from `place`; when a probe was answered; when a packet went or came."""
+        """When a frame came from `place`; when a probe was answered, or `place` proved itself; when a packet went or
+        came."""
         self.live_since = now
         self.failures = 0
         self.rest_until = 0.0

@@ -15,7 +15,7 @@ How one comes about; the peer that dialled the link to a relay asks for it when 
                                          <-         CHALLENGE        to where that came from, as long as the probe
     ECHO: now peer's packets take it     ->                          that address has proved itself: the relay's, too
     PROBE, each LANE_PING                ->
-                                         <-         CHALLENGE
+                                         <-         CHALLENGE        without one, but for each LANE_PROOF
     LANE zeros         over the link     ->                          silent, idle: the WebSocket carries on
 
 A frame of the peer's from another address (its NAT has forgotten, it changed networks) is taken, and challenged; what
@@ -30,6 +30,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
+from ..address import PeerId
 from ..codec import lane as wire
 from ..codec import packet
 from ..codec.lane import Sign, Step
@@ -43,6 +44,7 @@ from ..limits import (
     LANE_PING,
     LANE_PROBE,
     LANE_PROBES,
+    LANE_PROOF,
     LANE_REST,
     LANE_REST_MOST,
     LANE_SILENCE,
@@ -63,7 +65,6 @@ if TYPE_CHECKING:
 
 _LONGEST: Final = wire.FRONT_BYTES + LANE_PACKET + packet.BUNDLE_TAG
 """Bytes of the longest frame."""
-_NO_CHALLENGE: Final = bytes(wire.TOKEN_BYTES)
 
 
 class Lanes:
@@ -85,6 +86,11 @@ class Lanes:
     def count(self) -> int:
         """How many lanes there are, those included that are being asked for."""
         return len(self._by_index)
+
+    def is_live(self, neighbour: PeerId) -> bool:
+        """Return whether small packets take a lane beside the link to `neighbour`."""
+        link = self._links.by_id.get(neighbour)
+        return link is not None and link.lane is not None and link.lane.live
 
     def take_frames(self) -> list[tuple[Place, bytes]]:
         """Return what is to leave by UDP, in order, and forget it."""
@@ -181,7 +187,7 @@ class Lanes:
         lane.probes += 1
         assert lane.place is not None
         size = 0 if lane.state is State.LIVE else _LONGEST
-        lane.say(Sign(Step.PROBE, token, _NO_CHALLENGE, lane.newest, lane.count), lane.place, size)
+        lane.say(Sign(Step.PROBE, token, wire.NO_CHALLENGE, lane.newest, lane.count), lane.place, size)
         self._look_at(link, lane, now + LANE_PROBE)
 
     def _look_at(self, link: LinkState, lane: Lane, when: float) -> None:
@@ -207,7 +213,8 @@ class Lanes:
         core, place = self._core, lane.place
         assert place is not None
         asked_at = lane.proves.pop(heard.token, None)
-        lane.say(Sign(Step.ECHO, heard.token, heard.challenge, lane.newest, lane.count), place)
+        if heard.challenge != wire.NO_CHALLENGE:
+            lane.say(heard._replace(step=Step.ECHO, newest=lane.newest, frames=lane.count), place)
         if asked_at is None:
             return
         if lane.state is State.PROBING:
@@ -256,9 +263,11 @@ class Lanes:
         if size < wire.SIGN_BYTES or not lane.challenges.take(core.now):
             core.counters["dropped: too many probes of one lane"] += 1
             return
-        lane.proves = {token: core.now}
-        sign = Sign(Step.CHALLENGE, token, self._challenge(place, token), lane.newest, lane.count)
-        lane.say(sign, place, min(size, _LONGEST))
+        challenge = wire.NO_CHALLENGE
+        if place != lane.place or core.now >= lane.answered_at + LANE_PROOF:
+            lane.proves = {token: core.now}
+            challenge = self._challenge(place, token)
+        lane.say(Sign(Step.CHALLENGE, token, challenge, lane.newest, lane.count), place, min(size, _LONGEST))
 
     def _echoed(self, lane: Lane, place: Place, heard: Sign) -> None:
         core = self._core
@@ -269,7 +278,7 @@ class Lanes:
         if asked_at is not None:
             lane.pace.timed(core.now - asked_at)
         lane.place = place
-        lane.heard_at = core.now
+        lane.heard_at = lane.answered_at = core.now
         lane.move(Happening.PROVED)
 
     # --- what comes by UDP -----------------------------------------------------------------------------------

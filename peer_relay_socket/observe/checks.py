@@ -284,7 +284,7 @@ def _seen_by(host: Host, url: str) -> list[Finding]:
             try:
                 seen, port = _mapped(sock, place)
             except OSError:
-                cure = "a firewall drops UDP: traffic goes by relays"
+                cure = "a firewall drops UDP: traffic goes by relays, over TCP"
                 findings.append(Finding("NAT", url, "warning", f"{place}: no answer by UDP", cure))
             else:
                 findings.append(Finding("NAT", url, "good", f"UDP passes; the relay sees {seen} port {port}"))

@@ -111,6 +111,11 @@ class _Collector:
         for kind, count in sorted(kinds.items()):
             family.add_metric(list(kind), count)
         yield family
+        states = Counter(link["lane"]["state"] for link in links if link["lane"])
+        family = self._core.GaugeMetricFamily(_PREFIX + "lanes", "Datagram lanes of links.", labels=["state"])
+        for state in ("live", "probing"):
+            family.add_metric([state], states[state])
+        yield family
         homes = [link["rtt_s"] for link in links if link["role"] == "home" and link["rtt_s"] is not None]
         if homes:
             yield self._gauge("home_round_trip_seconds", "Round trip to the home relay.", min(homes))

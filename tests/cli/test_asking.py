@@ -89,7 +89,7 @@ def test_ping_prints_a_line_an_answer_and_a_summary(runtime_folder: Path, start:
     assert lines[4].startswith("not direct: ")
     as_json = peer_relay("ping", peer_id, "--json", "-c", "2", "--bootstrap", relay.url or "")
     objects = [json.loads(line) for line in as_json.stdout.splitlines()]
-    assert [set(each) for each in objects[:2]] == [{"seq", "rtt_s", "path", "via"}] * 2
+    assert [set(each) for each in objects[:2]] == [{"seq", "rtt_s", "path", "via", "lane"}] * 2
     assert objects[2].items() >= {"sent": 2, "received": 2, "state": "answered", "id": peer_id}.items()
     assert objects[2]["min_s"] <= objects[2]["avg_s"] <= objects[2]["max_s"]
 
@@ -119,7 +119,7 @@ def test_trace_prints_each_hop(runtime_folder: Path, start: Start, relay: Peer) 
     assert lines[3].startswith("not direct: ")
     as_json = json.loads(peer_relay("trace", ipv4, "--json", **told).stdout)
     assert [hop["id"] for hop in as_json["hops"]] == [relay.id.hex(), peer_id]
-    assert [set(hop) for hop in as_json["hops"]] == [{"id", "url", "rtt_s"}] * 2
+    assert [set(hop) for hop in as_json["hops"]] == [{"id", "url", "rtt_s", "lane"}] * 2
 
 
 @pytest.mark.slow

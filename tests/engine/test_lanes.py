@@ -157,22 +157,21 @@ def test_repeated_and_altered_frames_get_nothing_whatever_they_seem_to_come_from
 
 def test_the_first_copy_of_frames_from_elsewhere_gets_challenges_at_a_rate_and_moves_nothing() -> None:
     bench = live()
-    home, relay_place = bench.place_of(bench.peers[0]), bench.place_of(bench.relay)
+    home = bench.place_of(bench.peers[0])
 
     def hijacked(source: Place, to: Place, frame: bytes) -> list[tuple[Place, bytes]]:
         return [(FORGED, frame), (source, frame)] if source == home else [(source, frame)]
 
     bench.path = hijacked
     bench.frames.clear()
-    for _ in range(100):
+    for _ in range(90):  # whoever forges as much for LANE_SILENCE could as well drop: the lane is left then
         bench.peers[0].send(bench.peers[1], b"again")
         bench.advance(0.01)
-    assert len(bench.peers[1].heard()) == 100  # taken all the same, once each
+    assert len(bench.peers[1].heard()) == 90  # taken all the same, once each
     to_victim = [frame for _, place, frame in bench.frames if place == FORGED]
     assert len(to_victim) <= 2 * LANE_CHALLENGES + 1
     assert all(frame[wire.FRONT_BYTES] == Step.CHALLENGE for frame in to_victim)
     assert bench.lane(bench.relay, bench.peers[0]).place == home
-    assert relay_place in {place for _, place, _ in bench.frames}
 
 
 def test_an_address_that_changes_is_challenged_at_once_and_then_has_the_lane() -> None:

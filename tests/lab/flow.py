@@ -3,7 +3,10 @@
 flow.py receive URL          print the own id; at each line on stdin {"received", "twice", "wrong", "median", "p95":
                              milliseconds one way} of what came since the last "anew"
 flow.py send URL ID          wait for a direct path, print {"reached", "transport"}; at each line on stdin, SIZE RATE
-                             SECONDS, send that, and print {"sent"}
+                             SECONDS, send that, and print {"sent"}; at RATE 0 as fast as can be
+flow.py send-relayed URL ID  as `send`, by the relay; prints also {"lane": the state of the link's datagram lane}
+flow.py receive-tcp PORT     print "ready"; at each line on stdin {"bytes"} that have come since the last
+flow.py send-tcp HOST PORT   at each line on stdin, SECONDS, send by TCP as fast as can be, and print {"sent"}
 flow.py receive-udp PORT     the same over plain UDP; prints "ready"
 flow.py send-udp HOST PORT   likewise
 
@@ -114,14 +117,56 @@ def send(socket: Any, to: Any) -> None:
     for line in sys.stdin:
         size, rate, seconds = map(float, line.split())
         began, count = time.monotonic(), int(rate * seconds)
-        for position in range(1, count + 1):
+        if not rate:
+            count = flood(socket, to, int(size), began + seconds, number)
+            number += count
+        for position in range(1, count + 1 if rate else 1):
             number += 1
             head = number.to_bytes(8) + time.monotonic_ns().to_bytes(8)
             with contextlib.suppress(BlockingIOError):  # lost, as on a full wire
                 socket.sendto(head + filling(number, int(size)), to)
             while (left := began + position / rate - time.monotonic()) > 0:
                 time.sleep(left)
-        print(json.dumps({"sent": count}), flush=True)
+        links = socket.peer.status()["links"] if isinstance(socket, Socket) else []
+        print(json.dumps({"sent": count, "lane": links[0]["lane"] if links else None}), flush=True)
+
+
+def flood(socket: Any, to: Any, size: int, end: float, number: int) -> int:
+    """Send as fast as the socket takes it; return how many datagrams that were."""
+    socket.setblocking(True)
+    began = number
+    while time.monotonic() < end:
+        number += 1
+        socket.sendto(number.to_bytes(8) + time.monotonic_ns().to_bytes(8) + filling(number, size), to)
+    socket.setblocking(False)
+    return number - began
+
+
+def receive_tcp(port: int) -> None:
+    got = [0]
+
+    def take(listener: kernel.socket) -> None:
+        stream, _ = listener.accept()
+        while data := stream.recv(1 << 16):
+            got[0] += len(data)
+
+    listener = kernel.create_server(("0.0.0.0", port))
+    threading.Thread(target=take, args=(listener,), daemon=True).start()
+    print("ready", flush=True)
+    seen = 0
+    for _ in sys.stdin:
+        print(json.dumps({"bytes": got[0] - seen}), flush=True)
+        seen = got[0]
+
+
+def send_tcp(host: str, port: int) -> None:
+    stream = kernel.create_connection((host, port))
+    for line in sys.stdin:
+        end = time.monotonic() + float(line)
+        sent = 0
+        while time.monotonic() < end:
+            sent += stream.send(bytes(1 << 14))
+        print(json.dumps({"sent": sent}), flush=True)
 
 
 def wait_for_a_direct_path(socket: Socket, to: str) -> None:
@@ -146,12 +191,17 @@ def main() -> None:
         plain.bind(("0.0.0.0", int(rest[0])))
         print("ready", flush=True)
         receive(plain)
+    elif role == "receive-tcp":
+        receive_tcp(int(rest[0]))
+    elif role == "send-tcp":
+        send_tcp(rest[0], int(rest[1]))
     elif role == "send-udp":
         send(kernel.socket(kernel.AF_INET, kernel.SOCK_DGRAM), (rest[0], int(rest[1])))
     else:
         socket = ours(rest[0])
         socket.setblocking(False)
-        wait_for_a_direct_path(socket, rest[1])
+        if role == "send":
+            wait_for_a_direct_path(socket, rest[1])
         send(socket, (rest[1], PORT))
         socket.close()
 

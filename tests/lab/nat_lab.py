@@ -250,6 +250,11 @@ class Lab:
         self.run(f"nat-{side}", sys.executable, "-c", _FORGET)
         self.run(f"nat-{side}", "nft", "-f", "-", stdin="flush map ip lab mapped\nflush set ip lab seen\n")
 
+    def other_udp_ports(self, side: str) -> None:
+        """From now on each mapping of UDP gets a port by chance: after `forget`, another one."""
+        rule = 'insert rule ip lab translate oif "eth0" ip protocol udp masquerade fully-random'
+        self.run(f"nat-{side}", "nft", "-f", "-", stdin=rule)
+
     def cut_udp(self, side: str) -> None:
         """From now on UDP gets through no more, in either direction; TCP does."""
         self.run(f"nat-{side}", "nft", "add", "rule", "ip", "lab", "cut", "ip", "protocol", "udp", "drop")
@@ -263,8 +268,18 @@ class Lab:
         """Cut or mend ("down", "up") the wire between the NAT of a side and the rest."""
         self._shell(None, f"ip link set to-nat-{side} {state}")
 
-    def impair(self, side: str, *, delay: float, jitter: float = 0.0, loss: float = 0.0) -> None:
-        """Hold each UDP packet through a NAT back for milliseconds, lose some percent."""
+    def impair(
+        self,
+        side: str,
+        *,
+        delay: float,
+        jitter: float = 0.0,
+        loss: float = 0.0,
+        every: bool = False,
+        mbit: float = 0.0,
+    ) -> None:
+        """Hold each UDP packet through a NAT back for milliseconds, lose some percent. `every`: TCP's, too. `mbit`: per
+        second, each way."""
         inside, outside, port = f"to-nat-{side}", f"impaired-{side}", f"port-{side}"
         self._shell(
             None,
@@ -273,7 +288,7 @@ class Lab:
                 ip link set {port} master br0 up
                 ip link set {outside} up""",
         )
-        numbers = map(str, (delay, jitter, loss, 7))
+        numbers = [*map(str, (delay, jitter, loss, 7)), "ip" if every else "udp", *([str(mbit)] if mbit else [])]
         impairment = self.start(None, str(HERE / "impairment.py"), inside, outside, *numbers)
         if impairment.line(20) != "ready":
             raise LabError(f"no impairment: {self.complaints()[-200:]}")
