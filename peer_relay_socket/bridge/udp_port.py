@@ -49,6 +49,8 @@ class UdpPort:
         """Those for lanes to relays, by family, where the port has none."""
         self._by_family: dict[int, stdlib_socket] = {}
         """That by which frames leave to addresses of a family."""
+        self._look: asyncio.TimerHandle | None = None
+        """Closes `_dialling` once there are no lanes."""
         self.port: int | None = None
         """Its number; None where there is none."""
 
@@ -76,6 +78,8 @@ class UdpPort:
 
     def close(self) -> None:
         """Stop."""
+        if self._look is not None:
+            self._look.cancel()
         for sock in (*self._sockets, *self._dialling.values()):
             asyncio.get_running_loop().remove_reader(sock.fileno())
             sock.close()
@@ -99,7 +103,7 @@ class UdpPort:
         sock.setsockopt(SOL_SOCKET, SO_RCVBUF, LANE_RECEIVE_BUFFER)
         sock.bind(("", 0))
         if not self._dialling:
-            asyncio.get_running_loop().call_later(LANE_IDLE, self._close_idle)
+            self._look = asyncio.get_running_loop().call_later(LANE_IDLE, self._close_idle)
         self._dialling[family] = self._by_family[family] = sock
         asyncio.get_running_loop().add_reader(sock.fileno(), self._readable, sock)
         return sock
@@ -110,7 +114,7 @@ class UdpPort:
         def look(engine: Engine, _now: float) -> None:
             loop = asyncio.get_running_loop()
             if engine.lanes.count:
-                loop.call_later(LANE_IDLE, self._close_idle)
+                self._look = loop.call_later(LANE_IDLE, self._close_idle)
                 return
             for family, sock in self._dialling.items():
                 loop.remove_reader(sock.fileno())

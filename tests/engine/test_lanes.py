@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from peer_relay_socket.codec import lane as wire
 from peer_relay_socket.codec.lane import Step
@@ -330,3 +332,31 @@ def test_a_frame_whose_packets_make_no_sense_ends_the_link_of_who_sent_it() -> N
     bench.deliver(bench.place_of(one), lane.place, frame)
     bench.flow()
     assert bench.relay.engine.counters["link dropped: bad bytes"] == 1
+
+
+def test_the_fast_path_steps_aside_for_a_lane_and_comes_back() -> None:
+    bench = LaneBench().start()
+    one, other = bench.peers
+    bench.talk(3)
+    assert one.engine.fast_path.arm(other.peer_id, bench.now) is not None
+    bench.talk(60)
+    assert bench.states() == [State.LIVE] * 4
+    assert one.engine.fast_path.arm(other.peer_id, bench.now) is None
+    bench.path = lost
+    bench.talk(int(2 * LANE_SILENCE / 0.05))
+    assert State.LIVE not in bench.states()
+    assert one.engine.fast_path.arm(other.peer_id, bench.now) is not None
+
+
+@given(st.lists(st.tuples(st.booleans(), st.binary(max_size=80), st.integers(0, 2)), max_size=8))
+def test_no_frame_makes_an_engine_raise_or_answer(frames: list[tuple[bool, bytes, int]]) -> None:
+    bench = live()
+    one, relay = bench.peers[0], bench.relay
+    bench.frames.clear()
+    for to_relay, data, cut in frames:
+        node, far = (relay, one) if to_relay else (one, relay)
+        front = bytes((wire.DATA + cut % 2,)) + bench.lane(node, far).local
+        node.engine.lane_heard((front + data)[cut:], *FORGED, bench.now)
+    bench.flow()
+    assert bench.frames == []
+    assert bench.states() == [State.LIVE] * 4
