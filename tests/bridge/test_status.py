@@ -22,7 +22,8 @@ from tests.patience import LIMIT, until
 KEYS = {
     "": "id ipv4 ipv6 pid program uptime_s relays clock_skew_s certificate_expires forwarded_bytes forwarded_packets "
     "links bootstrap reachability advertised listens sockets sessions counters handshakes",
-    "links": "id url host scope carrier relays role rtt_s up_s rx_bytes tx_bytes rx_packets tx_packets throttled full",
+    "links": "id url host scope carrier relays role rtt_s up_s rx_bytes tx_bytes rx_packets tx_packets throttled full "
+    "lane",
     "bootstrap": "url state failures last_error next_try_s",
     "sockets": "address port waiting_bytes lost",
     "sessions": "id state via chosen rtt_s since why_not_direct why",
