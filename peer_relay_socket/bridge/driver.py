@@ -127,8 +127,9 @@ class Driver:
         self._engine.start(self._loop.time())
         self._joining.start(self._engine)
         self.pump()
-        send_now = partial(self._runtime.loop_lock.run_as_loop, self.send_now)
-        self._host.outbox.open(LoopEnd(partial(self._runtime.call, self.feeder.drain), send_now, self._runtime.leader))
+        runtime = self._runtime
+        wake = partial(runtime.call, self.feeder.drain)
+        self._host.outbox.open(LoopEnd(wake, self.send_now, runtime.leader, runtime.loop_lock))
         self.feeder.drain()
 
     def _make_engine(self) -> Engine:
@@ -190,19 +191,19 @@ class Driver:
 
     def send_now(self, flow: Flow, data: bytes, now: float) -> bool:
         """Send one datagram that is not in `flow` yet, if nothing posted waits and there is nothing else to do for it.
-        In a caller's thread that runs as the loop (inline_io)."""
+        In a thread that runs as the loop (inline_io)."""
         engine = self._engine
         if engine is None or self._closed or flow.waiting or self._posted:
             return False
         fast_path, armed = engine.fast_path, flow.armed
         if armed is None or armed.at is not fast_path.core.now or now > armed.until:
             armed = flow.armed = fast_path.arm(flow.destination, now)
-        link = None if armed is None else self._links.get(armed.number)
-        if armed is None or link is None or not link.prompt:
-            return False
+            if armed is None or not self._links[armed.number].prompt:
+                flow.armed = None
+                return False
         bundle = fast_path.seal(armed, flow.form, flow.source_port, flow.port, data, now)
-        if bundle:
-            link.send_now(bundle)
+        if bundle and not self._links[armed.number].send_now(bundle):
+            self._runtime.call(self._write, armed.number, bundle)
         return bundle != b""
 
     @property
@@ -302,9 +303,7 @@ class Driver:
             return True
         onward, data = heard
         next_link = self._links.get(onward)
-        if next_link is not None and next_link.prompt:
-            next_link.send_now(data)
-        else:
+        if next_link is None or not next_link.send_now(data):
             self._runtime.call(self._write, onward, data)
         return True
 

@@ -42,7 +42,7 @@ from ..originals import thread, time
 from .errands import aside
 from .readiness import Readiness
 from .runtime import RelayLoop
-from .waiting import Bell, Waiters, guard, on_main_thread
+from .waiting import Waiters, guard, on_main_thread
 
 if TYPE_CHECKING:
     import _socket
@@ -111,7 +111,7 @@ class Inbox:
     """
 
     __slots__ = (
-        *("blocked", "_bridge", "_taken_before", "waiting_size", "bound", "came", "closed", "dropped", "error"),
+        *("blocked", "bridge", "_taken_before", "waiting_size", "bound", "came", "closed", "dropped", "error"),
         *("inherited", "lock", "needs_check", "observed", "readiness", "ready", "shut", "stamped", "waiters", "why"),
     )
 
@@ -140,7 +140,8 @@ class Inbox:
         self.dropped = 0
         self.came = 0
         """Datagrams ever taken in."""
-        self._bridge: _Bridge | None = None
+        self.bridge: _Bridge | None = None
+        """Made when it is first needed."""
         self.blocked: list[int] = []
         """Threads that wait in the bridge, or are about to, or have just done so."""
         self.waiting_size = 0
@@ -188,7 +189,7 @@ class Inbox:
         """Lay `batch` into the storage, and wake threads that wait in the bridge: as many as there are datagrams."""
         if (
             _get_running_loop().__class__ is RelayLoop
-            and (self._bridge is not None or not self.observed)
+            and (self.bridge is not None or not self.observed)
             and get_ident() not in _in_janus
         ):
             while not self._cross(batch):
@@ -202,7 +203,7 @@ class Inbox:
     def _cross(self, batch: Batch) -> bool:
         """Put `batch` through the bridge. Relay thread only. Returns: False when the bridge was closed meanwhile; what
         did not cross is still in `batch` then."""
-        bridge = self._bridge or self.open_bridge()
+        bridge = self.bridge or self.open_bridge()
         me = get_ident()
         _in_janus.add(me)
         try:
@@ -219,7 +220,7 @@ class Inbox:
         if on_main_thread() or me in _in_janus:
             aside(partial(self._wake_blocked, stored))
             return
-        bridge = self._bridge
+        bridge = self.bridge
         if bridge is None:  # all were woken
             return
         _in_janus.add(me)
@@ -233,9 +234,9 @@ class Inbox:
     def open_bridge(self) -> _Bridge:
         """Return the bridge, made if need be. Any thread."""
         with self.lock:
-            if self._bridge is None:
-                self._bridge = _Bridge(self.ready)
-            return self._bridge
+            if self.bridge is None:
+                self.bridge = _Bridge(self.ready)
+            return self.bridge
 
     def _fit(self, datagrams: list[bytes]) -> tuple[list[bytes], int]:
         """Return the leading datagrams that there is room for and their cost, after counting what really waits."""
@@ -312,29 +313,12 @@ class Inbox:
         self.waiters.wake_all()
         self.update_fd(sock)
 
-    def follow(self, bell: Bell) -> bool:
-        """Have `bell` rung when there is something; False if there is already. `unfollow` must come after it.
-
-        Neither takes the lock: `put` looks for bells after it put, and this looks after it hung up the bell.
-        """
-        if self._bridge is None:
-            self.open_bridge()  # what the relay thread puts from now on is for a thread that blocks
-        self.waiters.bells.append(bell)
-        return not (self.ready or self.needs_check)
-
-    def unfollow(self, bell: Bell) -> None:
-        """Undo `follow`. Idempotent."""
-        try:  # noqa: SIM105  # contextlib's takes as long as all the rest
-            self.waiters.bells.remove(bell)
-        except ValueError:  # it was rung
-            pass
-
     def wake_all(self) -> None:
         """Have every thread that waits look again. Any thread."""
         self.waiters.wake_all()
         if self.blocked:
             with self.lock:
-                bridge, self._bridge = self._bridge, None  # the storage stays, for the next one
+                bridge, self.bridge = self.bridge, None  # the storage stays, for the next one
             if bridge is not None:
                 self._close(bridge)
 

@@ -21,7 +21,7 @@ a list that it filled.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
@@ -29,17 +29,15 @@ from ..limits import LEADER_AFTER, LEADER_FAST, LEADER_KEPT, LEADER_PATIENCE, LO
 from ..originals import selectors, thread, time
 from ..system import os, select
 from ..transport.readers import Readers, Source, equip
+from .waiting import WITHOUT_WAITING
 
 if TYPE_CHECKING:
     import asyncio
 
-    from .waiting import Bell
+    from .waiting import Waiters
 
 T = TypeVar("T")
 
-_WITHOUT_WAITING: Final = (False,)
-"""What makes a lock's `acquire` not wait. Locks are taken here by `noted.extend(map(lock.acquire, ...))`: one call into
-C that notes whether, so that a caller which is interrupted there releases what it has, and nothing else."""
 _WAITING: Final = (True,)
 _BRIEFLY: Final = (LEADER_PATIENCE,)
 
@@ -49,7 +47,8 @@ class LoopLock:
 
     A signal handler or the garbage collector may interrupt the thread that runs as the loop, and do anything there:
     even wait for the loop. So the loop waits LOOP_LOCK_PATIENCE at most and then goes on with a new lock: the old one
-    counts for nothing any more, and the call that is still under way finds the loop's things changed beneath it.
+    counts for nothing any more, and the call that is still under way finds the loop's things changed beneath it. What
+    runs as the loop must bear that, and must not make the loop do something sooner than it means to wake.
     """
 
     __slots__ = ("lock",)
@@ -74,21 +73,6 @@ class LoopLock:
         """
         lock = self.lock
         return lock.release if lock.acquire(timeout=timeout) else None
-
-    def run_as_loop(self, call: Callable[..., bool], *args: object) -> bool:
-        """Return call(*args), run in the calling thread as if on the loop, or False if the loop is awake. Never waits.
-
-        `call` must bear that the loop took the lock back amid it, and not make the loop do something sooner than it
-        means to wake.
-        """
-        lock = self.lock
-        acquired: list[bool] = []
-        try:
-            acquired.extend(map(lock.acquire, _WITHOUT_WAITING))
-            return acquired[0] and call(*args)
-        finally:
-            if acquired and acquired[0]:
-                lock.release()
 
 
 class LendingSelector(selectors.DefaultSelector):
@@ -142,10 +126,19 @@ class LendingSelector(selectors.DefaultSelector):
                 self._look(readers.poll(0))
             return super().select(0)
         if readers is None or sleep is None:
-            return self._lending(super().select, timeout)
+            self._loop_lock.lock.release()
+            try:
+                return super().select(timeout)
+            finally:
+                self._loop_lock.take()
         end = None if timeout is None else time.monotonic() + timeout
+        loop_lock = self._loop_lock
         while True:
-            found = self._lending(sleep, wait)
+            loop_lock.lock.release()
+            try:
+                found = sleep(wait)
+            finally:
+                loop_lock.take()
             if not self.leads:
                 done = bool(found) and self._look(found)
             elif found:
@@ -157,13 +150,6 @@ class LendingSelector(selectors.DefaultSelector):
                 wait = end - time.monotonic()
             if not done or (wait is not None and wait <= 0.0):
                 return super().select(0)
-
-    def _lending(self, wait: Callable[[float | None], list[T]], timeout: float | None) -> list[T]:
-        self._loop_lock.lock.release()
-        try:
-            return wait(timeout)
-        finally:
-            self._loop_lock.take()
 
     def _look(self, found: list[tuple[int, int]]) -> bool:
         """Have lone messages taken. Returns: False when something is left to do on the loop."""
@@ -196,11 +182,19 @@ class LendingSelector(selectors.DefaultSelector):
 class Followed(Protocol):
     """What the leader waits for: an inbox."""
 
-    def follow(self, bell: Bell) -> bool:
-        """Have `bell` rung when there is something; False if there is already."""
+    needs_check: bool
+    waiters: Waiters
 
-    def unfollow(self, bell: Bell) -> None:
-        """Undo `follow`. Idempotent."""
+    @property
+    def ready(self) -> Sized:
+        """What it holds."""
+
+    @property
+    def bridge(self) -> object | None:
+        """What crosses to threads that block comes through this; None before it is needed."""
+
+    def open_bridge(self) -> object:
+        """See to it that what the relay thread puts crosses to a thread that blocks."""
 
 
 class Leader:
@@ -254,25 +248,31 @@ class Leader:
             return False
         leads: list[bool] = []
         try:
-            leads.extend(map(self._one_leads.acquire, _WITHOUT_WAITING))
+            leads.extend(map(self._one_leads.acquire, WITHOUT_WAITING))
             if not leads[0]:
                 return False
-            self._waiting = follows = True
+            if inbox.bridge is None:
+                inbox.open_bridge()
+            self._waiting = True
+            bells = inbox.waiters.bells
             try:
                 if not self._keeps_place:
                     self._leave_links()
-                if not inbox.follow(self):
+                bells.append(self)
+                if inbox.ready or inbox.needs_check:  # a put looks for bells after it put, and this the other way round
                     return True
                 found = readers.poll(timeout)
-                inbox.unfollow(self)
-                follows = False
+                try:  # noqa: SIM105  # contextlib's takes as long as all the rest
+                    bells.remove(self)
+                except ValueError:  # it was rung
+                    pass
                 return not found or self._read(found)
             finally:
                 self._waiting = False
                 if not self._keeps_place:  # looked at after `_waiting` was changed, and in `_look_after` the other way
                     self.attend_links()  # round: in C as a whole, and nothing comes between
-                if follows:
-                    inbox.unfollow(self)
+                if self in bells:
+                    inbox.waiters.leave(self)
                 if self._being_read is not None:
                     self._leave_to_loop(self._being_read)
         finally:

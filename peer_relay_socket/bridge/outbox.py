@@ -20,10 +20,11 @@ from ..address import Destination
 from ..limits import DATAGRAM_OVERHEAD, FAST_PATH_GAP
 from ..originals import time
 from .inbox import cost
+from .waiting import WITHOUT_WAITING
 
 if TYPE_CHECKING:
     from ..engine.fast_path import Armed
-    from .inline_io import Leader
+    from .inline_io import Leader, LoopLock
 
 
 class Heard(Protocol):
@@ -52,9 +53,11 @@ class LoopEnd(NamedTuple):
     wake: Callable[[], None]
     """Have the loop look at the outbox, soon. Any thread; takes no lock."""
     send_now: Callable[[Flow, bytes, float], bool]
-    """Send one datagram from the calling thread at a time, which is now, or return False."""
+    """Send one datagram at a time, which is now, or return False. The caller holds `loop_lock`."""
     leader: Leader | None
     """Where a thread that waits for a datagram reads links itself."""
+    loop_lock: LoopLock
+    """What a thread holds that runs as the loop."""
 
 
 class Flow:
@@ -118,7 +121,16 @@ class Flow:
             return False
         self._sent_now_at, self._came = now, came
         end = self._outbox.loop_end
-        return end is not None and end.send_now(self, data, now)
+        if end is None:
+            return False
+        lock = end.loop_lock.lock
+        acquired: list[bool] = []
+        try:
+            acquired.extend(map(lock.acquire, WITHOUT_WAITING))
+            return acquired[0] and end.send_now(self, data, now)
+        finally:
+            if acquired and acquired[0]:
+                lock.release()
 
     def take(self, room: int) -> list[bytes]:
         """Take the datagrams that wait, in order: all that fit in `room` bytes, and at least one if `room` is positive.

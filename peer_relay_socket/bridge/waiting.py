@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from ..originals import MAIN_THREAD, thread, time
 
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from _thread import LockType
 
 T = TypeVar("T")
+
+WITHOUT_WAITING: Final = (False,)
+"""What makes a lock's `acquire` not wait. Where a signal handler may raise, a lock is taken by
+`noted.extend(map(lock.acquire, WITHOUT_WAITING))`: one call into C that notes whether, so that a caller which is
+interrupted there releases what it has, and nothing else."""
 
 Guard: TypeAlias = "AbstractContextManager[bool]"
 

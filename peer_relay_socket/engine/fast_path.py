@@ -60,6 +60,8 @@ _BODY: Final = COVERED_FRONT - HEADER_BYTES + _RECORD + TAG_BYTES
 _PRICE: Final = _RECORD + OVERHEAD
 """What a lone datagram counts for against the window, beside its own bytes."""
 _KEY_PRICE: Final = _RECORD + PACKET_PRICE
+new: Final = tuple.__new__
+"""As calling a NamedTuple, past its function."""
 pack_front, read_front, pack_record = FRONT.pack, FRONT.unpack_from, LONE.pack
 
 
@@ -150,9 +152,8 @@ class FastPath:
         number = next(sealing.numbers)  # one step: whatever interrupts this, no number comes twice
         sealing.sealed = number + 1
         sealing.used += size + _KEY_PRICE
-        core = self.core
-        head = _SEALED, HOP_LIMIT, session.alternate, size + _BODY
-        front = pack_front(*head, session.peer_id, core.peer_id, armed.index, number)
+        ids = session.peer_id, self.core.peer_id
+        front = pack_front(_SEALED, HOP_LIMIT, session.alternate, size + _BODY, *ids, armed.index, number)
         record = pack_record(_DATAGRAMS, 9 + size, form, source_port, port, 1, size) + datagram
         sealed = sealing.encrypt(NONCE_PREFIX + front[-8:], record, None)
         counter = pack_counter(next(armed.tagging.numbers))
@@ -161,7 +162,11 @@ class FastPath:
         session.idle_since = now
         link.tx_bytes += size + _BODY + HEADER_BYTES + BUNDLE_TAG
         link.tx_packets += 1
-        session.note_sent(number, cost, now)
+        flights = session.flights
+        if not flights:
+            session.acked_at = now
+        flights.append((number, cost))
+        session.in_flight += cost
         if session.silent_since is None:
             session.silent_since = now
         return b"".join((front, sealed, counter, mac.digest()))
@@ -214,8 +219,11 @@ class FastPath:
         opening.newest = counter
         checking.missing = checking.missing << 1 & WINDOW_MASK
         checking.newest = bundles
-        session.note_heard(keys, counter, now)
-        link.received_at = now
+        session.idle_since = session.heard_at = link.received_at = now
+        session.missed_probes = 0
+        session.silent_since = now if session.flights else None
+        if counter >= keys.highest:
+            keys.highest = counter + 1
         octets.level -= size - 0.75 * end
         packets.level -= 2.0
         link.rx_bytes += size
@@ -227,7 +235,7 @@ class FastPath:
         if not session.solicited:
             session.heard_first = True
         form, source_port, port, datagram = run
-        return Deliver(sender, source_port, port, form, [datagram], session.address_conflict)
+        return new(Deliver, (sender, source_port, port, form, [datagram], session.address_conflict))
 
     def _pass_on(
         self, link: LinkState, bundle: bytes, hop_limit: int, flags: int, to: bytes, now: float

@@ -14,7 +14,6 @@ import contextlib
 import logging
 import socket
 from abc import abstractmethod
-from functools import partial
 from typing import cast
 
 from websockets.exceptions import ProtocolError
@@ -26,30 +25,27 @@ from .. import limits
 from ..rate import TokenBucket
 from ..scope import unmapped
 from .endings import one_line, why_closed, why_not_opened
-from .frames import FrameReader, binary_frame
+from .frames import binary_frame
 from .link import LinkHandler
+from .lone_messages import LoneMessages
 from .odd_frames import OddFrames
-from .stream import Stream
 from .versions import judged
 
 SILENT = logging.Logger("websockets", level=logging.CRITICAL + 1)  # noqa: LOG001  # outside the tree, on purpose
 """For the core, which logs: nothing reaches a program's handlers. Only the driver logs."""
 
 
-class Connection(Stream):
+class Connection(LoneMessages):
     """A `Link` over one TCP or TLS connection; the subclasses know how the opening handshake goes."""
 
     def __init__(self, handler: LinkHandler, core: Protocol, *, outbound: bool, url: str | None, tls: bool) -> None:
-        super().__init__()
-        self._handler = handler
+        super().__init__(handler, outbound=outbound)
         self._core = core
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._reader = FrameReader(masked=not outbound, max_size=limits.MAX_BUNDLE)
         self._odd = OddFrames(core)
         self._head: bytearray | None = bytearray()  # what came before the link opened; LINK_HANDSHAKE_MAX ends it
         self._early = b""  # what came in one flight with the end of the TLS handshake; one read
-        self._open = False  # between link_opened and the start of any ending
         self._opened = False  # link_opened was called, so link_closed is owed
         self._closing = False
         self._gone = False
@@ -57,7 +53,6 @@ class Connection(Stream):
         self._paused = False  # by the handler
         self._odd_frames = TokenBucket(limits.ODD_FRAMES_RATE, self._loop.time())
         self._reason = ""
-        self.outbound = outbound
         self.url = url
         self.tls = tls
         self.remote_host = ""
@@ -105,15 +100,6 @@ class Connection(Stream):
                 self.dropped += 1
             elif self._transport is not None and not self._transport.is_closing() and not self._torn():
                 self._write(binary_frame(bundle, masked=self.outbound))
-
-    @property
-    def prompt(self) -> bool:
-        """See `Link.prompt`. TLS is not: asyncio encrypts."""
-        return self._open and self._fd >= 0 and not self._midway and (not self._buffered or self._drained())
-
-    def send_now(self, bundle: bytes, /) -> None:
-        """See `Link.send_now`."""
-        self._write_now(binary_frame(bundle, masked=self.outbound))
 
     def _torn(self) -> bool:
         """Whether `send_now` was interrupted twice, and so a frame may be half out: then the connection ends."""
@@ -257,19 +243,6 @@ class Connection(Stream):
             self._report(error)
 
     # --- inside --------------------------------------------------------------------------------------------------
-
-    def _take_fast(self, unread: list[bytes]) -> bool:
-        waiting = unread[:1]  # none if the loop has taken its turn back, and what was read with it
-        data = waiting[0] if waiting else b""
-        while (found := self._reader.first(data)) is not None:
-            bundle, end = found
-            if end == len(data):
-                return self._handler.fast_received(self, bundle, unread.clear)
-            rest = data[end:]
-            if not self._handler.fast_received(self, bundle, partial(_shorten, unread, data, rest)):
-                return False
-            data = rest
-        return False
 
     def _frame_bytes(self, data: memoryview) -> None:
         """Bytes of an open connection, or of one that says goodbye."""
@@ -441,9 +414,3 @@ class Connection(Stream):
     def _report(self, error: Exception) -> None:
         message = f"link handler {type(self._handler).__name__} failed"
         self._loop.call_exception_handler({"message": message, "exception": error, "protocol": self})
-
-
-def _shorten(unread: list[bytes], whole: bytes, rest: bytes) -> None:
-    """Leave `rest` of `whole`, unless the loop's thread took `whole` meanwhile."""
-    if unread and unread[0] is whole:
-        unread[0] = rest

@@ -77,11 +77,11 @@ class Link(Protocol):
     def prompt(self) -> bool:
         """Whether `send_now` may be called: nothing waits, and a bundle can be given to the kernel directly."""
 
-    def send_now(self, bundle: bytes, /) -> None:
+    def send_now(self, bundle: bytes, /) -> bool:
         """Send one binary message on a link that is `prompt`, whatever thread has the loop's turn.
 
         Never blocks. What a signal handler raises comes out of it, and leaves the stream whole: the message was sent,
-        will be, or was not begun.
+        will be, or was not begun. Returns: False, with nothing done, where the link is not `prompt`.
         """
 
     def send_text(self, text: str, /) -> None:

@@ -157,8 +157,9 @@ class LegacyRtcLink(RtcConnection):
     def send(self, bundle: bytes | bytearray | memoryview, /) -> None:
         """Nothing on this link is binary."""
 
-    def send_now(self, bundle: bytes, /) -> None:
-        """Never called: this link is never `prompt`."""
+    def send_now(self, bundle: bytes, /) -> bool:
+        """Return False: this link is never `prompt`."""
+        return False
 
     def send_text(self, text: str, /) -> None:
         """Send one message; longer than NPM_RTC_TEXT, or past LINK_BACKLOG_MAX, it is dropped."""

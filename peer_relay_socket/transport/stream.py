@@ -11,15 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from typing import Final
 from weakref import WeakKeyDictionary
 
 from .. import limits
-from ..originals import os
 from ..system import readv
 from .readers import Readers, readers_of
-
-_FAST_READ: Final = (limits.LINK_READ_SMALL,)
 
 _read_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
 """What every link on a loop reads into: between `get_buffer` and `buffer_updated` no other link runs. Beside one per
@@ -39,19 +35,18 @@ class Stream(asyncio.BufferedProtocol, ABC):
         self._fd = -1  # of a connection that can be read and written past asyncio: there is no TLS between
         self._buffered = False  # asyncio may have something to write
         self._readers: Readers | None = None  # where it is read; None: asyncio reads it
-        self._unread: list[bytes] = []  # what `read_fast` read and could not take: one read
+        self._unread: list[bytes] = []  # what `read_fast` read and has not taken: one read
         self._calm = False  # open, and the last read was a few small messages
         self._lost: OSError | None = None  # what reading ended with
-        self._midway = False  # in `_write_now`; if it stays so, nothing tells how much of a frame is out
+        self._midway = False  # in `send_now`; if it stays so, nothing tells how much of a frame is out
 
     @abstractmethod
     def _frame_bytes(self, data: memoryview) -> None:
         """Take bytes of an open connection, or of one that says goodbye; say whether it is `_calm`."""
 
     @abstractmethod
-    def _take_fast(self, unread: list[bytes]) -> bool:
-        """Take the messages of `unread`, which holds all that a calm connection had, if that will do for them; take
-        each out of it before what must not be done twice. False: the rest is still in there."""
+    def read_fast(self) -> bool:
+        """See `Source.read_fast`. What a signal handler raises comes out of it, and costs one message at most."""
 
     @abstractmethod
     def _report(self, error: Exception) -> None:
@@ -83,22 +78,6 @@ class Stream(asyncio.BufferedProtocol, ABC):
         """Return whether asyncio has nothing left of what it was given."""
         self._buffered = self._transport is None or self._transport.get_write_buffer_size() > 0
         return not self._buffered
-
-    def _write_now(self, frame: bytes) -> None:
-        """Give `frame` to the kernel; the rest, if it does not take all of it, goes by asyncio."""
-        transport = self._transport
-        if transport is None:  # it went meanwhile
-            return
-        wrote: list[int] = []
-        self._midway = True
-        try:
-            wrote.extend(map(os.write, (self._fd,), (frame,)))  # in C as a whole: a handler cannot hide the count
-        except OSError:
-            pass  # full, or gone; asyncio finds out which
-        finally:
-            if (not wrote or wrote[0] != len(frame)) and not transport.is_closing():
-                self._write(frame[wrote[0] if wrote else 0 :])
-            self._midway = False
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -139,20 +118,6 @@ class Stream(asyncio.BufferedProtocol, ABC):
         if self._readers is not None:
             self._readers.remove(self._fd)
         self._fd = -1  # the number may soon be another's
-
-    def read_fast(self) -> bool:
-        """See `Source.read_fast`. What a signal handler raises comes out of it, and costs one message at most."""
-        unread = self._unread
-        if not self._calm or unread:
-            return False
-        try:
-            unread.extend(map(os.read, (self._fd,), _FAST_READ))  # in C as a whole: what was read is not lost
-        except BlockingIOError:
-            return True
-        except OSError as error:
-            self._lost = error  # the kernel says it once
-            return False
-        return self._take_fast(unread)
 
     def read(self) -> None:
         """See `Source.read`."""

@@ -267,9 +267,9 @@ class RtcLink(RtcConnection):
     prompt = False
     """asyncio's own machinery encrypts and sends, in its time."""
 
-    def send_now(self, bundle: bytes, /) -> None:
-        """Never called: this link is never `prompt`."""
-        self.send(bundle)
+    def send_now(self, bundle: bytes, /) -> bool:
+        """Return False: this link is never `prompt`."""
+        return False
 
     def send_text(self, text: str, /) -> None:
         """Nothing on this link is text."""

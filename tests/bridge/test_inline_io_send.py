@@ -8,9 +8,6 @@ import signal
 import socket
 import threading
 import time
-from functools import partial
-
-import pytest
 
 from peer_relay_socket.bridge.runtime import LoopLock
 from peer_relay_socket.surface.udp_socket import Socket
@@ -20,13 +17,13 @@ from tests.patience import LIMIT
 def test_turn_is_lent_while_the_loop_sleeps_and_comes_back_whatever_is_raised() -> None:
     loop_lock = LoopLock()
     loop_lock.take()
-    assert not loop_lock.run_as_loop(lambda: True)
+    assert not loop_lock.hold(0)
     loop_lock.give()
-    assert loop_lock.run_as_loop(lambda: True)
-    assert not loop_lock.run_as_loop(lambda: loop_lock.run_as_loop(lambda: True))
-    with pytest.raises(ZeroDivisionError):
-        loop_lock.run_as_loop(lambda: 1 // 0 == 0)
-    assert loop_lock.run_as_loop(lambda: True)
+    release = loop_lock.hold(0)
+    assert release
+    assert not loop_lock.hold(0)
+    release()
+    assert loop_lock.hold(0)
 
 
 def test_loop_goes_on_without_a_borrower_that_is_held_up() -> None:
@@ -41,14 +38,14 @@ def test_loop_goes_on_without_a_borrower_that_is_held_up() -> None:
     loop = threading.Thread(target=wake)
     loop_lock.give()
 
-    def held_up() -> bool:
-        loop.start()
-        return awake.wait(LIMIT)
-
-    assert loop_lock.run_as_loop(held_up)
-    assert not loop_lock.run_as_loop(lambda: True), "it is the loop's"
+    release = loop_lock.hold(0)
+    assert release
+    loop.start()
+    assert awake.wait(LIMIT)
+    release()
+    assert not loop_lock.hold(0), "it is the loop's"
     loop_lock.give()
-    assert loop_lock.run_as_loop(lambda: True)
+    assert loop_lock.hold(0)
     loop.join(LIMIT)
 
 
@@ -58,7 +55,6 @@ def test_what_interrupts_a_lone_datagram_may_wait_for_the_loop(ends: tuple[Socke
     waited: list[object] = []
     end = outbox.loop_end
     assert end is not None
-    driver_send = end.send_now.args[0]  # type: ignore[attr-defined]  # a partial of LoopLock.run_as_loop
 
     def interrupted(*arguments: object) -> bool:
         """As if a signal handler, or the garbage collector, came first."""
@@ -67,10 +63,9 @@ def test_what_interrupts_a_lone_datagram_may_wait_for_the_loop(ends: tuple[Socke
             asking.sendto(b"from the handler", where)
             waited.append(answering.recvfrom(100)[0])
             waited.append(asking.peer.path(answering.peer.id))
-        return bool(driver_send(*arguments))
+        return bool(end.send_now(*arguments))
 
-    runtime = asking.peer._host.runtime
-    outbox.open(end._replace(send_now=partial(runtime.loop_lock.run_as_loop, interrupted)))
+    outbox.open(end._replace(send_now=interrupted))
     deadline = time.monotonic() + LIMIT
     while not waited and time.monotonic() < deadline:
         asking.sendto(b"interrupted", where)

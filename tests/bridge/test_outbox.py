@@ -6,6 +6,7 @@ import pytest
 
 from peer_relay_socket.bridge.endpoint import open_endpoint
 from peer_relay_socket.bridge.host import Host
+from peer_relay_socket.bridge.inline_io import LoopLock
 from peer_relay_socket.bridge.outbox import LoopEnd, Outbox
 from peer_relay_socket.config import peer_config
 from peer_relay_socket.limits import DATAGRAM_OVERHEAD
@@ -25,7 +26,7 @@ def endpoint():
 def test_outbox_rings_once_per_burst_and_takes_each_flow_once(endpoint):
     end, _ = endpoint
     outbox, rings = Outbox(), []
-    outbox.open(LoopEnd(lambda: rings.append(None), lambda *_: False, None))
+    outbox.open(LoopEnd(lambda: rings.append(None), lambda *_: False, None, LoopLock()))
     flows = [end.flow(bytes(20), port, 4) for port in (1, 2)]
     for flow in flows:
         flow.queued = True

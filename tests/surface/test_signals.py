@@ -8,6 +8,7 @@ import time
 import pytest
 
 from peer_relay_socket.bridge.host import Host
+from peer_relay_socket.bridge.inline_io import LoopLock
 from peer_relay_socket.bridge.outbox import LoopEnd
 from peer_relay_socket.surface.udp_socket import Socket
 
@@ -51,7 +52,7 @@ class Interruptions:
 def test_handlers_send_while_their_thread_sends():
     with Socket(bootstrap="ws://127.0.0.1:9") as sock:
         outbox = sock.peer._host.outbox
-        outbox.open(LoopEnd(lambda: None, lambda *_: False, None))
+        outbox.open(LoopEnd(lambda: None, lambda *_: False, None, LoopLock()))
         sock.setblocking(False)
         received: list[bytes] = []
         sent = 0

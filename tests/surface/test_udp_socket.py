@@ -9,6 +9,7 @@ import pytest
 
 from peer_relay_socket.address import AF_PEER
 from peer_relay_socket.bridge.host import Host
+from peer_relay_socket.bridge.inline_io import LoopLock
 from peer_relay_socket.bridge.outbox import LoopEnd
 from peer_relay_socket.surface.udp_socket import Socket
 from peer_relay_socket.system import AF_UNIX
@@ -86,7 +87,7 @@ def test_foreign_addresses_are_dropped_and_counted_or_refused():
 def test_remote_datagrams_wait_in_the_outbox_in_order():
     with Socket(bootstrap="ws://127.0.0.1:9") as sock:
         outbox = sock.peer._host.outbox
-        outbox.open(LoopEnd(lambda: None, lambda *_: False, None))
+        outbox.open(LoopEnd(lambda: None, lambda *_: False, None, LoopLock()))
         for number in range(3):
             sock.sendto(b"%d" % number, (FAR, 7))
         (flow,) = outbox.take()
@@ -97,7 +98,7 @@ def test_remote_datagrams_wait_in_the_outbox_in_order():
 def test_send_buffer_makes_senders_wait_or_say_so():
     with Socket(bootstrap="ws://127.0.0.1:9") as sock:
         outbox = sock.peer._host.outbox
-        outbox.open(LoopEnd(lambda: None, lambda *_: False, None))
+        outbox.open(LoopEnd(lambda: None, lambda *_: False, None, LoopLock()))
         sock.connect((FAR, 7))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 5000)
         sock.setblocking(False)
