@@ -788,12 +788,15 @@ RTC_DESCRIPTION: Final = 8 * 1024
 RTC_CANDIDATES: Final = 16
 """Candidates of one description that are tried. Without it one offer makes us send STUN checks to as many strangers as
 its author likes (16 x 7 packets of 100 bytes, once per offer)."""
-RTC_CANDIDATE_SHARE: Final = 160
-RTC_CANDIDATES_LEAST: Final = 4
-"""Bytes that a description has at least for each candidate that is tried, past the first few; honest ones have as many
-with their keys.
-Each candidate is sent 700 bytes of STUN checks: without this a short description makes us send 6.6 times its size to a
-third party, with it 4.4 times from each of our addresses."""
+RTC_ADDRESSES: Final = 3
+"""Addresses of ours, of each family, from which a path is looked for: a socket each, and checks to every candidate. A
+machine with a dozen bridges for containers would send a dozen times as many."""
+RTC_CHECK_SHARE: Final = 160
+RTC_CHECKS_LEAST: Final = 3
+"""Bytes that a description has at least for each pair of a candidate and an address of ours that is tried, past the
+first few; honest ones have as many for a candidate, with their keys.
+Each pair is sent five STUN checks of 116 bytes (IPv6: 136) in RTC_ICE_TIME: without this an offer makes us send 14
+times its size to a third party from four addresses, with it less than 5 times (tests/lab/test_reflection.py)."""
 RTC_CANDIDATE: Final = 512
 """Characters of a candidate that comes by itself; they have some 150."""
 RTC_CLOSE_TIME: Final = 0.5

@@ -16,6 +16,7 @@ import contextlib
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from .. import limits
 from ..scope import Scope
@@ -24,6 +25,9 @@ from .link import LinkHandler
 from .rtc_connection import RtcConnection
 from .rtc_description import safe_candidate
 from .rtc_implementation import DataChannel, Factory, PeerConnection, add_candidate
+
+_SIGNAL: Final = 250
+"""Bytes of a message with one candidate, at least: JSON with two ids."""
 
 
 class LegacyRtcLink(RtcConnection):
@@ -113,7 +117,8 @@ class LegacyRtcLink(RtcConnection):
 
     async def _add(self, text: str) -> None:
         with contextlib.suppress(Exception):  # one candidate less: the implementation found something wrong with it
-            if self._pc is not None and not self._closing:
+            paid = self._checks.take(text.split()[4], _SIGNAL)
+            if self._pc is not None and not self._closing and paid:
                 await add_candidate(self._pc, text)
 
     # --- receiving -----------------------------------------------------------------------------------------------

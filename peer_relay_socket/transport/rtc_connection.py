@@ -20,12 +20,20 @@ from .. import limits
 from ..scope import Scope
 from ..setting_values import IceServer
 from .link import LinkError, LinkHandler
-from .rtc_description import Description, has_candidates, safe_description, shown_description
+from .rtc_description import (
+    Checks,
+    Description,
+    affordable_description,
+    has_candidates,
+    safe_description,
+    shown_description,
+)
 from .rtc_implementation import (
     Factory,
     PeerConnection,
     aiortc_factory,
     checks_ended,
+    look_from,
     remote_address,
     stop_asking,
     turn_server,
@@ -79,6 +87,9 @@ class RtcConnection(ABC):
         self._shows = shows
         self._loop = asyncio.get_running_loop()
         self._pc: PeerConnection | None = None
+        self._checks = Checks()
+        self._addresses = 1, 1
+        """How many of ours look for a path, of IPv4 and of IPv6."""
         self._deadline: asyncio.TimerHandle | None = None
         self._closer: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
@@ -121,7 +132,7 @@ class RtcConnection(ABC):
                 raise LinkError("the connection is closed")
             self._limit()
             safe = safe_description(answer, self._allow, more=self.trickles)
-            await self._pc.setRemoteDescription(Description(safe, "answer"))
+            await self._pc.setRemoteDescription(Description(self._affordable(safe, len(answer)), "answer"))
         except Exception as error:
             raise self._unusable(error) from None
 
@@ -147,6 +158,7 @@ class RtcConnection(ABC):
                 if remote is None:
                     await pc.setLocalDescription(await pc.createOffer())
                 else:
+                    remote = self._affordable(remote, len(offer or ""))
                     await pc.setRemoteDescription(Description(remote, "offer"))
                     await pc.setLocalDescription(await pc.createAnswer())
             sdp = str(pc.localDescription.sdp)
@@ -159,6 +171,11 @@ class RtcConnection(ABC):
         if remote is not None:
             self._limit()
         return sdp
+
+    def _affordable(self, safe: str, size: int) -> str:
+        """Return a safe description, `size` bytes long as it came, with as many candidates as that is worth."""
+        self._checks = Checks(size, self._addresses)
+        return affordable_description(safe, self._checks)
 
     def _unusable(self, error: Exception) -> OSError:
         """End the connection; return why. A stranger's description may make the implementation raise anything."""
@@ -177,6 +194,9 @@ class RtcConnection(ABC):
         pc: PeerConnection = factory(self._ice_servers)
         self._pc = pc
         self._prepare(pc)
+        turns = sum(server.url.startswith("turn") for server in self._ice_servers)
+        ipv4, ipv6 = look_from(pc, limits.RTC_ADDRESSES)
+        self._addresses = ipv4 + turns, ipv6 + turns
         pc.on("connectionstatechange", self._state_changed)
         return pc
 

@@ -8,10 +8,11 @@ RTC_CANDIDATES candidates, none of which leads to this very machine or its wire,
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..limits import RTC_CANDIDATE, RTC_CANDIDATE_SHARE, RTC_CANDIDATES, RTC_CANDIDATES_LEAST, RTC_DESCRIPTION
+from ..limits import RTC_CANDIDATE, RTC_CANDIDATES, RTC_CHECK_SHARE, RTC_CHECKS_LEAST, RTC_DESCRIPTION
 from ..scope import Scope
 from .link import LinkError
 
@@ -48,12 +49,11 @@ def safe_description(sdp: str, allow: Callable[[str], bool], *, more: bool = Fal
     if len(sdp) > RTC_DESCRIPTION or not sdp.isascii():
         raise LinkError("their session description is too long, or not ASCII")
     lines, candidates, media = [], 0, 0
-    most = min(RTC_CANDIDATES, max(RTC_CANDIDATES_LEAST, len(sdp) // RTC_CANDIDATE_SHARE))
     for line in sdp.splitlines():
         if line.startswith("a=candidate:"):
-            candidates += 1
-            if candidates > most or not _usable(line.split(), allow):
+            if candidates >= RTC_CANDIDATES or not _usable(line.split(), allow):
                 continue
+            candidates += 1
         elif line.startswith("m="):
             media += 1
             if media > 1 or not line.startswith("m=application "):
@@ -65,6 +65,39 @@ def safe_description(sdp: str, allow: Callable[[str], bool], *, more: bool = Fal
     if not media or not (more or has_candidates(text)):
         raise LinkError("they named no address that can be tried")
     return text
+
+
+class Checks:
+    """How many pairs of a candidate and an address of ours may still be tried, by the bytes that the other end sent."""
+
+    def __init__(self, size: int = 0, addresses: tuple[int, int] = (1, 1)) -> None:
+        """Args: size: bytes of its description. addresses: how many of ours look for a path, of IPv4 and of IPv6."""
+        self._left = max(RTC_CHECKS_LEAST * RTC_CHECK_SHARE, size)
+        self._addresses = addresses
+
+    def take(self, host: str, size: int = 0) -> bool:
+        """Return whether a candidate at an IP literal may be tried, too, for which `size` bytes more came."""
+        price = self._addresses[":" in host] * RTC_CHECK_SHARE
+        self._left += size
+        if price > self._left:
+            return False
+        self._left -= price
+        return True
+
+
+def affordable_description(sdp: str, checks: Checks) -> str:
+    """Return a safe description with no more candidates than `checks` has room for: one of each kind and family first,
+    so that of many addresses of one kind some are left out, and not the only one that others can reach."""
+    candidates = [line for line in sdp.splitlines() if line.startswith("a=candidate:")]
+    seen: Counter[tuple[str, bool]] = Counter()
+    ranked = []
+    for at, line in enumerate(candidates):
+        words = line.split()
+        kind = words[7], ":" in words[4]
+        seen[kind] += 1
+        ranked.append((seen[kind], at, words[4], line))
+    spared = {line for _, _, host, line in sorted(ranked) if not checks.take(host)}
+    return "\r\n".join([*(line for line in sdp.splitlines() if line not in spared), ""])
 
 
 def shown_description(sdp: str, nearest: Scope) -> str:

@@ -15,9 +15,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
+from ..originals import stdlib_socket
 from ..setting_values import IceServer
 from .link import NoImplementationError
 from .rtc_description import Candidate
@@ -122,6 +124,43 @@ class DtlsFrames:
             self._heard(data)
         else:
             await self._sctp_data(data)
+
+
+def look_from(pc: Any, most: int) -> tuple[int, int]:
+    """Have a new connection look for a path from `most` addresses of this machine of each family, those that lead to
+    the Internet first; return how many these are, of IPv4 and of IPv6. (1, 1) where the members are not aioice's."""
+    try:
+        from aioice.ice import get_host_addresses
+
+        connection = pc.sctp.transport.transport._connection
+        gather = connection.get_component_candidates
+        found = get_host_addresses(use_ipv4=True, use_ipv6=True)
+    except (AttributeError, ImportError, OSError):
+        return 1, 1
+    chosen = []
+    for wide, outside in ((False, "192.0.2.1"), (True, "2001:db8::1")):  # addresses of documentation
+        hosts = [host for host in found if (":" in host) is wide]
+        first = _source(outside)
+        chosen.append([*(host for host in hosts if host == first), *(host for host in hosts if host != first)][:most])
+    if len(found) > sum(map(len, chosen)):
+
+        async def from_these(component: int, addresses: list[str], *rest: Any, **options: Any) -> Any:
+            few = [host for host in addresses if any(host in hosts for hosts in chosen)]
+            return await gather(component, few, *rest, **options)
+
+        connection.get_component_candidates = from_these
+    return max(1, len(chosen[0])), max(1, len(chosen[1]))
+
+
+def _source(outside: str) -> str:
+    """Return the address from which this machine would send to `outside`; "" without a route."""
+    family = socket.AF_INET6 if ":" in outside else socket.AF_INET
+    try:
+        with stdlib_socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((outside, 9))  # sends nothing
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""
 
 
 def stop_asking(pc: Any) -> None:

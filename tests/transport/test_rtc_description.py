@@ -8,10 +8,16 @@ import re
 import aiortc
 import pytest
 
-from peer_relay_socket.limits import MAX_REFLECTION
+from peer_relay_socket.limits import MAX_REFLECTION, RTC_ADDRESSES, RTC_CHECK_SHARE, RTC_CHECKS_LEAST
 from peer_relay_socket.scope import Scope
 from peer_relay_socket.transport.link import LinkError
-from peer_relay_socket.transport.rtc_description import safe_description, shown_description
+from peer_relay_socket.transport.rtc_description import (
+    Checks,
+    affordable_description,
+    safe_description,
+    shown_description,
+)
+from peer_relay_socket.transport.rtc_implementation import look_from
 
 SDP = "\r\n".join(
     [
@@ -48,16 +54,36 @@ def test_private_addresses_are_shown_nowhere_in_a_public_description() -> None:
     assert safe_description(shown, lambda _host: True).count("a=candidate:") == 3
 
 
-def test_a_short_description_makes_us_send_to_few_addresses() -> None:
+def _description(candidates: list[str]) -> str:
     keys = ["a=ice-ufrag:abcd", "a=ice-pwd:" + 22 * "x", "a=fingerprint:sha-256 " + 95 * "A", "a=setup:actpass"]
     head, tail = SDP.split("a=candidate:1")[0] + "\r\n".join(keys), "a=end-of-candidates"
-    for count in (4, 8, 16, 40):
-        lines = [f"a=candidate:{number} 1 udp 1 9.9.9.9 {1000 + number} typ host" for number in range(count)]
-        text = "\r\n".join([head.rstrip(), *lines, tail, ""])
-        sent = 100 + len(text)  # with the headers around it
-        tried = safe_description(text, lambda _host: True).count("a=candidate:")
-        assert tried >= min(count, 4)
-        assert tried * 7 * 100 <= MAX_REFLECTION * sent, "checks of 100 bytes, seven for each candidate"
+    return "\r\n".join([head.rstrip(), *(f"a=candidate:{line}" for line in candidates), tail, ""])
+
+
+@pytest.mark.parametrize(("host", "check"), [("9.9.9.9", 116), ("2600::9", 136)])
+@pytest.mark.parametrize("addresses", [1, RTC_ADDRESSES])
+@pytest.mark.parametrize("count", [1, 3, 4, 8, 16, 40])
+def test_a_short_description_makes_us_send_to_few_addresses(count: int, addresses: int, host: str, check: int) -> None:
+    text = _description([f"{number} 1 udp 1 {host} {1000 + number} typ host" for number in range(count)])
+    sent = 60 + len(text)  # with the headers around it
+    safe = safe_description(text, lambda _host: True)
+    tried = affordable_description(safe, Checks(len(text), (addresses, addresses))).count("a=candidate:")
+    assert tried >= min(count, RTC_CHECKS_LEAST // addresses)
+    assert tried * addresses * 5 * check <= MAX_REFLECTION * sent, "checks: five for each candidate and address"
+
+
+def test_of_many_candidates_those_of_each_kind_and_family_are_tried_first() -> None:
+    many = [f"{number} 1 udp 1 10.0.0.{number} 1000 typ host" for number in range(1, 12)]
+    rare = ["20 1 udp 1 9.9.9.9 1 typ srflx raddr 0.0.0.0 rport 0", "21 1 udp 1 2600::9 1 typ host"]
+    text = _description([*many, *rare])
+    kept = affordable_description(safe_description(text, lambda _host: True), Checks(4 * 3 * RTC_CHECK_SHARE, (3, 3)))
+    assert re.findall("candidate:([0-9]+)", kept) == ["1", "2", "20", "21"]
+    assert kept.splitlines()[-1] == "a=end-of-candidates"
+
+
+def test_candidates_that_come_by_themselves_are_paid_for_by_their_messages() -> None:
+    checks = Checks(0, (3, 3))
+    assert [checks.take("9.9.9.9", 250) for _ in range(5)] == [True, True, False, True, False]
 
 
 def test_what_leaves_nothing_to_show_says_what_to_do() -> None:
@@ -82,3 +108,14 @@ def test_aiortc_describes_and_takes_a_public_description() -> None:
             await end.close()
 
     asyncio.run(perform())
+
+
+async def test_a_path_is_looked_for_from_few_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = [f"127.0.0.{number}" for number in range(2, 9)]
+    monkeypatch.setattr("aioice.ice.get_host_addresses", lambda use_ipv4, use_ipv6: hosts)
+    pc = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=[]))
+    pc.createDataChannel("x", negotiated=True, id=0)
+    assert look_from(pc, 3) == (3, 1)
+    await pc.setLocalDescription(await pc.createOffer())
+    assert re.findall(r"127\.0\.0\.(\d) \d+ typ host", pc.localDescription.sdp) == ["2", "3", "4"]
+    await pc.close()
