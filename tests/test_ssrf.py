@@ -34,6 +34,8 @@ INTERNET, LAN, WIRE, HERE = "8.0.0.1", "10.0.0.9", "fe80::9", "127.0.0.1"
 """Where the neighbour who tells us is seen: what it may send us to reaches at least as far."""
 OWN = [ipaddress.ip_network(network) for network in ("81.2.69.0/24", "2a02:8071:1234:5600::/64", "93.184.216.34/32")]
 """Networks that this machine is on, beside those that nobody outside can reach."""
+SEEN = ("77.1.2.3",)
+"""Where relays see this machine: the address of a router that translates."""
 STRANGER: PeerId = b"\x5a" * 20
 
 
@@ -70,7 +72,7 @@ def told(where: str, url: str) -> list[Dial]:
     state = us.engine._links.all[cable.number(us)]
     scope = Scope.of(where)
     assert scope is not None
-    state.scope, state.nearby = scope, scope is Scope.LOOPBACK or OwnNetworks(lambda: OWN).holds(where)
+    state.scope, state.nearby = scope, scope is Scope.LOOPBACK or OwnNetworks(lambda: OWN, lambda: SEEN).is_near(where)
     bench.flow()
     us.effects.clear()
     link = neighbour.engine._links.by_id[us.peer_id]
@@ -87,7 +89,7 @@ def connects(dials: list[Dial], names: dict[str, list[list[str]]]) -> list[str]:
         assert isinstance(loop, Loop)
         over = asyncio.Event()
         told = print, lambda _url, _why: over.set(), lambda _place, _urls: None, lambda: None
-        dialling = Dialler(Recorder(), PeerConfig(), OwnNetworks(lambda: OWN), *told)
+        dialling = Dialler(Recorder(), PeerConfig(), OwnNetworks(lambda: OWN, lambda: SEEN), *told)
         for each in dials:
             over.clear()
             dialling.start(each)
@@ -212,6 +214,13 @@ def test_this_machines_own_addresses_and_wires_are_not_strangers_to_name(host: s
             continue
         dials = told(where, f"ws://{host}:6379")
         assert connects(dials, {"own.example": [["81.2.69.142"]]}) == expected.split(), where
+
+
+@pytest.mark.parametrize("host", ["77.1.2.3", "[::ffff:77.1.2.3]", "[2002:4d01:203::1]", "router.example"])
+def test_where_relays_see_us_is_not_for_strangers_to_name(host: str) -> None:
+    names = {"router.example": [["77.1.2.3"]]}
+    assert connects(told(INTERNET, f"ws://{host}:80"), names) == []
+    assert len(connects(told(SEEN[0], f"ws://{host}:80"), names)) == 1, "one that is there itself"
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ class Dialler:
 
     def start_back(self, effect: DialBack) -> None:
         """Dial a neighbour back, which asked for it, or try what it claims."""
-        self._run(dial_back(effect, partial(self._own_networks.allows, effect.scope, effect.nearby)))
+        self._run(dial_back(effect, partial(self._own_networks.allows_link, effect.scope, effect.nearby)))
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -217,7 +217,7 @@ class Dialler:
             if url == EMBEDDED_URL:
                 await self._meet()
                 return
-            allow = partial(self._own_networks.allows, effect.scope, effect.nearby)
+            allow = partial(self._own_networks.allows_link, effect.scope, effect.nearby)
             meeting = None if named or not _is_meeting(url) else MEETING
             await dial(self._handler, url, timeout=DIAL_TIME, allow=allow, named=named, meeting=meeting)
         except OSError as error:

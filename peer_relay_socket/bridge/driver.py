@@ -71,7 +71,7 @@ class Driver:
         self._lists = ListWatch(host.admission, self._loop, self._recheck, host.report)
         self._filling: list[Filling] = []
         """Inboxes that what was just delivered filled by more than half."""
-        self._own_networks = OwnNetworks()
+        self._own_networks = OwnNetworks(seen=lambda: () if self._engine is None else self._engine.seen_hosts)
         self._direct = RtcAttempts(self, host.config, self._own_networks)
         told = host.report, self._dial_failed, self._looked_up, self._embedded, lambda: bool(host.peers)
         self._dialling = Dialler(self, host.config, self._own_networks, *told)

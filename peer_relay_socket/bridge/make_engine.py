@@ -49,7 +49,7 @@ def make_engine(
         welcomes_links=partial(host.listens, "peer"),
         text_hint=": peer-relay of npm, which npm_peers turns on",
         machine=machine_secret(),
-        is_nearby=own_networks.holds,
+        is_nearby=own_networks.is_near,
         udp=None if udp_port is None else config.public_udp or (None if public else ("", udp_port)),
         lane=config.lane,
         broadcast_hops=config.broadcast_hops,

@@ -1,7 +1,7 @@
-"""The networks that this machine is on, whatever their addresses.
+"""The networks that this machine is on, whatever their addresses, and where others see it.
 
-Lives here: which addresses are this machine's or its neighbours' on the wire. May not live here: what follows from that
-(scope.py, engine).
+Lives here: which addresses are this machine's, its router's, or its neighbours' on the wire. May not live here: what
+follows from that (scope.py, engine).
 
 Law: in doubt there are none: a machine that does not tell its addresses is protected by scopes alone.
 """
@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Final, TypeAlias
 
 from ..limits import OWN_NETWORKS_AGE, OWN_NETWORKS_BYTES
 from ..originals import os, time
-from ..scope import Scope, ipv4_inside
+from ..scope import Scope, host_group, ipv4_inside
 from ..system import O_CLOEXEC
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -29,29 +29,53 @@ _PROC: Final = "/proc/net/"
 class OwnNetworks:
     """The networks of this machine, looked at again every OWN_NETWORKS_AGE seconds."""
 
-    def __init__(self, read: Callable[[], Iterable[Network]] | None = None) -> None:
-        """Args: read: tells the networks; None = the kernel's tables do."""
+    def __init__(
+        self,
+        read: Callable[[], Iterable[Network]] | None = None,
+        seen: Callable[[], Container[str]] = tuple,
+    ) -> None:
+        """Args: read: tells the networks; None = the kernel's tables do. seen: tells at which hosts (`host_group`) we
+        are seen."""
         self._read = _networks if read is None else read
+        self._seen = seen
         self._networks: tuple[Network, ...] = ()
         self._read_at = -OWN_NETWORKS_AGE
 
     def holds(self, host: str) -> bool:
         """Return whether an IP literal is this machine's, or on a wire of this machine's."""
-        try:
-            ip = ipaddress.ip_address(host.partition("%")[0])
-        except ValueError:
-            return False
-        meant = [ip] if isinstance(ip, ipaddress.IPv4Address) else [ip, *ipv4_inside(ip)]
+        meant = _meant(host)
         now = time.monotonic()
         if now >= self._read_at + OWN_NETWORKS_AGE:
             self._networks, self._read_at = tuple(self._read()), now
         return any(each in network for network in self._networks for each in meant if network.version == each.version)
+
+    def is_near(self, host: str) -> bool:
+        """Return whether an IP literal is this machine's, on a wire of it, or where others see it."""
+        return self.holds(host) or self._is_seen(host)
+
+    def allows_link(self, scope: Scope, nearby: bool, host: str) -> bool:
+        """Return whether an IP literal may be dialled: as `allows`, and it is not where we are seen ourselves, for
+        there the router's own pages may be."""
+        return self.allows(scope, nearby, host) and (nearby or not self._is_seen(host))
+
+    def _is_seen(self, host: str) -> bool:
+        seen = self._seen()
+        return any(host_group(str(each)) in seen for each in _meant(host))
 
     def allows(self, scope: Scope, nearby: bool, host: str) -> bool:
         """Return whether an IP literal may be tried that was learned of over a link of `scope`, `nearby` or not."""
         if not scope.covers(host):
             return False
         return nearby or Scope.of(host) is not Scope.GLOBAL or not self.holds(host)
+
+
+def _meant(host: str) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """Return an IP literal, and the IPv4 addresses that it stands for; nothing for what is none."""
+    try:
+        ip = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return []
+    return [ip] if isinstance(ip, ipaddress.IPv4Address) else [ip, *ipv4_inside(ip)]
 
 
 def _networks() -> list[Network]:

@@ -99,7 +99,7 @@ class Contact(NamedTuple):
     urls: tuple[str, ...]
 
 
-_MACHINE, _UDP = 1, 2
+_MACHINE, _UDP, _SEEN = 1, 2, 3
 """Fields of a hello."""
 
 
@@ -113,6 +113,8 @@ class Hello(NamedTuple):
     """Proof that it is on the machine on which we are; empty over links from elsewhere."""
     udp: tuple[str, int] | None = None
     """Where it answers STUN: an IPv4 address ("": where it was dialled) and a port."""
+    seen: str = ""
+    """The IP address from which it sees the link come; "" where it was the one that dialled, or a proxy hides that."""
 
 
 def _urls(urls: Sequence[str]) -> bytes:
@@ -185,6 +187,9 @@ def hello(value: Hello) -> bytes:
         host, port = value.udp
         place = pack(">H", port) + (ipaddress.IPv4Address(host).packed if host else b"")
         head += bytes((_UDP, len(place))) + place
+    if value.seen:
+        address = ipaddress.ip_address(value.seen).packed
+        head += bytes((_SEEN, len(address))) + address
     return head
 
 
@@ -207,7 +212,9 @@ def read_hello(data: bytes) -> Hello:
         kind, length = data[offset], data[offset + 1]
         fields[kind] = data[offset + 2 : offset + 2 + length]
         offset += 2 + length
-    return Hello(bool(flags & 1), network, urls, fields.get(_MACHINE, b""), _read_udp(fields.get(_UDP, b"")))
+    seen = fields.get(_SEEN, b"")
+    seen_at = str(ipaddress.ip_address(seen)) if len(seen) in (4, 16) else ""
+    return Hello(bool(flags & 1), network, urls, fields.get(_MACHINE, b""), _read_udp(fields.get(_UDP, b"")), seen_at)
 
 
 def _read_udp(place: bytes) -> tuple[str, int] | None:

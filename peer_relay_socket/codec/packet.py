@@ -129,6 +129,7 @@ Before any bundle a link carries its handshake, one WebSocket message each, the 
     1 MACHINE     proof that both ends are on one machine
     2 UDP         port (2), or port and IPv4 address (4)    "my UDP port, for STUN and datagram lanes"; no address:
                                                             where you dialled me
+    3 SEEN        IP address (4 or 16)                      "where I see you", to the end that dialled
 
 A peer that was asked to dial back lets the acceptor begin its handshake, and says instead of its own part
 

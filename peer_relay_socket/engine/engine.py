@@ -98,6 +98,11 @@ class Engine(Overlay):
         return self._core.network_key(purpose)
 
     @property
+    def seen_hosts(self) -> frozenset[str]:
+        """The hosts, as scope.py groups them, at which neighbours on the Internet see this peer."""
+        return self._sight.seen
+
+    @property
     def stun_servers(self) -> list[str]:
         """Neighbours that tell where they see us ("HOST:PORT", by UDP), the best first."""
         return self._sight.servers()

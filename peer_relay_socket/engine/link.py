@@ -68,6 +68,7 @@ class LinkState:
         "rx_packets",
         "scope",
         "sealing",
+        "seen",
         "serves",
         "share",
         "tagging",
@@ -161,6 +162,8 @@ class LinkState:
         self.udp: tuple[str, int] | None = None
         """Where it says that its UDP port is, for STUN and datagram lanes: an IPv4 address ("": where we dialled it)
         and a port."""
+        self.seen = ""
+        """The IP address at which it says that it sees us."""
         self.contacts: dict[Scope, bytes] = {}
         """What others are told of it, on the wire, by the scope of the link they are told over."""
         self.out: list[bytes | memoryview] = []
@@ -175,6 +178,12 @@ class LinkState:
     def crowd_host(self) -> str:
         """The address whose host and prefixes this link counts for; "" for none."""
         return self.remote_host if self.host else ""
+
+    @property
+    def public_host(self) -> str:
+        """The address on the Internet from which the neighbour dialled us; "" where it did not, or is nearer."""
+        inbound = self.url is None and not self.direct and Scope.of(self.remote_host) is Scope.GLOBAL
+        return self.remote_host if inbound else ""
 
     def is_from_elsewhere(self, core: Core) -> None:
         """The neighbour came by a loopback address and is not on this machine: a proxy or a tunnel hides it."""

@@ -302,7 +302,7 @@ class Links:
         core = self._core
         machine = core.machine_proof(core.peer_id) if link.scope is Scope.LOOPBACK else b""
         udp = core.config.udp if link.url is None and link.scope is not Scope.LOOPBACK else None
-        return control.hello(Hello(serves, core.config.ipv4_network, urls, machine, udp))
+        return control.hello(Hello(serves, core.config.ipv4_network, urls, machine, udp, link.public_host))
 
     def _read_hello(self, link: LinkState, payload: bytes) -> None:
         hello = control.read_hello(payload)
@@ -316,6 +316,7 @@ class Links:
                 link.is_from_elsewhere(self._core)
         link.serves = hello.serves
         link.udp = hello.udp
+        link.seen = hello.seen
         link.urls = ()
         if hello.serves:
             link.urls = tuple(url for url in (seen_at(url, link.remote_host) for url in hello.urls) if url)

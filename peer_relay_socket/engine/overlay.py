@@ -253,9 +253,9 @@ class Overlay:
         """A neighbour is there."""
         self._router.link_up(link)
         self._seniority.link_up(link)
+        self._sight.link_up(link)
         self._membership.link_up(link)
         self._memory.link_up(link)
-        self._sight.link_up(link)
         self.lanes.link_up(link)
         self._resolver.link_up()
         self._direct.link_up(link)

@@ -350,7 +350,7 @@ class Reachability:
         url = ""
         if self._may_dial(link) and port:
             url = _url(link.remote_host, tls, port)
-            core.effects.append(DialBack(url, link.scope, nonce))
+            core.effects.append(DialBack(url, link.scope, nonce, link.nearby))
         else:
             core.counters["refused: to dial back"] += 1
         self._links.tell(link, LinkOp.DIALLING, control.dialling(nonce, url))

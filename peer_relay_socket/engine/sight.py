@@ -1,11 +1,13 @@
-"""What neighbours tell each other of where they see one another: STUN, answered by relays for their neighbours.
+"""What neighbours tell each other of where they see one another: in their hellos, and by STUN, which relays answer for
+their neighbours.
 
-Lives here: who is answered, how often, which neighbours can be asked. May not live here: the bytes (codec/stun.py),
-sockets (the driver's).
+Lives here: where we are seen; who is answered, how often, which neighbours can be asked. May not live here: the bytes
+(codec/stun.py), sockets (the driver's).
 
 Law: only an address that has a link up is answered (a /64 of IPv6), STUN_RATE times a second, so that a forged request
 gains nothing that the link does not give. A neighbour is asked only where we dialled it, or at an address that it names
-which reaches as far as the way to it.
+which reaches as far as the way to it. Where a neighbour sees us is its word: it counts where two on different hosts say
+the same, or no other says anything, and then only against what strangers have us dial.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import ipaddress
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ..limits import STUN_RATE
+from ..limits import DIAL_BACK_AGREE, STUN_RATE
 from ..rate import TokenBucket
 from ..scope import Scope, host_group
 
@@ -34,14 +36,24 @@ class Sight:
         """Links that are up, by host; grows with them."""
         self._rates: dict[str, TokenBucket] = {}
         """Of hosts in `_hosts` that have asked."""
+        self._told: dict[int, tuple[str, str]] = {}
+        """By link that we dialled on the Internet: where the neighbour is, and where it sees us, as hosts."""
+        self.seen: frozenset[str] = frozenset()
+        """The hosts at which neighbours see us: the router's, where one translates addresses."""
 
     def link_up(self, link: LinkState) -> None:
         """A neighbour appeared."""
+        dialled = link.url is not None and not link.direct and link.scope is Scope.GLOBAL
+        if dialled and Scope.of(link.seen) is Scope.GLOBAL:
+            self._told[link.number] = link.host, host_group(link.seen)
+            self._weigh()
         if link.remote_host and not link.direct:
             self._hosts[host_group(link.remote_host)] += 1
 
     def link_down(self, link: LinkState) -> None:
         """A neighbour went."""
+        if self._told.pop(link.number, None) is not None:
+            self._weigh()
         group = host_group(link.remote_host)
         if not link.remote_host or link.direct:
             return
@@ -49,6 +61,16 @@ class Sight:
         if not self._hosts[group]:
             del self._hosts[group]
             self._rates.pop(group, None)
+
+    def _weigh(self) -> None:
+        """See who agrees with whom, apart for IPv4 and IPv6."""
+        seen: set[str] = set()
+        for wide in (False, True):
+            told = dict.fromkeys(each for each in self._told.values() if (":" in each[1]) is wide)
+            voices = Counter(where for _, where in told)
+            enough = min(DIAL_BACK_AGREE, len({neighbour for neighbour, _ in told}))
+            seen.update(where for where, count in voices.items() if count >= enough)
+        self.seen = frozenset(seen)
 
     def may_ask(self, host: str) -> bool:
         """Return whether a STUN request from an IP literal is answered; one that is not is counted."""

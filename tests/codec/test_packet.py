@@ -75,7 +75,9 @@ def test_record_vector_is_written_and_read(entry: dict[str, Any]) -> None:
 @table("hellos")
 def test_hello_vector_is_written_and_read(entry: dict[str, Any]) -> None:
     fields, data = entry["fields"], data_of(entry)
-    value = Hello(fields["serves"], ipaddress.IPv4Network(fields["ipv4_network"]), tuple(fields["urls"]))
+    udp = tuple(fields["udp"]) if "udp" in fields else None
+    head = fields["serves"], ipaddress.IPv4Network(fields["ipv4_network"]), tuple(fields["urls"])
+    value = Hello(*head, udp=udp, seen=fields.get("seen", ""))
     assert control.hello(value) == data
     assert control.read_hello(data) == control.read_hello(data + b"later versions") == value
 
@@ -325,9 +327,9 @@ def test_altered_bytes_are_one_datagram_where_the_readers_of_everything_say_so(
     assert wire.only_datagram(bytes(altered)) == only_by_readers(bytes(altered))
 
 
-@given(st.booleans(), networks, urls)
-def test_any_hello_comes_back(serves: bool, network: ipaddress.IPv4Network, given_urls: list[str]) -> None:
-    value = Hello(serves, network, tuple(given_urls))
+@given(st.booleans(), networks, urls, st.just("") | st.ip_addresses().map(str))
+def test_any_hello_comes_back(serves: bool, network: ipaddress.IPv4Network, given_urls: list[str], seen: str) -> None:
+    value = Hello(serves, network, tuple(given_urls), seen=seen)
     assert control.read_hello(control.hello(value)) == value
 
 

@@ -46,6 +46,46 @@ def test_an_ipv6_neighbour_may_ask_from_its_whole_64() -> None:
     assert not relay.engine.may_ask("2001:db8:0:1::1", bench.now)
 
 
+def dialled(relays: int) -> tuple[Bench, Node, list[Node]]:
+    """A peer that has dialled some relays."""
+    bench = Bench()
+    peer = bench.node("peer")
+    nodes = [bench.node(f"relay{number}", serves=True) for number in range(relays)]
+    for node in nodes:
+        bench.join(peer, node)
+    bench.flow()
+    return bench, peer, nodes
+
+
+def test_relays_tell_a_peer_where_they_see_it_and_the_peer_tells_them_nothing() -> None:
+    _, peer, relays = dialled(3)
+    assert peer.engine.seen_hosts == {"8.0.0.1"}
+    assert [relay.engine.seen_hosts for relay in relays] == [frozenset()] * 3
+    for cable in list(peer.cables.values()):
+        cable.cut()
+    assert peer.engine.seen_hosts == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("said", "believed"),
+    [
+        (["7.0.0.1"], {"7.0.0.1"}),
+        (["7.0.0.1", "7.0.0.2"], set()),
+        (["7.0.0.1", "7.0.0.2", "7.0.0.1"], {"7.0.0.1"}),
+        (["7.0.0.1", "2600::1", "7.0.0.1"], {"7.0.0.1", "2600::/64"}),
+        (["192.168.1.1", "127.0.0.1", ""], set()),
+    ],
+)
+def test_where_a_peer_is_seen_is_what_two_relays_agree_on(said: list[str], believed: set[str]) -> None:
+    _, peer, relays = dialled(len(said))
+    for relay, seen in zip(relays, said, strict=True):
+        link = peer.engine._links.by_id[relay.peer_id]
+        peer.engine._sight.link_down(link)
+        link.seen = seen
+        peer.engine._sight.link_up(link)
+    assert peer.engine.seen_hosts == believed
+
+
 def test_a_peer_asks_the_relay_that_it_dialled_where_it_dialled_it() -> None:
     _, peer, relay = linked()
     assert peer.engine.stun_servers == ["8.0.0.2:80"]
