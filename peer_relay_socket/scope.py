@@ -180,6 +180,7 @@ def private_network(host: str) -> str | None:
     return None if ipaddress.IPv4Address(groups[0]) in _SHARED else groups[1]
 
 
+@lru_cache(maxsize=4096)
 def _groups(host: str) -> tuple[str, ...]:
     try:
         ip = ipaddress.ip_address(host.partition("%")[0])

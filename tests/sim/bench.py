@@ -157,16 +157,23 @@ class Bench:
 
     def flow(self, limit: int = 10_000) -> None:
         """Let everything under way arrive, through the gate, and what comes of it too."""
+        stirred = self.nodes
+        """Whose engines may have something new: after a packet its receiver's alone."""
         for _ in range(limit):
-            for node in self.nodes:
+            for node in stirred:
                 self._collect(node)
+            if not self._waiting and stirred is not self.nodes:
+                stirred = self.nodes
+                continue
             if not self._waiting:
                 if not self._backs:
                     return
                 self._dial_back(*self._backs.popleft())
+                stirred = self.nodes
                 continue
             cable, number, packet = self._waiting.popleft()
             node = cable.ends[number]
+            stirred = [node]
             if cable.alive:
                 receive(node.engine, number, packet, self.now)
         raise AssertionError("the packets never end")

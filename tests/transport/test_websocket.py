@@ -253,6 +253,7 @@ async def test_peer_that_pings_and_never_reads_costs_no_more_than_the_hard_limit
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "ODD_FRAMES_RATE", 1e9)
+    monkeypatch.setattr(limits, "LINK_BACKLOG_MAX", 2 * limits.LINK_HIGH_WATER)  # a second of pings less
 
     server = Recorder()
     async with serving(server) as listener, raw_client(listener.port) as raw:
