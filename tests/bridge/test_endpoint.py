@@ -10,17 +10,6 @@ from peer_relay_socket.bridge.host import Host
 from peer_relay_socket.config import peer_config
 
 
-@pytest.fixture
-def endpoint():
-    host = Host(peer_config())
-    fd, endpoint = open_endpoint(host, None, socket.AF_INET, socket.SOCK_DGRAM, 0)
-    sock = socket.socket(fileno=fd)
-    holder = endpoint.hold(sock)
-    yield endpoint, sock
-    sock.close()
-    endpoint.release(holder)
-
-
 def test_send_budget_makes_fd_unwritable_until_half_is_free(endpoint):
     end, sock = endpoint
 

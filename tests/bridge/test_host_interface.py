@@ -14,8 +14,8 @@ from peer_relay_socket.config import peer_config
 from peer_relay_socket.engine.effects import Deliver, Segment
 from peer_relay_socket.limits import GATEWAY_FLOW_DATAGRAMS, GATEWAY_ROOM
 from peer_relay_socket.surface.udp_socket import Socket
-from tests.bridge.conftest import LIMIT, free_tcp_port
-from tests.patience import until
+from tests.loopback import free_port
+from tests.patience import LIMIT, until
 
 
 class Kept:
@@ -56,7 +56,7 @@ class World:
     """A node that serves, a socket on it, and a host without sockets."""
 
     def __init__(self) -> None:
-        port = free_tcp_port()
+        port = free_port()
         self.url = f"ws://127.0.0.1:{port}"
         self.sock = Socket(port=port, wrtc=False)
         self.sock.settimeout(LIMIT)

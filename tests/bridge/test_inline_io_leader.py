@@ -17,7 +17,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeAlias
 
 import pytest
@@ -29,6 +29,7 @@ from peer_relay_socket.limits import LEADER_AFTER, LEADER_KEPT
 from peer_relay_socket.surface.peer import Peer
 from peer_relay_socket.surface.udp_socket import Socket
 from peer_relay_socket.system import select as system_select
+from tests.echoing import echoing
 from tests.patience import LIMIT, until
 
 pytestmark = pytest.mark.skipif(not hasattr(system_select, "epoll"), reason="where there is no epoll, the loop reads")
@@ -51,25 +52,6 @@ def ask(asking: Socket, where: tuple[str, int], times: int) -> None:
     for number in range(times):
         asking.sendto(number.to_bytes(4) + bytes(1000), where)
         assert int.from_bytes(asking.recvfrom(2000)[0][:4]) == number
-
-
-@contextlib.contextmanager
-def echoing(sock: Socket) -> Iterator[None]:
-    def echo() -> None:
-        with contextlib.suppress(OSError):  # closed
-            while True:
-                data, source = sock.recvfrom(70_000)
-                sock.sendto(data, source)
-
-    sock.settimeout(None)
-    thread = threading.Thread(target=echo, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        sock.close()
-        thread.join(LIMIT)
-    assert not thread.is_alive()
 
 
 def sibling(sock: Socket) -> Socket:

@@ -1,26 +1,10 @@
 from __future__ import annotations
 
-import socket
-
 import pytest
 
-from peer_relay_socket.bridge.endpoint import open_endpoint
-from peer_relay_socket.bridge.host import Host
 from peer_relay_socket.bridge.inline_io import LoopLock
 from peer_relay_socket.bridge.outbox import LoopEnd, Outbox
-from peer_relay_socket.config import peer_config
 from peer_relay_socket.limits import DATAGRAM_OVERHEAD
-
-
-@pytest.fixture
-def endpoint():
-    host = Host(peer_config())
-    fd, endpoint = open_endpoint(host, None, socket.AF_INET, socket.SOCK_DGRAM, 0)
-    sock = socket.socket(fileno=fd)
-    holder = endpoint.hold(sock)
-    yield endpoint, sock
-    sock.close()
-    endpoint.release(holder)
 
 
 def test_outbox_rings_once_per_burst_and_takes_each_flow_once(endpoint):

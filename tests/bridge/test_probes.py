@@ -21,6 +21,7 @@ from peer_relay_socket.bridge.host import Host
 from peer_relay_socket.bridge.probes import Hop, PingEnd, Pong, Trace
 from peer_relay_socket.config import peer_config
 from peer_relay_socket.limits import ECHO_RATE
+from tests.loopback import free_port
 from tests.patience import LIMIT, until
 
 ANSWERER = """
@@ -111,8 +112,7 @@ def test_a_port_that_is_not_bound_is_said_to_be_refused(relay: Peer) -> None:
 
 @pytest.mark.slow
 def test_without_a_relay_a_ping_says_why_there_is_none() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     with host(f"ws://127.0.0.1:{port}") as asker:
         pongs, end, spent = ping(asker, "77" * 20)
         assert (pongs, end["state"], end["sent"]) == ([], "no relay linked", 0)

@@ -19,6 +19,7 @@ from websockets.typing import Origin
 
 from peer_relay_socket import Peer, Socket
 from peer_relay_socket.limits import FIRST_WORD
+from tests.loopback import free_port
 from tests.patience import LIMIT, until
 
 
@@ -114,8 +115,7 @@ def test_a_place_that_swallows_what_is_sent_is_spoken_of_after_three_seconds(cap
 
 def test_a_failure_beside_another_link_is_information_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "peer_relay")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     with Peer(port=0, host="127.0.0.1", wrtc=False) as relay, Peer(bootstrap=relay.url or "", wrtc=False) as peer:
         assert peer.wait_connected(LIMIT)
         caplog.clear()

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.patience import until
+from tests.patience import LIMIT, until
 
 pytestmark = pytest.mark.slow
-LIMIT = 30.0
 JOIN = """
 import sys, time
 from peer_relay_socket import Peer

@@ -17,6 +17,7 @@ from websockets.sync.server import ServerConnection, serve
 from peer_relay_socket import Peer, PeerClosedError, Socket
 from peer_relay_socket.bridge.status import PeerStatus, SessionRecord
 from peer_relay_socket.transport.versions import SUBPROTOCOL
+from tests.loopback import free_port
 from tests.patience import LIMIT, until
 
 KEYS = {
@@ -28,11 +29,6 @@ KEYS = {
     "sockets": "address port waiting_bytes lost",
     "sessions": "id state via chosen rtt_s since why_not_direct why",
 }
-
-
-def free_tcp_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -120,7 +116,7 @@ def test_status_tells_what_waits_and_what_was_lost_also_of_a_closed_socket(
 
 
 def test_status_says_why_a_bootstrap_url_does_not_answer() -> None:
-    url = f"ws://127.0.0.1:{free_tcp_port()}"
+    url = f"ws://127.0.0.1:{free_port()}"
     with Peer(bootstrap=url, wrtc=False) as peer:
         until(lambda: peer.status()["bootstrap"][0]["failures"] >= 2)
         (place,) = peer.status()["bootstrap"]

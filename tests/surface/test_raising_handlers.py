@@ -6,11 +6,11 @@ import contextlib
 import gc
 import random
 import signal
-import threading
 from collections.abc import Callable, Iterator
 
 from peer_relay_socket.surface.peer import Peer
 from peer_relay_socket.surface.udp_socket import Socket
+from tests.echoing import echoing
 from tests.patience import LIMIT
 
 ROUNDS = 600
@@ -51,22 +51,6 @@ def alarms(latest: float = 1000e-6) -> Iterator[Callable[[Callable[[], object]],
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         gc.enable()
-
-
-@contextlib.contextmanager
-def echoing(server: Socket) -> Iterator[None]:
-    def echo() -> None:
-        with contextlib.suppress(OSError):  # closed
-            while True:
-                data, source = server.recvfrom(100)
-                server.sendto(data, source)
-
-    thread = threading.Thread(target=echo, daemon=True)
-    thread.start()
-    yield
-    server.close()
-    thread.join(LIMIT)
-    assert not thread.is_alive()
 
 
 def last_words(client: Socket, address: tuple[str, int]) -> None:
