@@ -22,6 +22,8 @@ from .errors import ConfigError
 
 ID_BYTES: Final = 20
 ID_BITS: Final = 8 * ID_BYTES
+IPV6_BITS: Final = 120
+"""Bits of the id that an IPv6 spelling carries."""
 AF_PEER: Final = 0x7072
 """Address family of sockets whose addresses are ``("<40 hex>", port)``; no kernel family has this number."""
 DEFAULT_IPV4_NETWORK: Final = ipaddress.IPv4Network("100.64.0.0/10")
@@ -168,7 +170,7 @@ class Spelling:
     @staticmethod
     def _parse_ipv6(ip: ipaddress.IPv6Address) -> Destination | Special:
         if ip.packed[0] == 0xFD:
-            return Prefix(120, ip.packed[1:] + bytes(5))
+            return Prefix(IPV6_BITS, ip.packed[1:] + bytes(5))
         if ip.is_loopback:
             return Special.LOOPBACK
         if int(ip) == 0:

@@ -174,8 +174,21 @@ CONTROL_SHARE: Final = 2.5
 """The same for all links together, and what each link has beyond when that is used up, four seconds' worth at once (one
 lookup): 0.3 s of a core in a second, and 0.2 more if all 5,000 ask. Without it a hundred hostile links take two cores,
 each within its allowance (benchmarks/cost.py)."""
-NO_ROUTE_PRICE: Final = 1
-"""Packets more that one counts for whose next hop is not known yet: to work it out takes as long as all else."""
+TRAFFIC_TOTAL: Final = 120_000.0
+TRAFFIC_SHARE: Final = 20.0
+"""Packets that are read per second from all links together, a second's worth at once, and what each link may still say
+when that is used up, four seconds' worth at once; beyond, it is not read for a moment. A packet that is passed on takes
+some 4 µs without its share of a read and a write, so 0.5 s of a core in a second. Honest bulk comes in bundles, each
+packet up to PACKET_TARGET: 300,000 datagrams/s are 6,000 packets. Without it a hundred hostile links, each within
+LINK_PACKETS_RATE, leave a relay no time for the others, nor for its timers. Our own machine is not counted."""
+RELAY_TRAFFIC_FACTOR: Final = 4.0
+"""How many times LINK_PACKETS_RATE and LINK_BYTES_RATE are read from a relay that we dialled, or that was reached where
+it says: it passes on what many say. Without it three leaves at one relay fill its links to all others."""
+NO_ROUTE_PRICE: Final = 3
+"""Packets more that one counts for whose next hop is not known yet: to work it out takes three times as long as all
+else. 2,500 new destinations per second of one link, beside 200 handshakes."""
+LINK_PACKET_PRICE: Final = 3
+"""Packets that a LINK packet counts for: it is opened, some 8 µs, before it is known whether it is one too many."""
 REFUSED_BROADCAST_PRICE: Final = 9
 """Packets more that a broadcast counts for which is refused."""
 MAX_LINK_QUEUE: Final = 8 * 1024 * 1024
@@ -730,6 +743,10 @@ NPM_OFFER_AGAIN: Final = 60.0
 """Seconds before the same peer is offered a link again, and before one that the program disconnected is."""
 NPM_RTC_TEXT: Final = 262_144
 """Largest message on a data channel: what Chromium, aiortc and libwebrtc say they take (a=max-message-size)."""
+NPM_TEXT_UNIT: Final = 200
+"""Characters of a text for which it counts as a packet more (LINK_PACKETS_RATE, TRAFFIC_TOTAL): they take 5 µs to read.
+Without it one npm peer that sends 31 MB/s of JSON takes four fifths of a core. 400 datagrams/s of 1200 bytes from one
+npm peer, four times as many from a node that we dialled; npm's own node makes 2,000 a second."""
 NPM_CROSSED: Final = 0.5
 """Seconds after which we offer a WebRTC link anew when two offers have crossed."""
 NPM_SIGNAL_TIME: Final = 2.0

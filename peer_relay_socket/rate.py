@@ -21,6 +21,11 @@ class TokenBucket:
         """Units that are left as of the last `refill`; code that has no time for a call subtracts from it directly."""
         self._at = now
 
+    def change(self, rate: float) -> None:
+        """Let `rate` units per second through from now on; what was spent stays spent."""
+        self.rate = self.burst = rate
+        self.level = min(self.level, rate)
+
     def refill(self, now: float) -> None:
         """Add what time has brought."""
         self.level = min(self.burst, self.level + (now - self._at) * self.rate)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..address import PeerId, Prefix
+from ..address import IPV6_BITS, PeerId, Prefix
 from ..limits import MAX_CLAIMS
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ class AddressClaims:
     def prefix(self, peer_id: PeerId) -> Prefix:
         """Return the IPv4 address of `peer_id` as what is resolved."""
         return Prefix.of(peer_id, self._bits)
+
+    def addresses(self, peer_id: PeerId) -> tuple[Prefix, Prefix]:
+        """Return all addresses of `peer_id` that can be pinned."""
+        return self.prefix(peer_id), Prefix.of(peer_id, IPV6_BITS)
 
     def claim(self, peer_id: PeerId) -> bool:
         """`peer_id` proved its key; return whether its address is another peer's."""

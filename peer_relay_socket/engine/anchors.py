@@ -25,14 +25,16 @@ if TYPE_CHECKING:
     from .gossip import Gossip
     from .link import LinkState
     from .links import Links
+    from .routing import Router
 
 
 class Anchors:
     """Those of one peer."""
 
-    def __init__(self, core: Core, links: Links, candidates: Candidates, gossip: Gossip) -> None:
+    def __init__(self, core: Core, links: Links, router: Router, candidates: Candidates, gossip: Gossip) -> None:
         self._core = core
         self._links = links
+        self._router = router
         self._candidates = candidates
         self._gossip = gossip
         self.home: PeerId | None = None
@@ -91,7 +93,7 @@ class Anchors:
     def link_down(self) -> None:
         """A neighbour went: if it was home, the nearest of the others is."""
         if self.home not in self._links.by_id:
-            near = [link for link in self._links.by_id.values() if self._may_be_home(link)]
+            near = [link for link in self._router.relays if self._may_be_home(link)]
             self.home = min(near, key=lambda link: (link.rtt or 0.0, link.number)).peer_id if near else None
 
     def _may_be_home(self, link: LinkState) -> bool:

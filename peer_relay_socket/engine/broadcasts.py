@@ -173,7 +173,7 @@ class Broadcasts:
             rate = self._rates[arrived.number] = _allowance(BROADCAST_RELAY_FACTOR if arrived.serves else 1.0, core.now)
         if not rate.take(core.now, header.end - offset):
             core.counters["dropped: too much is broadcast"] += 1
-            arrived.traffic.packets.level -= REFUSED_BROADCAST_PRICE
+            arrived.charge(REFUSED_BROADCAST_PRICE)
             return
         if not self._checks.take(core.now):
             core.counters["dropped: too much is broadcast"] += 1

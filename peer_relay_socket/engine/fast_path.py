@@ -183,9 +183,11 @@ class FastPath:
         end = size - BUNDLE_TAG
         if link is None or not link.up or link.checking is None or end < _LEAST:
             return None
-        octets, packets, checking = link.traffic.bytes, link.traffic.packets, link.checking
+        octets, packets, pool, checking = link.traffic.bytes, link.traffic.packets, link.pool, link.checking
         kind, hop_limit, flags, length, to, sender, index, counter = read_front(bundle)
-        if kind != _SEALED or HEADER_BYTES + length != end or octets.level < size or packets.level < 2.0:
+        if kind != _SEALED or HEADER_BYTES + length != end:
+            return None
+        if octets.level < size or packets.level < 2.0 or pool.level < 2.0:
             return None
         if not (link.serves or sender == link.peer_id):
             return None
@@ -226,6 +228,7 @@ class FastPath:
             keys.highest = counter + 1
         octets.level -= size - 0.75 * end
         packets.level -= 2.0
+        pool.level -= 2.0
         link.rx_bytes += size
         link.rx_packets += 1
         if run is None:
@@ -267,6 +270,7 @@ class FastPath:
         link.received_at = now
         link.traffic.bytes.level -= size
         link.traffic.packets.level -= 2.0
+        link.pool.level -= 2.0
         link.rx_bytes += size
         link.rx_packets += 1
         onward.tx_bytes += size

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from ..address import PeerId
-from ..limits import BUNDLE_TARGET, CONTROL_PER_LEAF, HELLO_RATE, LOOPBACK_FACTOR
+from ..limits import BUNDLE_TARGET, CONTROL_PER_LEAF, HELLO_RATE, LOOPBACK_FACTOR, RELAY_TRAFFIC_FACTOR
 from ..rate import TokenBucket, TrafficBucket
 from ..scope import Scope, host_group, is_learnable
+from .work import allowance
 
 if TYPE_CHECKING:
     from .authentication import Handshake
@@ -58,6 +59,7 @@ class LinkState:
         "parting",
         "peer_id",
         "pinged",
+        "pool",
         "protected",
         "proved_urls",
         "reason",
@@ -75,6 +77,7 @@ class LinkState:
         "throttled",
         "timer",
         "traffic",
+        "traffic_share",
         "tx_bytes",
         "tx_packets",
         "udp",
@@ -103,6 +106,10 @@ class LinkState:
         factor = LOOPBACK_FACTOR if self.scope is Scope.LOOPBACK else 1.0
         self.traffic = TrafficBucket(core.config.link_packets * factor, core.config.link_bytes * factor, now)
         """What we read from it. Charged without a look at the clock; `Throttling` settles what went below zero."""
+        self.pool = core.work.traffic(self.scope)
+        """What we read from all links together, charged alike."""
+        self.traffic_share: TokenBucket | None = None
+        """What we still read from it when that is used up; None before that happened."""
         self.control = TokenBucket(CONTROL_PER_LEAF * factor, now)
         """Packets that make us think; beyond, they are dropped."""
         self.share: TokenBucket | None = None
@@ -188,7 +195,23 @@ class LinkState:
     def is_from_elsewhere(self, core: Core) -> None:
         """The neighbour came by a loopback address and is not on this machine: a proxy or a tunnel hides it."""
         self.scope, self.nearby = Scope.GLOBAL, False
+        self.pool = core.work.traffic(self.scope)
         self.traffic = TrafficBucket(core.config.link_packets, core.config.link_bytes, core.now)
+
+    def set_allowances(self, core: Core) -> None:
+        """Let the neighbour say what one of its role may, which it may change as it likes. A relay that we dialled, or
+        that was reached where it says, sends what many say."""
+        dialled = self.url is not None
+        self.control.change(allowance(self.scope, serves=self.serves, dialled=dialled))
+        factor = RELAY_TRAFFIC_FACTOR if self.serves and (dialled or self.proved_urls) else 1.0
+        factor = LOOPBACK_FACTOR if self.scope is Scope.LOOPBACK else factor
+        self.traffic.packets.change(core.config.link_packets * factor)
+        self.traffic.bytes.change(core.config.link_bytes * factor)
+
+    def charge(self, packets: float) -> None:
+        """Count work that the neighbour made beside what it sent, in packets."""
+        self.traffic.packets.level -= packets
+        self.pool.level -= packets
 
     @property
     def untouched(self) -> bool:

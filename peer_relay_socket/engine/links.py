@@ -43,7 +43,6 @@ from ..limits import (
     MAX_LINKS_PER_HOST,
     MAX_REASON,
 )
-from ..rate import TokenBucket
 from ..scope import Crowds, Scope
 from .authentication import LINK_PROLOGUE
 from .bundles import Bundles
@@ -52,7 +51,6 @@ from .keepalive import Keepalive
 from .link import LinkState, seen_at
 from .seal import CheckingKey, OpeningKey, SealingKey, TaggingKey
 from .timers import Due
-from .work import allowance
 
 if TYPE_CHECKING:
     from .core import Core
@@ -339,7 +337,7 @@ class Links:
                 self.drop(link, "already linked")
                 return
             link.protected = link.protected or other.protected
-        self._set_control(link)
+        link.set_allowances(self._core)
         self._events.peer_proved(link.peer_id)
         link.up = True
         core.handshakes["link agreed"] += 1
@@ -353,18 +351,16 @@ class Links:
 
     def has_another(self, number: int) -> bool:
         """Return whether another link leads to the neighbour at the end of link `number`, or may: whose the links are
-        that we accept, their handshakes tell, and the other end is done with those before us."""
+        that we accept, their handshakes tell, and the other end is done with those before us. False for a link that we
+        accepted: this looks at all links, and strangers close theirs as often as they like."""
         link = self.all.get(number)
-        return link is not None and any(
+        if link is None or link.url is None:
+            return False
+        return any(
             other.peer_id == link.peer_id or (other.url is None and not other.up)
             for other in self.all.values()
             if other is not link
         )
-
-    def _set_control(self, link: LinkState) -> None:
-        rate = allowance(link.scope, serves=link.serves, dialled=link.url is not None)
-        if rate != link.control.rate:
-            link.control = TokenBucket(rate, self._core.now)
 
     # --- talking to a neighbour ------------------------------------------------------------------------------
 
@@ -414,7 +410,7 @@ class Links:
             before = link.serves, link.urls
             self._read_hello(link, operand)
             if (link.serves, link.urls) != before:
-                self._set_control(link)
+                link.set_allowances(self._core)
                 self._events.link_changed(link)
         elif operation == LinkOp.PONG:
             self._keepalive.answered(link)

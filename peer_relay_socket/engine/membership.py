@@ -68,7 +68,7 @@ class Membership:
         self._router = router
         self._candidates = Candidates(core, links, vain)
         self.gossip = Gossip(core, links, router, self._candidates, self.review)
-        self.anchors = Anchors(core, links, self._candidates, self.gossip)
+        self.anchors = Anchors(core, links, router, self._candidates, self.gossip)
         self._blocked: dict[PeerId, None] = {}
         """Peers to which no link is made on our account, because a program ended the last one; at most
         MAX_CANDIDATES."""

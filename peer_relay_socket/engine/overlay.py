@@ -17,6 +17,7 @@ from ..codec import packet as wire
 from ..codec.packet import Header, Kind, LinkOp
 from ..errors import HandshakeError, PacketError, WireError
 from ..identity import Identity
+from ..limits import LINK_PACKET_PRICE
 from .address_claims import AddressClaims
 from .answering import Answering
 from .authentication import Handshake
@@ -89,7 +90,7 @@ class Overlay:
         self._memory = Memory(core, self._links, self._membership)
         self._link_failures = LinkFailures(core, self._links, self._membership)
         self._reachability = Reachability(core, self._links, self._serves_changed)
-        self._claimed_urls = ClaimedUrls(core, self._links, vain, self._membership.link_changed)
+        self._claimed_urls = ClaimedUrls(core, self._links, vain, self._url_proved)
         self._direct = Direct(core, self._links, self._router, self._table, self._sessions, self._membership)
         self._round_trips = RoundTrips(core, self._links, self._membership)
         ways = (self._links, self._router, self._table, self._membership, self._round_trips)
@@ -128,7 +129,7 @@ class Overlay:
             self._unpack(link, bundle)
         else:
             link.rx_packets += 1
-            self._charge(link, len(bundle), 2)
+            self._charge(link, len(bundle), LINK_PACKET_PRICE)
             self._links.heard(link, plain)
 
     def _unpack(self, link: LinkState, bundle: bytes) -> None:
@@ -163,8 +164,9 @@ class Overlay:
         traffic = link.traffic
         traffic.bytes.level -= size
         traffic.packets.level -= packets
-        if traffic.bytes.level < 0.0 or traffic.packets.level < 0.0:
-            self._throttling.overdrawn(link)
+        link.pool.level -= packets
+        if traffic.bytes.level < 0.0 or traffic.packets.level < 0.0 or link.pool.level < 0.0:
+            self._throttling.overdrawn(link, packets)
 
     def _sealed(self, bundle: bytes, header: Header, link: LinkState) -> None:
         try:
@@ -307,6 +309,11 @@ class Overlay:
         self._router.link_changed(link)
         self._membership.link_changed(link)
         self._claimed_urls.look(link)
+
+    def _url_proved(self, link: LinkState) -> None:
+        """A neighbour was reached where it says that it can be."""
+        link.set_allowances(self._core)
+        self._membership.link_changed(link)
 
     def _serves_changed(self) -> None:
         self._router.links_changed()

@@ -187,8 +187,9 @@ class Resolver:
 
     def unpin(self, peer_id: PeerId) -> None:
         """`peer_id` answers no more: its addresses may mean another peer now."""
-        for prefix in [prefix for prefix, pinned in self.pinned.items() if pinned == peer_id]:
-            del self.pinned[prefix]
+        for prefix in self._claims.addresses(peer_id):
+            if self.pinned.get(prefix) == peer_id:
+                del self.pinned[prefix]
 
     def resolve(self, prefix: Prefix, callback: Answer, *, once: bool = False) -> None:
         """Find out which peer besides ourselves `prefix` means; `callback` is called once, perhaps at once."""
@@ -322,8 +323,9 @@ class Resolver:
 
     def unpin_keyless(self, peer_id: PeerId) -> None:
         """`peer_id` has a key: what its addresses meant without one counts no more."""
-        for prefix, pinned in list(self.pinned.items()):
-            if pinned != peer_id and prefix.matches(peer_id) and self._behind.may_be(pinned):
+        for prefix in self._claims.addresses(peer_id):
+            pinned = self.pinned.get(prefix)
+            if pinned is not None and pinned != peer_id and self._behind.may_be(pinned):
                 del self.pinned[prefix]
 
     def resolved_heard(self, body: bytes, arrived: LinkState) -> None:

@@ -120,11 +120,11 @@ class Router:
         self.linked = bool(self._links.by_id)
         self.direct = {link.peer_id: link for link in self._links.by_id.values() if link.direct}
         self._all_values = sorted(link.value for link in self._links.by_id.values())
+        self.relays = sorted((link for link in self._links.by_id.values() if link.serves), key=_value)
+        self._values = [link.value for link in self.relays]
         self._relays_changed()
 
     def _relays_changed(self) -> None:
-        self.relays = sorted((link for link in self._links.by_id.values() if link.serves), key=_value)
-        self._values = [link.value for link in self.relays]
         ours = self._core.number
         around = [ID_BITS - (link.value ^ ours).bit_length() for link in self.nearest(ours, CLOSEST_LINKS)]
         self._depth = around[-1] if around else 0
@@ -143,6 +143,9 @@ class Router:
         if link.direct:
             self.direct[link.peer_id] = link
         if link.serves:
+            at = bisect_left(self._values, link.value)
+            self.relays.insert(at, link)
+            self._values.insert(at, link.value)
             self._relays_changed()
 
     def link_down(self, link: LinkState) -> None:
@@ -154,6 +157,9 @@ class Router:
         self._forget_leaf(link)
         if link.serves:
             self._forget_routes(link)
+            at = bisect_left(self._values, link.value)
+            if self._values[at : at + 1] == [link.value]:
+                del self._values[at], self.relays[at]
             self._relays_changed()
             return
         for table in (self._found, self._stand_ins):
@@ -314,7 +320,7 @@ class Router:
         if not flags & 0b1100:
             link = self.hops[flags & 3].get(header.to)
             if link is None:
-                arrived.traffic.packets.level -= NO_ROUTE_PRICE
+                arrived.charge(NO_ROUTE_PRICE)
                 link = self.next_hop(header.to, flags & 3)
             if link is arrived:  # a stale route points back: do as if it were not there
                 link = self._links.by_id.get(header.to)
@@ -369,7 +375,7 @@ class Router:
     def forward_behind(self, bundle: bytes, offset: int, header: Header, arrived: LinkState) -> None:
         """Pass on the LEGACY packet at `offset`, and remember how its sender is reached."""
         core = self._core
-        arrived.traffic.packets.level -= NO_ROUTE_PRICE
+        arrived.charge(NO_ROUTE_PRICE)
         self.learn_behind(header.sender, arrived)
         link = self.hop_behind(header.to)
         if link is None or link is arrived or header.hop_limit <= 1 or not core.config.serves:

@@ -1,6 +1,7 @@
 """Links from which more is read than their share: they are not read for a while.
 
-Lives here: when a link is throttled, and for how long. May not live here: what is charged for what came (overlay.py).
+Lives here: which links are throttled, and that they are told. May not live here: what is charged for what came
+(overlay.py), what all links together may send (work.py).
 
 Law: nothing that came is dropped here; what would be too much stays with the neighbour, which is told so once.
 """
@@ -25,34 +26,37 @@ class Throttling:
     def __init__(self, core: Core, links: Links) -> None:
         self._core = core
         self._links = links
-        self._overdrawn: list[LinkState] = []
-        """Links from which more was read than they have to spare; settled before the next effects are taken."""
+        self._overdrawn: dict[LinkState, float] = {}
+        """Links from which more was read than there is to spare, and how many packets; settled before the next effects
+        are taken."""
 
-    def overdrawn(self, link: LinkState) -> None:
-        """More was read from `link` than it had to spare: give it what time brought, and if that is not enough, ask
-        the driver not to read it for a while (in `settle`: a read may hold thousands of messages).
+    def overdrawn(self, link: LinkState, packets: float) -> None:
+        """More was read from `link`, or from all, than there was to spare: give it what time brought, and if that is
+        not enough, ask the driver not to read it for a while (in `settle`: a read may hold thousands of messages).
 
         Not reading makes the neighbour's TCP slow, so that its program waits or drops, and nothing is lost on the way.
         """
-        if link not in self._overdrawn:
-            self._overdrawn.append(link)
+        self._overdrawn[link] = self._overdrawn.get(link, 0.0) + packets
 
     def settle(self) -> None:
         """See to links from which too much was read: once for all that came in one piece."""
-        overdrawn, self._overdrawn = self._overdrawn, []
-        for link in overdrawn:
+        if not self._overdrawn:
+            return
+        overdrawn, self._overdrawn = self._overdrawn, {}
+        for link, packets in overdrawn.items():
             if link.number in self._links.all:
-                self._throttle(link)
+                self._throttle(link, packets)
 
-    def _throttle(self, link: LinkState) -> None:
+    def _throttle(self, link: LinkState, packets: float) -> None:
         core = self._core
-        wait = link.traffic.settle(core.now)
+        own = link.traffic.settle(core.now)
+        wait = max(own, core.work.crowded(link, packets, core.now))
         if wait <= 0.0:
             return
         core.counters["link throttled"] += 1
         core.effects.append(Throttle(link.number, wait))
         link.received_at = core.now + wait  # we shall not hear it so long, and that is our doing
-        if link.up and not link.throttled:
+        if own > 0.0 and link.up and not link.throttled:
             link.throttled = True
             rates = link.traffic.packets.rate, link.traffic.bytes.rate
             self._links.tell(link, LinkOp.LIMITS, control.link_limits(*rates))

@@ -8,7 +8,8 @@ from peer_relay_socket.codec.packet import Kind, LinkOp
 from peer_relay_socket.engine.core import EngineConfig
 from peer_relay_socket.engine.work import Work
 from peer_relay_socket.identity import Identity
-from peer_relay_socket.limits import CONTROL_PER_LEAF, CONTROL_SHARE, CONTROL_TOTAL
+from peer_relay_socket.limits import CONTROL_PER_LEAF, CONTROL_SHARE, CONTROL_TOTAL, TRAFFIC_SHARE, TRAFFIC_TOTAL
+from peer_relay_socket.scope import Scope
 from tests.sim.bench import Bench, Node
 
 
@@ -55,3 +56,29 @@ def test_a_packet_costs_by_the_work_it_makes(operation: LinkOp, size: int, most:
     work = Work(bench.now)
     bench.now += 10.0
     assert sum(work.allows_link(link, operation, size, bench.now) for _ in range(1_000)) <= most
+
+
+@pytest.mark.parametrize("price", [1.0, 4.0])
+def test_what_all_links_send_comes_to_the_total_however_many_and_whatever_it_costs(price: float) -> None:
+    """`price`: what a packet costs beside what `crowded` is told of."""
+    bench, relay, peers = _links(60)
+    links = [relay.engine._links.by_id[peer.peer_id] for peer in peers]
+    work = Work(bench.now)
+    for link in links:
+        link.pool = work.traffic(Scope.GLOBAL)
+    until = dict.fromkeys(range(len(links)), 0.0)
+    said = [0.0] * len(links)
+    now, step, seconds = 0.0, 0.005, 12
+    while now < seconds:
+        now += step
+        for number, link in enumerate(links):
+            if until[number] <= now:  # 60 x 100 packets each 5 ms would be ten times the total
+                packets = TRAFFIC_SHARE * step if number == 0 else 100.0
+                link.pool.level -= price * packets
+                wait = work.crowded(link, packets, now)
+                assert number or not wait, "the one that says little never waits"
+                until[number] = now + wait
+                if now > 2.0:
+                    said[number] += price * packets
+    assert sum(said) / (seconds - 2.0) == pytest.approx(TRAFFIC_TOTAL, rel=0.15)
+    assert max(said[1:]) <= 1.2 * min(said[1:]), "equal parts"

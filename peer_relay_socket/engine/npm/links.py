@@ -9,6 +9,7 @@ theirs, and a link is refused whose id a peer proved, or that a link has already
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -27,8 +28,10 @@ from ...limits import (
     MAX_LINKS_PER_HOST,
     NPM_RTC_TEXT,
     NPM_SILENT,
+    NPM_TEXT_UNIT,
+    RELAY_TRAFFIC_FACTOR,
 )
-from ...rate import TrafficBucket
+from ...rate import TokenBucket, TrafficBucket
 from ...scope import Crowds, Scope
 from ..effects import CloseLink, PeerDown, PeerUp, Throttle
 from ..link import Carrier, host_of
@@ -48,7 +51,7 @@ class NpmLink:
 
     __slots__ = (
         *("carrier", "counted", "expected", "full", "largest", "number", "opened_at", "peer_id", "received_at"),
-        *("host", "remote_host", "rtc", "scope", "timer", "traffic", "up", "url", "value"),
+        *("pool", "traffic_share", "host", "remote_host", "rtc", "scope", "timer", "traffic", "up", "url", "value"),
     )
 
     def __init__(
@@ -77,9 +80,13 @@ class NpmLink:
         self.largest = NPM_RTC_TEXT if carrier == WEBRTC else MAX_BUNDLE
         """Characters of one text."""
         self.opened_at = self.received_at = core.now
-        factor = LOOPBACK_FACTOR if self.scope is Scope.LOOPBACK else 1.0
+        factor = 1.0 if url is None else RELAY_TRAFFIC_FACTOR
+        factor = LOOPBACK_FACTOR if self.scope is Scope.LOOPBACK else factor
         self.traffic = TrafficBucket(core.config.link_packets * factor, core.config.link_bytes * factor, core.now)
         """Texts and bytes that we read from it."""
+        self.pool = core.work.traffic(self.scope)
+        self.traffic_share: TokenBucket | None = None
+        """As `LinkState`'s."""
         self.timer: Timer | None = None
 
     @property
@@ -132,6 +139,8 @@ class NpmLinks:
         self._half_open: Crowds[NpmLink] = Crowds(MAX_LINKS_PER_HOST)
         """Links that others opened, and those of them that are not up, by host and prefix."""
         self._half_open_count = 0
+        self._greeted: Counter[PeerId] = Counter()
+        """Links by the id that their other end said; at most MAX_LINKS."""
 
     def opened(self, number: int, url: str | None, remote_host: str, expected: PeerId | None) -> None:
         """A connection stands whose other end speaks, or waits for, the npm wire."""
@@ -165,7 +174,7 @@ class NpmLinks:
 
     def knows(self, peer_id: PeerId) -> bool:
         """Return whether there is a connection to `peer_id`, up or not yet."""
-        return peer_id in self.by_id or any(link.peer_id == peer_id for link in self.all.values())
+        return peer_id in self.by_id or peer_id in self._greeted
 
     def _refusal(self, link: NpmLink) -> str:
         """Return why `link` is one too many, "" if it is not."""
@@ -208,6 +217,10 @@ class NpmLinks:
     def _forget(self, link: NpmLink, reason: str) -> None:
         if link.timer is not None:
             link.timer.cancel()
+        if link.peer_id:
+            self._greeted[link.peer_id] -= 1
+            if not self._greeted[link.peer_id]:
+                del self._greeted[link.peer_id]
         self._no_longer_half_open(link)
         if link.counted:
             self._accepted.remove(link, link.crowd_host)
@@ -243,10 +256,12 @@ class NpmLinks:
         core = self._core
         link.received_at = core.now
         traffic = link.traffic
-        traffic.packets.level -= 1.0
+        packets = 1.0 + len(text) / NPM_TEXT_UNIT
+        traffic.packets.level -= packets
+        link.pool.level -= packets
         traffic.bytes.level -= len(text)
-        if traffic.packets.level < 0.0 or traffic.bytes.level < 0.0:
-            self._overdrawn(link)
+        if traffic.packets.level < 0.0 or traffic.bytes.level < 0.0 or link.pool.level < 0.0:
+            self._overdrawn(link, packets)
         if not link.peer_id:
             self._greet(link, text)
             return None
@@ -255,10 +270,10 @@ class NpmLinks:
             self._up(link)
         return envelope
 
-    def _overdrawn(self, link: NpmLink) -> None:
+    def _overdrawn(self, link: NpmLink, packets: float) -> None:
         """As `Throttling.overdrawn`: do not read a link for a while that sends more than its share."""
         core = self._core
-        wait = link.traffic.settle(core.now)
+        wait = max(link.traffic.settle(core.now), core.work.crowded(link, packets, core.now))
         if wait > 0.0:
             core.counters["link throttled"] += 1
             core.effects.append(Throttle(link.number, wait))
@@ -281,6 +296,7 @@ class NpmLinks:
     def _identified(self, link: NpmLink, peer_id: PeerId) -> None:
         core = self._core
         link.peer_id = peer_id
+        self._greeted[peer_id] += 1
         link.value = int.from_bytes(peer_id)
         if link.timer is not None:
             link.timer.cancel()
