@@ -296,7 +296,8 @@ class Lanes:
         if lane is None or lane.checking is None:
             core.counters["dropped: a frame of no datagram lane"] += 1
             return
-        if link.traffic.bytes.level < 0.0 or link.traffic.packets.level < 0.0:
+        traffic = link.traffic
+        if (traffic.bytes.level < 0.0 or traffic.packets.level < 0.0) and traffic.settle(core.now) > 0.0:
             core.counters["dropped: a datagram lane brought more than its link may"] += 1
             return
         end = len(frame) - packet.BUNDLE_TAG

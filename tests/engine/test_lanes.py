@@ -360,3 +360,20 @@ def test_no_frame_makes_an_engine_raise_or_answer(frames: list[tuple[bool, bytes
     bench.flow()
     assert bench.frames == []
     assert bench.states() == [State.LIVE] * 4
+
+
+def test_a_neighbour_that_sends_too_much_by_a_lane_is_held_off_and_then_taken_again() -> None:
+    bench = live()
+    one, other = bench.peers
+    traffic = bench.link(bench.relay, one).traffic
+    traffic.settle(bench.now)
+    traffic.packets.level = -5.0
+    one.send(other, b"too much")
+    bench.flow()
+    assert other.heard() == []
+    assert bench.relay.engine.counters["dropped: a datagram lane brought more than its link may"] >= 1
+    bench.advance(1.0)
+    one.send(other, b"again")
+    bench.flow()
+    assert other.heard() == [b"again"]
+    assert bench.states() == [State.LIVE] * 4
