@@ -952,8 +952,11 @@ LANE_WORKED: Final = 60.0
 LANE_CHALLENGES: Final = 10.0
 """Challenges a second that one lane sends: whoever repeats a frame from a forged address gets one frame there, no
 longer than that, and no more than so many."""
+LANE_CHALLENGE_TIME: Final = 4.0
+"""Seconds for which a challenge can be answered, or as much again. Without an end a peer could answer for an address
+that it once had, and have data sent there."""
 MAX_LANES: Final = 2048
-"""Lanes of one peer: 2.5 kB each. A relay with more neighbours that talk serves the rest by WebSocket."""
+"""Lanes of one peer: 2 kB each (tracemalloc). A relay with more neighbours that talk serves the rest by WebSocket."""
 LANE_RATE: Final = 1_250_000.0
 LANE_RATE_LEAST: Final = 32_000.0
 """Bytes a second that one lane sends in one direction, and to which a path that is crowded brings it down; what is more

@@ -133,7 +133,7 @@ class Lane:
 
     __slots__ = (
         *("_core", "_frames", "_wanted", "answered_at", "challenges", "checking", "count", "failures"),
-        *("heard_at", "live_since", "local", "pace", "place", "probes", "proves", "remote", "rest_until", "seen"),
+        *("heard_at", "live_since", "local", "pace", "place", "probes", "tokens", "remote", "rest_until", "seen"),
         *("state", "tagging", "timer", "used_at", "window_until"),
     )
 
@@ -156,7 +156,7 @@ class Lane:
         """Frames that were heard."""
         self.pace = Pace(now)
         self.challenges = TokenBucket(LANE_CHALLENGES, now)
-        self.proves: dict[bytes, float] = {}
+        self.tokens: dict[bytes, float] = {}
         """Tokens of probes that wait for an answer, or of the last challenge, and when they left; at most
         LANE_PROBES."""
         self.probes = 0

@@ -28,6 +28,7 @@ import ipaddress
 from collections.abc import Callable
 from functools import partial
 from hashlib import blake2b
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from ..address import PeerId
@@ -38,6 +39,7 @@ from ..codec.packet import LinkOp
 from ..errors import WireError
 from ..limits import (
     LANE_ANSWER,
+    LANE_CHALLENGE_TIME,
     LANE_IDLE,
     LANE_PACKET,
     LANE_PACKETS,
@@ -63,6 +65,8 @@ if TYPE_CHECKING:
     from .link import LinkState
     from .links import Links
 
+_LOOKED_AT: Final = 16
+"""Lanes that are looked at when one more is asked for than there may be."""
 _LONGEST: Final = wire.FRONT_BYTES + LANE_PACKET + packet.BUNDLE_TAG
 """Bytes of the longest frame."""
 
@@ -127,7 +131,7 @@ class Lanes:
 
     def _name(self, lane: Lane, link: LinkState) -> bool:
         """Give a lane an index; False where there are too many lanes."""
-        if len(self._by_index) >= MAX_LANES:
+        if len(self._by_index) >= MAX_LANES and not self._make_way():
             self._core.counters["refused: too many datagram lanes"] += 1
             return False
         lane.local = self._core.entropy(wire.INDEX_BYTES)
@@ -135,6 +139,18 @@ class Lanes:
             lane.local = self._core.entropy(wire.INDEX_BYTES)
         self._by_index[lane.local] = link
         return True
+
+    def _make_way(self) -> bool:
+        """End a lane, of the few that came first, whose dialler says nothing; True where there is one. The others go to
+        the end of the queue."""
+        for index, link in list(islice(self._by_index.items(), _LOOKED_AT)):
+            lane = self._by_index[index].lane
+            if lane is not None and lane.grants and self._core.now >= lane.heard_at + LANE_IDLE:
+                link.lane = None
+                self._end(link, lane)
+                return True
+            self._by_index[index] = self._by_index.pop(index)
+        return False
 
     # --- what a neighbour says over the link -----------------------------------------------------------------
 
@@ -182,8 +198,8 @@ class Lanes:
     def _probe(self, link: LinkState, lane: Lane) -> None:
         """Ask whether frames come through; again, until they do or LANE_PROBES have not."""
         now, token = self._core.now, self._core.entropy(wire.TOKEN_BYTES)
-        make_room(lane.proves, LANE_PROBES)
-        lane.proves[token] = now
+        make_room(lane.tokens, LANE_PROBES)
+        lane.tokens[token] = now
         lane.probes += 1
         assert lane.place is not None
         size = 0 if lane.state is State.LIVE else _LONGEST
@@ -209,11 +225,12 @@ class Lanes:
             self._probe(link, lane)
 
     def _challenged(self, link: LinkState, lane: Lane, heard: Sign) -> None:
-        """The relay answers from its address, or asks for a sign of ours, because our address is another now."""
+        """The relay answers, or asks for a sign of ours, because it sees us at another address. Only what is there can
+        know the token of a probe, so that no relay has us send to another's address but those probes."""
         core, place = self._core, lane.place
         assert place is not None
-        asked_at = lane.proves.pop(heard.token, None)
-        if heard.challenge != wire.NO_CHALLENGE:
+        asked_at = lane.tokens.pop(heard.token, None)
+        if heard.challenge != wire.NO_CHALLENGE and (asked_at is not None or self._may_echo(lane)):
             lane.say(heard._replace(step=Step.ECHO, newest=lane.newest, frames=lane.count), place)
         if asked_at is None:
             return
@@ -227,16 +244,20 @@ class Lanes:
         lane.probes = 0
         self._look_at(link, lane, core.now + LANE_PING)
 
+    def _may_echo(self, lane: Lane) -> bool:
+        return lane.state is State.LIVE and lane.challenges.take(self._core.now)
+
     def _fail(self, link: LinkState, lane: Lane) -> None:
         """It does not work: the WebSocket carries on, and a lane is tried again after a rest."""
-        core = self._core
-        if lane.state is State.LIVE and core.now >= lane.live_since + LANE_WORKED:
+        now = self._core.now
+        if lane.state is State.LIVE and now >= lane.live_since + LANE_WORKED:
             lane.failures = 0
-        lane.rest_until = core.now + min(LANE_REST_MOST, LANE_REST * 2**lane.failures)
+        lane.rest_until = now + min(LANE_REST_MOST, LANE_REST * 2**lane.failures)
         lane.failures = min(lane.failures + 1, 16)
         self._end(link, lane)
 
     def _end(self, link: LinkState, lane: Lane) -> None:
+        """Tell the other end that there is no lane any more."""
         self._forget(lane)
         if link.up and not link.parting:
             self._links.tell(link, LinkOp.LANE, wire.NO_LANE)
@@ -245,16 +266,17 @@ class Lanes:
         if lane.timer is not None:
             lane.timer.cancel()
         lane.move(Happening.ENDED)
-        lane.proves.clear()
+        lane.tokens.clear()
         self._by_index.pop(lane.local, None)
         lane.local = lane.remote = b""
         lane.tagging = lane.checking = None
 
     # --- the relay's side ------------------------------------------------------------------------------------
 
-    def _challenge(self, place: Place, token: bytes) -> bytes:
-        """Return what only one who gets it at `place` knows."""
-        said = f"{place[0]} {place[1]}".encode()
+    def _challenge(self, place: Place, token: bytes, ago: int = 0) -> bytes:
+        """Return what is known only where it arrived: at `place`, in this stretch of LANE_CHALLENGE_TIME or, `ago`, in
+        an earlier one. Nothing is kept for it."""
+        said = f"{place[0]} {place[1]} {int(self._core.now // LANE_CHALLENGE_TIME) - ago}".encode()
         return blake2b(token + said, key=self._secret, digest_size=wire.TOKEN_BYTES).digest()
 
     def _probed(self, lane: Lane, place: Place, token: bytes, size: int) -> None:
@@ -265,16 +287,16 @@ class Lanes:
             return
         challenge = wire.NO_CHALLENGE
         if place != lane.place or core.now >= lane.answered_at + LANE_PROOF:
-            lane.proves = {token: core.now}
+            lane.tokens = {token: core.now}
             challenge = self._challenge(place, token)
         lane.say(Sign(Step.CHALLENGE, token, challenge, lane.newest, lane.count), place, min(size, _LONGEST))
 
     def _echoed(self, lane: Lane, place: Place, heard: Sign) -> None:
         core = self._core
-        if heard.challenge != self._challenge(place, heard.token):
+        if heard.challenge not in (self._challenge(place, heard.token), self._challenge(place, heard.token, 1)):
             core.counters["dropped: a challenge's echo from elsewhere"] += 1
             return
-        asked_at = lane.proves.pop(heard.token, None)
+        asked_at = lane.tokens.pop(heard.token, None)
         if asked_at is not None:
             lane.pace.timed(core.now - asked_at)
         lane.place = place

@@ -313,6 +313,62 @@ def test_a_relay_grants_so_many_lanes_and_no_more(monkeypatch: pytest.MonkeyPatc
     assert sum(peer.engine.counters.get("datagram lanes left: the relay refuses", 0) for peer in bench.peers) >= 1
 
 
+def test_lanes_whose_peers_fell_silent_make_way_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peer_relay_socket.engine.lanes.MAX_LANES", 2)
+    bench = LaneBench(peers=4).start()
+    bench.talk(60)
+    for peer in bench.peers[:2]:
+        cable = next(iter(peer.cables.values()))
+        cable.alive = False  # it says no more that it ends
+    bench.path = lost
+    bench.advance(LANE_IDLE + 1.0)
+    bench.path = straight
+    bench.peers = bench.peers[2:]
+    bench.talk(60)
+    assert bench.states() == [State.LIVE] * 4
+    assert bench.relay.engine.lanes.count == 2
+
+
+def test_a_challenge_is_worth_nothing_later() -> None:
+    bench = live()
+    one = bench.peers[0]
+    lane, back = bench.lane(one, bench.relay), bench.lane(bench.relay, one)
+    before = ("8.0.0.77", 7777)
+    bench.move(one, before)
+    bench.talk(20)
+    assert back.place == before
+    old = [wire.read_sign(frame) for frame in bench.signs(Step.ECHO)][-1]
+    bench.move(one, ("8.0.0.2", 4001))
+    for _ in range(10):
+        bench.talk(20)
+    assert back.place == ("8.0.0.2", 4001)
+    assert old is not None
+    assert lane.place is not None
+    lane.say(old, lane.place)
+    ((place, frame),) = one.engine.lanes.take_frames()
+    bench.deliver(before, place, frame)
+    assert back.place == ("8.0.0.2", 4001)
+    assert bench.relay.engine.counters["dropped: a challenge's echo from elsewhere"] == 1
+
+
+def test_a_relay_cannot_have_us_send_to_an_address_that_is_not_its_own() -> None:
+    bench = LaneBench()
+    victim = ("9.1.1.1", 443)
+    bench.relay.config.udp = victim
+    bench.start()
+    one = bench.peers[0]
+    for number in range(200):
+        bench.talk(1, 0.01)
+        lane = bench.link(bench.relay, one).lane
+        if lane is not None and lane.tagging is not None:
+            sign = wire.Sign(Step.CHALLENGE, number.to_bytes(8), bytes((1,)) * 8, 0, 0)
+            lane.say(sign, bench.place_of(one))
+    home = bench.place_of(one)
+    sent = [frame for source, place, frame in bench.frames if (source, place) == (home, victim)]
+    assert 0 < len(sent) <= LANE_PROBES
+    assert all(frame[wire.FRONT_BYTES] == Step.PROBE for frame in sent)
+
+
 def test_an_index_of_another_size_is_bad_bytes() -> None:
     bench = live()
     one = bench.peers[0]
