@@ -6,7 +6,10 @@ from random import Random
 
 import pytest
 
-from peer_relay_socket.engine.lane import Pace
+from peer_relay_socket.codec import lane as wire
+from peer_relay_socket.codec import packet
+from peer_relay_socket.engine.lane import Happening, Lane, Pace, Place
+from peer_relay_socket.engine.seal import CheckingKey, TaggingKey
 from peer_relay_socket.limits import (
     LANE_BEHIND,
     LANE_BURST,
@@ -16,8 +19,16 @@ from peer_relay_socket.limits import (
     LANE_RATE,
     LANE_RATE_LEAST,
 )
+from tests.engine.lane_bench import LaneBench
 
 SIZE = 1290
+RECORDED_KEY = "46a4585051e314734ff830c380493072"
+SEALED = "1118000000" + "00003a" + "54" * 20 + "46" * 20 + b"idx1".hex() + "00" * 8 + "63" * 30 + "74" * 16
+RECORDED_FRAMES = [
+    "c002020202" + SEALED + "0000000000000000a7d7064131a31078f021025739be0919",
+    "c102020202016b6b6b6b6b6b6b6b00000000000000000000000000000007000000000000000500000000000000012879baac19533845"
+    "0f2e8b6b524f5b08",
+]
 
 
 def allowed(pace: Pace, rate: float, began: float, seconds: float) -> list[bool]:
@@ -91,3 +102,21 @@ def test_numbers_that_a_liar_reports_only_move_the_pace_between_its_bounds() -> 
         pace.counted(newest, count)
         assert LANE_RATE_LEAST <= pace.rate <= LANE_RATE
         assert 0.0 <= pace.lost <= 1.0
+
+
+def test_keys_and_frames_are_those_that_were_recorded() -> None:
+    """Another implementation, or a later version, must make the same bytes."""
+    link_tagging, link_checking = TaggingKey(bytes(range(32))), CheckingKey(bytes(range(32)))
+    label = wire.KEY_LABEL + b"\1\1\1\1" + b"\2\2\2\2"
+    key = link_tagging.derive(label)
+    assert key == link_checking.derive(label) == bytes.fromhex(RECORDED_KEY)
+    frames: list[tuple[Place, bytes]] = []
+    core = LaneBench().relay.engine._core
+    lane = Lane(core, frames, None)
+    lane.agree(b"\2\2\2\2", TaggingKey(key), CheckingKey(key))
+    lane.place = "192.0.2.1", 80
+    lane.move(Happening.PROVED)
+    sealed = packet.sealed(b"T" * 20, b"F" * 20, b"idx1", bytes(8) + b"c" * 30 + b"t" * 16, 0)
+    assert lane.carry(sealed, b"")
+    lane.say(wire.Sign(wire.Step.PROBE, b"k" * 8, wire.NO_CHALLENGE, 7, 5), lane.place)
+    assert [frame.hex() for _, frame in frames] == RECORDED_FRAMES
