@@ -11,15 +11,42 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..address import Destination
-from ..limits import DRAIN_BURST, LANE_FEW, LANE_RUN, MAX_RESOLVING, PACKET_TARGET, SEND_PATIENCE, make_room
+from ..limits import (
+    DRAIN_BURST,
+    LANE_BEHIND,
+    LANE_BURST,
+    LANE_FEW,
+    LANE_RATE,
+    LANE_RUN,
+    MAX_RESOLVING,
+    PACKET_TARGET,
+    SEND_PATIENCE,
+    make_room,
+)
 from ..originals import time
+from ..rate import TokenBucket
 from .outbox import Flow, Outbox
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
+
+
+_COUNTED: Final = 4 * LANE_FEW
+"""Datagrams that wait up to which their bytes are counted."""
+
+
+def _is_slow(flow: Flow, now: float) -> bool:
+    """Return whether few datagrams wait, and its program sends no faster than a lane: else they are packed for the
+    WebSocket, and stay there until it is slower."""
+    waiting, spent = len(flow.waiting), flow.spent
+    if spent is None:
+        spent = flow.spent = TokenBucket(LANE_RATE, now, burst=LANE_RATE * LANE_BURST)
+    spent.charge(now, sum(map(len, flow.waiting)) if waiting <= _COUNTED else PACKET_TARGET)
+    spent.level = max(spent.level, -LANE_RATE * LANE_BEHIND)
+    return waiting <= LANE_FEW and spent.level > 0.0
 
 
 class Fed(Protocol):
@@ -86,7 +113,7 @@ class Feeder:
             engine.broadcast(group, relays, flow.form, flow.source_port, flow.port, flow.take(DRAIN_BURST), now)
             return
         taken = 0
-        few = engine.lanes.count > 0 and len(flow.waiting) <= LANE_FEW
+        few = engine.lanes.count > 0 and _is_slow(flow, now)
         while flow.waiting:
             to = flow.destination
             few = few and engine.has_lane(to)

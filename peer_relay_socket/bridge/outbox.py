@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from ..address import Destination
 from ..limits import DATAGRAM_OVERHEAD, FAST_PATH_GAP
 from ..originals import time
+from ..rate import TokenBucket
 from .inbox import cost
 from .waiting import WITHOUT_WAITING
 
@@ -69,7 +70,7 @@ class Flow:
 
     __slots__ = (
         *("_budget", "_came", "_inbox", "_outbox", "_sent_now_at", "armed", "burst", "destination", "form", "group"),
-        *("port", "queued", "source_port", "waiting"),
+        *("port", "queued", "source_port", "spent", "waiting"),
     )
 
     def __init__(
@@ -96,6 +97,8 @@ class Flow:
         self.queued = False
         self.burst = False
         """Whether the loop found more than one datagram when it last looked."""
+        self.spent: TokenBucket | None = None
+        """What its datagrams leave of what may take a datagram lane; None before there was one."""
         self.armed: Armed | None = None
         """What the driver last found a datagram needs to leave at once."""
         self._sent_now_at = 0.0
