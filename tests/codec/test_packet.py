@@ -177,9 +177,10 @@ def test_malformed_vector_raises_packet_error(entry: dict[str, Any]) -> None:
         (Kind, {"LINK": 1, "HANDSHAKE": 16, "SEALED": 17, "NO_SESSION": 18, "RESOLVE": 19, "RESOLVED": 20}),
         (Kind, {"FIND": 21, "FOUND": 22, "NO_ROUTE": 23, "DISCOVER": 24, "DISCOVERED": 25}),
         (Record, {"DATAGRAMS": 1, "MESSAGE": 2, "ACK": 3, "PING": 4, "REFUSED": 5, "JOIN": 6}),
-        (Record, {"ROUND_TRIPS": 11, "TRY": 12, "TRIED": 13}),
+        (Record, {"SIGNAL": 7, "CONNECT": 8, "ECHO": 9, "ECHOED": 10, "ROUND_TRIPS": 11, "TRY": 12, "TRIED": 13}),
+        (Record, {"SEGMENT": 14}),
         (LinkOp, {"READY": 1, "PING": 2, "PONG": 3, "GOODBYE": 4, "NEIGHBOURS": 5, "LIMITS": 6, "HELLO": 7}),
-        (LinkOp, {"DIAL_BACK": 8, "DIALLING": 9}),
+        (LinkOp, {"DIAL_BACK": 8, "DIALLING": 9, "NEAR": 10, "NEARNESS": 11, "CHECKING": 12, "CHECKED": 13}),
         (Kind, {"LEGACY": 26, "BROADCAST": 27}),
     ],
 )
