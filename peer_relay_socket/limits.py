@@ -1016,20 +1016,27 @@ beyond. Price: 0.5 kB each."""
 TUN_READS: Final = 256
 """Packets read from a TUN device before the relay thread looks at its links: 0.5 ms."""
 TUN_BACKLOG: Final = 8 * 1024 * 1024
-"""What came from peers and waits until programs in a namespace have read what came before; beyond, it is dropped, and
-long before that the links it comes by are not read for a moment."""
+TUN_PORT_BACKLOG: Final = RECEIVE_BUFFER
+TUN_WAITING_PORTS: Final = 64
+TUN_PATIENCE: Final = 0.1
+"""What came from peers and waits until programs in a namespace have read what came before, for all ports together and
+for one, beyond which what comes is dropped; ports for which something waits: of more, or of more than all may have, the
+one that was read least recently loses what it has. Each costs 5 µs every TUN_RETRY_MOST. And seconds without a read
+after which the links by which it comes are no longer held up for a port. A busy machine runs a program that reads not
+sooner: 0.1 s were seen."""
 TUN_BURST: Final = 64 * 1024
 TUN_RUN: Final = 32
-TUN_RETRY: Final = 0.0002
-TUN_PATIENCE: Final = 0.02
-"""Bytes written to a TUN device before its sockets are looked at, and what may wait in them for more to be written;
-datagrams written at once; seconds between two looks, and until a program that does not read is no longer waited for.
-The kernel's default receive buffer (208 KiB, its overhead counted) holds 90 datagrams of 1200 bytes: a packet of 50 and
-a half. Without this two packets in a row lose a third."""
+TUN_RETRY: Final = 0.0001
+TUN_RETRY_MOST: Final = 0.01
+KERNEL_OVERHEAD: Final = 896
+"""Bytes written to a TUN device before the socket that they go to is looked at; datagrams written at once; seconds
+between two looks at a socket without room, at first and where nothing is read; what the kernel counts for a datagram
+beside its bytes (832 measured). Its default receive buffer (208 KiB) holds 90 datagrams of 1200 bytes, which a program
+reads in 0.1 ms: a packet of 50 and a half. Without this two packets in a row lose a third."""
 KILL_TIME: Final = 1.0
 """Seconds in which the supervisor of a native program kills what that started, once we were killed; their network is
 gone before."""
-TUN_QUEUE_LENGTH: Final = 5000
+TUN_QUEUE_LENGTH: Final = 8192
 """Packets that wait in a TUN device until the relay thread reads them; beyond, the kernel drops."""
 TUN_CREDIT: Final = 512 * 1024
 TUN_CREDIT_RATE: Final = 250_000
@@ -1037,8 +1044,8 @@ TUN_RATE_BURST: Final = 128 * 1024
 TUN_RATE_QUEUE: Final = 64 * 1024 * 1024
 """Bytes that programs in a namespace may send before the relay thread has read half of them, each packet counted as
 DATAGRAM_OVERHEAD more, and bytes per second that they may send beyond; bytes that they may send at once under a fixed
-rate, and that may wait for it. A TUN device drops what it has no room for: TUN_QUEUE_LENGTH packets are more than
-TUN_CREDIT ever is, so that nothing is lost there, and `sendto` waits, as on any network card."""
+rate, and that may wait for it. A TUN device drops what it has no room for: TUN_QUEUE_LENGTH packets are more than two
+TUN_CREDITs ever are, so that nothing is lost there, and `sendto` waits, as on any network card."""
 PASTA_TIME: Final = 5.0
 """Seconds in which pasta(1) has its device configured: 0.05 at most where it does at all."""
 TUN_DRAIN: Final = 1.0

@@ -43,6 +43,7 @@ _SET_INTERFACE, _SET_OFFLOAD = 0x400454CA, 0x400454D0
 _IS_TUN, _NO_INFO, _VIRTIO = 1, 0x1000, 0x4000
 _CHECKSUMS, _UDP_SEGMENTS = 1, 0x60
 _DEATH_SIGNAL, _SUBREAPER, _DROP_BOUND, _AMBIENT, _CLEAR_AMBIENT = 1, 36, 24, 47, 4
+_SOCK_DIAG: Final = 4
 _CAPABILITIES_V3: Final = 0x20080522
 _READY: Final = b"g"
 _SYSCTLS: Final = (
@@ -177,8 +178,9 @@ def supervise(channel: socket.socket, plan: Plan) -> NoReturn:
     """The child's whole life: make the world, hand its device over, run the program when told to, tell how it ended.
 
     The channel carries, to the parent: the device's interface index and whether it takes several datagrams in one
-    write, with the descriptors of the device, of a routing socket, of a UDP socket and of the tables of UDP sockets, or
-    the text of a refusal; then the pid of the program; then its wait status and the names of what it left running.
+    write, with the descriptors of the device, of sockets for routing and for questions about sockets, of a UDP socket
+    and of the tables of UDP sockets, or the text of a refusal; then the pid of the program; then its wait status and
+    the names of what it left running.
     """
     signal.set_wakeup_fd(-1)
     libc = _libc()
@@ -188,13 +190,14 @@ def supervise(channel: socket.socket, plan: Plan) -> NoReturn:
         _configure(libc)
         with (
             socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as routing,
+            socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as diag,
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as prompter,
         ):
-            queues = [os.open(f"/proc/thread-self/net/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("udp", "udp6")]
+            tables = [os.open(f"/proc/thread-self/net/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("udp", "udp6")]
             index = socket.if_nametoindex(DEVICE)
             head = struct.pack("=ii", index, segments)
-            socket.send_fds(channel, [head], [device, routing.fileno(), prompter.fileno(), *queues])
-        for fd in (device, *queues):
+            socket.send_fds(channel, [head], [device, routing.fileno(), diag.fileno(), prompter.fileno(), *tables])
+        for fd in (device, *tables):
             os.close(fd)
     except ForbiddenError as error:
         channel.send(str(error).encode())

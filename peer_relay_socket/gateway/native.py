@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ..config import PeerConfig
     from .netlink import IpAddress, Netlink
     from .pasta import Pasta
+    from .receive_queues import ReceiveQueues
     from .tun import NameQuery, Tun
 
 _READY: Final = b"g"
@@ -93,7 +94,8 @@ class Child:
 
     def device(self) -> tuple[int, bool, int, list[int]]:
         """Return the device's interface index, whether it takes several datagrams in one write, its descriptor, and
-        those of the namespace's routing socket, a UDP socket and the tables of all. Raises: ForbiddenError."""
+        those of the namespace's sockets for routing and for questions about sockets, of a UDP socket and of the tables
+        of all. Raises: ForbiddenError."""
         told, fds, _, _ = socket.recv_fds(self._channel, 4096, 8)
         if not fds:
             self.end()
@@ -126,10 +128,10 @@ class Child:
 
 
 class Device:
-    """The namespace's device: its addresses, its rate, and what waits in the programs' sockets."""
+    """The namespace's device: its addresses and its rate."""
 
-    def __init__(self, netlink: Netlink, index: int, prompter: socket.socket, queues: list[int], tun: Tun) -> None:
-        """Args: prompter: a UDP socket. queues: the tables of UDP sockets."""
+    def __init__(self, netlink: Netlink, index: int, prompter: socket.socket, queues: ReceiveQueues, tun: Tun) -> None:
+        """Args: prompter: a UDP socket."""
         self._netlink = netlink
         self._prompter = prompter
         self._index = index
@@ -146,17 +148,15 @@ class Device:
         """
         self._netlink.up(1)
         self._netlink.up(self._index, mtu=_DATAGRAM_MTU, queue=TUN_QUEUE_LENGTH)
-        refill: Callable[[], object] | None = None
+        refill: Callable[[int], object] | None = None
         with contextlib.suppress(OSError):  # a kernel without tbf: what programs send too fast is lost
             if rate is None:
-                self.refill()
+                self.refill(TUN_CREDIT)
                 refill = self.refill
             else:
                 self._netlink.set_rate(self._index, rate, TUN_RATE_BURST, TUN_RATE_QUEUE)
         self._tun.interface.run(
-            lambda: self._tun.attach(
-                fd, segments=segments, renumber=self.renumber, receive_queue=self.receive_queue, refill=refill
-            )
+            lambda: self._tun.attach(fd, segments=segments, renumber=self.renumber, queues=self._queues, refill=refill)
         )
 
     def leave_tcp(self) -> None:
@@ -166,9 +166,9 @@ class Device:
         with contextlib.suppress(OSError):  # a kernel without IPv6
             self._netlink.use_table(_OWN_TABLE, socket.AF_INET6)
 
-    def refill(self) -> None:
-        """Let programs send TUN_CREDIT bytes from now on; more makes their `sendto` wait."""
-        self._netlink.set_rate(self._index, TUN_CREDIT_RATE, TUN_CREDIT, TUN_RATE_QUEUE, DATAGRAM_OVERHEAD)
+    def refill(self, size: int) -> None:
+        """Let programs send `size` bytes from now on; more makes their `sendto` wait."""
+        self._netlink.set_rate(self._index, TUN_CREDIT_RATE, size, TUN_RATE_QUEUE, DATAGRAM_OVERHEAD)
         with contextlib.suppress(OSError):  # what waits already leaves after the next packet: here is one
             self._prompter.sendto(b"", socket.MSG_DONTWAIT, (RESOLVER, DISCARD))
 
@@ -193,16 +193,6 @@ class Device:
         self._netlink.add_address(self._index, address, length, broadcast)
         self._addresses.append((address, length))
 
-    def receive_queue(self, port: int) -> int:
-        """Return how many bytes wait in the sockets on `port`: the fullest of them; -1 when there is none."""
-        most, wanted = -1, b":%04X" % port
-        for fd in self._queues:
-            for line in os.pread(fd, 65_536, 0).split(b"\n")[1:]:
-                fields = line.split(None, 5)
-                if len(fields) > 5 and fields[1].endswith(wanted):
-                    most = max(most, int(fields[4].partition(b":")[2], 16))
-        return most
-
     def waiting(self) -> int:
         """Return how many packets wait for the rate."""
         try:
@@ -223,12 +213,15 @@ def run(program: Program, config: PeerConfig, keep_sigint_ignored: bool) -> int:
     try:
         # After the fork, for these load the relay; while the child makes its namespace.
         from .netlink import Netlink
+        from .receive_queues import ReceiveQueues
         from .tun import Tun
 
-        index, segments, fd, (routing, prompter, *queues) = child.device()
+        index, segments, fd, (routing, diag, udp, *tables) = child.device()
         tun = Tun(config, program.dns, program.tcp_ports)
         netlink = Netlink(socket.socket(fileno=routing))
-        device = Device(netlink, index, socket.socket(fileno=prompter), queues, tun)
+        prompter = socket.socket(fileno=udp)
+        queues = ReceiveQueues(socket.socket(fileno=diag), tables, index, prompter)
+        device = Device(netlink, index, prompter, queues, tun)
         # A key file's addresses stay; those of a fresh key may be taken, which the network tells.
         tun.interface.start(0.0 if config.identity is not None else JOIN_TIME)
         if program.pasta is not None:

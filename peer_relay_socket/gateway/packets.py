@@ -300,11 +300,13 @@ def checksum(data: bytes) -> int:
 class UdpHeader:
     """The headers of all datagrams from one address and port to another, and frames made with them."""
 
-    __slots__ = ("_base", "_ip", "_ports", "_pseudo", "_version")
+    __slots__ = ("_base", "_ip", "_ports", "_pseudo", "_version", "key")
 
     def __init__(self, source: bytes, destination: bytes, source_port: int, port: int) -> None:
         self._version = 4 if len(source) == 4 else 6
         self._ports = struct.pack("!HH", source_port, port)
+        self.key = source + destination + self._ports
+        """As of `udp_key`."""
         self._pseudo = int.from_bytes(source + destination + b"\0\x11") % 0xFFFF
         if self._version == 4:
             self._ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 0, 0, 0, 64, UDP, 0, source, destination)

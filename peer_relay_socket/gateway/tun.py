@@ -11,40 +11,34 @@ is counted, and dropped as by a network that does not carry it. TCP is reset, so
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import socket
 import struct
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from ..address import Destination, PeerId, Prefix, Special, UnprovedId
 from ..bridge.host_interface import HostInterface
-from ..bridge.inbox import cost
 from ..bridge.outbox import Flow
 from ..errors import PacketError
 from ..limits import (
     DATAGRAM_OVERHEAD,
     FLOWS_PER_DEVICE,
     SPELLED_SOURCES,
-    TUN_BACKLOG,
-    TUN_BURST,
     TUN_CREDIT,
-    TUN_PATIENCE,
     TUN_READS,
-    TUN_RETRY,
-    TUN_RUN,
 )
 from . import packets, resolver
 from .namespace import DISCARD, RESOLVER
 from .packets import VIRTIO, Packet, UdpHeader
 from .tcp import Segments
+from .tun_writer import DeviceWriter
 
 if TYPE_CHECKING:
     from ..bridge.events import Filling
     from ..config import PeerConfig
     from ..engine.effects import Deliver, Segment
+    from .tun_writer import Queues
 
 _RESOLVER: Final = socket.inet_aton(RESOLVER)
 _DNS: Final = 53
@@ -67,31 +61,22 @@ class Tun:
         """
         self.interface = HostInterface(config, self)
         self._ask = ask
+        self._writer = DeviceWriter(self.interface)
+        self._write = self._writer.write
         self._tcp = Segments(self.interface, self._write, tcp_ports)
         self._fd = -1
-        self._segments = True
         self._renumber: Callable[[], object] = lambda: None
-        self._receive_queue: Callable[[int], int] = lambda port: 0
+        self._queues: Queues | None = None
         self._flows: dict[bytes, Flow | None] = {}
         """By `packets.udp_key`; None for what leads nowhere."""
         self._headers: dict[tuple[PeerId, int, int, int], UdpHeader] = {}
         self._peers: dict[bytes, PeerId] = {}
         """By address: the peers that were heard, for refusals."""
         self._reassembly = packets.Reassembly()
-        self._backlog: deque[tuple[UdpHeader, int, list[bytes]]] = deque()
-        """What came and is not written yet: header, port, datagrams."""
-        self._held = 0
-        """What waits there, in `cost` units."""
-        self._unread = 0
-        """What was written since the sockets were last looked at, in `cost` units."""
-        self._waits = 0
-        self._stalled: set[int] = set()
-        """Ports whose program does not read."""
-        self._writing = False
         self._own: dict[int, bytes] = {}
         self.read_to_end = True
         """Whether the last look at the device emptied it."""
-        self._refill: Callable[[], object] | None = None
+        self._refill: Callable[[int], object] | None = None
         self._used = 0
         """What programs sent since then, as `cost` counts it."""
         self._take_addresses()
@@ -109,18 +94,18 @@ class Tun:
         *,
         segments: bool,
         renumber: Callable[[], object],
-        receive_queue: Callable[[int], int],
-        refill: Callable[[], object] | None = None,
+        queues: Queues,
+        refill: Callable[[int], object] | None = None,
     ) -> None:
         """Serve the device.
 
         Args: fd: non-blocking; it stays the caller's. segments: whether it takes several datagrams in one write.
-            renumber: gives the device this host's addresses as they are now. receive_queue: tells how many bytes wait
-            in the sockets on a port, -1 when there are none. refill: lets programs send TUN_CREDIT bytes from now on
-            before they wait; None = they never do.
+            renumber: gives the device this host's addresses as they are now. queues: what waits in programs' sockets.
+            refill: lets programs send so many bytes from now on before they wait; None = they never do.
         """
-        self._fd, self._segments = fd, segments
-        self._renumber, self._receive_queue, self._refill = renumber, receive_queue, refill
+        self._fd = fd
+        self._renumber, self._queues, self._refill = renumber, queues, refill
+        self._writer.attach(fd, segments, queues)
         self._take_addresses()
         renumber()
         self.interface.loop.add_reader(fd, self._readable)
@@ -130,6 +115,7 @@ class Tun:
         if self._fd >= 0:
             self.interface.loop.remove_reader(self._fd)
             self._fd = -1
+            self._writer.detach()
 
     def count(self, reason: str, times: int = 1) -> None:
         """Count something that was dropped."""
@@ -179,10 +165,13 @@ class Tun:
             self.interface.when_room(self._let_send)
 
     def _let_send(self) -> None:
+        """Let programs send as much again as was read, or, where nothing waits in the device, all that they ever may:
+        with more, a program that is faster than this thread would fill the device, which then drops."""
+        size = TUN_CREDIT if self.read_to_end else min(self._used, TUN_CREDIT)
         self._used = 0
         assert self._refill is not None
         with contextlib.suppress(OSError):  # the device is gone
-            self._refill()
+            self._refill(size)
 
     def _send(self, batches: dict[Flow, list[bytes]]) -> None:
         interface = self.interface
@@ -276,28 +265,18 @@ class Tun:
         if address_conflict and form == 4:
             self.count("dropped: from a peer whose IPv4 address another peer has", len(datagrams))
             return True
-        if self._held > TUN_BACKLOG:
-            self.count("dropped: programs do not read what comes", len(datagrams))
-            return True
         key = (source, source_port, port, form)
         header = self._headers.get(key)
         if header is None:
             header = self._header(*key)
-        self._held += cost(datagrams)
-        self._backlog.append((header, port, datagrams))
-        if not self._writing:
-            self._write_backlog()
-        if filling is not None and self._held > TUN_BACKLOG // 4:
-            filling.append(self)
+        full = self._writer.put(header, port, datagrams)
+        if full is not None and filling is not None:
+            filling.append(full)
         return True
 
     def hears(self, port: int) -> bool:
         """Return whether a program has a socket on `port`."""
-        return self._receive_queue(port) >= 0
-
-    def has_drained(self) -> bool:
-        """Whether little waits to be written."""
-        return self._held <= TUN_BACKLOG // 8
+        return self._queues is not None and self._queues.hears(port)
 
     def _header(self, source: PeerId, source_port: int, port: int, form: int) -> UdpHeader:
         spelling = self.interface.spelling
@@ -312,57 +291,6 @@ class Tun:
         header = UdpHeader(address, self._own[form], source_port, port)
         self._headers[source, source_port, port, form] = header
         return header
-
-    def _write_backlog(self) -> None:
-        """Write what came, as fast as it is read: a socket holds some 90 datagrams of 1200 bytes, and the rest of a
-        longer burst would be lost. A program that does not read is not waited for again until it does."""
-        self._writing = False
-        backlog = self._backlog
-        while backlog:
-            header, port, datagrams = backlog[0]
-            if self._unread > TUN_BURST:
-                if self._must_wait(port):
-                    self._writing = True
-                    self.interface.loop.call_later(TUN_RETRY, self._write_backlog)
-                    return
-                self._unread = 0
-            now, later = datagrams[:TUN_RUN], datagrams[TUN_RUN:]
-            if later:
-                backlog[0] = header, port, later
-            else:
-                backlog.popleft()
-            size = cost(now)
-            self._held -= size
-            self._unread += size
-            if len(now) == 1 or not self._segments:
-                for datagram in now:
-                    self._write(header.frame(datagram))
-            else:
-                for data, each in packets.runs(now):
-                    self._write(header.frame(data, each))
-
-    def _must_wait(self, port: int) -> bool:
-        """Return whether much waits in the sockets on `port`, and is being read."""
-        if self._receive_queue(port) <= TUN_BURST:
-            self._stalled.discard(port)
-            self._waits = 0
-            return False
-        if port in self._stalled:
-            return False
-        self._waits += 1
-        if self._waits * TUN_RETRY < TUN_PATIENCE:
-            return True
-        self._waits = 0
-        self._stalled.add(port)  # at most one for each port
-        return False
-
-    def _write(self, frame: bytes) -> None:
-        if self._fd < 0:
-            return
-        try:
-            os.write(self._fd, frame)
-        except OSError as error:
-            self.count(f"dropped: the device does not take a packet ({errno.errorcode.get(error.errno or 0)})")
 
     def deliver_segment(self, came: Segment) -> None:
         """Write a peer's TCP segment to the device, or refuse it."""

@@ -333,10 +333,13 @@ child = Child(Plan([sys.executable, "-c", sys.argv[2]]))
 from peer_relay_socket.gateway.netlink import Netlink
 from peer_relay_socket.gateway.tun import Tun
 import socket
-index, segments, fd, (routing, prompter, *queues) = child.device()
+from peer_relay_socket.gateway.receive_queues import ReceiveQueues
+index, segments, fd, (routing, diag, udp, *tables) = child.device()
 tun = Tun(peer_config(bootstrap=sys.argv[1], wrtc=False))
 interface = tun.interface
-device = Device(Netlink(socket.socket(fileno=routing)), index, socket.socket(fileno=prompter), queues, tun)
+prompter = socket.socket(fileno=udp)
+queues = ReceiveQueues(socket.socket(fileno=diag), tables, index, prompter)
+device = Device(Netlink(socket.socket(fileno=routing)), index, prompter, queues, tun)
 interface.start(20)
 device.serve(fd, segments, None)
 print(interface.spelling.ipv4(interface.peer_id), interface.spelling.ipv6(interface.peer_id), flush=True)

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import random
 import socket
 import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from peer_relay_socket.bridge.events import Filling
 from peer_relay_socket.config import peer_config
 from peer_relay_socket.engine.effects import Deliver
 from peer_relay_socket.gateway import packets
 from peer_relay_socket.gateway.names import HostNames, host_names
 from peer_relay_socket.gateway.packets import VIRTIO, UdpHeader
+from peer_relay_socket.gateway.receive_queues import Queue
 from peer_relay_socket.gateway.tun import Tun
-from peer_relay_socket.limits import DATAGRAM_OVERHEAD, TUN_BACKLOG, TUN_CREDIT
+from peer_relay_socket.limits import (
+    DATAGRAM_OVERHEAD,
+    SOCKET_BUFFER,
+    TUN_BACKLOG,
+    TUN_CREDIT,
+    TUN_PORT_BACKLOG,
+    TUN_READS,
+    TUN_WAITING_PORTS,
+)
 from peer_relay_socket.surface.udp_socket import Socket
 from tests.gateway.conftest import LIMIT, Peer
 from tests.patience import until
@@ -32,23 +46,25 @@ class Device:
         self.far, self._near = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._near.setblocking(False)
         self.far.settimeout(LIMIT)
-        self.waiting = 0
-        self.refills = 0
-        self.interface.run(
-            lambda: self.tun.attach(
-                self._near.fileno(),
-                segments=True,
-                renumber=lambda: None,
-                receive_queue=lambda port: self.waiting,
-                refill=self.refill,
-            )
-        )
+        self.unread: dict[int, int] = {}
+        """By port: what waits in the socket there."""
+        self.refills: list[int] = []
+        self.interface.run(self.serve, self._near.fileno())
         spelling, peer_id = self.interface.spelling, self.interface.peer_id
         self.ipv4 = socket.inet_aton(spelling.ipv4(peer_id))
         self.ipv6 = socket.inet_pton(socket.AF_INET6, spelling.ipv6(peer_id))
 
-    def refill(self) -> None:
-        self.refills += 1
+    def serve(self, fd: int) -> None:
+        self.tun.attach(fd, segments=True, renumber=lambda: None, queues=self, refill=self.refill)
+
+    def refill(self, size: int) -> None:
+        self.refills.append(size)
+
+    def queue(self, key: bytes) -> Queue:
+        return Queue(self.unread.get(int.from_bytes(key[-2:]), 0), SOCKET_BUFFER)
+
+    def hears(self, port: int) -> bool:
+        return True
 
     def counted(self, words: str) -> int:
         return sum(times for reason, times in self.interface.counters().items() if words in reason)
@@ -102,18 +118,61 @@ def test_forged_malformed_and_misdirected_packets_are_counted_and_dropped(device
 
 def test_program_that_does_not_read_holds_up_no_other_and_fills_no_memory(device: Device, peer: Peer) -> None:
     there = peer(9000)
-    device.far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-    device.waiting = 10_000_000
-    datagrams = [bytes(1200)] * 50
+    source = there.peer.id
+    device.unread[7] = device.unread[8] = SOCKET_BUFFER
+    filling: list[Filling] = []
+
+    def come(port: int, packets: int) -> None:
+        for _ in range(packets):
+            device.tun.deliver(Deliver(source, 9000, port, 4, [bytes(1200)] * 50), filling)
+
+    device.interface.run(come, 7, TUN_PORT_BACKLOG // 60_000 + 10, timeout=LIMIT)
+    lost = device.counted("programs do not read")
+    assert 0 < lost < 20 * 50
+    assert filling
+    assert not filling[-1].has_drained()
+    device.interface.run(come, 9, 1, timeout=LIMIT)
+    device.far.recv(65_600)  # another program hears it at once
+    device.unread.clear()
+    reading = threading.Thread(target=drained, args=(device.far,))
+    reading.start()
+    until(filling[-1].has_drained, LIMIT)
+    device.interface.run(device.tun.detach)
+    device.close()
+    reading.join(LIMIT)
+
+
+def drained(far: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while far.recv(65_600):
+            pass
+
+
+def test_ports_that_nothing_reads_fill_no_memory_together(device: Device, peer: Peer) -> None:
+    there = peer(9000)
+    ports = range(10, 10 + 2 * TUN_BACKLOG // TUN_PORT_BACKLOG)
+    device.unread.update(dict.fromkeys(ports, SOCKET_BUFFER))
 
     def come() -> None:
-        for _ in range(TUN_BACKLOG // 60_000 + 50):
-            device.tun.deliver(Deliver(there.peer.id, 9000, 7, 4, list(datagrams)))
+        for port in ports:
+            for _ in range(TUN_PORT_BACKLOG // 70_000):
+                device.tun.deliver(Deliver(there.peer.id, 9000, port, 4, [bytes(1200)] * 50))
 
     device.interface.run(come, timeout=LIMIT)
-    assert device.counted("programs do not read") > 0
-    until(device.tun.has_drained, LIMIT)  # it is waited for a moment only
-    assert device.counted("the device does not take a packet") > 0
+    assert device.counted("programs do not read") > len(ports) // 3 * (TUN_PORT_BACKLOG // 70_000) * 50
+
+
+def test_many_ports_that_nothing_reads_cost_no_more_than_a_few(device: Device, peer: Peer) -> None:
+    there = peer(9000)
+    ports = range(10, 10 + 3 * TUN_WAITING_PORTS)
+    device.unread.update(dict.fromkeys(ports, SOCKET_BUFFER))
+
+    def come() -> None:
+        for port in ports:
+            device.tun.deliver(Deliver(there.peer.id, 9000, port, 4, [bytes(1200)] * 50))
+
+    device.interface.run(come, timeout=LIMIT)
+    assert device.counted("programs do not read") == 2 * TUN_WAITING_PORTS * 50
 
 
 @pytest.mark.parametrize("kind", ["to a peer", "to nowhere", "fragments", "in runs"])
@@ -128,11 +187,34 @@ def test_programs_may_send_more_once_half_of_their_credit_was_read(device: Devic
         frame, costs = header.frame(bytes(100), 10), 10 * DATAGRAM_OVERHEAD
     for _ in range(TUN_CREDIT // 2 // costs - 50):
         device.far.send(frame)
-    before = device.refills
+    assert not device.refills
     for _ in range(100):
         device.far.send(frame)
-    until(lambda: device.refills == before + 1, LIMIT)
-    assert before == 0
+    until(lambda: len(device.refills) == 1, LIMIT)
+
+
+def test_programs_faster_than_we_read_get_as_much_credit_as_was_read(device: Device) -> None:
+    """More each time, and the kernel's queue would grow until it drops."""
+    frame = UdpHeader(device.ipv4, socket.inet_aton("8.8.8.8"), 7, 9000).frame(bytes(1000))
+    costs = len(frame) + DATAGRAM_OVERHEAD
+    near, far = os.pipe2(os.O_DIRECT | os.O_NONBLOCK)  # a packet a read; a socket pair holds ten of them
+    try:
+        fcntl.fcntl(far, fcntl.F_SETPIPE_SZ, TUN_READS * 4096)
+
+        def read(packets: int) -> None:
+            for _ in range(packets):
+                os.write(far, frame)
+            device.tun._readable()
+
+        device.interface.run(device.tun.detach)
+        device.interface.run(device.serve, near)
+        device.interface.run(read, TUN_READS)
+        device.interface.run(read, TUN_READS - 1)
+        assert device.refills == [TUN_READS * costs, TUN_CREDIT]
+    finally:
+        device.interface.run(device.tun.detach)
+        os.close(near)
+        os.close(far)
 
 
 def test_tcp_is_reset_and_names_are_answered(device: Device) -> None:
