@@ -89,9 +89,8 @@ def nothing_listens(stack: ExitStack) -> Case:
 
 def a_firewall_drops(stack: ExitStack) -> Case:
     url = stack.enter_context(deaf())
-    return Case(
-        url, NOBODY, "", f"no relay linked: {url}: no answer", "a firewall drops it", "dialling, no answer so far", {}
-    )
+    # Of status: "dialling, no answer so far", and from the second try on what became of the first.
+    return Case(url, NOBODY, "", f"no relay linked: {url}: no answer", "a firewall drops it", "no answer", {})
 
 
 def not_admitted(stack: ExitStack) -> Case:
