@@ -42,6 +42,16 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(_BARS[min(7, int(8 * value / most))] for value in values)
 
 
+def fitted(lines: Sequence[str], columns: int, rows: int) -> list[str]:
+    """Return lines as they fit a terminal, one row left for the cursor: long ones cut, and the last says how many more
+    there are. Of several texts the first are shown."""
+    cut = [line if len(line) <= columns else line[: columns - 1] + "…" for line in lines]
+    room = max(2, rows - 1)
+    if len(cut) <= room:
+        return cut
+    return [*cut[: room - 1], f"… {len(cut) - room + 1} more lines; without --watch all are shown"[:columns]]
+
+
 def table(rows: Sequence[Sequence[str]], indent: str) -> list[str]:
     """Return rows with their columns aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections import deque
@@ -17,6 +18,7 @@ from .arguments import Arguments
 _INTERVAL: Final = 1.0
 _SEEN: Final = 20
 """Values in a sparkline."""
+_CLEAR: Final = "\x1b[H\x1b[2J"
 _LINKS: Final = 30
 """Links and sessions that the text shows of a peer; --json shows all."""
 
@@ -67,7 +69,7 @@ def _show(pid: int | None, *, as_json: bool) -> int:
 
 def _watch(pid: int | None, *, as_json: bool) -> int:
     rates = Rates()
-    home = "\x1b[H\x1b[2J" if sys.stdout.isatty() and not as_json else ""
+    on_terminal = sys.stdout.isatty() and not as_json
     while True:
         began = time.monotonic()
         peers = _ask(pid)
@@ -76,7 +78,10 @@ def _watch(pid: int | None, *, as_json: bool) -> int:
             print(json.dumps({"peers": peers}), flush=True)
         else:
             text = "\n\n".join("\n".join(_text(peer, rates)) for peer in peers)
-            print(home + (text or "no process of this user holds a peer"), flush=True)
+            text = text or "no process of this user holds a peer"
+            if on_terminal:  # asked each time: its size may change
+                text = _CLEAR + "\n".join(screen.fitted(text.split("\n"), *shutil.get_terminal_size()))
+            print(text, flush=True)
         if pid is not None and not peers:
             return 1
         time.sleep(max(0.0, _INTERVAL - (time.monotonic() - began)))

@@ -89,6 +89,11 @@ def read_broadcast(data: bytes) -> Broadcast:
     return Broadcast(form, source_port, port, str(ipaddress.ip_address(group)), datagram)
 
 
+def one_line(text: object) -> str:
+    """Return what others said as one line of a log or a terminal: what is not printable replaced, 200 characters."""
+    return "".join(c if c.isprintable() else "?" for c in str(text))[:200]
+
+
 # --- contacts and hellos ---------------------------------------------------------------------------------------
 
 

@@ -229,7 +229,7 @@ class Signalling:
             pair.stage = Stage.CONNECTING
             self._core.effects.append(Accept(pair.handle, text))
         elif step[0] == Signal.REFUSAL:
-            self._fail(pair, f"the other side refuses: {text[:80]}")
+            self._fail(pair, f"the other side refuses: {control.one_line(text)[:80]}")
 
     def _offered(self, peer_id: PeerId, token: bytes, sdp: str) -> None:
         core = self._core

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from websockets.protocol import Protocol
 
+from ..codec.control import one_line
 from .link import LinkError
 
-
-def one_line(text: object) -> str:
-    """`text` fit for one line of a log: control characters replaced, cut to 200 characters."""
-    return "".join(c if c.isprintable() else "?" for c in str(text))[:200]
+__all__ = ["one_line", "why_closed", "why_not_opened"]
 
 
 def why_closed(core: Protocol, exc: Exception | None) -> str:

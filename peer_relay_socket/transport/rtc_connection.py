@@ -19,6 +19,7 @@ from typing import Final
 from .. import limits
 from ..scope import Scope
 from ..setting_values import IceServer
+from .endings import one_line
 from .link import LinkError, LinkHandler
 from .rtc_description import (
     Checks,
@@ -179,8 +180,8 @@ class RtcConnection(ABC):
 
     def _unusable(self, error: Exception) -> OSError:
         """End the connection; return why. A stranger's description may make the implementation raise anything."""
-        if not isinstance(error, OSError):
-            error = LinkError(f"WebRTC failed: {type(error).__name__}: {error}")
+        if not isinstance(error, OSError):  # its text may have theirs in it
+            error = LinkError(one_line(f"WebRTC failed: {type(error).__name__}: {error}"))
         if isinstance(error, TimeoutError) and not str(error):
             error = LinkError("no session description could be made in time")
         self._end(str(error))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -188,3 +193,29 @@ def test_a_ping_takes_no_part_in_the_network_beyond_its_question(runtime_folder:
     )
     assert asked.returncode == 0
     assert not key.exists()
+
+
+@pytest.mark.slow
+def test_status_watch_fits_a_terminal_and_leaves_it_when_interrupted(
+    runtime_folder: Path, start: Start, relay: Peer
+) -> None:
+    program = start(ECHO, relay.url or "")
+    until(lambda: shown(program.pid))
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 8, 60, 0, 0))
+    argv = [sys.executable, "-m", "peer_relay", "status", "--watch"]
+    environ = {name: value for name, value in environment().items() if name not in ("COLUMNS", "LINES")}
+    with subprocess.Popen(argv, env=environ, stdout=theirs, stderr=subprocess.PIPE) as watching:
+        os.close(theirs)
+        said = ""
+        while said.count("\x1b[2J") < 3:
+            said += os.read(ours, 4096).decode("utf-8", "ignore")
+        watching.send_signal(signal.SIGINT)
+        _, errors = watching.communicate(timeout=20)
+        assert (watching.returncode, errors) == (0, b"")
+    os.close(ours)
+    for frame in said.split("\x1b[H\x1b[2J")[1:-1]:
+        lines = frame.replace("\r\n", "\n").removesuffix("\n").split("\n")
+        assert len(lines) == 7
+        assert max(map(len, lines)) <= 60
+        assert re.fullmatch("… [0-9]+ more lines; without --watch all are shown", lines[-1])

@@ -91,3 +91,15 @@ def test_a_relay_on_this_machine_is_as_good_as_a_direct_path() -> None:
     talk(network, a, b, 4.0)
     assert rtc.attempts == []
     assert path(a, b).why_not_direct == "the relay is on this machine"
+
+
+def test_what_the_other_side_says_of_its_refusal_is_one_printable_line() -> None:
+    network, _, _, a, b = trio(12)
+
+    def refuse(peer_id: bytes, content: bytes) -> None:
+        said = bytes((Signal.REFUSAL,)) + content[1:9] + "no\x1b[2J\r\n\u202e".encode() + 100 * b"x"
+        b.engine._sessions.send(peer_id, wire.record(Record.SIGNAL, said))
+
+    b.engine.signal_heard = refuse
+    talk(network, a, b, 6.0)
+    assert path(a, b).why_not_direct == "the other side refuses: no?[2J???" + 71 * "x"
