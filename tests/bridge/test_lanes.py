@@ -19,16 +19,17 @@ class Pair:
     """Two sockets that talk through a relay."""
 
     def __init__(self, **settings: Any) -> None:
-        self.relay = Peer(port=0, host=own_address(), wrtc=False, **settings.pop("relay", {}))
-        assert self.relay.url is not None
-        self.ends = [Socket(AF_PEER, bootstrap=[self.relay.url], wrtc=False, **settings) for _ in range(2)]
+        relay = {"host": own_address()} | settings.pop("relay", {})
+        self.relay = Peer(port=0, wrtc=False, **relay)
+        self.port = int((self.relay.url or "").rpartition(":")[2])
+        url = f"ws://{own_address()}:{self.port}"
+        self.ends = [Socket(AF_PEER, bootstrap=[url], wrtc=False, **settings) for _ in range(2)]
         for end in self.ends:
             end.settimeout(LIMIT)
             assert end.peer.wait_connected(LIMIT)
         self.one, self.other = self.ends
         self.other.bind(("", 5000))
         self.to = self.other.peer.id.hex(), 5000
-        self.port = int(self.relay.url.rpartition(":")[2])
 
     def talk(self, times: int = 1, size: int = 1000) -> None:
         """Send datagrams one after another, each of which must arrive."""
@@ -89,6 +90,11 @@ def test_steady_traffic_takes_udp_both_ways_and_a_flood_arrives_whole(pair: Call
         talk.one.sendto(number.to_bytes(4) * 300, talk.to)
     assert sorted(talk.other.recv(2000)[:4] for _ in range(count)) == [number.to_bytes(4) for number in range(count)]
     assert talk.relay.counters() == {}
+
+
+def test_a_relay_on_all_interfaces_has_lanes_too(pair: Callable[..., Pair]) -> None:
+    talk = pair(relay={"host": ""})
+    talk.until_lanes(LIVE)
 
 
 @pytest.mark.parametrize("settings", [{"lane": False}, {"relay": {"lane": False}}])
