@@ -137,9 +137,9 @@ class LinkSending:
         self,
         links: Mapping[int, Link],
         loop: asyncio.AbstractEventLoop,
-        send_frames: Callable[[list[tuple[Place, bytes]]], None],
+        send_frames: Callable[[list[tuple[Place, bytes]]], int],
     ) -> None:
-        """Args: send_frames: sends what leaves by links' datagram lanes."""
+        """Args: send_frames: sends what leaves by links' datagram lanes; returns how much of that is lost."""
         self._links = links
         self._send_frames = send_frames
         self._loop = loop
@@ -152,7 +152,8 @@ class LinkSending:
         for number, chunks in engine.take_bundles():
             self.write(engine, number, chunks[0] if len(chunks) == 1 else b"".join(chunks))
         if engine.lanes.frames:
-            self._send_frames(engine.lanes.take_frames())
+            for _ in range(self._send_frames(engine.lanes.take_frames())):
+                engine.count("dropped: a datagram lane's frame that the kernel did not take")
         for number, text in engine.take_texts():
             link = self._links.get(number)
             if link is not None:

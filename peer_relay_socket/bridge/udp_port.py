@@ -88,13 +88,17 @@ class UdpPort:
         self._by_family.clear()
         self.port = None
 
-    def send(self, frames: Sequence[tuple[tuple[str, int], bytes]]) -> None:
-        """Send frames of lanes. What the kernel does not take is lost."""
+    def send(self, frames: Sequence[tuple[tuple[str, int], bytes]]) -> int:
+        """Send frames of lanes. Returns: how many the kernel did not take; they are lost."""
+        lost = 0
         for (host, port), frame in frames:
             family = AF_INET6 if ":" in host else AF_INET
-            with contextlib.suppress(OSError):
+            try:
                 sock = self._by_family.get(family) or self._open(family)
                 sock.sendto(frame, (f"::ffff:{host}" if sock.family != family else host, port))
+            except OSError:
+                lost += 1
+        return lost
 
     def _open(self, family: int) -> stdlib_socket:
         """Return a socket for lanes to relays."""

@@ -24,7 +24,6 @@ the relay sends stays where it was until the echo has come.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from functools import partial
 from hashlib import blake2b
@@ -362,13 +361,10 @@ class Lanes:
 
 
 def _place(link: LinkState) -> Place | None:
-    """Return where the relay says that its UDP port is: an address that reaches as far as the way to it."""
+    """Return where the relay says that its UDP port is; None unless that reaches as far as the way to it: what a proxy
+    or a tunnel hides does not."""
     if link.udp is None:
         return None
     host, port = link.udp
-    if host and not link.scope.covers(host):
-        return None
-    try:
-        return str(ipaddress.ip_address(host or link.remote_host)), port
-    except ValueError:  # a proxy hides it
-        return None
+    host = host or link.remote_host
+    return (host, port) if link.scope.covers(host) else None

@@ -89,6 +89,14 @@ def test_a_relay_without_a_udp_port_or_with_one_nearer_than_itself_gets_no_probe
     assert bench.frames == []
 
 
+def test_a_relay_at_the_other_end_of_a_tunnel_gets_no_probe() -> None:
+    bench = LaneBench().start()
+    bench.link(bench.peers[0], bench.relay).remote_host = "127.0.0.1"  # its scope is GLOBAL
+    bench.link(bench.peers[1], bench.relay).remote_host = ""
+    bench.talk(60)
+    assert bench.frames == []
+
+
 def test_probes_go_where_the_relay_says_that_its_port_is() -> None:
     bench = LaneBench()
     bench.relay.config.udp = ("9.1.1.1", 443)
