@@ -143,7 +143,8 @@ def _read_compiled(content: bytes, path: str) -> CodeType:
 
 def _execute(main: ModuleType, load: Callable[[], CodeType]) -> None:
     """Run the code that `load` gives as module `main`, from now on the process's `__main__`."""
-    main.__dict__.setdefault("__annotations__", {})
+    if sys.version_info < (3, 14):  # from then on it is made when it is asked for, and one that is there hides it
+        main.__dict__.setdefault("__annotations__", {})
     main.__builtins__ = builtins  # type: ignore[attr-defined]  # the module itself in __main__, its dict elsewhere
     sys.modules["__main__"] = main
     try:

@@ -380,5 +380,5 @@ def endpoint_of(fd: int) -> Endpoint | None:
     """Return the endpoint whose fd, or a duplicate of it, `fd` is; None if it is anything else, or not open."""
     try:
         return _by_inode.get(identity(fd))
-    except (OSError, OverflowError, TypeError):
+    except (OSError, OverflowError, TypeError, ValueError):
         return None

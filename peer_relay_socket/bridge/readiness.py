@@ -62,7 +62,7 @@ def _two() -> tuple[_socket.socket, _socket.socket]:
 def identity(fd: int) -> tuple[int, int]:
     """Return what the program's end and its duplicates have in common, and nothing else that is open.
 
-    Raises: OSError, OverflowError, TypeError for what is no descriptor.
+    Raises: OSError, OverflowError, TypeError, ValueError (a negative one) for what is no descriptor.
     """
     if AF_UNIX is not None:
         status = os.fstat(fd)

@@ -8,6 +8,7 @@ import pytest
 from peer_relay_socket.bridge.endpoint import Endpoint, endpoint_of, open_endpoint
 from peer_relay_socket.bridge.host import Host
 from peer_relay_socket.config import peer_config
+from peer_relay_socket.system import AF_UNIX
 
 
 def test_send_budget_makes_fd_unwritable_until_half_is_free(endpoint):
@@ -22,10 +23,10 @@ def test_send_budget_makes_fd_unwritable_until_half_is_free(endpoint):
     assert end.has_room(sock)
     flow.waiting += [bytes(1000)] * 300
     assert not end.has_room(sock)
-    assert not writable()
+    assert AF_UNIX is None or not writable()  # where pairs are made of UDP, a socket is always writable
     assert not end.wait_for_room(0.01)
     flow.take(60_000)
-    assert not writable()
+    assert AF_UNIX is None or not writable()
     flow.take(200_000)
     assert writable()
     assert end.wait_for_room(0)
