@@ -12,7 +12,6 @@ import os
 import re
 import signal
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -68,13 +67,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let Pythons that tests start find bytecode where the environment forbids it beside the sources, in a folder that
-    goes with this run: without, each of some 500 compiles all that it loads, 0.1 to 0.2 s of CPU."""
-    if sys.dont_write_bytecode and "PYTEST_XDIST_WORKER" not in os.environ:
-        folder = tempfile.TemporaryDirectory(prefix="bytecode-", ignore_cleanup_errors=True)
-        config.add_cleanup(folder.cleanup)
-        os.environ["PYTHONPYCACHEPREFIX"] = folder.name
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    """Keep bytecode in pytest's cache where the environment forbids it beside the sources: without any, each worker
+    compiles all tests, 10 s of CPU, and each of some 500 Pythons that tests start all that it loads, 0.1 s."""
+    if sys.dont_write_bytecode and sys.pycache_prefix is None:
+        sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(config.rootpath / ".pytest_cache" / "bytecode")
+        sys.dont_write_bytecode = False
+        del os.environ["PYTHONDONTWRITEBYTECODE"]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -16,14 +16,14 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the object as one line."""
-        told = {
+        line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "message": record.getMessage(),
         }
         if record.exc_info is not None:
-            told["error"] = self.formatException(record.exc_info)
-        return json.dumps(told)
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line)
 
 
 def log_as_json(parser: Arguments) -> None:

@@ -50,12 +50,12 @@ class Pasta:
         libc = ctypes.CDLL(None)
         user = ["--runas", "0"] if os.geteuid() == 0 else []  # or it becomes nobody, to whom our namespaces are closed
         paths = ["--userns", f"/proc/{pid}/ns/user", "--netns", f"/proc/{pid}/ns/net"]
-        with tempfile.TemporaryFile("w+") as told:
+        with tempfile.TemporaryFile("w+") as output:
             self._process = subprocess.Popen(
                 [program, *_WORDS, *user, *paths],
                 stdin=subprocess.DEVNULL,
-                stdout=told,
-                stderr=told,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
                 preexec_fn=lambda: libc.prctl(1, int(signal.SIGKILL), 0, 0, 0),  # no thread runs yet
             )
@@ -63,8 +63,8 @@ class Pasta:
             while not self._configured(pid):
                 if self._process.poll() is not None or time.monotonic() > end:
                     self.end()
-                    told.seek(0)
-                    lines = [line for line in told.read().splitlines() if "syslog" not in line]
+                    output.seek(0)
+                    lines = [line for line in output.read().splitlines() if "syslog" not in line]
                     raise ForbiddenError(f"--tcp real: pasta: {(lines or ['did not start'])[-1]}")
                 time.sleep(0.005)
 

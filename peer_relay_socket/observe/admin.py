@@ -65,7 +65,7 @@ class Admin:
         self._server: asyncio.Server | None = None
         self._draining = False
         self._probed = False
-        """Whether anybody has asked whether we are ready."""
+        """Whether a probe has asked whether this node is ready."""
         self._said_not_ready = asyncio.Event()
         self._records = Records()
         self._stream = Stream(self._records.peers, self._why_not_ready)

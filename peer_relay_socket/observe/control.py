@@ -55,9 +55,11 @@ class Control:
             raise PermissionError("a setuid program has no control socket")
         self._path = f"{make()}/{self._runtime.pid}{SUFFIX}"
         listening = _bind(self._path)
-        kept: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+        options: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         if sys.platform != "win32":  # `serve` looks first; this is for mypy
-            self._server = await asyncio.start_unix_server(self._accepted, sock=listening, limit=CONTROL_LINE, **kept)
+            self._server = await asyncio.start_unix_server(
+                self._accepted, sock=listening, limit=CONTROL_LINE, **options
+            )
         self._runtime.at_exit(lambda _limit: None, self._at_exit)
 
     def _at_exit(self, _limit: float) -> None:

@@ -1,9 +1,9 @@
 """What the page of a node shows as it changes: records with rates, and what was lost in the last ten minutes.
 
-Lives here: rates, the memory of losses, and the events of `/stream`, one a second while anybody listens. May not live
+Lives here: rates, the memory of losses, and the events of `/stream`, one a second while a client listens. May not live
 here: HTTP (admin.py), the records (bridge/status.py).
 
-Law: an event is made once, whoever listens. A client that reads slowly misses events, and none waits for it; one that
+Law: an event is made once for all clients. A client that reads slowly misses events, and none waits for it; one that
 takes nothing for ADMIN_TIME seconds is let go.
 """
 
