@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from peer_relay_socket.codec.broadcast import Broadcast, BroadcastBody, broadcast_body, broadcast_content
+
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from ends import machine
@@ -25,7 +27,7 @@ from ends import machine
 from peer_relay_socket.address import PeerId, Prefix
 from peer_relay_socket.codec import control
 from peer_relay_socket.codec import packet as wire
-from peer_relay_socket.codec.control import BroadcastBody, Contact, Hello, SearchBody
+from peer_relay_socket.codec.control import Contact, Hello, SearchBody
 from peer_relay_socket.codec.packet import Kind, LinkOp
 from peer_relay_socket.engine.core import EngineConfig
 from peer_relay_socket.engine.engine import Engine
@@ -164,12 +166,12 @@ def search(relay: Relay, far: Engine) -> bytes:
 def broadcast(relay: Relay, far: Engine) -> bytes:
     """A broadcast that is signed."""
     identity = far._core.identity
-    content = control.broadcast(control.Broadcast(4, 9, 9, "239.1.1.1", b"x"))
+    content = broadcast_content(Broadcast(4, 9, 9, "239.1.1.1", b"x"))
     relay.stamp += 1
     stamp = int((WALL + relay.now) * 1e6) + relay.stamp
     value = BroadcastBody(identity.public_key, stamp, bytes(12), b"", content)
     value = value._replace(signature=identity.sign(value.signed))
-    return wire.packet(Kind.BROADCAST, bytes(20), far.peer_id, control.broadcast_body(value), hop_limit=2)
+    return wire.packet(Kind.BROADCAST, bytes(20), far.peer_id, broadcast_body(value), hop_limit=2)
 
 
 def contacts(near: bool) -> Callable[[Relay], bytes]:

@@ -27,7 +27,8 @@ from websockets.uri import parse_uri
 
 from peer_relay_socket.codec import control
 from peer_relay_socket.codec import packet as wire
-from peer_relay_socket.codec.control import BroadcastBody, Contact, Hello, SearchBody
+from peer_relay_socket.codec.broadcast import Broadcast, BroadcastBody, broadcast_body, broadcast_content
+from peer_relay_socket.codec.control import Contact, Hello, SearchBody
 from peer_relay_socket.codec.packet import Kind, LinkOp
 from peer_relay_socket.engine.core import EngineConfig
 from peer_relay_socket.engine.engine import Engine
@@ -187,9 +188,9 @@ async def broadcasts(flooder: Flooder) -> None:
     identity = flooder.engine._core.identity
 
     def make() -> bytes:
-        content = control.broadcast(control.Broadcast(4, 9, 9, "239.1.1.1", bytes(1000)))
+        content = broadcast_content(Broadcast(4, 9, 9, "239.1.1.1", bytes(1000)))
         value = BroadcastBody(identity.public_key, time.time_ns() // 1000, bytes(12), b"", content)
-        body = control.broadcast_body(value._replace(signature=identity.sign(value.signed)))
+        body = broadcast_body(value._replace(signature=identity.sign(value.signed)))
         return flooder.bundle(wire.packet(Kind.BROADCAST, bytes(20), flooder.engine.peer_id, body, hop_limit=2))
 
     await flooder.pour(make)

@@ -22,9 +22,16 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..address import ID_BYTES, PeerId
-from ..codec import control
 from ..codec import packet as wire
-from ..codec.control import Broadcast, BroadcastBody
+from ..codec.broadcast import (
+    BROADCAST_DOMAIN,
+    Broadcast,
+    BroadcastBody,
+    broadcast_body,
+    broadcast_content,
+    read_broadcast_body,
+    read_broadcast_content,
+)
 from ..codec.packet import Header, Kind
 from ..identity import peer_id_of, verify
 from ..limits import (
@@ -70,7 +77,7 @@ class Broadcasts:
         self._links = links
         self._claims = claims
         psk = core.config.psk
-        self._seal = None if psk is None else AESGCM(hmac.digest(psk, control.BROADCAST_DOMAIN, hashlib.sha256))
+        self._seal = None if psk is None else AESGCM(hmac.digest(psk, BROADCAST_DOMAIN, hashlib.sha256))
         self._stamp = 0
         self._own = _allowance(1.0, core.now)
         self._copies = TokenBucket(BROADCAST_COPIES, core.now)
@@ -115,12 +122,12 @@ class Broadcasts:
     def _packet(self, broadcast: Broadcast, relays: int) -> bytes:
         core = self._core
         self._stamp = max(self._stamp + 1, self._core.wall)
-        made = BroadcastBody(core.identity.public_key, self._stamp, _NO_NONCE, b"", control.broadcast(broadcast))
+        made = BroadcastBody(core.identity.public_key, self._stamp, _NO_NONCE, b"", broadcast_content(broadcast))
         if self._seal is not None:
             nonce = core.entropy(len(_NO_NONCE))
             made = made._replace(nonce=nonce, content=self._seal.encrypt(nonce, made.content, made.associated))
         made = made._replace(signature=core.identity.sign(made.signed))
-        return wire.packet(Kind.BROADCAST, _EVERYBODY, core.peer_id, control.broadcast_body(made), hop_limit=relays)
+        return wire.packet(Kind.BROADCAST, _EVERYBODY, core.peer_id, broadcast_body(made), hop_limit=relays)
 
     def _emit(self, packet: bytes) -> None:
         may_talk = self._core.config.may_talk
@@ -162,7 +169,7 @@ class Broadcasts:
         if limit <= 0:
             core.counters["refused: broadcast"] += 1
             return
-        heard = control.read_broadcast_body(bundle[header.body : header.end])
+        heard = read_broadcast_body(bundle[header.body : header.end])
         if abs(heard.stamp - self._core.wall) > BROADCAST_AGE * 1e6:
             core.counters["dropped: broadcast, its time is not ours"] += 1
             return
@@ -202,7 +209,7 @@ class Broadcasts:
             except InvalidTag:
                 core.counters["dropped: did not open"] += 1
                 return
-        broadcast = control.read_broadcast(data)
+        broadcast = read_broadcast_content(data)
         if broadcast.form == 4 and self._claims.is_anothers(source):
             core.counters["refused: broadcast from another's IPv4 address"] += 1
             return

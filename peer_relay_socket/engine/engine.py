@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from ..address import Destination, PeerId, Prefix
 from ..codec import control
 from ..codec import packet as wire
-from ..codec.control import Broadcast
+from ..codec.broadcast import Broadcast
 from ..codec.packet import Record
 from ..errors import WireError
 from ..scope import Scope

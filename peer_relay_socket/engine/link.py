@@ -1,7 +1,7 @@
 """One connection to a neighbour: all that is known of it.
 
-Lives here: the record, whom it counts against, what its neighbour's URLs mean. May not live here: what happens to it
-(links.py).
+Lives here: the record, whom it counts against, what its neighbour's URLs mean, who hears of it. May not live here:
+what happens to it (links.py).
 
 Law: nothing here decides anything; a fresh record is that of a stranger.
 """
@@ -9,7 +9,7 @@ Law: nothing here decides anything; a fresh record is that of a stranger.
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from ..address import PeerId
@@ -262,3 +262,31 @@ def seen_at(url: str, remote_host: str) -> str | None:
         return url if is_learnable(url) else None
     except ValueError:
         return None
+
+
+class LinkEvents(Protocol):
+    """What the owner of the links is told, and asked."""
+
+    def hello_for(self, link: LinkState) -> tuple[bool, tuple[str, ...]]:
+        """Return whether we relay, and the URLs at which the neighbour may say that we can be dialled."""
+
+    def peer_proved(self, peer_id: PeerId) -> None:
+        """`peer_id` has shown its key; `link_up` follows."""
+
+    def link_up(self, link: LinkState) -> None:
+        """`link` is up."""
+
+    def link_down(self, link: LinkState) -> None:
+        """`link`, which was up, is gone."""
+
+    def link_failed(self, link: LinkState) -> None:
+        """A link that we dialled never came up."""
+
+    def link_turned_away(self, link: LinkState, reason: str) -> None:
+        """`link` was one too many."""
+
+    def link_changed(self, link: LinkState) -> None:
+        """`link`, which is up, has another hello."""
+
+    def link_told(self, link: LinkState, operation: int, operand: bytes) -> None:
+        """The neighbour told something that is not about the link itself."""

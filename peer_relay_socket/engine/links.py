@@ -25,7 +25,7 @@ half a round trip.
 from __future__ import annotations
 
 import hmac
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from ..address import PeerId
 from ..codec import control
@@ -48,7 +48,7 @@ from .authentication import LINK_PROLOGUE
 from .bundles import Bundles
 from .effects import SUPERSEDED, CloseLink, PeerDown, PeerUp
 from .keepalive import Keepalive
-from .link import LinkState, seen_at
+from .link import LinkEvents, LinkState, seen_at
 from .seal import CheckingKey, OpeningKey, SealingKey, TaggingKey
 from .timers import Due
 
@@ -65,34 +65,6 @@ _MAX_PREAMBLE: Final = 4096
 def _tag_key(key: bytes) -> bytes:
     """Return the key that vouches for bundles, of the key that seals LINK packets in the same direction."""
     return hmac.digest(key, b"peer-relay.3 bundles", "sha256")
-
-
-class LinkEvents(Protocol):
-    """What the owner of the links is told, and asked."""
-
-    def hello_for(self, link: LinkState) -> tuple[bool, tuple[str, ...]]:
-        """Return whether we relay, and the URLs at which the neighbour may say that we can be dialled."""
-
-    def peer_proved(self, peer_id: PeerId) -> None:
-        """`peer_id` has shown its key; `link_up` follows."""
-
-    def link_up(self, link: LinkState) -> None:
-        """`link` is up."""
-
-    def link_down(self, link: LinkState) -> None:
-        """`link`, which was up, is gone."""
-
-    def link_failed(self, link: LinkState) -> None:
-        """A link that we dialled never came up."""
-
-    def link_turned_away(self, link: LinkState, reason: str) -> None:
-        """`link` was one too many."""
-
-    def link_changed(self, link: LinkState) -> None:
-        """`link`, which is up, has another hello."""
-
-    def link_told(self, link: LinkState, operation: int, operand: bytes) -> None:
-        """The neighbour told something that is not about the link itself."""
 
 
 class Links:

@@ -31,6 +31,7 @@ from ..codec import control
 from ..codec import packet as wire
 from ..codec.packet import LinkOp, Record, Signal
 from ..errors import PacketError
+from ..foreign_text import one_line
 from ..limits import DIRECT_ATTEMPT_TIME, DIRECT_OFFER_RATE, DIRECT_REPEAT, NEAR_TIME
 from ..rate import TokenBucket
 from ..scope import Scope, private_network
@@ -229,7 +230,7 @@ class Signalling:
             pair.stage = Stage.CONNECTING
             self._core.effects.append(Accept(pair.handle, text))
         elif step[0] == Signal.REFUSAL:
-            self._fail(pair, f"the other side refuses: {control.one_line(text)[:80]}")
+            self._fail(pair, f"the other side refuses: {one_line(text)[:80]}")
 
     def _offered(self, peer_id: PeerId, token: bytes, sdp: str) -> None:
         core = self._core

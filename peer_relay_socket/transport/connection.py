@@ -22,9 +22,10 @@ from websockets.http11 import Request, Response
 from websockets.protocol import OPEN, SEND_EOF, Protocol
 
 from .. import limits
+from ..foreign_text import one_line
 from ..rate import TokenBucket
 from ..scope import unmapped
-from .endings import one_line, why_closed, why_not_opened
+from .endings import why_closed, why_not_opened
 from .frames import binary_frame
 from .link import LinkHandler
 from .lone_messages import LoneMessages

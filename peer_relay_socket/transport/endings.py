@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from websockets.protocol import Protocol
 
-from ..codec.control import one_line
 from .link import LinkError
-
-__all__ = ["one_line", "why_closed", "why_not_opened"]
 
 
 def why_closed(core: Protocol, exc: Exception | None) -> str:

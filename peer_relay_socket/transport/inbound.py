@@ -23,11 +23,11 @@ from websockets.server import ServerProtocol
 from websockets.typing import Origin
 
 from .. import limits
+from ..foreign_text import one_line
 from ..meeting import Meeting
 from ..rate import TokenBucket
 from ..scope import Crowds, Scope, crowd_groups, unmapped
 from .connection import SILENT, Connection
-from .endings import one_line
 from .forwarded import Proxies
 from .headers import MEETING_HEADER, header
 from .link import LinkHandler

@@ -15,16 +15,14 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Unpack
 
 from .. import limits
-from ..scope import Scope
-from ..setting_values import IceServer
 from .link import LinkHandler
-from .rtc_connection import RtcConnection
+from .rtc_connection import RtcConnection, RtcOptions
 from .rtc_description import safe_candidate
-from .rtc_implementation import DataChannel, Factory, PeerConnection, add_candidate
+from .rtc_implementation import DataChannel, PeerConnection, add_candidate
 
 _SIGNAL: Final = 250
 """Bytes of a message with one candidate, at least: JSON with two ids."""
@@ -37,18 +35,9 @@ class LegacyRtcLink(RtcConnection):
     trickles = True
 
     def __init__(
-        self,
-        handler: LinkHandler,
-        ended: Callable[[RtcConnection, str], object],
-        *,
-        url: str | None,
-        factory: Factory | None,
-        ice_servers: Sequence[IceServer],
-        allow: Callable[[str], bool] = Scope.PRIVATE.covers,
-        shows: Scope = Scope.PRIVATE,
+        self, handler: LinkHandler, ended: Callable[[RtcConnection, str], object], **options: Unpack[RtcOptions]
     ) -> None:
-        """Args: as `RtcConnection` has them."""
-        super().__init__(handler, ended, url=url, factory=factory, ice_servers=ice_servers, allow=allow, shows=shows)
+        super().__init__(handler, ended, **options)
         self.full = False
         self.dropped = 0
         self._channel: DataChannel | None = None

@@ -27,11 +27,11 @@ from websockets.uri import WebSocketURI, parse_uri
 
 from .. import limits
 from ..address import pinned_id
+from ..foreign_text import one_line
 from ..meeting import Meeting
 from ..originals import time
 from ..scope import is_this_machine, unmapped
 from .connection import SILENT, Connection
-from .endings import one_line
 from .forwarded import HIDDEN
 from .headers import MEETING_HEADER, header
 from .link import Link, LinkError, LinkHandler

@@ -14,12 +14,12 @@ import asyncio
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NotRequired, TypedDict, Unpack
 
 from .. import limits
+from ..foreign_text import one_line
 from ..scope import Scope
 from ..setting_values import IceServer
-from .endings import one_line
 from .link import LinkError, LinkHandler
 from .rtc_description import (
     Checks,
@@ -39,6 +39,21 @@ from .rtc_implementation import (
     stop_asking,
     turn_server,
 )
+
+
+class RtcOptions(TypedDict):
+    """What a connection is made with."""
+
+    url: str | None
+    """What to call it where this end offers, else None."""
+    factory: Factory | None
+    """None = aiortc."""
+    ice_servers: Sequence[IceServer]
+    allow: NotRequired[Callable[[str], bool]]
+    """Asked with each IP literal at which the other end wants to be reached; by default all but this machine's and its
+    wires' are."""
+    shows: NotRequired[Scope]
+    """How far an address reaches, at the least, that is shown to the other end; by default PRIVATE."""
 
 
 class RtcConnection(ABC):
@@ -62,30 +77,20 @@ class RtcConnection(ABC):
         return None
 
     def __init__(
-        self,
-        handler: LinkHandler,
-        ended: Callable[[RtcConnection, str], object],
-        *,
-        url: str | None,
-        factory: Factory | None,
-        ice_servers: Sequence[IceServer],
-        allow: Callable[[str], bool] = Scope.PRIVATE.covers,
-        shows: Scope = Scope.PRIVATE,
+        self, handler: LinkHandler, ended: Callable[[RtcConnection, str], object], **options: Unpack[RtcOptions]
     ) -> None:
-        """Args: url: what to call it where this end offers, else None. factory: None = aiortc. allow: asked with each
-        IP literal that the other end wants to be reached at. shows: how far the addresses reach that it is told."""
-        self.outbound = url is not None
-        self.url = url
+        self.url = options["url"]
+        self.outbound = self.url is not None
         self.remote_host = "0.0.0.0"
         self.remote_port = 0
         self.turn: str | None = None
         """IP address of the TURN server in between, if there is one."""
         self._handler = handler
         self._ended = ended
-        self._factory = factory
-        self._ice_servers = tuple(ice_servers)
-        self._allow = allow
-        self._shows = shows
+        self._factory = options["factory"]
+        self._ice_servers = tuple(options["ice_servers"])
+        self._allow = options.get("allow", Scope.PRIVATE.covers)
+        self._shows = options.get("shows", Scope.PRIVATE)
         self._loop = asyncio.get_running_loop()
         self._pc: PeerConnection | None = None
         self._checks = Checks()

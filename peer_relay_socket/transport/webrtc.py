@@ -17,17 +17,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Unpack
 
 from .. import limits
 from ..codec.packet import LINK_HANDSHAKE, must_arrive
-from ..scope import Scope
-from ..setting_values import IceServer
 from .link import LinkError, LinkHandler
-from .rtc_connection import RtcConnection
+from .rtc_connection import RtcConnection, RtcOptions
 from .rtc_frames import GOODBYE, PART, PING, PONG, WHOLE, Rejoiner, ping, pong, read_pong, split
-from .rtc_implementation import DataChannel, DtlsFrames, Factory, PeerConnection
+from .rtc_implementation import DataChannel, DtlsFrames, PeerConnection
 
 _HELLO: Final = 0xB5
 """First byte of the first message each end sends over the reliable channel; the second says what it can: bit 0, take
@@ -42,18 +40,9 @@ class RtcLink(RtcConnection):
     """One WebRTC connection between two of us; a `Link` once it is open. Loop thread only."""
 
     def __init__(
-        self,
-        handler: LinkHandler,
-        ended: Callable[[RtcConnection, str], object],
-        *,
-        url: str | None,
-        factory: Factory | None,
-        ice_servers: Sequence[IceServer],
-        allow: Callable[[str], bool] = Scope.PRIVATE.covers,
-        shows: Scope = Scope.PRIVATE,
+        self, handler: LinkHandler, ended: Callable[[RtcConnection, str], object], **options: Unpack[RtcOptions]
     ) -> None:
-        """Args: as `RtcConnection` has them."""
-        super().__init__(handler, ended, url=url, factory=factory, ice_servers=ice_servers, allow=allow, shows=shows)
+        super().__init__(handler, ended, **options)
         self.full = False
         self.dropped = 0
         self._undelivered = 0

@@ -18,6 +18,15 @@ from hypothesis import strategies as st
 
 from peer_relay_socket.codec import control
 from peer_relay_socket.codec import packet as wire
+from peer_relay_socket.codec.broadcast import (
+    BROADCAST_DOMAIN,
+    Broadcast,
+    BroadcastBody,
+    broadcast_body,
+    broadcast_content,
+    read_broadcast_body,
+    read_broadcast_content,
+)
 from peer_relay_socket.codec.control import Contact, Hello
 from peer_relay_socket.codec.packet import HEADER_BYTES, Kind, LinkOp, Record
 from peer_relay_socket.errors import PacketError
@@ -130,24 +139,24 @@ def test_proof_vector_is_written_and_read(entry: dict[str, Any]) -> None:
 
 @table("contents")
 def test_broadcast_content_vector_is_written_and_read(entry: dict[str, Any]) -> None:
-    value = control.Broadcast(**{**entry["fields"], "datagram": bytes.fromhex(entry["fields"]["datagram"])})
-    assert control.broadcast(value) == data_of(entry)
-    assert control.read_broadcast(data_of(entry)) == value
+    value = Broadcast(**{**entry["fields"], "datagram": bytes.fromhex(entry["fields"]["datagram"])})
+    assert broadcast_content(value) == data_of(entry)
+    assert read_broadcast_content(data_of(entry)) == value
 
 
 @table("broadcasts")
 def test_broadcast_vector_is_written_read_signed_and_sealed(entry: dict[str, Any]) -> None:
     fields = entry["fields"]
     texts = {name: bytes.fromhex(fields[name]) for name in ("public_key", "nonce", "signature", "content")}
-    value = control.BroadcastBody(stamp=fields["stamp"], **texts)
-    assert control.broadcast_body(value) == data_of(entry)
-    assert control.read_broadcast_body(data_of(entry)) == value
+    value = BroadcastBody(stamp=fields["stamp"], **texts)
+    assert broadcast_body(value) == data_of(entry)
+    assert read_broadcast_body(data_of(entry)) == value
     assert Identity.from_seed(bytes.fromhex(entry["seed"])).sign(value.signed) == value.signature
     content = value.content
     if entry["psk"]:
-        key = hmac.digest(bytes.fromhex(entry["psk"]), control.BROADCAST_DOMAIN, "sha256")
+        key = hmac.digest(bytes.fromhex(entry["psk"]), BROADCAST_DOMAIN, "sha256")
         content = AESGCM(key).decrypt(value.nonce, content, value.associated)
-    assert control.read_broadcast(content).datagram == b"hello"
+    assert read_broadcast_content(content).datagram == b"hello"
 
 
 READERS: dict[str, Callable[[bytes], object]] = {
@@ -160,8 +169,8 @@ READERS: dict[str, Callable[[bytes], object]] = {
     "link_limits": control.read_link_limits,
     "dial_back": control.read_dial_back,
     "dialling": control.read_dialling,
-    "broadcast": control.read_broadcast_body,
-    "content": control.read_broadcast,
+    "broadcast": read_broadcast_body,
+    "content": read_broadcast_content,
 }
 
 

@@ -8,9 +8,8 @@ from itertools import pairwise
 import pytest
 
 from peer_relay_socket.address import PeerId
-from peer_relay_socket.codec import control
 from peer_relay_socket.codec import packet as wire
-from peer_relay_socket.codec.control import Broadcast, BroadcastBody
+from peer_relay_socket.codec.broadcast import Broadcast, BroadcastBody, broadcast_body, broadcast_content
 from peer_relay_socket.codec.packet import Kind
 from peer_relay_socket.engine.effects import DeliverBroadcast
 from peer_relay_socket.identity import Identity
@@ -73,11 +72,11 @@ def chain(bench: Bench, relays: int, hops: int) -> list[Node]:
 def made(identity: Identity, stamp: int, data: bytes = DATA, sender: PeerId | None = None, hops: int = 1) -> bytes:
     """Return the packet of a broadcast."""
     value = BroadcastBody(
-        identity.public_key, stamp, bytes(12), b"", control.broadcast(Broadcast(4, 9, 53, GROUP, data))
+        identity.public_key, stamp, bytes(12), b"", broadcast_content(Broadcast(4, 9, 53, GROUP, data))
     )
     value = value._replace(signature=identity.sign(value.signed))
     source = identity.peer_id if sender is None else sender
-    return wire.packet(Kind.BROADCAST, bytes(20), source, control.broadcast_body(value), hop_limit=hops)
+    return wire.packet(Kind.BROADCAST, bytes(20), source, broadcast_body(value), hop_limit=hops)
 
 
 def test_everybody_at_one_relay_hears_it_once_but_who_sent_it(bench: Bench, star: tuple[Node, ...]) -> None:

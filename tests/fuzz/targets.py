@@ -16,6 +16,12 @@ from typing import Final
 from peer_relay_socket import limits
 from peer_relay_socket.codec import control, npm
 from peer_relay_socket.codec import packet as wire
+from peer_relay_socket.codec.broadcast import (
+    broadcast_body,
+    broadcast_content,
+    read_broadcast_body,
+    read_broadcast_content,
+)
 from peer_relay_socket.codec.packet import Kind, Record
 from peer_relay_socket.engine.authentication import LINK_PROLOGUE, Handshake, StaticKey
 from peer_relay_socket.engine.core import EngineConfig
@@ -58,9 +64,9 @@ def codec(data: bytes) -> None:
     with contextlib.suppress(PacketError):
         control.read_link_limits(data)
     with contextlib.suppress(PacketError):
-        assert control.broadcast_body(control.read_broadcast_body(data)) == data
+        assert broadcast_body(read_broadcast_body(data)) == data
     with contextlib.suppress(PacketError):
-        assert control.broadcast(control.read_broadcast(data)) == data
+        assert broadcast_content(read_broadcast_content(data)) == data
     with contextlib.suppress(PacketError):
         asked = control.read_dial_back(data)
         assert control.read_dial_back(control.dial_back(*asked)) == asked
@@ -70,9 +76,9 @@ def codec(data: bytes) -> None:
     nonce = control.read_proof(data)
     assert nonce is None or control.proof(nonce) == data
     with contextlib.suppress(PacketError):
-        assert control.broadcast_body(control.read_broadcast_body(data)) == data
+        assert broadcast_body(read_broadcast_body(data)) == data
     with contextlib.suppress(PacketError):
-        assert control.broadcast(control.read_broadcast(data)) == data
+        assert broadcast_content(read_broadcast_content(data)) == data
 
 
 def handshake(data: bytes) -> None:
