@@ -246,6 +246,19 @@ def test_a_lane_whose_peer_fell_silent_is_not_sent_by_though_nothing_was_said() 
     assert [frame for source, to, frame in bench.frames if to == place and frame[0] == wire.DATA] == []
 
 
+def test_frames_from_elsewhere_do_not_keep_the_address_that_is_silent() -> None:
+    bench = live()
+    other = bench.peers[1]
+    home = bench.place_of(other)
+    bench.gate = lambda sender, _to, data: None if sender is other and data[0] == Kind.LINK else data
+    # From now on it is behind a NAT that lets nothing in, and it cannot say so.
+    bench.path = lambda source, to, frame: [(FORGED if source == home else source, frame)] if to != home else []
+    bench.talk(int(LANE_SILENCE / 0.05) + 2, 0.05)
+    bench.frames.clear()
+    bench.talk(5, 0.01)
+    assert [frame for _, to, frame in bench.frames if to == home and frame[0] == wire.DATA] == []
+
+
 def test_a_lane_that_never_works_is_tried_more_and_more_rarely() -> None:
     bench = LaneBench().start()
     bench.path = lost
