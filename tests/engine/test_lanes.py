@@ -16,6 +16,7 @@ from peer_relay_socket.limits import (
     LANE_IDLE,
     LANE_PACKET,
     LANE_PACKETS,
+    LANE_PING,
     LANE_PROBES,
     LANE_REST,
     LANE_SILENCE,
@@ -231,6 +232,17 @@ def test_a_lane_on_which_nothing_comes_back_is_left_in_time_and_the_websocket_ca
     assert bench.sent(Kind.SEALED)
     assert one.engine.counters["datagram lanes left: silent"] == 1
     assert timers(one) == timers(other) == timers(bench.relay) == 0
+
+
+def test_a_peer_that_stood_still_for_seconds_keeps_its_lane() -> None:
+    bench = live()
+    bench.path = lost
+    bench.advance(2 * LANE_PING)
+    bench.path = straight
+    bench.now += 5.0  # no timer ran
+    assert len(bench.talk(20, 0.05)) == 20
+    assert bench.states() == [State.LIVE] * 4
+    assert bench.peers[0].engine.counters.get("datagram lanes left: silent", 0) == 0
 
 
 def test_a_lane_whose_peer_fell_silent_is_not_sent_by_though_nothing_was_said() -> None:
