@@ -21,6 +21,27 @@ def run(script: str, *arguments: str) -> str:
     return shown.stdout
 
 
+COMMANDS = re.findall(r"`\.venv/bin/python benchmarks/(\w+\.py)([^`]*)`", (BENCHMARKS / "README.md").read_text())
+
+
+def test_the_guide_has_every_benchmark_with_options_that_it_takes_and_all_run_here() -> None:
+    own = Path(__file__).read_text()
+    assert {script for script, _ in COMMANDS} == set(re.findall(r'"(\w+\.py)"', own))
+    for script, rest in COMMANDS:
+        taken = (BENCHMARKS / script).read_text()
+        assert [option for option in re.findall(r"--\w+", rest) if f'"{option}"' not in taken] == [], script
+
+
+def test_compare_prints_a_ratio_of_a_checkout_to_itself() -> None:
+    shown = run("compare.py", str(BENCHMARKS.parent), "--rounds", "1", "--questions", "round_trip")
+    assert re.search(r"^\| round_trip \| [\d,]+ µs \| [\d,]+ µs \| \d", shown, re.MULTILINE), shown
+
+
+def test_cost_prints_what_a_kind_of_packet_costs() -> None:
+    shown = run("cost.py", "--links", "20", "--sessions", "64", "--hostile", "5", "--kinds", "TRACE")
+    assert re.search(r"^\| TRACE \| [\d.]+, \d+ \| [\d.]+, \d+ \| [\d.]+, \d+ \|$", shown, re.MULTILINE), shown
+
+
 def test_flood_prints_a_share_for_every_kind_that_is_asked_for() -> None:
     shown = run("flood.py", "--rounds", "1", "--seconds", "0.2", "--kinds", "small")
     (row,) = re.findall(r"^\| small \| \S+ \| \S+ \| ([\d,]+) \| ([\d,]+) \| \d+%", shown, re.MULTILINE)
