@@ -450,6 +450,11 @@ NO_SESSION_PATIENCE: Final = 1.0
 session's index makes both ends compute 0.4 ms per lie. A peer that restarts twice within a second waits that long."""
 MAX_HALF_OPEN: Final = 1_024
 """Session handshakes begun by others and not finished; each ~2 kB, 10 s."""
+EARLY_PACKETS: Final = 16
+EARLY_BYTES: Final = 1024 * 1024
+"""Sealed packets held for a session whose third handshake message is still on its way, since a shorter way came up
+behind it, and bytes of them for all sessions together. Without it 100 ms of datagrams are lost when a relay's link
+comes up in that moment (tests/lab/test_changes.py); beyond, as then."""
 MAX_SESSIONS: Final = 16_384
 """Sessions kept; the longest idle goes. About 3 kB each."""
 PENDING_BYTES: Final = 512 * 1024

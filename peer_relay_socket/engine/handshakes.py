@@ -13,13 +13,15 @@ that way works, in one direction at least.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ..address import PeerId
 from ..codec import packet as wire
 from ..codec.packet import Header, Kind
 from ..errors import HandshakeError
 from ..limits import (
+    EARLY_BYTES,
+    EARLY_PACKETS,
     HANDSHAKE_RATE,
     HANDSHAKE_RETRY,
     HANDSHAKE_TRIES,
@@ -52,10 +54,14 @@ _INSIST: Final = 0.05
 """Least seconds between repetitions of our first message that the other side's first message provokes."""
 
 
+Early: TypeAlias = "tuple[bytes, Header, LinkState]"
+"""A body of a SEALED packet, a header that says where in it it lies, and the link by which it came."""
+
+
 class _HalfOpen:
     """A handshake that another peer began: we answered and wait for the third message."""
 
-    __slots__ = ("answer", "expires", "handshake", "peer_id", "question", "remote", "repeated")
+    __slots__ = ("answer", "early", "expires", "handshake", "peer_id", "question", "remote", "repeated")
 
     def __init__(self, peer_id: PeerId, handshake: Handshake, remote: bytes, expires: float) -> None:
         self.peer_id = peer_id
@@ -66,6 +72,8 @@ class _HalfOpen:
         self.answer = b""
         self.repeated = False
         """Whether the question came more than once: something is lost on the way."""
+        self.early: list[Early] = []
+        """What was sealed with the keys that the third message confirms, and came before it; at most EARLY_PACKETS."""
 
 
 class Handshakes:
@@ -82,10 +90,27 @@ class Handshakes:
         self._answered: dict[tuple[PeerId, bytes], bytes] = {}
         """(initiator, its index) of half-open handshakes, so that a repeated first message gets the same answer."""
         self._rate = TokenBucket(HANDSHAKE_RATE, core.now)
+        self._early: list[Early] = []
+        self._early_bytes = 0
+        """Of all half-open handshakes; at most EARLY_BYTES."""
 
-    def half_open(self, index: bytes) -> bool:
-        """Return whether `index` is of a handshake whose third message is still to come."""
-        return index in self._half_open
+    def came_early(self, index: bytes, body: bytes, header: Header, arrived: LinkState) -> bool:
+        """Hold what is sealed for `index`, if the third message of that handshake is still to come: on a mesh a later
+        packet may take a shorter way. Returns: whether it is."""
+        half = self._half_open.get(index)
+        if half is None or half.peer_id != header.sender:
+            return False
+        if len(half.early) < EARLY_PACKETS and self._early_bytes + len(body) <= EARLY_BYTES:
+            self._early_bytes += len(body)
+            half.early.append((body, header._replace(body=0, end=len(body)), arrived))
+        else:
+            self._core.counters["dropped: unknown session"] += 1
+        return True
+
+    def take_early(self) -> list[Early]:
+        """Return what came before the handshake that has just been completed, and forget it."""
+        early, self._early = self._early, []
+        return early
 
     # --- ours ------------------------------------------------------------------------------------------------
 
@@ -314,6 +339,7 @@ class Handshakes:
 
     def _forget(self, local: bytes, half: _HalfOpen) -> None:
         del self._half_open[local]
+        self._early_bytes -= sum(len(body) for body, _, _ in half.early)
         if self._answered.get((half.peer_id, half.remote)) == local:
             del self._answered[half.peer_id, half.remote]
 
@@ -369,6 +395,7 @@ class Handshakes:
         self._table.end_attempt(session, Happening.COMPLETED)
         keys = self._keys(local, half.remote, half.handshake)
         self._table.install(session, keys)
+        self._early = [(body, its, link if link.up else arrived) for body, its, link in half.early]
         session.alternate = 0
         if alternate or half.repeated or self._router.next_hop(sender, 0) is None:
             self._router.adopt(sender, arrived)

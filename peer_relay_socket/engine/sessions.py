@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from ..address import PeerId
 from ..codec import packet as wire
 from ..codec.packet import Header, Kind, Record
+from ..errors import WireError
 from ..limits import (
     ACK_DELAY,
     ACK_EVERY,
@@ -296,6 +297,11 @@ class Sessions:
         session = self._handshakes.heard(header, body, arrived)
         if session is not None:
             self._release(session)
+        for sealed, its, link in self._handshakes.take_early():
+            try:
+                self.sealed_heard(sealed, its, link)
+            except WireError:  # as overlay.py has it
+                self._core.counters["dropped: did not open"] += 1
 
     def denied(self, sender: PeerId, index: bytes) -> None:
         """It is said that `sender` does not talk to us."""
@@ -316,12 +322,10 @@ class Sessions:
         index = bundle[header.body : header.body + 4]
         known = self._table.keys.get(index)
         if known is None or known[0].peer_id != header.sender:
+            if self._handshakes.came_early(index, bundle[header.body : header.end], header, arrived):
+                return
             core.counters["dropped: unknown session"] += 1
-            if (
-                not self._handshakes.half_open(index)
-                and self._table.accepts(header.sender)
-                and self._router.allow_notice()
-            ):
+            if self._table.accepts(header.sender) and self._router.allow_notice():
                 notice = wire.packet(Kind.NO_SESSION, header.sender, core.peer_id, index)
                 self._router.send(notice, header.sender, 0)
             return
