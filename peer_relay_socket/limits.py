@@ -621,6 +621,9 @@ LEADER_PATIENCE: Final = 1e-3
 awake for microseconds, as a rule, and to change threads costs more than to wait."""
 FAST_PATH_ARMED: Final = 1.0
 """Seconds that what was found out about a peer holds for datagrams to it, if nothing else happens meanwhile."""
+FAST_PATH_EXPECTED: Final = 1024
+"""Pairs of which it is known that their packets need no more than to be taken, or passed on: without a bound a relay's
+neighbours fill its memory with ids of their choice. Price: 300 kB. The oldest goes; it is found out again."""
 FAST_PATH_GAP: Final = 50e-6
 """Seconds after a datagram that was sent from the caller's own thread before the next is, unless something was heard
 meanwhile. Sending so takes some 30 µs, beside 2 µs where the loop packs many: without a gap a caller that sends as fast

@@ -175,8 +175,8 @@ _KIND_AND_LENGTH: Final = Struct(">BxxxI")
 _RUN: Final = Struct(">BIBHHH")
 LONE: Final = Struct(">BIBHHHH")
 """What is before the only datagram of a DATAGRAMS record."""
-FRONT: Final = Struct(">BBBxI20s20s4sQ")
-"""The first COVERED_FRONT bytes of a SEALED packet: header, index, counter."""
+FRONT: Final = Struct(">BBBxI44sQ")
+"""The first COVERED_FRONT bytes of a SEALED packet: header, index, counter; both ids and the index in one piece."""
 _RECORD: Final = Struct(">BI")
 
 

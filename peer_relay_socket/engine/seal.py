@@ -45,6 +45,7 @@ OVERHEAD: Final = COUNTER_BYTES + 16
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 pack_counter: Final = struct.Struct(">Q").pack
+pack_nonce: Final = struct.Struct(">4xQ").pack
 NONCE_PREFIX: Final = bytes(4)
 PACKET_PRICE: Final = 32
 """What a packet uses up of its key beside its bytes: two cipher blocks, for the tag and for a last partial block."""

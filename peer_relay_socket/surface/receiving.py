@@ -59,25 +59,27 @@ def receive(sock: _socket.socket, endpoint: Endpoint, flags: int) -> tuple[bytes
             if error:
                 inbox.update_fd(sock)
                 raise failure(error, inbox.why)
-        if not flags & _MSG_ERRQUEUE:
+        if inbox.ready and not flags & _MSG_ERRQUEUE:
             try:
                 if flags & _MSG_PEEK:
                     return inbox.ready[0]
                 item = inbox.ready.popleft()
-            except IndexError:
+            except IndexError:  # another thread was faster
                 pass
             else:
                 if inbox.observed and not inbox.ready:
                     inbox.update_fd(sock)
                 return item
         # Unlike UDP: closing a socket wakes the threads that wait in it.
-        if inbox.closed or _socket.socket.fileno(sock) < 0:
+        fd = _plain.fileno(sock)
+        if inbox.closed or fd < 0:
             raise failure(errno.EBADF)
         if not waits:  # as the kernel: what changes while a call waits counts for the next call
-            timeout = sock.gettimeout()
-            if timeout is None:
-                timeout = timeout_of(sock)
-            patience = _patience(endpoint) if timeout is None else timeout
+            timeout = patience = sock.gettimeout()
+            if timeout is None and get_blocking is not None and not get_blocking(fd):  # as `timeout_of`
+                timeout = patience = 0.0
+            if timeout is None and RCVTIMEO in endpoint.options:
+                patience = _patience(endpoint)
             waits = True
             if patience is not None:
                 end = time.monotonic() + patience

@@ -6,10 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from peer_relay_socket.limits import (
-    HOP_LIMIT,
-    LINK_ANSWER,
-)
+from peer_relay_socket.codec.packet import HEADER_BYTES
+from peer_relay_socket.limits import FAST_PATH_EXPECTED, HOP_LIMIT, LINK_ANSWER
 from tests.engine.fast_path_bench import datagram, hear, link_of, number_of, receive, star, state, wait
 from tests.sim import tags
 from tests.sim.bench import Bench, Node
@@ -53,6 +51,16 @@ def test_packets_that_need_a_decision_are_not_passed_on_the_short_way(alter: Cal
     before = state(hub)
     assert hear(hub, number_of(hub, left), alter(bundle)) is None
     assert state(hub) == before
+
+
+def test_what_is_known_of_what_others_send_each_other_is_bounded() -> None:
+    bench = Bench()
+    hub, left, right = star(bench)
+    bundle = datagram(left, right, b"x")
+    for index in range(FAST_PATH_EXPECTED + 10):
+        named = bundle[:HEADER_BYTES] + index.to_bytes(4) + bundle[HEADER_BYTES + 4 :]
+        assert hear(hub, number_of(hub, left), named)
+    assert len(hub.engine.fast_path.expected) == FAST_PATH_EXPECTED
 
 
 NO_WAY_ON: dict[str, Callable[[Node, Node, Node], object]] = {

@@ -22,7 +22,8 @@ async def test_prompt_links_send_from_another_thread_and_stop_being_prompt_when_
             other.links[0].pause_reading()
             while link.prompt:  # the loop, which could be reading, is here: nothing else runs
                 sent.append(filled(60_000 + len(sent)))
-                await asyncio.to_thread(link.send_now, sent[-1])
+                assert await asyncio.to_thread(link.send_now, sent[-1])
+            assert not link.send_now(b"not sent")
             assert link.backlog > 0, "the last one went halfway"
             link.send(b"after")
             other.links[0].resume_reading()
@@ -50,8 +51,10 @@ async def test_links_that_end_are_not_prompt(ending: str) -> None:
         assert outer.prompt
         getattr(outer, ending)()
         assert not outer.prompt
+        assert not outer.send_now(b"x")
         await client.wait(lambda: bool(client.closed))
         assert not outer.prompt
+        assert not outer.send_now(b"x")
 
 
 @pytest.mark.parametrize("instruction", range(1, 160, 3))
