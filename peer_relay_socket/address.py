@@ -14,7 +14,6 @@ gives a `Prefix`, which must be resolved to a whole id.
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple, TypeAlias
 
@@ -97,15 +96,15 @@ class Special(Enum):
     """Not an address; needs a resolver."""
 
 
-@dataclass(frozen=True, slots=True)
 class Spelling:
     """How one overlay spells ids: its IPv4 network is a setting, equal across the network."""
 
-    ipv4_network: ipaddress.IPv4Network = DEFAULT_IPV4_NETWORK
+    __slots__ = ("ipv4_network",)  # no dataclass: to import `dataclasses` is a fifth of `import peer_relay`
 
-    def __post_init__(self) -> None:
-        if self.ipv4_network.prefixlen > 24:
-            raise ConfigError(f"ipv4_network {self.ipv4_network}: needs a prefix of /24 or shorter")
+    def __init__(self, ipv4_network: ipaddress.IPv4Network = DEFAULT_IPV4_NETWORK) -> None:
+        if ipv4_network.prefixlen > 24:
+            raise ConfigError(f"ipv4_network {ipv4_network}: needs a prefix of /24 or shorter")
+        self.ipv4_network = ipv4_network
 
     @property
     def ipv4_bits(self) -> int:

@@ -17,7 +17,6 @@ from socket import AF_INET, AF_INET6, AF_UNSPEC, SocketKind
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from peer_relay_socket.address import AF_PEER, DEFAULT_IPV4_NETWORK, PEER_SUFFIX, PeerId, Prefix, Spelling, parse_id
-from peer_relay_socket.config import peer_config
 from peer_relay_socket.environment import environment
 
 Host: TypeAlias = "str | bytes | None"
@@ -173,8 +172,11 @@ def _no_name() -> _stdlib.gaierror:
 
 
 def _spelling() -> Spelling:
-    setting = environment().get("PEER_RELAY_IPV4_NETWORK")
-    return _spelling_of(peer_config().ipv4_network if setting else DEFAULT_IPV4_NETWORK)
+    if not environment().get("PEER_RELAY_IPV4_NETWORK"):
+        return _spelling_of(DEFAULT_IPV4_NETWORK)
+    from peer_relay_socket.config import peer_config  # a third of `import peer_relay`, and few set it
+
+    return _spelling_of(peer_config().ipv4_network)
 
 
 @functools.lru_cache(maxsize=8)
