@@ -865,7 +865,7 @@ MAX_DIRECT_PAIRS: Final = 4096
 PATH_PACKETS: Final = 4
 PATH_GAP: Final = 5.0
 """Packets to one peer, none of them so many seconds after the one before, for which a better relay is looked for: a
-DHT's questions stay below. The look costs 24 dials of 4 kB, once in ROUND_TRIP_AGE for all peers together."""
+DHT's questions stay below. The look costs 32 dials of 4 kB, once in ROUND_TRIP_AGE for all peers together."""
 PATH_BEGIN: Final = 0.5
 """Seconds from the first of them to the look at how many they are; then each time that the session's silence is looked
 at, SESSION_SILENCE apart."""
@@ -892,7 +892,14 @@ of all relays in the median, 1.19 at the 95th percentile)."""
 PATH_ALIKE: Final = 1.05
 """Times the fastest that a path may take and still be as good at first: among such, each pair has its own choice.
 Otherwise the few relays in the middle of everybody carry most (tests/sim, 300 peers, 700 pairs: the busiest 4.8 times
-the mean; 3.4 with it)."""
+the mean; 3.4 with it). The relay of the way that routing finds is chosen as well: otherwise that way changes as links
+to near relays come and go."""
+LOAD_TIME: Final = 5.0
+CROWDED_LINKS: Final = MAX_LINKS * 3 // 4
+"""Seconds over which a relay measures what it passes on, and links from which on it says that it is near its limits: a
+pair that has two relays about as near takes the one with less to do. Without it 400 pairs had the busiest of 200 relays
+carry 4.9 times the mean (3.8 with it, 3.3 if each pair took any relay: tests/sim, 1,000 peers). Price: 3 bytes of a
+hello, 1 of a PONG. A relay that claims to be idle gains at most what those as near as itself would carry."""
 PATH_LINKS: Final = 16
 """Links to relays that are held for paths, those being measured included. Without it a peer that names relays has us
 dial them all. More pairs than that share what is there."""
@@ -906,12 +913,13 @@ MAX_PATHS: Final = 256
 """Pairs for which a path is looked after: 1 kB each; the longest known goes."""
 MAX_ROUND_TRIPS: Final = 16
 """Relays in one list of round trips that are read."""
-ROUND_TRIPS_MEASURED: Final = 24
+ROUND_TRIPS_MEASURED: Final = 32
 ROUND_TRIPS_AT_ONCE: Final = 12
-ROUND_TRIP_BATCHES: Final = 3
+ROUND_TRIP_BATCHES: Final = 4
 ROUND_TRIP_TIME: Final = 1.0
 """Relays that a peer with traffic measures, how many at a time, in how many batches, and how long it waits for each. Of
-16 the three nearest leave the 95th percentile at 1.39 times the best relay, of 24 at 1.19."""
+16 the three nearest leave the 95th percentile at 1.39 times the best relay; of 24 at 1.25 to 1.47 as pairs are drawn
+(tests/sim, 1,000 peers), of 32 at 1.27 where 24 left 1.47."""
 ROUND_TRIP_AGE: Final = 600.0
 MAX_ROUND_TRIPS_KNOWN: Final = 128
 """Seconds for which a measured round trip is believed without a link, and relays of which it is known."""

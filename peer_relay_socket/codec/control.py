@@ -30,7 +30,7 @@ class Contact(NamedTuple):
     urls: tuple[str, ...]
 
 
-_MACHINE, _UDP, _SEEN = 1, 2, 3
+_MACHINE, _UDP, _SEEN, _LOAD = 1, 2, 3, 4
 """Fields of a hello."""
 
 
@@ -46,6 +46,8 @@ class Hello(NamedTuple):
     """Where it answers STUN: an IPv4 address ("": where it was dialled) and a port."""
     seen: str = ""
     """The IP address from which it sees the link come; "" where it was the one that dialled, or a proxy hides that."""
+    load: int = 0
+    """It passes on less than 2**load packets a second for others."""
 
 
 def _urls(urls: Sequence[str]) -> bytes:
@@ -121,6 +123,8 @@ def hello(value: Hello) -> bytes:
     if value.seen:
         address = ipaddress.ip_address(value.seen).packed
         head += bytes((_SEEN, len(address))) + address
+    if value.load:
+        head += bytes((_LOAD, 1, value.load))
     return head
 
 
@@ -144,8 +148,15 @@ def read_hello(data: bytes) -> Hello:
         fields[kind] = data[offset + 2 : offset + 2 + length]
         offset += 2 + length
     seen = fields.get(_SEEN, b"")
-    seen_at = str(ipaddress.ip_address(seen)) if len(seen) in (4, 16) else ""
-    return Hello(bool(flags & 1), network, urls, fields.get(_MACHINE, b""), _read_udp(fields.get(_UDP, b"")), seen_at)
+    return Hello(
+        bool(flags & 1),
+        network,
+        urls,
+        machine=fields.get(_MACHINE, b""),
+        udp=_read_udp(fields.get(_UDP, b"")),
+        seen=str(ipaddress.ip_address(seen)) if len(seen) in (4, 16) else "",
+        load=int.from_bytes(fields.get(_LOAD, b"")[:1]),
+    )
 
 
 def _read_udp(place: bytes) -> tuple[str, int] | None:

@@ -83,7 +83,7 @@ Bodies by kind::
 Operations of LINK, and their operands::
 
     1 READY       nothing; with a network key a hello      the first packet of the Noise responder
-    2 PING        3 PONG
+    2 PING        3 PONG                                   PONG: nothing, or n (1) as in LOAD
     4 GOODBYE     nothing, or 1: "the program ended this link: it stays ended until a program asks"
     5 NEIGHBOURS  count (1) || contacts                    dialable peers that the neighbour may want to know
     6 LIMITS      packets/s (8) || bytes/s (8)             "I read no more than this from you, so you may be waiting"
@@ -130,6 +130,8 @@ Before any bundle a link carries its handshake, one WebSocket message each, the 
     2 UDP         port (2), or port and IPv4 address (4)    "my UDP port, for STUN and datagram lanes"; no address:
                                                             where you dialled me
     3 SEEN        IP address (4 or 16)                      "where I see you", to the end that dialled
+    4 LOAD        n (1)                                     "I pass on less than 2**n packets a second for others";
+                                                            absent: next to none; 255: near its limits
 
 A peer that was asked to dial back lets the acceptor begin its handshake, and says instead of its own part
 

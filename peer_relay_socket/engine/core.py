@@ -17,8 +17,10 @@ from ..address import DEFAULT_IPV4_NETWORK, Destination, PeerId, Prefix, Spellin
 from ..identity import Identity
 from ..limits import (
     BROADCAST_HOPS,
+    CROWDED_LINKS,
     LINK_BYTES_RATE,
     LINK_PACKETS_RATE,
+    LOAD_TIME,
     MAX_DIRECT_ATTEMPTS,
     MAX_ENDINGS,
     NOTE_CHARACTERS,
@@ -134,6 +136,9 @@ class Core:
     forwarded_bytes: int = 0
     forwarded_packets: int = 0
     """What was passed on for others, headers included."""
+    load_since: tuple[float, int] = (0.0, 0)
+    """When `load` was measured last, and what had been passed on until then."""
+    last_load: int = 0
     ahead: float = 0.0
     """Seconds by which the wall clock is ahead of `now`."""
     number: int = field(init=False)
@@ -185,6 +190,15 @@ class Core:
     def wall(self) -> int:
         """Microseconds since 1970, as far as we know."""
         return max(0, int((self.now + self.ahead) * 1e6))
+
+    def load(self, links: int) -> int:
+        """Return n where we pass on less than 2**n packets a second for others, as measured over LOAD_TIME or more; 255
+        with so many links that we are near our limits."""
+        since, before = self.load_since
+        if self.now >= since + LOAD_TIME:
+            self.last_load = int((self.forwarded_packets - before) / (self.now - since)).bit_length()
+            self.load_since = self.now, self.forwarded_packets
+        return 255 if links >= CROWDED_LINKS else self.last_load
 
     def attempt(self) -> int:
         """Return the number of a new WebRTC attempt: how the driver knows it."""

@@ -47,6 +47,7 @@ class LinkState:
         "known_urls",
         "lane",
         "limited",
+        "load",
         "nearby",
         "number",
         "opened_at",
@@ -171,6 +172,8 @@ class LinkState:
         and a port."""
         self.seen = ""
         """The IP address at which it says that it sees us."""
+        self.load = 0
+        """It said last that it passes on less than 2**load packets a second for others."""
         self.contacts: dict[Scope, bytes] = {}
         """What others are told of it, on the wire, by the scope of the link they are told over."""
         self.out: list[bytes | memoryview] = []

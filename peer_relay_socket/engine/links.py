@@ -244,7 +244,7 @@ class Links:
             link.handshake = None
             if not begins:  # they have shown that they live, and know the network key; they wait for this
                 link.our_hello = self._hello(link) if keyed else link.our_hello
-                self.tell(link, LinkOp.READY, link.our_hello if keyed else b"")
+                self.tell(link, LinkOp.READY, self._hello(link, with_load=True) if keyed else b"")
                 self._up(link)
 
     @property
@@ -265,14 +265,16 @@ class Links:
         last = handshake.remote_id is not None
         link.our_hello = self._hello(link) if last or not (self._keyed or self._begins(link)) else b""
         link.asked_at = self._core.now
-        self.bundles.put_message(link, _GO_AHEAD + handshake.write(link.our_hello))
+        said = link.our_hello and self._hello(link, with_load=True)
+        self.bundles.put_message(link, _GO_AHEAD + handshake.write(said))
 
-    def _hello(self, link: LinkState) -> bytes:
+    def _hello(self, link: LinkState, *, with_load: bool = False) -> bytes:
         serves, urls = self._events.hello_for(link)
         core = self._core
         machine = core.machine_proof(core.peer_id) if link.scope is Scope.LOOPBACK else b""
         udp = core.config.udp if link.url is None and link.scope is not Scope.LOOPBACK else None
-        return control.hello(Hello(serves, core.config.ipv4_network, urls, machine, udp, link.public_host))
+        load = core.load(len(self.all)) if with_load else 0
+        return control.hello(Hello(serves, core.config.ipv4_network, urls, machine, udp, link.public_host, load))
 
     def _read_hello(self, link: LinkState, payload: bytes) -> None:
         hello = control.read_hello(payload)
@@ -287,6 +289,7 @@ class Links:
         link.serves = hello.serves
         link.udp = hello.udp
         link.seen = hello.seen
+        link.load = hello.load or link.load
         link.urls = ()
         if hello.serves:
             link.urls = tuple(url for url in (seen_at(url, link.remote_host) for url in hello.urls) if url)
@@ -373,7 +376,8 @@ class Links:
         elif not self._may_say(link, operation, len(operand)):
             self._core.counters["dropped: too much control traffic"] += 1
         elif operation == LinkOp.PING:
-            self.tell(link, LinkOp.PONG)
+            load = self._core.load(len(self.all))
+            self.tell(link, LinkOp.PONG, bytes((load,)) if load else b"")
         elif operation == LinkOp.GOODBYE:
             link.dismissed = True
             link.ended_by_program = operand[:1] == wire.BY_PROGRAM
@@ -385,6 +389,7 @@ class Links:
                 link.set_allowances(self._core)
                 self._events.link_changed(link)
         elif operation == LinkOp.PONG:
+            link.load = int.from_bytes(operand[:1])
             self._keepalive.answered(link)
         else:
             self._events.link_told(link, operation, operand)

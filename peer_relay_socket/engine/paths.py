@@ -290,7 +290,7 @@ class Paths:
         if session is not None and best is not None and best != pair.chosen:
             now = pair.answered[best]
             if pair.chosen is None:
-                if now < before:
+                if now <= PATH_ALIKE * before:  # it may be the way in use, which changes as links come and go
                     self._choose(pair, session, self._one_of_the_best(pair, now))
             elif now <= PATH_RATIO * before and now <= before - PATH_GAIN:
                 pair.wins = pair.wins + 1 if pair.rival == best else 1
@@ -306,11 +306,13 @@ class Paths:
         self._rest(pair)
 
     def _one_of_the_best(self, pair: PathPair, fastest: float) -> PeerId:
-        """Return one of the relays that are about as fast as the fastest: for each pair another, at both ends alike, or
-        the most central relays would carry all."""
+        """Return one of the relays that are about as fast as the fastest, or the most central ones would carry all: of
+        two, which are others for each pair and alike at both ends, the one that said it has less to do. A relay that
+        says less than is true gains no more than what those as near as itself would carry."""
         key = self._core.number ^ int.from_bytes(pair.peer_id)
         alike = [relay for relay, took in pair.answered.items() if relay != _NONE and took <= PATH_ALIKE * fastest]
-        return min(alike, key=lambda relay: key ^ int.from_bytes(relay))
+        two = sorted(alike, key=lambda relay: key ^ int.from_bytes(relay))[:2]
+        return min(two, key=lambda relay: self._links.by_id[relay].load)
 
     def _choose(self, pair: PathPair, session: Session, relay: PeerId) -> None:
         core = self._core

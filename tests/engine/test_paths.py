@@ -199,3 +199,31 @@ def test_a_friend_that_names_relays_without_end_makes_no_more_work_than_one_that
     measured = b.engine._paths._round_trips
     assert len(measured._waiting) <= limits.MAX_ROUND_TRIPS_KNOWN
     assert len(measured._then) == 1
+
+
+def test_of_two_relays_as_near_a_pair_takes_the_one_that_passes_on_less() -> None:
+    network, near, a, b = world()
+    other = network.host("as near", bootstrap=("r0",), serves=True, start=False)
+    other.place = near.place
+    other.start()
+    network.run(30.0)
+    relays = (near, other)
+    for busy, idle in (relays, relays[::-1]):
+        busy.engine._core.forwarded_packets += 100_000
+        network.run(700.0)  # what was measured before is believed no more, and no link is left
+        talk(network, a, b, 6.0)
+        assert via(a, b) == via(b, a) == idle.peer_id
+
+
+def test_a_relay_says_how_much_it_passes_on_and_when_it_is_near_its_limits() -> None:
+    core = world()[1].engine._core
+    core.now += 10.0
+    core.load(1)
+    core.now += 10.0
+    core.forwarded_packets += 10 * 1000
+    assert core.load(1) == 10  # less than 2**10 a second
+    core.now += limits.LOAD_TIME / 2
+    assert core.load(1) == 10
+    assert core.load(limits.CROWDED_LINKS) == 255
+    core.now += limits.LOAD_TIME
+    assert core.load(1) == 0

@@ -98,7 +98,8 @@ def _stretch(population: Population, options: argparse.Namespace, report: Report
         report.row("... stretch beside the best single relay: median, p95", "{:.2f}, {:.2f}".format(*found.beside_best))
         report.row("... stretch beside direct: median, p95", "{:.2f}, {:.2f}".format(*found.beside_direct))
     report.row("lost, doubled in between", f"{result.lost}, {result.duplicates}")
-    report.row("busiest relay / mean, at the end", f"{result.busiest:.2f}")
+    busiest = f"{result.busiest:.2f}; {result.by_chance:.2f}"
+    report.row("busiest relay / mean, at the end; if each pair took any relay", busiest)
     if options.steady:
         report.row("changes of way per pair and minute, steady network", f"{result.changes:.2f}")
     over_time = ", ".join(f"{second:g}: {1000 * delay:.0f}" for second, delay in result.over_time if second < 8.0)

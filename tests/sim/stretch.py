@@ -24,6 +24,8 @@ LASTING = 1.0
 """Seconds of traffic that are measured then."""
 RATE = 8.0
 """Datagrams a second, each way."""
+_DRAWS = 20
+"""So often the busiest relay is looked for where chance alone chooses."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,9 @@ class Stretched:
     """Of all datagrams between."""
     duplicates: int
     busiest: float
-    """What the busiest relay passed on at the end, beside the mean."""
+    """What the busiest relay passed on at the end, when all pairs talked, beside the mean of all relays,"""
+    by_chance: float
+    """and what it would be if each pair took any relay: so few pairs are never spread evenly."""
     changes: float
     """Changes of way per pair and minute while nothing in the network changed."""
     over_time: list[tuple[float, float]]
@@ -92,6 +96,7 @@ def stretch(population: Population, pairs: int, *, steady: float = 0.0) -> Stret
     traffic: list[tuple[float, Probe]] = []
     duplicates = population.probes.duplicates
     spread = max(2.0, pairs / 50.0)
+    end = network.now + spread + OPENED + 1.0 + LEARNING + LASTING + steady
 
     def exchange(pair: tuple[Host, Host], kept: list[Probe]) -> None:
         kept.extend(population.probes.send(*ends) for ends in (pair, pair[::-1]))
@@ -101,7 +106,7 @@ def stretch(population: Population, pairs: int, *, steady: float = 0.0) -> Stret
         kept: list[Probe] = []
         exchange(pair, kept)
         traffic.extend((second, probe) for probe in kept)
-        if second + 1.0 / RATE < LEARNING + LASTING + steady:
+        if network.now + 1.0 / RATE < end:
             network.at(network.now + 1.0 / RATE, talk, pair, began)
 
     start = network.now
@@ -128,6 +133,7 @@ def stretch(population: Population, pairs: int, *, steady: float = 0.0) -> Stret
         sum(probe.arrived_at is None for _, probe in traffic),
         population.probes.duplicates - duplicates,
         max(loads) / (sum(loads) / len(loads)),
+        _by_chance(population, pairs, len(relays)),
         changes / pairs / (steady / 60.0) if steady else 0.0,
         _over_time(traffic),
     )
@@ -136,6 +142,12 @@ def stretch(population: Population, pairs: int, *, steady: float = 0.0) -> Stret
 def _spread(values: list[float]) -> tuple[float, float]:
     ordered = sorted(values)
     return quantile(ordered, 0.5), quantile(ordered, 0.95)
+
+
+def _by_chance(population: Population, pairs: int, relays: int) -> float:
+    """Return how many of `pairs` the busiest relay has beside the mean, if each pair takes any relay."""
+    draws = [Counter(int(population.random.random() * relays) for _ in range(pairs)) for _ in range(_DRAWS)]
+    return sum(max(draw.values()) for draw in draws) / _DRAWS / (pairs / relays)
 
 
 def _changes(population: Population) -> int:
