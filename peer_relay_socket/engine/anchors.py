@@ -58,6 +58,7 @@ class Anchors:
     def recall(self, peer_id: PeerId) -> None:
         """This relay, a candidate, was drawn by chance in an earlier run: it stays the choice."""
         self.chance = self._candidates.kept = peer_id
+        self._note()
 
     def review(self) -> None:
         """Ask for a relay by chance, if there is none, or the one there was has failed."""
@@ -67,6 +68,7 @@ class Anchors:
         if candidate is not None and candidate.failures < ANCHOR_FAILURES:
             return
         self.chance = self._candidates.kept = None
+        self._note()
         relays = [link for link in self._links.by_id.values() if link.serves and not link.direct]
         if relays:
             first = min(relays, key=lambda link: (not self._is_bootstrap(link.peer_id), self._core.random.random()))
@@ -89,12 +91,17 @@ class Anchors:
         elif self._may_be_home(link) and home.rtt is not None and link.rtt is not None:
             nearer = link.rtt <= PATH_RATIO * home.rtt and link.rtt <= home.rtt - PATH_GAIN
             self.home = link.peer_id if nearer else self.home
+            self._note()
 
     def link_down(self) -> None:
         """A neighbour went: if it was home, the nearest of the others is."""
         if self.home not in self._links.by_id:
             near = [link for link in self._router.relays if self._may_be_home(link)]
             self.home = min(near, key=lambda link: (link.rtt or 0.0, link.number)).peer_id if near else None
+            self._note()
+
+    def _note(self) -> None:
+        self._router.retry_by(self.chance, self.home)
 
     def _may_be_home(self, link: LinkState) -> bool:
         """Bootstrap nodes are left to newcomers."""

@@ -12,7 +12,8 @@ Order of choice for a packet to X::
     the relay chosen for the pair (paths.py), alternate 0 only
     a found route (X signed the answer to a search, or proved its key in a session), alternate 0 only
     of the relays nearest to X by XOR, and nearer than we are, the one that promises the shortest way; alternate v takes
-        the v-th nearest of the others instead (disjoint retry)
+        the v-th nearest of the others instead (disjoint retry), of a peer that has anchors first the one drawn by
+        chance, then home: of the rest one attacker may have ground all
     an answer to a control packet: the link over which X seemed to send one, within ANSWER_TIME
     past the nearest relay: the next ones outward, at most MAX_SCAN of them (X may not yet know that we are nearer)
     all else: as answers, but last, for any peer can pretend to be X
@@ -111,6 +112,8 @@ class Router:
         """Links to the relays that our traffic to these peers takes; at most MAX_PATHS."""
         self._stand_ins: dict[PeerId, LinkState] = {}
         """Towards relays that have a peer behind them, by that peer; for LEGACY packets only."""
+        self._anchors: tuple[PeerId, ...] = ()
+        """Neighbours by which a retry goes before others (anchors.py)."""
         self._notices = TokenBucket(CONTROL_RATE, core.now)
 
     # --- tables ----------------------------------------------------------------------------------------------
@@ -237,7 +240,17 @@ class Router:
         if not alternate:
             return best
         others = [link for link in near if link is not best]
+        if not core.config.serves:
+            linked = (self._links.by_id.get(peer_id) for peer_id in self._anchors)
+            anchors = [link for link in linked if link is not None and link.serves and link is not best]
+            others = list(dict.fromkeys((*anchors, *others)))
         return others[min(alternate, len(others)) - 1] if others else best
+
+    def retry_by(self, *anchors: PeerId | None) -> None:
+        """Let retries of a peer that does not relay go by these neighbours before others."""
+        self._anchors = tuple(anchor for anchor in anchors if anchor is not None)
+        for cache in self.hops[1:]:
+            cache.clear()
 
     def _promises(self, link: LinkState, target: int) -> float:
         """Return about how many seconds the way to `target` takes by `link`: to its end, and a link of the usual length

@@ -97,7 +97,9 @@ class Searches:
         self._note((core.peer_id, token), None, False)
         body = control.search_body(question)
         data = wire.packet(Kind.DISCOVER, target, core.peer_id, body, hop_limit=FLOOD_HOPS)
-        for link in self._router.nearest(int.from_bytes(target), FLOOD_FANOUT):
+        few = len(self._router.relays) <= FLOOD_FANOUT
+        near = self._router.nearest(int.from_bytes(target), FLOOD_FANOUT if few else FLOOD_FANOUT // 2)
+        for link in near + self._by_chance(near):
             self._links.emit(link, data)
 
     def _note(self, key: tuple[PeerId, bytes], link: LinkState | None, moves: bool) -> None:

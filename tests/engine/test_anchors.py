@@ -47,3 +47,17 @@ def test_the_record_names_home_which_is_no_bootstrap_node_until_it_is_gone() -> 
     network.run(10.0)
     (other,) = [link for link in peer.engine.status(network.now).links if link.role == "home"]
     assert other.peer_id != home.peer_id
+
+
+def test_a_retry_goes_by_the_relay_drawn_by_chance_and_then_by_home() -> None:
+    network, peer = world()
+    roles = {link.role: link.peer_id for link in peer.engine.status(network.now).links}
+    router = peer.engine._router
+    for number in range(20):
+        target = network.random.randbytes(20)
+        ways = [router.next_hop(target, alternate) for alternate in range(3)]
+        assert None not in ways
+        used = [link.peer_id for link in ways if link is not None]
+        assert len(set(used)) == 3
+        assert roles["chance"] in used[:2], number
+        assert roles["home"] in used, number

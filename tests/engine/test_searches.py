@@ -166,6 +166,20 @@ def test_a_search_is_passed_on_once_to_few() -> None:
     assert FLOOD_FANOUT - 1 <= len(bench.sent(Kind.DISCOVER, hub)) <= FLOOD_FANOUT  # not back where it came from
 
 
+def test_a_relay_asks_no_more_than_half_by_nearness_for_those_nearest_may_all_be_an_attackers() -> None:
+    bench = Bench()
+    hub, _, _ = star(bench, 0, relays=6 * FLOOD_FANOUT)
+    for _ in range(10):
+        target = bench.random.randbytes(20)
+        bench.seen.clear()
+        hub.engine._searches.discover(target)
+        bench.flow()
+        near = [link.peer_id for link in hub.engine._router.nearest(int.from_bytes(target), FLOOD_FANOUT)]
+        asked = {far.peer_id for sender, far, data in bench.seen if sender is hub and kind_of(data) == Kind.DISCOVER}
+        assert len(asked) == FLOOD_FANOUT
+        assert len(asked.difference(near)) >= FLOOD_FANOUT // 2 - 2
+
+
 def reach(flood: bool, *, serves: bool = False) -> list[int]:
     """Return how many relays each of ten searches reaches while a neighbour of one relay floods, or does not."""
     bench, dice = Bench(4), Random(9)
