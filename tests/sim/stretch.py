@@ -125,7 +125,7 @@ def stretch(population: Population, pairs: int, *, steady: float = 0.0) -> Stret
     changes = _changes(population) - changed
     network.run(8.0)
     population.probes.take()
-    lasting = [probe for second, probe in traffic if LEARNING <= second <= LEARNING + LASTING]
+    lasting = [probe for second, probe in traffic if LEARNING <= second < LEARNING + LASTING - 1e-6]
     return Stretched(
         _spread([probe.arrived_at - probe.sent_at for probe in opening if probe.arrived_at is not None]),
         Stretch.of(first, relays),
