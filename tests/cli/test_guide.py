@@ -15,7 +15,7 @@ from peer_relay_socket.cli.ping import CURES
 from tests.observe.conftest import relay, runtime_folder, start
 from tests.observe.programs import ECHO, Program, peer_relay
 from tests.patience import until
-from tests.snippets import snippet
+from tests.snippets import ROOT, snippet
 
 __all__ = ["relay", "runtime_folder", "start"]
 
@@ -72,6 +72,22 @@ def test_the_tree_begins_with_what_ping_says_and_goes_on_with_what_doctor_looks_
     refusals = re.findall(r"^│     [├└]─ (.+?) (?: |\.|have|one|ipv4)", TREE, re.M)
     texts = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
     assert [each for each in refusals if each not in texts] == []
+
+
+OTHERS = {"--address", "--no-daemon", "--no-resolv", "--quic-bind", "--workers"}
+"""Options of other programs in the guides: dnsmasq, hypercorn."""
+EVERYWHERE = {"--help", "--version", "--allow-links", "--deny-links"}
+"""Options that need no guide, or that a guide names by their setting."""
+
+
+def test_the_guides_and_the_commands_have_the_same_options() -> None:
+    guides = [
+        (ROOT / guide).read_text() for guide in ("README.md", "compat/README.md", "peer_relay_socket/cli/README.md")
+    ]
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "".join(guides)))
+    rooms = (PACKAGE / "cli", ROOT / "compat" / "peer_relay")
+    source = "".join(file.read_text() for room in rooms for file in room.glob("*.py"))
+    assert named - OTHERS - EVERYWHERE == set(re.findall(r'"(--[a-z][a-z-]+)"', source)) - EVERYWHERE
 
 
 def counters() -> set[str]:
