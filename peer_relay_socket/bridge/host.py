@@ -13,7 +13,6 @@ import contextlib
 import errno
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from importlib import import_module
 from logging import DEBUG, WARNING
 from os import environ
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -170,7 +169,7 @@ class Host:
 
                 if any(place.startswith(LOOKUP) for place in self.config.bootstrap):
                     with contextlib.suppress(ImportError):  # which the first lookup tells of
-                        import_module("peer_relay_socket.transport.lookup")
+                        from ..transport import lookup as lookup
 
             runtime = Runtime.current()  # not under the guard: it logs, and handlers may wait for who waits for us
             with self._guard:
