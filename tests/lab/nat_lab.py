@@ -118,6 +118,10 @@ class Talker:
         self.told.append(json.loads(self.line(limit)))
         return self.told[-1]
 
+    def order(self, limit: float = 10.0, **command: Any) -> dict[str, Any]:
+        """Say an object to it, as a line of JSON; return what it answers."""
+        return self.ask(json.dumps(command), limit)
+
     def finish(self) -> dict[str, Any]:
         """Tell it to end; return its account."""
         assert self.process.stdin is not None
@@ -308,6 +312,7 @@ class Lab:
             env={
                 **{n: v for n, v in os.environ.items() if not n.startswith("PEER_RELAY_") and "proxy" not in n.lower()},
                 "PYTHONPATH": f"{ROOT}:{ROOT / 'compat'}",
+                "XDG_STATE_HOME": f"/run/state-{machine}",
                 **self._environ.get(machine or "", {}),
                 **environ,
             },

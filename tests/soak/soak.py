@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -142,7 +143,8 @@ class Process:
             stdin=pipe,
             stdout=pipe,
             cwd=Path(__file__).parents[2],
-            env={**os.environ, "PEER_RELAY_LOG": "error"},  # killed bootstrap nodes are no news
+            # Killed bootstrap nodes are no news.
+            env={**os.environ, "PEER_RELAY_LOG": "error", "XDG_STATE_HOME": self.soak.state.name},
         )
         self.reader = asyncio.create_task(self._read())
 
@@ -193,6 +195,7 @@ class Soak:
         self.outcome = Outcome()
         self.processes: list[Process] = []
         self.bootstrap: list[str] = []
+        self.state = tempfile.TemporaryDirectory()  # ends with the run
         self._made = 0
         self._sent: list[Sent] = []
         self._kills: list[float] = []
