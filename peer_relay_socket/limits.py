@@ -538,7 +538,9 @@ DROPS_STEP: Final = 10.0
 DROPS_STEPS: Final = 60
 """Seconds of a step of what a node remembers of its losses, and how many steps: ten minutes, some 100 kB."""
 ADMIN_CLIENTS: Final = 32
-"""Connections to the admin port at once; more get 503."""
+ADMIN_PATIENCE: Final = 0.1
+"""Connections to the admin port at once, and seconds after which one that has not sent its request gives way to the
+next: else 32 silent ones make a node fail its health checks, after which orchestrators end it. More get 503."""
 ADMIN_HEAD: Final = 8 * 1024
 ADMIN_TIME: Final = 5.0
 """Bytes and seconds that a request to the admin port may take, and seconds for its answer to be taken."""

@@ -317,8 +317,7 @@ class Lanes:
         if lane is None or lane.checking is None:
             core.counters["dropped: a frame of no datagram lane"] += 1
             return
-        traffic = link.traffic
-        if (traffic.bytes.level < 0.0 or traffic.packets.level < 0.0) and traffic.settle(core.now) > 0.0:
+        if self._is_overdrawn(link):
             core.counters["dropped: a datagram lane brought more than its link may"] += 1
             return
         end = len(frame) - packet.BUNDLE_TAG
@@ -333,7 +332,7 @@ class Lanes:
         link.rx_bytes += len(frame)
         if not bundle:
             link.rx_packets += 1
-            link.traffic.packets.level -= 2.0
+            link.charge(2.0)
             self._signed(link, lane, place, frame)
             return
         lane.used_at = core.now
@@ -343,6 +342,14 @@ class Lanes:
             else:
                 self._probed(lane, place, core.entropy(wire.TOKEN_BYTES), len(frame))
         self._unpack(link, bundle)
+
+    def _is_overdrawn(self, link: LinkState) -> bool:
+        """Return whether more was read from `link`, or from all, than there is to spare: what comes by UDP cannot be
+        made to wait."""
+        traffic, now = link.traffic, self._core.now
+        if traffic.bytes.level >= 0.0 and traffic.packets.level >= 0.0 and link.pool.level >= 0.0:
+            return False
+        return traffic.settle(now) > 0.0 or self._core.work.crowded(link, 2.0, now) > 0.0
 
     def _signed(self, link: LinkState, lane: Lane, place: Place, frame: bytes) -> None:
         heard = wire.read_sign(frame)

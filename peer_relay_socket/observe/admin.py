@@ -4,9 +4,9 @@ Lives here: HTTP as far as that needs it, who may ask. May not live here: what i
 metrics.py, page.html).
 
 Law: it only reads. A request is GET or HEAD with at most ADMIN_HEAD bytes in ADMIN_TIME seconds, of at most
-ADMIN_CLIENTS clients at once. Off loopback a token is asked for. A Host header that names neither an address nor this
-server is refused, or any web page could read this through a name of its own that it points here (DNS rebinding), and so
-is the Origin of another site.
+ADMIN_CLIENTS clients at once, of which the one that has said nothing for longest gives way to the next. Off loopback a
+token is asked for. A Host header that names neither an address nor this server is refused, or any web page could read
+this through a name of its own that it points here (DNS rebinding), and so is the Origin of another site.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ..bridge.host import open_hosts
 from ..limits import (
     ADMIN_CLIENTS,
     ADMIN_HEAD,
+    ADMIN_PATIENCE,
     ADMIN_TIME,
     DRAIN_NOTICE,
     DROPS_STEP,
@@ -62,6 +63,8 @@ class Admin:
         self._port = port
         self._token = token
         self._clients = 0
+        self._waiting: dict[asyncio.StreamWriter, float] = {}
+        """Clients that have not sent their request, and since when, longest there first; at most ADMIN_CLIENTS."""
         self._server: asyncio.Server | None = None
         self._draining = False
         self._probed = False
@@ -101,7 +104,7 @@ class Admin:
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._clients += 1
         try:
-            if self._clients > ADMIN_CLIENTS:
+            if self._clients > ADMIN_CLIENTS and not self._make_way():
                 _write(writer, _plain(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections"), head=False)
             else:
                 await self._serve(reader, writer)
@@ -114,7 +117,17 @@ class Admin:
             self._clients -= 1
             writer.transport.abort()
 
+    def _make_way(self) -> bool:
+        """Let go of the client that has said nothing for longest; return whether there was one."""
+        client, since = next(iter(self._waiting.items()), (None, 0.0))
+        if client is None or asyncio.get_running_loop().time() < since + ADMIN_PATIENCE:
+            return False
+        del self._waiting[client]
+        client.transport.abort()
+        return True
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._waiting[writer] = asyncio.get_running_loop().time()
         try:
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), ADMIN_TIME)
         except asyncio.LimitOverrunError:
@@ -122,6 +135,8 @@ class Admin:
             return
         except asyncio.IncompleteReadError:
             return
+        finally:
+            self._waiting.pop(writer, None)
         lines = head.decode("latin-1").split("\r\n")
         words = lines[0].split(" ")
         fields = [line.partition(":") for line in lines[1:] if line]
