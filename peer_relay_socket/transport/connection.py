@@ -249,6 +249,9 @@ class Connection(LoneMessages):
         """Bytes of an open connection, or of one that says goodbye."""
         bundles, odd = self._reader.feed(data)
         messages = len(bundles) + len(odd)
+        if messages > limits.LINK_READ_MOST or len(odd) > limits.ODD_FRAMES_AT_ONCE:
+            self._flooded()
+            return
         self._free = self._view[: limits.LINK_READ_SMALL] if messages > limits.LINK_READ_CROWD else self._view
         small = not odd and 0 < messages <= limits.FAST_PATH_CROWD and len(data) <= limits.LINK_READ_SMALL
         self._calm = small and self._open and self._reader.between
@@ -275,6 +278,13 @@ class Connection(LoneMessages):
             self._end("")
         elif self._open:
             self._count_odd(len(odd))
+
+    def _flooded(self) -> None:
+        """One read brought more messages than an honest neighbour sends: let go before they take the loop's time."""
+        if self._open:
+            self.close(CloseCode.POLICY_VIOLATION, "too many messages at once")
+        else:
+            self._drop()
 
     def _count_odd(self, frames: int) -> None:
         """Do not read for a while where ODD_FRAMES_RATE is passed."""

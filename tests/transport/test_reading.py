@@ -218,3 +218,17 @@ async def test_several_links_are_read_at_once() -> None:
         for name in (b"one", b"two"):
             of_it = [bundle for bundle in server.bundles if bundle.startswith(name)]
             assert of_it == [name + b" %d" % number for number in range(50)]
+
+
+@pytest.mark.parametrize(
+    "flood", [odd(Opcode.PING, b"") * (limits.ODD_FRAMES_AT_ONCE + 1), message(b"") * (limits.LINK_READ_MOST + 1)]
+)
+async def test_a_read_full_of_pings_or_empty_messages_ends_the_link_before_any_is_taken(flood: bytes) -> None:
+    server = Fussy()
+    async with calm(server) as (raw, link):
+        link._frame_bytes(memoryview(flood))
+        assert server.log == []
+        (goodbye,) = await raw.read_frames(1)
+        assert (goodbye.opcode, goodbye.data[:2]) == (Opcode.CLOSE, (1008).to_bytes(2))
+        link._frame_bytes(memoryview(flood))  # a link that says goodbye is not read for long, either
+        await server.wait(lambda: link._transport is None)

@@ -203,8 +203,9 @@ async def test_send_drops_and_counts_past_the_hard_limit() -> None:
         assert outer.dropped == 3
 
 
-async def test_a_crowd_of_messages_is_read_in_small_pieces() -> None:
+async def test_a_crowd_of_messages_is_read_in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Recorder()
+    monkeypatch.setattr(limits, "LINK_READ_MOST", 200_000)
     count = 200_000
     async with serving(server) as listener, raw_client(listener.port) as raw:
         await raw.upgrade()
@@ -253,6 +254,7 @@ async def test_peer_that_pings_and_never_reads_costs_no_more_than_the_hard_limit
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "ODD_FRAMES_RATE", 1e9)
+    monkeypatch.setattr(limits, "ODD_FRAMES_AT_ONCE", 1e9)
     monkeypatch.setattr(limits, "LINK_BACKLOG_MAX", 2 * limits.LINK_HIGH_WATER)  # a second of pings less
 
     server = Recorder()
