@@ -9,6 +9,8 @@ Law: while patched, a UDP socket of gevent's is the overlay's, and other greenle
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any, ClassVar, Final
 
@@ -86,7 +88,9 @@ def _stand_in(theirs: type) -> type:
             """What gevent's servers read from in the hub itself, where nothing may wait."""
             return _NotWaiting(self)
 
-        _wait_in_hub = sockets.wait_in_gevent
+        @property
+        def _wait_in_hub(self) -> Callable[..., None]:
+            return partial(sockets.wait_in_gevent, self)
 
     socket._gevent_sock_class = theirs._gevent_sock_class  # type: ignore[attr-defined]  # gevent.ssl derives from it
     socket.__module__, socket.__qualname__ = theirs.__module__, theirs.__qualname__

@@ -13,6 +13,7 @@ import socket as _stdlib
 import sys
 from abc import ABCMeta
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any, ClassVar, Final, Unpack
 
@@ -20,6 +21,7 @@ from peer_relay_socket.bridge.endpoint import endpoint_of
 from peer_relay_socket.bridge.real_udp import KernelSocket
 from peer_relay_socket.config import SocketSettings
 from peer_relay_socket.originals import stdlib_socket
+from peer_relay_socket.surface import peer as surface_peer
 from peer_relay_socket.surface.udp_socket import Socket, is_overlay
 
 from . import ioctls
@@ -75,6 +77,14 @@ class socket(Socket, metaclass=_AnySocket):  # noqa: N801 - the name it stands i
                 raise
         if _load and self._endpoint is not None:
             _load.pop()()
+
+    @property
+    def _wait_in_hub(self) -> Callable[..., None] | None:
+        """Waits where another event loop runs: (seconds or None, writing=whether for room to send)."""
+        library = _patched_by()
+        if not library:
+            return None
+        return partial(wait_in_gevent if library == "gevent" else wait_in_eventlet, self)
 
     @classmethod
     def _sibling(cls) -> Callable[..., Socket]:
@@ -166,9 +176,19 @@ def on_relay_thread() -> bool:
     return runtime is not None and bool(runtime.on_relay_thread())
 
 
-_monkey: Final = sys.modules.get("gevent.monkey")
-if _monkey is not None and _monkey.is_module_patched("socket"):
-    socket._wait_in_hub = wait_in_gevent
-_patcher: Final = sys.modules.get("eventlet.patcher")
-if _patcher is not None and _patcher.is_monkey_patched("socket"):
-    socket._wait_in_hub = wait_in_eventlet
+def _patched_by() -> str:
+    """Return the event library that has monkey-patched this program, "" for none. Asked anew each time: a program may
+    import us before it patches."""
+    monkey, patcher = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    if monkey is not None and monkey.is_module_patched("socket"):
+        return "gevent"
+    return "eventlet" if patcher is not None and patcher.is_monkey_patched("socket") else ""
+
+
+def _hub_sleep() -> Callable[[float], object] | None:
+    library = _patched_by()
+    sleep: Callable[[float], object] | None = sys.modules[library].sleep if library else None
+    return sleep
+
+
+surface_peer.hub_sleep = _hub_sleep

@@ -20,6 +20,7 @@ from ..bridge.waiting import guard
 from ..config import Settings, peer_config
 from ..errors import PeerRelayError
 from ..limits import EXIT_TIME
+from ..originals import time
 
 if TYPE_CHECKING:
     from ..bridge.status import PeerStatus
@@ -30,6 +31,11 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 PeerEvent: TypeAlias = Literal["message", "peer", "error", "close"]
 _EVENTS: Final = get_args(PeerEvent)
 
+hub_sleep: Callable[[], Callable[[float], object] | None] | None = None
+"""Returns the `sleep` of the event library that runs this program, None where none does. The import name's package puts
+its own here."""
+_HUB_SLEEP: Final = 0.005
+"""Seconds between two looks from within another event library."""
 _default: Peer | None = None
 _default_guard = guard()
 
@@ -134,7 +140,13 @@ class Peer:
         Returns: False when the time is up.
         """
         self._host.start()
-        return self._host.linked.wait(timeout)
+        linked, sleep = self._host.linked, hub_sleep() if hub_sleep is not None else None
+        if sleep is None:
+            return linked.wait(timeout)
+        end = None if timeout is None else time.monotonic() + timeout
+        while not linked.is_set() and (end is None or time.monotonic() < end):
+            sleep(_HUB_SLEEP)
+        return linked.is_set()
 
     def flush(self, timeout: float) -> bool:
         """Wait until everything that was sent has left for the network, at most `timeout` seconds.

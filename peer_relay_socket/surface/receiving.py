@@ -11,7 +11,7 @@ from __future__ import annotations
 import _socket
 import errno
 import struct
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..address import AF_PEER
 from ..bridge.ports import failure
@@ -22,7 +22,7 @@ from .options import RCVTIMEO
 
 if TYPE_CHECKING:
     import weakref
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from _typeshed import WriteableBuffer
 
@@ -161,8 +161,6 @@ class ReceivingSocket(stdlib_socket):
     """The receiving half of `Socket`."""
 
     __slots__ = ("_endpoint", "_holder")
-    _wait_in_hub: ClassVar[Callable[..., None] | None] = None
-    """Waits where another event loop runs: (socket, seconds or None, writing=whether for room to send)."""
     _endpoint: Endpoint | None
     """None: not a socket of the overlay, or closed; then every method is the standard library's."""
     _holder: weakref.ref[_socket.socket] | None

@@ -81,6 +81,36 @@ assert waiting.get(timeout=20)[0] == b"x"
 """
 
 
+FIRST = """
+import signal
+signal.alarm(60)
+import sys
+{imports}
+from gevent import monkey
+monkey.patch_all()
+import gevent
+turns = []
+
+def count():
+    while True:
+        turns.append(1)
+        gevent.sleep(0.01)
+
+gevent.spawn(count)
+server, client = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+server.bind(("127.0.0.1", 0))
+waiting = gevent.spawn(server.recvfrom, 9)
+gevent.sleep(0.1)
+client.sendto(b"x", server.getsockname())
+assert waiting.get(timeout=20)[0] == b"x"
+lonely = peer_relay.socket(bootstrap=[], wrtc=False)
+del turns[:]
+assert not lonely.peer.wait_connected(0.5)
+assert len(turns) > 10, turns
+"""
+IMPORTS = ("import peer_relay; import peer_relay as socket", "import peer_relay, socket; peer_relay.patch()")
+
+
 def write(folder: Path, before: str, imports: str) -> str:
     path = folder / "program.py"
     path.write_text(PROGRAM.format(before=before, imports=imports))
@@ -102,6 +132,12 @@ def test_patch_works_before_and_after_gevents(tmp_path: Path, before: str) -> No
 
 def test_import_works_where_gevent_has_patched(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(IMPORTED)
+    assert outcome([*NATIVE, str(tmp_path / "program.py")]) == "ok"
+
+
+@pytest.mark.parametrize("imports", IMPORTS, ids=("import", "patch"))
+def test_waits_are_cooperative_where_gevent_patches_after_us(tmp_path: Path, imports: str) -> None:
+    (tmp_path / "program.py").write_text(FIRST.format(imports=imports))
     assert outcome([*NATIVE, str(tmp_path / "program.py")]) == "ok"
 
 
