@@ -189,7 +189,7 @@ NO_ROUTE_PRICE: Final = 3
 else. 2,500 new destinations per second of one link, beside 200 handshakes."""
 LINK_PACKET_PRICE: Final = 3
 """Packets that a LINK packet counts for: it is opened, some 8 µs, before it is known whether it is one too many."""
-REFUSED_BROADCAST_PRICE: Final = 9
+REFUSED_BROADCAST_PRICE: Final = 19
 """Packets more that a broadcast counts for which is refused."""
 MAX_LINK_QUEUE: Final = 8 * 1024 * 1024
 """Bytes a relay holds for one slow neighbour before it drops: four SESSION_WINDOWs."""

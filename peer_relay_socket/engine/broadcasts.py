@@ -8,7 +8,8 @@ everybody, so relays and neighbours can read what is cast; with a network key on
 
 A broadcast passes as many relays as its hop limit says, and each relay lets pass no more than its own setting says. An
 origin's stamps only grow, and a receiver remembers its last BROADCAST_WINDOW; what differs from the receiver's clock by
-more than BROADCAST_AGE is nothing, so a replay finds it remembered, or too old.
+more than BROADCAST_AGE is nothing, so a replay finds it remembered, or too old. Only a receiver that has started since
+remembers nothing: within BROADCAST_AGE it may hear one again.
 """
 
 from __future__ import annotations
@@ -217,12 +218,15 @@ class Broadcasts:
         core.effects.append(DeliverBroadcast(source, source_port, port, form, group, datagram))
 
     def _pass_on(self, packet: bytes, source: PeerId, arrived: LinkState) -> None:
+        copies, price = self._copies, max(len(packet), BROADCAST_COPY)
+        copies.refill(self._core.now)
         for link in self._links.by_id.values():
             if link is arrived or link.peer_id == source:
                 continue
-            if not self._copies.take(self._core.now, max(len(packet), BROADCAST_COPY)):
+            if copies.level < price:
                 self._core.counters["dropped: too much is broadcast"] += 1
                 return
+            copies.level -= price
             self._pass(link, packet)
 
     def _is_known(self, origin: PeerId, stamp: int) -> bool:
