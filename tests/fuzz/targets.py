@@ -14,7 +14,7 @@ from random import Random
 from typing import Final
 
 from peer_relay_socket import limits
-from peer_relay_socket.codec import control, npm
+from peer_relay_socket.codec import control, lane, npm
 from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.broadcast import (
     broadcast_body,
@@ -31,6 +31,7 @@ from peer_relay_socket.errors import HandshakeError, PacketError
 from peer_relay_socket.gateway import packets
 from peer_relay_socket.identity import Identity
 from peer_relay_socket.transport.frames import FrameReader
+from tests.engine.lane_bench import LaneBench, lost, straight
 from tests.sim.bench import Bench, Node
 
 ALICE, BOB = Identity.from_seed(b"a" * 32), Identity.from_seed(b"b" * 32)
@@ -378,6 +379,42 @@ def npm_beside(data: bytes) -> None:
     assert not [deliver for deliver in hub.take(Deliver) if deliver.source in (end.peer_id, hostile.peer_id)]
 
 
+def lanes(data: bytes) -> None:
+    """A relay and two peers with datagram lanes, and a path that loses, repeats, alters and makes up frames and their
+    sources: only what was sent is delivered, once, and to other addresses go challenges alone.
+
+    data: commands: kind (1) || length (1) || that many bytes.
+    """
+    bench = LaneBench().start()
+    bench.talk()
+    one, other = bench.peers
+    sent = 0
+    for command, rest in _commands(data):
+        elsewhere = ("9.9.9.9", 53) if command & 0x80 else bench.place_of(one)
+        if command % 8 < 3:
+            sent += 1
+            one.send(other, b"%d" % sent)
+            bench.flow()
+        elif command % 8 == 3:
+            bench.path = lost if rest else straight
+        elif command % 8 == 4:
+            bench.advance((len(rest) % 16 + 1) * 0.25)
+        elif command % 8 == 5 and len(rest) > 1:
+            _, to, frame = bench.frames[(rest[0] << 8 | rest[1]) % len(bench.frames)]
+            changed = bytes(a ^ b for a, b in zip(frame, rest[2:], strict=False))
+            bench.deliver(elsewhere, to, changed + frame[len(changed) :])
+            bench.flow()
+        elif command % 8 > 5:
+            bench.deliver(elsewhere, bench.place_of(bench.relay), rest)
+            bench.flow()
+    bench.advance(1.0)
+    heard = other.heard()
+    assert len(set(heard)) == len(heard) <= sent
+    assert {int(each) for each in heard} <= set(range(1, sent + 1))
+    for _, to, frame in bench.frames:
+        assert to in bench.places or frame[0] == lane.SIGN
+
+
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "codec": codec,
     "handshake": handshake,
@@ -388,4 +425,5 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "frames": frames,
     "relay": relay,
     "npm_beside": npm_beside,
+    "lanes": lanes,
 }
