@@ -174,11 +174,11 @@ CONTROL_SHARE: Final = 2.5
 """The same for all links together, and what each link has beyond when that is used up, four seconds' worth at once (one
 lookup): 0.3 s of a core in a second, and 0.2 more if all 5,000 ask. Without it a hundred hostile links take two cores,
 each within its allowance (benchmarks/cost.py)."""
-TRAFFIC_TOTAL: Final = 120_000.0
+TRAFFIC_TOTAL: Final = 100_000.0
 TRAFFIC_SHARE: Final = 20.0
 """Packets that are read per second from all links together, a second's worth at once, and what each link may still say
 when that is used up, four seconds' worth at once; beyond, it is not read for a moment. A packet that is passed on takes
-some 4 µs without its share of a read and a write, so 0.5 s of a core in a second. Honest bulk comes in bundles, each
+some 4 µs without its share of a read and a write, so 0.4 s of a core in a second. Honest bulk comes in bundles, each
 packet up to PACKET_TARGET: 300,000 datagrams/s are 6,000 packets. Without it a hundred hostile links, each within
 LINK_PACKETS_RATE, leave a relay no time for the others, nor for its timers. Our own machine is not counted."""
 RELAY_TRAFFIC_FACTOR: Final = 4.0
