@@ -105,3 +105,11 @@ class LaneBench(Bench):
         node = self.places.get(place)
         if node is not None:
             node.engine.lane_heard(frame, *source, self.now)
+
+
+def live() -> LaneBench:
+    """Two peers with lanes to their relay."""
+    bench = LaneBench().start()
+    bench.talk()
+    assert bench.states() == [State.LIVE] * 4
+    return bench
