@@ -1073,6 +1073,12 @@ TUN_RATE_QUEUE: Final = 64 * 1024 * 1024
 DATAGRAM_OVERHEAD more, and bytes per second that they may send beyond; bytes that they may send at once under a fixed
 rate, and that may wait for it. A TUN device drops what it has no room for: TUN_QUEUE_LENGTH packets are more than two
 TUN_CREDITs ever are, so that nothing is lost there, and `sendto` waits, as on any network card."""
+PACKET_SOCKET_BUFFER: Final = 4 * 1024 * 1024
+PAIR_CREDIT: Final = 140 * 1024
+"""What is asked for as receive buffer where a packet socket stands for a TUN device, of which the kernel grants 416 KiB
+(net.core.rmem_max, doubled), and what programs may send then before half of it was read, each packet counted as
+KERNEL_OVERHEAD more. What they may send and what was sent before fits; half holds the largest packet, without which a
+program would wait for it."""
 PASTA_TIME: Final = 5.0
 """Seconds in which pasta(1) has its device configured: 0.05 at most where it does at all."""
 TUN_DRAIN: Final = 1.0

@@ -138,6 +138,23 @@ def open_device(path: str = TUN_PATH) -> tuple[int, bool]:
     return fd, False
 
 
+def _open_any(libc: ctypes.CDLL) -> tuple[int, bool, bytes]:
+    """Return a device as `open_device`, or else the packet socket of a pair, and the Ethernet address of its half.
+
+    Raises: ForbiddenError.
+    """
+    try:
+        return *open_device(), b""
+    except ForbiddenError as forbidden:
+        from . import veth
+
+        try:
+            fd, address = veth.open_pair(libc, DEVICE)
+        except OSError:
+            raise forbidden from None
+        return fd, True, address
+
+
 def _configure(libc: ctypes.CDLL) -> None:
     for name, value in _SYSCTLS:
         with contextlib.suppress(OSError):  # no IPv6 here, or /proc/sys is read-only, as in containers
@@ -177,16 +194,16 @@ def _bind(libc: ctypes.CDLL, path: str, text: str) -> None:
 def supervise(channel: socket.socket, plan: Plan) -> NoReturn:
     """The child's whole life: make the world, hand its device over, run the program when told to, tell how it ended.
 
-    The channel carries, to the parent: the device's interface index and whether it takes several datagrams in one
-    write, with the descriptors of the device, of sockets for routing and for questions about sockets, of a UDP socket
-    and of the tables of UDP sockets, or the text of a refusal; then the pid of the program; then its wait status and
-    the names of what it left running.
+    The channel carries, to the parent: the device's interface index, whether it takes several datagrams in one write
+    and, where it is half of a pair, its Ethernet address, with the descriptors of the device, of sockets for routing
+    and for questions about sockets, of a UDP socket and of the tables of UDP sockets, or the text of a refusal; then
+    the pid of the program; then its wait status and the names of what it left running.
     """
     signal.set_wakeup_fd(-1)
     libc = _libc()
     try:
         enter(libc)
-        device, segments = open_device()
+        device, segments, address = _open_any(libc)
         _configure(libc)
         with (
             socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as routing,
@@ -195,7 +212,7 @@ def supervise(channel: socket.socket, plan: Plan) -> NoReturn:
         ):
             tables = [os.open(f"/proc/thread-self/net/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("udp", "udp6")]
             index = socket.if_nametoindex(DEVICE)
-            head = struct.pack("=ii", index, segments)
+            head = struct.pack("=ii", index, segments) + address
             socket.send_fds(channel, [head], [device, routing.fileno(), diag.fileno(), prompter.fileno(), *tables])
         for fd in (device, *tables):
             os.close(fd)

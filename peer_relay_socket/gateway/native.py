@@ -18,13 +18,14 @@ import socket
 import struct
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..limits import (
-    DATAGRAM_OVERHEAD,
     EXIT_TIME,
     JOIN_TIME,
-    TUN_CREDIT,
+    KERNEL_OVERHEAD,
+    PAIR_CREDIT,
     TUN_CREDIT_RATE,
     TUN_DRAIN,
     TUN_QUEUE_LENGTH,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from .netlink import IpAddress, Netlink
     from .pasta import Pasta
     from .receive_queues import ReceiveQueues
-    from .tun import NameQuery, Tun
+    from .tun import Link, NameQuery, Tun
 
 _READY: Final = b"g"
 _FORWARDED: Final = (
@@ -92,18 +93,18 @@ class Child:
         """The program's pid, once it runs."""
         self._collected = False
 
-    def device(self) -> tuple[int, bool, int, list[int]]:
-        """Return the device's interface index, whether it takes several datagrams in one write, its descriptor, and
-        those of the namespace's sockets for routing and for questions about sockets, of a UDP socket and of the tables
-        of all. Raises: ForbiddenError."""
+    def device(self) -> tuple[int, bool, bytes, int, list[int]]:
+        """Return the device's interface index, whether it takes several datagrams in one write, its Ethernet address
+        (b"" = it is a TUN device), its descriptor, and those of the namespace's sockets for routing and for questions
+        about sockets, of a UDP socket and of the tables of all. Raises: ForbiddenError."""
         told, fds, _, _ = socket.recv_fds(self._channel, 4096, 8)
         if not fds:
             self.end()
             raise ForbiddenError(told.decode() or "the namespace could not be made")
-        index, segments = struct.unpack("=ii", told)
+        index, segments = struct.unpack_from("=ii", told)
         for fd in fds:
             os.set_inheritable(fd, False)
-        return index, bool(segments), fds[0], fds[1:]
+        return index, bool(segments), told[8:], fds[0], fds[1:]
 
     def go(self) -> None:
         """Let the program start."""
@@ -127,6 +128,18 @@ class Child:
             os.waitpid(self.pid, 0)
 
 
+def link(fd: int, address: bytes) -> Link:
+    """Return how a device is read and written. Args: as `Child.device` returns them."""
+    from .packets import LONGEST_FRAME
+    from .tun import Link
+
+    if not address:
+        return Link(fd, partial(os.read, fd, LONGEST_FRAME), partial(os.write, fd))
+    from . import veth
+
+    return Link(fd, veth.reader(fd), veth.writer(fd, address), PAIR_CREDIT, KERNEL_OVERHEAD)
+
+
 class Device:
     """The namespace's device: its addresses and its rate."""
 
@@ -140,23 +153,28 @@ class Device:
         self._addresses: list[tuple[IpAddress, int]] = []
         self._table: int = 254
         """Of routes: the main one."""
+        self._overhead = 0
+        """As of `Link`."""
 
-    def serve(self, fd: int, segments: bool, rate: float | None) -> None:
+    def serve(self, link: Link, segments: bool, rate: float | None) -> None:
         """Bring loopback and the device up, and have its packets travel the overlay from now on.
 
         Args: as of `Tun.attach` and `Program`.
         """
+        self._overhead = link.overhead
         self._netlink.up(1)
         self._netlink.up(self._index, mtu=_DATAGRAM_MTU, queue=TUN_QUEUE_LENGTH)
         refill: Callable[[int], object] | None = None
         with contextlib.suppress(OSError):  # a kernel without tbf: what programs send too fast is lost
             if rate is None:
-                self.refill(TUN_CREDIT)
+                self.refill(link.credit)
                 refill = self.refill
             else:
                 self._netlink.set_rate(self._index, rate, TUN_RATE_BURST, TUN_RATE_QUEUE)
         self._tun.interface.run(
-            lambda: self._tun.attach(fd, segments=segments, renumber=self.renumber, queues=self._queues, refill=refill)
+            lambda: self._tun.attach(
+                link, segments=segments, renumber=self.renumber, queues=self._queues, refill=refill
+            )
         )
 
     def leave_tcp(self) -> None:
@@ -168,7 +186,7 @@ class Device:
 
     def refill(self, size: int) -> None:
         """Let programs send `size` bytes from now on; more makes their `sendto` wait."""
-        self._netlink.set_rate(self._index, TUN_CREDIT_RATE, size, TUN_RATE_QUEUE, DATAGRAM_OVERHEAD)
+        self._netlink.set_rate(self._index, TUN_CREDIT_RATE, size, TUN_RATE_QUEUE, self._overhead)
         with contextlib.suppress(OSError):  # what waits already leaves after the next packet: here is one
             self._prompter.sendto(b"", socket.MSG_DONTWAIT, (RESOLVER, DISCARD))
 
@@ -216,7 +234,7 @@ def run(program: Program, config: PeerConfig, keep_sigint_ignored: bool) -> int:
         from .receive_queues import ReceiveQueues
         from .tun import Tun
 
-        index, segments, fd, (routing, diag, udp, *tables) = child.device()
+        index, segments, address, fd, (routing, diag, udp, *tables) = child.device()
         tun = Tun(config, program.dns, program.tcp_ports)
         netlink = Netlink(socket.socket(fileno=routing))
         prompter = socket.socket(fileno=udp)
@@ -229,7 +247,7 @@ def run(program: Program, config: PeerConfig, keep_sigint_ignored: bool) -> int:
 
             real = Pasta(program.pasta, child.pid)
             device.leave_tcp()
-        device.serve(fd, segments, program.rate)
+        device.serve(link(fd, address), segments, program.rate)
     except BaseException:
         child.end()
         if real is not None:

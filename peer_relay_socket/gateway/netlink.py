@@ -17,6 +17,7 @@ _NEW_LINK, _NEW_ADDRESS, _DELETE_ADDRESS, _NEW_ROUTE, _NEW_QDISC, _GET_QDISC = 1
 _REQUEST, _ACK, _CREATE, _REPLACE, _DUMP = 1, 4, 0x400, 0x100, 0x300
 _UNIVERSE, _LINK = 0, 253
 _NEW_RULE, _TO_TABLE, _INVERT, _PRIORITY = 32, 1, 2, 100
+_UP, _NO_ARP, _EXCLUSIVE, _GSO_MOST = 1, 0x80, 0x200, 40
 _TICK: Final = 64e-9
 """Seconds of the packet scheduler's clock."""
 
@@ -53,13 +54,25 @@ class Netlink:
             raise OSError(-error, os.strerror(-error))
 
     def up(self, index: int, *, mtu: int = 0, queue: int = 0) -> None:
-        """Bring an interface up. Args: mtu, queue: its MTU and the length of its queue; 0 = as they are."""
-        body = struct.pack("=BxHiII", 0, 0, index, 1, 1)
+        """Bring an interface up.
+
+        Args: mtu, queue: its MTU and the length of its queue; 0 = as they are, and it may ask for Ethernet addresses.
+        """
+        flags = _UP | _NO_ARP if mtu else _UP
+        body = struct.pack("=BxHiII", 0, 0, index, flags, flags)
         if mtu:
             body += _number(4, mtu)
         if queue:
             body += _number(13, queue)
         self._call(_NEW_LINK, 0, body)
+
+    def add_pair(self, name: str, far_name: str, far: int) -> None:
+        """Make a pair of Ethernet devices, `name` here and `far_name` in another namespace (a descriptor), which is
+        given no TCP segments that it would have to cut (veth(4))."""
+        blank = struct.pack("=BxHiII", 0, 0, 0, 0, 0)
+        peer = blank + _attribute(3, far_name.encode() + b"\0") + _number(28, far) + _number(_GSO_MOST, 1)
+        kind = _attribute(1, b"veth\0") + _attribute(2, _attribute(1, peer))
+        self._call(_NEW_LINK, _CREATE | _EXCLUSIVE, blank + _attribute(3, name.encode() + b"\0") + _attribute(18, kind))
 
     def add_address(self, index: int, address: IpAddress, length: int, broadcast: IpAddress | None = None) -> None:
         """Give an interface an address, without a route for its network."""

@@ -21,6 +21,7 @@ from ..limits import FRAGMENT_BYTES, FRAGMENT_TIME, FRAGMENTED_PACKETS, GSO_SEGM
 
 VIRTIO: Final = 10
 """Bytes of the virtio header before each packet (virtio 1.2 §5.1.6, without the number of buffers)."""
+LONGEST_FRAME: Final = VIRTIO + 65_536
 ICMP: Final = 1
 TCP: Final = 6
 UDP: Final = 17
@@ -331,6 +332,19 @@ class UdpHeader:
             ip = self._ip[:4] + length.to_bytes(2) + self._ip[6:]
             virtio = struct.pack("<BBHHHH", _NEEDS_CHECKSUM, kind, 48, segment, 40, 6)
         return b"".join((virtio, ip, udp, data))
+
+
+def ipv6_fragments(frame: bytes, identification: int) -> list[bytes]:
+    """Return the two fragments (RFC 8200 §4.5) of a frame of `UdpHeader`'s, for a device that takes 65,535 bytes."""
+    ip, udp = frame[VIRTIO : VIRTIO + 40], frame[VIRTIO + 40 :]
+    udp = udp[:6] + b"\0\0" + udp[8:]
+    check = checksum(_pseudo_header(ip[8:24], ip[24:40], UDP, len(udp)) + udp) or 0xFFFF
+    whole = udp[:6] + check.to_bytes(2) + udp[8:]
+    made = []
+    for offset, part in ((0, whole[:32_768]), (32_768, whole[32_768:])):
+        head = ip[:4] + (len(part) + 8).to_bytes(2) + bytes((_FRAGMENT,)) + ip[7:]
+        made.append(_PLAIN + head + struct.pack("!BBHI", UDP, 0, offset | (not offset), identification) + part)
+    return made
 
 
 def runs(datagrams: list[bytes], most: int = GSO_SEGMENTS // 2) -> list[tuple[bytes, int]]:

@@ -11,11 +11,10 @@ is counted, and dropped as by a network that does not carry it. TCP is reset, so
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import struct
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..address import Destination, PeerId, Prefix, Special, UnprovedId
 from ..bridge.host_interface import HostInterface
@@ -49,6 +48,19 @@ NameQuery = Callable[[bytes, Callable[[bytes], object]], object]
 """Asks real DNS: takes a query and what is to be called with the answer."""
 
 
+class Link(NamedTuple):
+    """How the packets of a device are read and written."""
+
+    fd: int
+    """Non-blocking."""
+    read: Callable[[], bytes]
+    write: Callable[[bytes], object]
+    credit: int = TUN_CREDIT
+    """Bytes that programs may send before half of them was read."""
+    overhead: int = DATAGRAM_OVERHEAD
+    """What a packet counts there beside its bytes."""
+
+
 class Tun:
     """The receiver of one host, and the device that it serves. Relay thread only, but for `__init__`."""
 
@@ -64,7 +76,7 @@ class Tun:
         self._writer = DeviceWriter(self.interface)
         self._write = self._writer.write
         self._tcp = Segments(self.interface, self._write, tcp_ports)
-        self._fd = -1
+        self._link: Link | None = None
         self._renumber: Callable[[], object] = lambda: None
         self._queues: Queues | None = None
         self._flows: dict[bytes, Flow | None] = {}
@@ -90,7 +102,7 @@ class Tun:
 
     def attach(
         self,
-        fd: int,
+        link: Link,
         *,
         segments: bool,
         renumber: Callable[[], object],
@@ -99,22 +111,22 @@ class Tun:
     ) -> None:
         """Serve the device.
 
-        Args: fd: non-blocking; it stays the caller's. segments: whether it takes several datagrams in one write.
+        Args: link: its descriptor stays the caller's. segments: whether it takes several datagrams in one write.
             renumber: gives the device this host's addresses as they are now. queues: what waits in programs' sockets.
             refill: lets programs send so many bytes from now on before they wait; None = they never do.
         """
-        self._fd = fd
+        self._link = link
         self._renumber, self._queues, self._refill = renumber, queues, refill
-        self._writer.attach(fd, segments, queues)
+        self._writer.attach(link.write, segments, queues)
         self._take_addresses()
         renumber()
-        self.interface.loop.add_reader(fd, self._readable)
+        self.interface.loop.add_reader(link.fd, self._readable)
 
     def detach(self) -> None:
         """Serve it no more."""
-        if self._fd >= 0:
-            self.interface.loop.remove_reader(self._fd)
-            self._fd = -1
+        if self._link is not None:
+            self.interface.loop.remove_reader(self._link.fd)
+            self._link = None
             self._writer.detach()
 
     def count(self, reason: str, times: int = 1) -> None:
@@ -126,12 +138,15 @@ class Tun:
     def _readable(self) -> None:
         """Read a batch, and send it."""
         batches: dict[Flow, list[bytes]] = {}
-        read, fd, flows, key_of = os.read, self._fd, self._flows, packets.udp_key
+        link = self._link
+        if link is None:
+            return
+        read, overhead, flows, key_of = link.read, link.overhead, self._flows, packets.udp_key
         self.read_to_end = False
         used = count = 0
         try:
             while count < TUN_READS:
-                frame = read(fd, 65_536 + VIRTIO)
+                frame = read()
                 used += len(frame)
                 count += 1
                 plain = key_of(frame)
@@ -150,7 +165,7 @@ class Tun:
                     batches[flow] = []
                 if frame[1]:
                     parts = packets.segments(frame, data)
-                    used += len(parts) * DATAGRAM_OVERHEAD
+                    used += len(parts) * overhead
                     batches[flow] += parts
                 else:
                     batches[flow].append(data)
@@ -160,16 +175,19 @@ class Tun:
             self.detach()
         self._send(batches)
         self._tcp.send()
-        self._used += used + count * DATAGRAM_OVERHEAD
-        if self._used > TUN_CREDIT // 2 and self._refill is not None:
+        self._used += used + count * overhead
+        if self._used > link.credit // 2 and self._refill is not None:
             self.interface.when_room(self._let_send)
 
     def _let_send(self) -> None:
         """Let programs send as much again as was read, or, where nothing waits in the device, all that they ever may:
         with more, a program that is faster than this thread would fill the device, which then drops."""
-        size = TUN_CREDIT if self.read_to_end else min(self._used, TUN_CREDIT)
+        if self._link is None or self._refill is None:
+            return
+        size = self._link.credit
+        if not self.read_to_end:
+            size = min(size, self._used)
         self._used = 0
-        assert self._refill is not None
         with contextlib.suppress(OSError):  # the device is gone
             self._refill(size)
 
@@ -343,7 +361,7 @@ class Tun:
         self._flows.clear()
         self._headers.clear()
         self._take_addresses()
-        if self._fd >= 0:
+        if self._link is not None:
             self._renumber()
 
 

@@ -9,8 +9,8 @@ Law: nothing here raises or blocks; what programs do not read is bounded, droppe
 from __future__ import annotations
 
 import errno
-import os
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from ..bridge.inbox import cost
@@ -68,7 +68,7 @@ class DeviceWriter:
 
     def __init__(self, interface: HostInterface) -> None:
         self._interface = interface
-        self._fd = -1
+        self._write: Callable[[bytes], object] | None = None
         self._segments = True
         self._queues: Queues | None = None
         self._timer: ShortTimer | None = None
@@ -80,14 +80,14 @@ class DeviceWriter:
         self._unlooked = TUN_BURST
         """How much may be written before a socket is looked at again, as the kernel counts it."""
 
-    def attach(self, fd: int, segments: bool, queues: Queues) -> None:
-        """Write to a device from now on. Args: as of `Tun.attach`."""
-        self._fd, self._segments, self._queues = fd, segments, queues
+    def attach(self, write: Callable[[bytes], object], segments: bool, queues: Queues) -> None:
+        """Write to a device from now on. Args: as of `Link` and `Tun.attach`."""
+        self._write, self._segments, self._queues = write, segments, queues
         self._timer = ShortTimer(self._interface.loop, self._write_backlogs)
 
     def detach(self) -> None:
         """Write to it no more."""
-        self._fd = -1
+        self._write = None
         if self._timer is not None:
             self._timer.close()
             self._timer = None
@@ -179,10 +179,10 @@ class DeviceWriter:
 
     def write(self, frame: bytes) -> None:
         """Write one frame, past all that waits."""
-        if self._fd < 0:
+        if self._write is None:
             return
         try:
-            os.write(self._fd, frame)
+            self._write(frame)
         except OSError as error:
             name = errno.errorcode.get(error.errno or 0)
             self._interface.host.count(f"dropped: the device does not take a packet ({name})")

@@ -326,7 +326,7 @@ def test_what_a_program_leaves_running_is_named(run: Run, tmp_path: Path) -> Non
 RENUMBERED = """
 import sys
 from peer_relay_socket.config import peer_config
-from peer_relay_socket.gateway.native import Child, Device
+from peer_relay_socket.gateway.native import Child, Device, link
 from peer_relay_socket.gateway.namespace import Plan
 import time
 child = Child(Plan([sys.executable, "-c", sys.argv[2]]))
@@ -334,14 +334,14 @@ from peer_relay_socket.gateway.netlink import Netlink
 from peer_relay_socket.gateway.tun import Tun
 import socket
 from peer_relay_socket.gateway.receive_queues import ReceiveQueues
-index, segments, fd, (routing, diag, udp, *tables) = child.device()
+index, segments, address, fd, (routing, diag, udp, *tables) = child.device()
 tun = Tun(peer_config(bootstrap=sys.argv[1], wrtc=False))
 interface = tun.interface
 prompter = socket.socket(fileno=udp)
 queues = ReceiveQueues(socket.socket(fileno=diag), tables, index, prompter)
 device = Device(Netlink(socket.socket(fileno=routing)), index, prompter, queues, tun)
 interface.start(20)
-device.serve(fd, segments, None)
+device.serve(link(fd, address), segments, None)
 print(interface.spelling.ipv4(interface.peer_id), interface.spelling.ipv6(interface.peer_id), flush=True)
 child.go()
 for _ in range(3):

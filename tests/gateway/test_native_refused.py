@@ -14,24 +14,13 @@ pytestmark = [pytest.mark.slow, outer.needs_root]
 
 SETTING = "mount -t tmpfs none /proc/sys/kernel && echo 1 > /proc/sys/kernel/"
 """A switch that this kernel may not have, as another one has it."""
-FORBID = """
-import ctypes, os, struct, sys
-call, error = int(sys.argv[1]), int(sys.argv[2])
-words = ((0x20, 0, 0, 0), (0x15, 0, 1, call), (0x06, 0, 0, 0x50000 | error), (0x06, 0, 0, 0x7FFF0000))
-code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in words))
-program = ctypes.create_string_buffer(struct.pack("=H6xQ", len(words), ctypes.addressof(code)))
-libc = ctypes.CDLL(None)
-assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program, 0, 0) == 0
-os.execvp(sys.argv[3], sys.argv[3:])
-"""
-"""Runs a command with one system call forbidden (seccomp), as container engines and AppArmor do."""
 UNSHARE, MOUNT = {"x86_64": (272, 165), "aarch64": (97, 40)}.get(os.uname().machine, (0, 0))
 EPERM, EACCES = 1, 13
 
 
 def forbidding(call: int, error: int, command: list[str]) -> list[str]:
     at = command.index("setpriv")
-    return [*command[:at], "python3", "-c", FORBID, str(call), str(error), *command[at:]]
+    return [*command[:at], "python3", "-c", outer.FORBID, str(call), str(error), *command[at:]]
 
 
 def refusal(folder: Path, command: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import random
 import socket
 import struct
 
@@ -290,3 +291,17 @@ def test_segment_tells_its_port_and_whether_it_opens_a_connection() -> None:
     for malformed in (b"", short[:19], short[:12] + b"\x40" + short[13:], short[:12] + b"\x60" + short[13:]):
         with pytest.raises(PacketError):
             packets.read_segment(malformed)
+
+
+@pytest.mark.parametrize("data", [bytes(65_507), random.Random(5).randbytes(65_507)])
+def test_frame_too_large_for_an_ethernet_device_goes_in_fragments_that_are_read_as_the_whole(data: bytes) -> None:
+    source, destination = bytes(range(16)), bytes(range(16, 32))
+    parts = packets.ipv6_fragments(UdpHeader(source, destination, 7, 9).frame(data), 5)
+    assert all(len(part) <= VIRTIO + 65_535 for part in parts)
+    reassembly = packets.Reassembly()
+    whole = [reassembly.add(packets.read_packet(part[VIRTIO:]), 0.0) for part in parts]
+    assert whole[0] is None
+    assert whole[1] is not None
+    assert packets.read_udp(whole[1].payload) == (7, 9, data)
+    pseudo = source + destination + struct.pack("!II", len(whole[1].payload), packets.UDP)
+    assert packets.checksum(pseudo + whole[1].payload) == 0

@@ -21,7 +21,7 @@ from peer_relay_socket.gateway import packets
 from peer_relay_socket.gateway.names import HostNames, host_names
 from peer_relay_socket.gateway.packets import VIRTIO, UdpHeader
 from peer_relay_socket.gateway.receive_queues import Queue
-from peer_relay_socket.gateway.tun import Tun
+from peer_relay_socket.gateway.tun import Link, Tun
 from peer_relay_socket.limits import (
     DATAGRAM_OVERHEAD,
     SOCKET_BUFFER,
@@ -55,7 +55,8 @@ class Device:
         self.ipv6 = socket.inet_pton(socket.AF_INET6, spelling.ipv6(peer_id))
 
     def serve(self, fd: int) -> None:
-        self.tun.attach(fd, segments=True, renumber=lambda: None, queues=self, refill=self.refill)
+        link = Link(fd, lambda: os.read(fd, 65_546), lambda frame: os.write(fd, frame))
+        self.tun.attach(link, segments=True, renumber=lambda: None, queues=self, refill=self.refill)
 
     def refill(self, size: int) -> None:
         self.refills.append(size)
