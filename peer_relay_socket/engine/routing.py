@@ -91,6 +91,8 @@ class Router:
         """Links to peers that relay, by ascending id; `links_changed` sees to it."""
         self._values: list[int] = []
         """Their ids as integers."""
+        self.changes = 0
+        """How often `relays` changed."""
         self._all_values: list[int] = []
         """Ids of all linked peers as integers, ascending."""
         self._depth = 0
@@ -128,6 +130,7 @@ class Router:
         self._relays_changed()
 
     def _relays_changed(self) -> None:
+        self.changes += 1
         ours = self._core.number
         around = [ID_BITS - (link.value ^ ours).bit_length() for link in self.nearest(ours, CLOSEST_LINKS)]
         self._depth = around[-1] if around else 0

@@ -47,7 +47,8 @@ class Slots:
         self._blocked = blocked
         self._asked: dict[int, tuple[float, float]] = {}
         """Empty slots, until when they are not asked for again, and how long that was; as many as there are slots."""
-        self._relays: list[LinkState] = []
+        self._changes = 0
+        """`Router.changes` when the slots of the linked relays were looked at last."""
         self._slots_of_relays: set[int] = set()
 
     def link_down(self, link: LinkState) -> None:
@@ -99,9 +100,9 @@ class Slots:
 
     def _filled(self) -> set[int]:
         """Return the slots in which we have a neighbour that relays."""
-        if self._relays is not self._router.relays:  # the router makes a new list whenever links change
-            self._relays = self._router.relays
-            self._slots_of_relays = {slot_of(link.value ^ self._core.number) for link in self._relays}
+        if self._changes != self._router.changes:
+            self._changes = self._router.changes
+            self._slots_of_relays = {slot_of(link.value ^ self._core.number) for link in self._router.relays}
         return self._slots_of_relays
 
     def _empty(self) -> list[int]:

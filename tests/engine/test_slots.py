@@ -26,6 +26,19 @@ def test_a_relay_has_a_link_in_every_slot_that_any_relay_can_fill() -> None:
             }
 
 
+def test_a_slot_counts_as_filled_as_soon_as_a_relay_of_it_is_linked_and_no_longer() -> None:
+    network, _ = world()
+    relays = [host for host in network.hosts.values() if host.config.serves]
+    for gone in (None, relays[5], relays[9]):
+        if gone is not None:
+            gone.crash()
+            network.run(1.0)
+        for host in relays:
+            if host.alive:
+                linked = {link.peer_id for link in host.engine._router.relays}
+                assert host.engine._membership._slots._filled() == {slot(host.peer_id, other) for other in linked}
+
+
 def test_the_relay_too_many_is_the_newest_in_the_fullest_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     network, _ = world()
     for number in range(12, 30):
