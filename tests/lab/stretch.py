@@ -105,7 +105,7 @@ def measure(plan: Plan, seconds: float) -> Result:
         time.sleep(seconds + LASTING)
         for peer in peers.values():
             peer.order(to=[])
-        time.sleep(1)
+        time.sleep(3)  # a busy machine is late
         accounts = {port: peer.order(account=True) for port, peer in peers.items()}
         for peer in peers.values():
             peer.process.stdin.close()
