@@ -187,7 +187,7 @@ it says: it passes on what many say. Without it three leaves at one relay fill i
 NO_ROUTE_PRICE: Final = 3
 """Packets more that one counts for whose next hop is not known yet: to work it out takes three times as long as all
 else. 2,500 new destinations per second of one link, beside 200 handshakes."""
-LINK_PACKET_PRICE: Final = 3
+LINK_PACKET_PRICE: Final = 4
 """Packets that a LINK packet counts for: it is opened, some 8 µs, before it is known whether it is one too many."""
 REFUSED_BROADCAST_PRICE: Final = 19
 """Packets more that a broadcast counts for which is refused."""
