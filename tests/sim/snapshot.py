@@ -41,8 +41,6 @@ class Case:
 
 SMALL = [Case(100, churned, loss) for churned in (0.0, 0.5) for loss in (0.0, 0.01)]
 LARGE = [Case(1000, 0.0, 0.0), Case(1000, 0.5, 0.01)]
-"""The idle bytes of the second are estimates, made from the smaller cases when ordinary peers got a home and a relay by
-chance. Until the file is written anew they are what may not be exceeded, not what was measured."""
 HUGE = Case(10_000, 0.0, 0.0)
 
 
