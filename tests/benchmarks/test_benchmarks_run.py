@@ -32,6 +32,12 @@ def test_the_guide_has_every_benchmark_with_options_that_it_takes_and_all_run_he
         assert [option for option in re.findall(r"--\w+", rest) if f'"{option}"' not in taken] == [], script
 
 
+def test_floor_prints_what_no_goal_can_be_below() -> None:
+    shown = run("floor.py", "--rounds", "1", "--count", "50")
+    rows = dict(re.findall(r"^\| ([a-zA-Z ]+) \| \d+ \| [^|]+ \| ([\d.]+) \|$", shown, re.MULTILINE))
+    assert list(rows) == ["kernel UDP", "direct link", "one relay"], shown
+
+
 def test_compare_prints_a_ratio_of_a_checkout_to_itself() -> None:
     shown = run("compare.py", str(BENCHMARKS.parent), "--rounds", "1", "--questions", "round_trip")
     assert re.search(r"^\| round_trip \| [\d,]+ µs \| [\d,]+ µs \| \d", shown, re.MULTILINE), shown
