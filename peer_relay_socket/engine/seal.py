@@ -44,6 +44,9 @@ OVERHEAD: Final = COUNTER_BYTES + 16
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
+_NUMBERS: Final = 1 << 63
+"""Numbers from here on open nothing: no key lives for as many packets, and the one after the last has no 8 bytes."""
+
 pack_counter: Final = struct.Struct(">Q").pack
 pack_nonce: Final = struct.Struct(">4xQ").pack
 NONCE_PREFIX: Final = bytes(4)
@@ -154,12 +157,15 @@ class OpeningKey:
 
         Args: associated: what was given to `seal`.
         Raises: SealError, and nothing else whatever the bytes, when `sealed` is too short, was opened before, is older
-            than the window, or is not authentic. The window then stays as it was.
+            than the window, has a number that no packet has, or is not authentic. The window then stays as it was.
         """
         if len(sealed) < OVERHEAD:
             raise SealError("sealed packet is too short")
         nonce = NONCE_PREFIX + sealed[:COUNTER_BYTES]
-        ahead = int.from_bytes(nonce) - self.newest
+        number = int.from_bytes(nonce)
+        ahead = number - self.newest
+        if number >= _NUMBERS:
+            raise SealError("no sealed packet has such a number")
         if ahead <= 0 and not self.missing >> -ahead & 1:  # beyond the window no bit is set
             raise SealError("sealed packet was opened before, or is too old to tell")
         try:

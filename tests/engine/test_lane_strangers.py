@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -174,6 +176,29 @@ def test_a_frame_whose_packets_make_no_sense_ends_the_link_of_who_sent_it() -> N
     bench.deliver(bench.place_of(one), lane.place, frame)
     bench.flow()
     assert bench.relay.engine.counters["link dropped: bad bytes"] == 1
+
+
+def test_numbers_that_are_the_last_there_can_be_raise_nothing() -> None:
+    bench = live()
+    one, other = bench.peers
+    last = repeat(2**64 - 1)
+    for tagging in (bench.lane(one, bench.relay).tagging, bench.link(one, bench.relay).tagging):
+        assert tagging is not None
+        tagging.numbers = last  # type: ignore[assignment]
+    one.send(other, b"by a lane and a link")
+    bench.advance(LANE_SILENCE)
+    assert bench.relay.engine.counters["dropped: a lane's frame not the neighbour's, or not new"] > 1
+    assert other.heard() == []
+
+    bench = live()
+    one, other = bench.peers
+    session = one.engine._sessions._table.by_id[other.peer_id]
+    assert session.keys is not None
+    session.keys.sealing.numbers = last  # type: ignore[assignment]
+    one.send(other, b"in a session")
+    bench.advance(LANE_SILENCE)
+    assert other.engine.counters["dropped: did not open"] >= 1
+    assert other.heard() == []
 
 
 @given(st.lists(st.tuples(st.booleans(), st.binary(max_size=80), st.integers(0, 2)), max_size=8))
