@@ -33,7 +33,7 @@ def make(path: str, user: int) -> None:
     """Make a folder, with those that it is in, if it is not there; then `check` it. Raises: OSError, ValueError."""
     missing = []
     above = path
-    while not _exists(above):
+    while above and not _exists(above):
         missing.append(above)
         above = above.rpartition("/")[0]
     for each in reversed(missing):

@@ -21,6 +21,14 @@ def test_a_folder_is_made_with_those_above_it_and_no_other_may_look(tmp_path: Pa
     assert [stat.S_IMODE(each.stat().st_mode) for each in (path, path.parent)] == [0o700, 0o700]
 
 
+def test_a_folder_is_made_where_nothing_of_its_path_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make("one/two", USER)  # as of /nonexistent/.cache, the home of many a service
+    assert is_private("one/two", USER)
+    with pytest.raises(FileNotFoundError):
+        make("", USER)
+
+
 @pytest.mark.parametrize("kind", ["link", "file", "writable by all", "writable by the group", "another user's"])
 def test_what_others_could_change_is_refused_and_left_alone(tmp_path: Path, kind: str) -> None:
     path, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
