@@ -316,7 +316,8 @@ FLOOD_RATE: Final = 40.0
 """DISCOVER packets that a relay takes per second from a peer that does not relay, from one that dialled us and says
 that it does, from a relay that we dialled, and passes on in all; of a link's, four seconds' worth at once. Each costs
 0.3 ms (a signature, eight copies) and 8 x 160 bytes, so all together 1 % of a core. Without a rate for each link one
-leaf uses up the searches of a whole network: an origin costs nothing to make up."""
+leaf uses up the searches of a whole network: an origin costs nothing to make up. A peer floods no more of its own: each
+that is one too many still costs it 50 units of CONTROL_PER_LEAF."""
 MAX_FLOOD_ANSWERS: Final = 16
 """Peers that may answer one search, each once. Without it a relay on the way draws a route to itself over and over."""
 SEARCH_AGE: Final = 120.0
@@ -367,6 +368,12 @@ RESOLVE_RETRY: Final = 0.1
 RESOLVE_TRIES: Final = 5
 """Attempts at an unanswered address, the waits between them doubling (two programs that start together find each other
 at the first or second); then EHOSTUNREACH, after 3.1 s (ARP gives up after 3)."""
+RESOLVE_RATE: Final = 150.0
+"""RESOLVE packets per second for each relay that they may go by, a second's worth at once; the newest address goes
+first. At 2.5 units each they are three quarters of CONTROL_PER_LEAF: handshakes and pings have the rest. Without it a
+program that sends to thousands of addresses of nobody uses up what a relay takes of us, and its next word to a peer,
+and the answers to others' handshakes, are dropped there.
+Price: of more new addresses in a second, some are asked for later or given up."""
 FLOOD_TRY: Final = 3
 """Attempts after which a search floods: at 0.7 s, when an answer over five links of 50 ms would be there. At 0.1 s, as
 it once was, every join across a continent flooded: a sixth of all bundles while 1,000 simulated peers joined."""
@@ -418,7 +425,8 @@ MIN_PREFIX_BITS: Final = 8
 """Fewest leading bits of an id that a search may ask for: those of an address in a /24, the smallest network there may
 be. Without it one search makes half the network answer, and believe that the asker is where the search came from."""
 MAX_RESOLVING: Final = 256
-"""Addresses being resolved at once."""
+"""Addresses being resolved at once, two seconds of RESOLVE_RATE; beyond, the one that has waited longest is given up.
+If the newest were refused, a program that looked for thousands in vain could send nothing to a new peer for seconds."""
 UNKNOWN_ADDRESS_TIME: Final = 1.0
 """Seconds during which an address that found no answer is not asked for again."""
 

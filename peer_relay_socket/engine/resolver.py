@@ -20,10 +20,9 @@ One question::
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 from ..address import PeerId, Prefix
@@ -45,7 +44,9 @@ from ..limits import (
     make_room,
 )
 from .answering import MAX_MATCHES
-from .timers import Due, Timer
+from .question import Answer, Question
+from .timers import Due
+from .turns import Turns
 
 if TYPE_CHECKING:
     from .address_claims import AddressClaims
@@ -60,67 +61,8 @@ if TYPE_CHECKING:
     from .sessions import Sessions
 
 
-Answer = Callable[["PeerId | None"], None]
-"""Called once with the id, or None: no peer answers, or more than one does."""
 _DEBUG: Final = 10
 _WARNING: Final = 30
-
-
-class _Question:
-    __slots__ = (
-        "began",
-        "behind",
-        "callbacks",
-        "comparing",
-        "first",
-        "found",
-        "named",
-        "named_by",
-        "namers",
-        "once",
-        "timer",
-        "tokens",
-        "tries",
-    )
-
-    def __init__(self, tokens: list[bytes], callback: Answer, once: bool, now: float) -> None:
-        self.tokens = dict.fromkeys(tokens, False)
-        """One for each alternate, and whether the relay nearest to the prefix has answered on it."""
-        self.once = once
-        """Whether "no peer" is taken for an answer the first time it is heard."""
-        self.began = now
-        self.callbacks = [callback]
-        self.named: dict[PeerId, bool] = {}
-        """Peers that it may mean, and whether they proved their keys; at most MAX_NAMED."""
-        self.named_by: Counter[int] = Counter()
-        """How many of them were named over a link; at most MAX_NAMED_PER_LINK each."""
-        self.namers: dict[PeerId, PeerId] = {}
-        """The neighbour over whose link each of them was named first."""
-        self.behind: dict[PeerId, None] = {}
-        """Peers behind relays that it may mean: they count only if no peer with a key does. At most MAX_MATCHES."""
-        self.found = False
-        """Whether a search found a peer, or no relay is nearer to the prefix than we are."""
-        self.tries = 0
-        self.timer: Timer | None = None
-        self.comparing = False
-        """Whether relays are, or were, asked which of the peers they knew first."""
-        self.first: PeerId | None = None
-        """The peer that most of them knew first."""
-
-    @property
-    def final(self) -> bool:
-        """Whether all that was asked at first has been answered."""
-        return self.found or all(self.tokens.values())
-
-    @property
-    def proved(self) -> list[PeerId]:
-        """Peers that it may mean and that proved their keys."""
-        return [peer_id for peer_id, proved in self.named.items() if proved]
-
-    @property
-    def pending(self) -> bool:
-        """Whether a peer that was named may still prove its key."""
-        return not all(self.named.values())
 
 
 class Resolver:
@@ -153,8 +95,9 @@ class Resolver:
         """While callbacks run: the neighbour that named the answer first; None for what was known."""
         self._unknown: dict[Prefix, float] = {}
         """Addresses that no peer answered for, and until when that holds; at most MAX_PINNED."""
-        self._questions: dict[Prefix, _Question] = {}
-        """At most MAX_RESOLVING."""
+        self._questions: dict[Prefix, Question] = {}
+        """The oldest first; at most MAX_RESOLVING."""
+        self._turns = Turns(core, router, self._turn)
 
     def known(self, prefix: Prefix) -> PeerId | None:
         """Return the id that `prefix` is pinned to."""
@@ -205,14 +148,25 @@ class Resolver:
         if self._unknown.get(prefix, 0.0) > core.now:
             callback(None)
             return
-        if len(self._questions) >= MAX_RESOLVING:
+        if len(self._questions) >= MAX_RESOLVING and not self._give_way():
             core.counters["refused: too many addresses being resolved"] += 1
             callback(None)
             return
         core.note(_DEBUG, f"looking for the peer whose id begins with {prefix.value.hex()[: (prefix.bits + 3) // 4]}")
-        question = self._questions[prefix] = _Question(self._tokens(prefix, once), callback, once, core.now)
+        question = self._questions[prefix] = Question(self._tokens(prefix, once), callback, once, core.now)
         self._name(prefix, question, self._claims.claims(prefix), 0)
         self._ask(prefix, question)
+
+    def _give_way(self) -> bool:
+        """Give up the address that has waited longest to be asked for, or else was asked for first and names nobody."""
+        questions = self._questions
+        oldest = (each for each in chain(self._turns, questions) if not (questions[each].once or questions[each].named))
+        prefix = next(oldest, None)
+        if prefix is None:
+            return False
+        self._core.counters["refused: too many addresses being resolved"] += 1
+        self._close(prefix, None)
+        return True
 
     def _tokens(self, prefix: Prefix, once: bool) -> list[bytes]:
         """Return a token for each alternate that is asked at once. Where an id can be ground that begins as another's,
@@ -234,7 +188,7 @@ class Resolver:
                 question.timer.cancel()
             self._ask(prefix, question)
 
-    def _ask(self, prefix: Prefix, question: _Question) -> None:
+    def _ask(self, prefix: Prefix, question: Question) -> None:
         core = self._core
         behind = self._behind
         question.behind |= dict.fromkeys(behind.matching(prefix, MAX_MATCHES))
@@ -249,6 +203,22 @@ class Resolver:
             return
         for link in self._router.matching(prefix, MAX_MATCHES):
             self._name(prefix, question, [link.peer_id], 0)
+        if self._questions.get(prefix) is not question:
+            return  # a peer was given up at once
+        left = question.began + RESOLVE_LAST - core.now
+        if self._router.is_nearest(int.from_bytes(prefix.value)):
+            self._turn(prefix)  # nobody else is asked
+        elif left > 0.0:
+            question.timer = core.timers.at(Due.RESOLVE_OVER, core.now + left, self._last_chance, prefix, question)
+            self._turns.wait(prefix, question.tries)
+        else:
+            self._last_chance(prefix, question)
+
+    def _turn(self, prefix: Prefix) -> None:
+        """Send the next attempt."""
+        core, question = self._core, self._questions[prefix]
+        if question.timer is not None:
+            question.timer.cancel()
         if question.tries >= FLOOD_TRY:
             self._searches.discover(prefix.value, prefix.bits)
         wait = RESOLVE_RETRY * (1 << question.tries)
@@ -259,16 +229,19 @@ class Resolver:
             self._weigh(prefix, question)
             return
         tokens = list(question.tokens)
-        first = question.tries == 1
-        for alternate in range(len(tokens)) if first else ((question.tries - 1) % wire.ALTERNATES,):
+        alternates: Iterable[int] = ((question.tries - 1) % wire.ALTERNATES,)
+        if question.tries == 1:  # the others are asked once a peer proved its key, where many addresses wait
+            alternates = range(len(tokens)) if self._turns.ample else (tokens[0][0] % len(tokens),)
+        for alternate in alternates:
             self._send(prefix, tokens[alternate % len(tokens)], alternate)
 
     def _send(self, prefix: Prefix, token: bytes, alternate: int) -> None:
+        self._turns.sent()
         body = control.resolve(token, prefix.bits)
         data = wire.packet(Kind.RESOLVE, prefix.value, self._core.peer_id, body, flags=alternate)
         self._router.send(data, prefix.value, alternate)
 
-    def _ask_again(self, prefix: Prefix, question: _Question) -> None:
+    def _ask_again(self, prefix: Prefix, question: Question) -> None:
         core = self._core
         patience = question.began + RESOLVE_PROOF
         if question.proved and not question.final and core.now < patience:
@@ -283,7 +256,7 @@ class Resolver:
         else:
             self._ask(prefix, question)
 
-    def _last_chance(self, prefix: Prefix, question: _Question) -> None:
+    def _last_chance(self, prefix: Prefix, question: Question) -> None:
         """All was asked: peers that were named have until RESOLVE_LAST to prove their keys."""
         left = question.began + RESOLVE_LAST - self._core.now
         if question.pending and not question.proved and left > 0.0:
@@ -293,7 +266,7 @@ class Resolver:
         else:
             self._answer(prefix, question)
 
-    def _ask_behind_only(self, prefix: Prefix, question: _Question) -> None:
+    def _ask_behind_only(self, prefix: Prefix, question: Question) -> None:
         """Only the peers behind us are there to be asked."""
         if question.behind or question.tries >= RESOLVE_TRIES:
             self._answer(prefix, question)
@@ -365,7 +338,7 @@ class Resolver:
                 self._weigh(prefix, question)
 
     def _name(
-        self, prefix: Prefix, question: _Question, ids: list[PeerId], source: int, namer: PeerId | None = None
+        self, prefix: Prefix, question: Question, ids: list[PeerId], source: int, namer: PeerId | None = None
     ) -> None:
         """The prefix may mean `ids`, as was said over link `source` by `namer`, or is known (0, None): let each prove
         its key."""
@@ -388,7 +361,7 @@ class Resolver:
                 else:
                     question.named.pop(peer_id, None)
 
-    def _weigh(self, prefix: Prefix, question: _Question) -> None:
+    def _weigh(self, prefix: Prefix, question: Question) -> None:
         """Answer if nothing that is under way can change the answer; else give the peers that were named some time."""
         if self._questions.get(prefix) is not question or not question.final:
             return
@@ -403,17 +376,18 @@ class Resolver:
             then = self._answer if question.once else self._ask_again
             question.timer = core.timers.at(Due.RESOLVE_PROOF, core.now + RESOLVE_PROOF, then, prefix, question)
 
-    def _compare(self, prefix: Prefix, question: _Question) -> None:
+    def _compare(self, prefix: Prefix, question: Question) -> None:
         """Answer; but where an id can be ground, and several peers were named, first ask which was known first."""
         if question.once or prefix.bits > GROUND_BITS or len(question.named) < 2:
             self._answer(prefix, question)
         elif not question.comparing:
             question.comparing = True
+            self._turns.leave(prefix)
             if question.timer is not None:
                 question.timer.cancel()
             self._seniority.ask(prefix, list(question.named), partial(self._compared, prefix, question))
 
-    def _compared(self, prefix: Prefix, question: _Question, first: PeerId | None) -> None:
+    def _compared(self, prefix: Prefix, question: Question, first: PeerId | None) -> None:
         """Relays knew `first` before the other peers that were named, or cannot tell."""
         if self._questions.get(prefix) is not question:
             return
@@ -424,11 +398,8 @@ class Resolver:
             until = max(self._core.now, question.began + RESOLVE_LAST)
             question.timer = self._core.timers.at(Due.RESOLVE_OVER, until, self._answer, prefix, question)
 
-    def _answer(self, prefix: Prefix, question: _Question) -> None:
+    def _answer(self, prefix: Prefix, question: Question) -> None:
         core = self._core
-        del self._questions[prefix]
-        if question.timer is not None:
-            question.timer.cancel()
         found = dict.fromkeys(question.proved) or ({} if question.once else question.behind)
         if question.first is not None:
             found = {question.first: None} if question.named.get(question.first) else {}
@@ -443,6 +414,14 @@ class Resolver:
             if len(self._unknown) >= MAX_PINNED:
                 self._unknown.clear()
             self._unknown[prefix] = core.now + UNKNOWN_ADDRESS_TIME
+        self._close(prefix, peer_id)
+
+    def _close(self, prefix: Prefix, peer_id: PeerId | None) -> None:
+        """Forget the question, and say what came of it."""
+        question = self._questions.pop(prefix)
+        self._turns.leave(prefix)
+        if question.timer is not None:
+            question.timer.cancel()
         self.namer = None if peer_id is None else question.namers.get(peer_id)
         for callback in question.callbacks:
             callback(peer_id)

@@ -80,6 +80,8 @@ class Searches:
         self._rates: dict[int, TokenBucket] = {}
         """Questions that a link may have passed on; as many as there are links."""
         self._rate = TokenBucket(FLOOD_RATE, core.now)
+        self._own = TokenBucket(FLOOD_PER_LEAF, core.now, burst=FLOOD_PER_LEAF * _BURST)
+        """Questions of our own, of which a peer that relays has more: relays drop what is beyond, and charge for it."""
 
     def link_down(self, link: LinkState) -> None:
         """Forget what `link` may send."""
@@ -90,6 +92,9 @@ class Searches:
     def discover(self, target: PeerId, bits: int = ID_BITS) -> None:
         """Flood a search for the peer whose id begins with `bits` of `target`."""
         core = self._core
+        if not self._own.take(core.now, FLOOD_PER_LEAF / FLOOD_PER_RELAY if core.config.serves else 1.0):
+            core.counters["held back: searches of our own"] += 1
+            return
         token = core.token()
         self._stamp = max(self._stamp + 1, core.wall)
         question = SearchBody(token, bits, self._stamp, core.identity.public_key)

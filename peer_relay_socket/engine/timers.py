@@ -35,6 +35,7 @@ class Due(Enum):
     PATH_SWEEP = "let go of links to relays that no pair needs"
     ROUND_TRIPS = "measure the next relays"
     RESOLVE_AGAIN = "ask for an address again"
+    RESOLVE_TURN = "ask for the addresses whose turn it is"
     RESOLVE_PROOF = "go on without a candidate that did not prove its key"
     WITNESS_AGAIN = "ask relays again which claimant they knew first, or count"
     RESOLVE_OVER = "say what was found"
