@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from functools import partial
 from typing import Final, NamedTuple
 
 from ..limits import SOCKET_BUFFER
@@ -83,7 +84,8 @@ class ReceiveQueues:
         most, wanted = None, b":%04X" % port
         for fd in self._tables:
             os.lseek(fd, 0, os.SEEK_SET)
-            for line in os.read(fd, 65_536).split(b"\n")[1:]:
+            table = b"".join(iter(partial(os.read, fd, 65_536), b""))  # the kernel gives 31 sockets at a time
+            for line in table.split(b"\n")[1:]:
                 fields = line.split(None, 5)
                 if len(fields) > 5 and fields[1].endswith(wanted):
                     most = max(most or 0, int(fields[4].partition(b":")[2], 16))

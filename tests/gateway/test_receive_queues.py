@@ -86,6 +86,17 @@ def test_port_without_a_socket_has_no_queue(queues: ReceiveQueues, bound: socket
     assert not queues.hears(port)
 
 
+def test_the_last_of_many_sockets_is_seen_as_the_first_is(queues: ReceiveQueues) -> None:
+    socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(100)]
+    for sock in socks:
+        sock.bind(("127.0.0.1", 0))
+    try:
+        assert all(queues.hears(sock.getsockname()[1]) for sock in socks)
+    finally:
+        for sock in socks:
+            sock.close()
+
+
 def test_tables_answer_where_the_kernel_does_not(bound: socket.socket) -> None:
     """A netlink socket of another kind refuses the question, as a kernel without it does."""
     port = bound.getsockname()[1]
