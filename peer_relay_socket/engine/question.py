@@ -38,9 +38,10 @@ class Question:
         "tries",
     )
 
-    def __init__(self, tokens: list[bytes], callback: Answer, once: bool, now: float) -> None:
-        self.tokens = dict.fromkeys(tokens, False)
-        """One for each alternate, and whether the relay nearest to the prefix has answered on it."""
+    def __init__(self, callback: Answer, once: bool, now: float) -> None:
+        self.tokens: dict[bytes, bool] = {}
+        """None before its turn, then one for each alternate, and whether the relay nearest to the prefix has answered
+        on it."""
         self.once = once
         """Whether "no peer" is taken for an answer the first time it is heard."""
         self.began = now
@@ -65,7 +66,7 @@ class Question:
     @property
     def final(self) -> bool:
         """Whether all that was asked at first has been answered."""
-        return self.found or all(self.tokens.values())
+        return self.found or (bool(self.tokens) and all(self.tokens.values()))
 
     @property
     def proved(self) -> list[PeerId]:

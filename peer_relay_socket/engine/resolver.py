@@ -153,7 +153,7 @@ class Resolver:
             callback(None)
             return
         core.note(_DEBUG, f"looking for the peer whose id begins with {prefix.value.hex()[: (prefix.bits + 3) // 4]}")
-        question = self._questions[prefix] = Question(self._tokens(prefix, once), callback, once, core.now)
+        question = self._questions[prefix] = Question(callback, once, core.now)
         self._name(prefix, question, self._claims.claims(prefix), 0)
         self._ask(prefix, question)
 
@@ -228,6 +228,8 @@ class Resolver:
             question.found = True
             self._weigh(prefix, question)
             return
+        if not question.tokens:
+            question.tokens = dict.fromkeys(self._tokens(prefix, question.once), False)
         tokens = list(question.tokens)
         alternates: Iterable[int] = ((question.tries - 1) % wire.ALTERNATES,)
         if question.tries == 1:  # the others are asked once a peer proved its key, where many addresses wait
