@@ -717,11 +717,12 @@ ACCEPT_REFUSED_COST: Final = 0.1
 ACCEPT_HOSTS: Final = 4096
 """Hosts of which this is remembered; the first is forgotten."""
 LINK_READ_MOST: Final = 4_500
+TEXTS_AT_ONCE: Final = 1_700
 ODD_FRAMES_AT_ONCE: Final = 500
-"""Messages in one read, and frames in it that are no whole messages, for which a link is closed: the smallest datagram
-makes a message of 104 bytes, of which LINK_READ_SIZE holds 2,520. Without it ten new links that each bring one read of
-pings hold the loop for 2.9 s, and of empty messages for 0.4 s again and again while they say goodbye (each frame takes
-40 µs, each message 3)."""
+"""Messages in one read, texts among them, and frames that are no whole messages, for which a link is closed: the
+smallest datagram makes a message of 104 bytes, of which LINK_READ_SIZE holds 2,520, an npm peer's a text of 160: 1,640.
+Without it ten new links that each bring one read of pings hold the loop for 2.9 s, and of empty messages for 0.4 s over
+and over while they say goodbye (each text or other frame takes 40 µs, each message 3)."""
 ODD_FRAMES_RATE: Final = 250.0
 """WebSocket frames other than whole messages (pings, fragments) taken from one link per second, a second's worth at
 once; then the link is not read for a while. They take the slow way, 40 µs each, so this is 1 % of a core. Without it

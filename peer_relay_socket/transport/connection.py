@@ -32,6 +32,7 @@ from .lone_messages import LoneMessages
 from .odd_frames import OddFrames
 from .versions import judged
 
+_TEXT = 0x81  # the first byte of a whole text
 SILENT = logging.Logger("websockets", level=logging.CRITICAL + 1)  # noqa: LOG001  # outside the tree, on purpose
 """For the core, which logs: nothing reaches a program's handlers. Only the driver logs."""
 
@@ -249,7 +250,7 @@ class Connection(LoneMessages):
         """Bytes of an open connection, or of one that says goodbye."""
         bundles, odd = self._reader.feed(data)
         messages = len(bundles) + len(odd)
-        if messages > limits.LINK_READ_MOST or len(odd) > limits.ODD_FRAMES_AT_ONCE:
+        if messages > limits.LINK_READ_MOST or (len(odd) > limits.ODD_FRAMES_AT_ONCE and _too_many(odd)):
             self._flooded()
             return
         self._free = self._view[: limits.LINK_READ_SMALL] if messages > limits.LINK_READ_CROWD else self._view
@@ -425,3 +426,10 @@ class Connection(LoneMessages):
     def _report(self, error: Exception) -> None:
         message = f"link handler {type(self._handler).__name__} failed"
         self._loop.call_exception_handler({"message": message, "exception": error, "protocol": self})
+
+
+def _too_many(odd: list[tuple[int, bytes]]) -> bool:
+    """Return whether one read brought more texts, or other frames that are no plain ones, than an honest neighbour
+    sends: an npm peer's messages are texts, and thousands may wait while it is not read."""
+    texts = sum(frame[0] == _TEXT for _, frame in odd)
+    return texts > limits.TEXTS_AT_ONCE or len(odd) - texts > limits.ODD_FRAMES_AT_ONCE

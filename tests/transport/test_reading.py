@@ -221,7 +221,12 @@ async def test_several_links_are_read_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "flood", [odd(Opcode.PING, b"") * (limits.ODD_FRAMES_AT_ONCE + 1), message(b"") * (limits.LINK_READ_MOST + 1)]
+    "flood",
+    [
+        odd(Opcode.PING, b"") * (limits.ODD_FRAMES_AT_ONCE + 1),
+        odd(Opcode.TEXT, b"") * (limits.TEXTS_AT_ONCE + 1),
+        message(b"") * (limits.LINK_READ_MOST + 1),
+    ],
 )
 async def test_a_read_full_of_pings_or_empty_messages_ends_the_link_before_any_is_taken(flood: bytes) -> None:
     server = Fussy()
@@ -232,3 +237,12 @@ async def test_a_read_full_of_pings_or_empty_messages_ends_the_link_before_any_i
         assert (goodbye.opcode, goodbye.data[:2]) == (Opcode.CLOSE, (1008).to_bytes(2))
         link._frame_bytes(memoryview(flood))  # a link that says goodbye is not read for long, either
         await server.wait(lambda: link._transport is None)
+
+
+async def test_a_read_full_of_an_npm_peers_messages_is_taken() -> None:
+    server = Fussy()
+    async with calm(server) as (_raw, link):
+        link._frame_bytes(memoryview(odd(Opcode.TEXT, b"x" * 160) * (limits.LINK_READ_SIZE // 168)))
+        assert len(server.log) == limits.LINK_READ_SIZE // 168
+        assert link._open
+        link.abort()
