@@ -268,8 +268,8 @@ class Paths:
         token, _ = wire.split(content, wire.TRY_TOKEN)
         pair = self._pairs.get(session.peer_id)
         relay, said_at = (_NONE, 0.0) if pair is None else pair.trials.pop(token, (_NONE, 0.0))
-        if pair is None or not said_at or (relay != _NONE and arrived.peer_id != relay):
-            return
+        if pair is None or not said_at or (relay != _NONE and self._links.by_id.get(relay) is not arrived):
+            return  # also by a link that we part from
         pair.answered[relay] = min(pair.answered.get(relay, inf), self._core.now - said_at)
         if pair.suspect is not None and relay != pair.suspect:
             make_room(self._blamed, MAX_BLAMED)

@@ -127,6 +127,27 @@ def test_traffic_is_on_another_relay_at_once_when_the_chosen_one_is_killed() -> 
     assert len(arrived(b)) >= 58  # what was on its way
 
 
+def test_what_a_relay_answers_from_which_we_part_counts_for_nothing() -> None:
+    network, near, a, b = world()
+    for number in range(60):
+        for one, other in ((a, b), (b, a)):
+            network.at(network.now + number / 20, one.send, other.peer_id, 7, b"%d" % number)
+    pairs, end = a.engine._paths._pairs, network.now + 6.0
+
+    def said_at() -> float:
+        trials = pairs[b.peer_id].trials.values() if b.peer_id in pairs else ()
+        return next((at for relay, at in trials if relay == near.peer_id), end)
+
+    while network.now < said_at() + 0.04:  # its answer is on the last link
+        assert network.now < end
+        network.run(0.001)
+    a.engine._links.part(a.engine._links.by_id[near.peer_id], "no more room")
+    network.run(0.02)
+    assert near.peer_id not in pairs[b.peer_id].answered
+    network.run(3.0)
+    assert len(arrived(b)) > 50
+
+
 def test_a_relay_that_answered_and_is_gone_before_the_others_answer_is_not_chosen() -> None:
     network, near, a, b = world()
     for number in range(120):
