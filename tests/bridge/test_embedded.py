@@ -184,7 +184,7 @@ def test_neither_settings_nor_what_a_program_becomes_move_the_meeting_point(
 ) -> None:
     if afterwards != "nothing" and os.getuid() != 0:
         pytest.skip("needs root: to become another user, or to change the root")
-    program = f"import peer_relay_socket.meeting as m\n{AFTERWARDS[afterwards]}\nprint(*m.MEETING.ports)"
+    program = f"import hmac, peer_relay_socket.meeting as m\n{AFTERWARDS[afterwards]}\nprint(*m.MEETING.ports)"
     environ = {name: value for name, value in os.environ.items() if name not in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME")}
     done = subprocess.run(
         [sys.executable, "-c", program], env={**environ, **settings}, capture_output=True, text=True, check=True
