@@ -110,13 +110,15 @@ def test_a_setting_turns_it_off(pair: Callable[..., Pair], settings: dict[str, A
 
 
 def test_on_loopback_and_without_traffic_there_is_no_socket_for_it() -> None:
-    with Peer(port=0, host="127.0.0.1", wrtc=False) as relay:
-        before = udp_sockets()
-        with Socket(AF_PEER, bootstrap=[relay.url or ""], wrtc=False) as one:
-            assert one.peer.wait_connected(LIMIT)
-            for _ in range(50):
-                one.sendto(b"to nobody", (relay.id.hex(), 1))
-            assert udp_sockets() == before
+    with (
+        Peer(port=0, host="127.0.0.1", wrtc=False) as relay,
+        Socket(AF_PEER, bootstrap=[relay.url or ""], wrtc=False) as one,
+    ):
+        before = udp_sockets()  # where a socket's descriptor is one of a UDP pair, it is there
+        assert one.peer.wait_connected(LIMIT)
+        for _ in range(50):
+            one.sendto(b"to nobody", (relay.id.hex(), 1))
+        assert udp_sockets() == before
 
 
 def test_strangers_frames_get_no_answer_and_are_counted(pair: Callable[..., Pair]) -> None:
