@@ -14,9 +14,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.alone]
 LEARNING = 15.0
 """Seconds: on a busy machine the first measurement may mislead, and the second comes ten seconds later."""
 ENOUGH = 1.25
+# On two cores that do other work, the twelve peers of "plane" measure the machine: .ci/long runs them.
 
 
-@pytest.mark.parametrize("name", ["star", pytest.param("plane", marks=pytest.mark.long)])  # two cores are few for 18 pairs
+@pytest.mark.parametrize("name", ["star", pytest.param("plane", marks=pytest.mark.long)])
 def test_relayed_pairs_come_to_about_the_best_relay(name: str) -> None:
     result = measure(PLANS[name](1), LEARNING)
     print("\n" + table(result))
