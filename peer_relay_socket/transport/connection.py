@@ -430,6 +430,6 @@ class Connection(LoneMessages):
 
 def _too_many(odd: list[tuple[int, bytes]]) -> bool:
     """Return whether one read brought more texts, or other frames that are no plain ones, than an honest neighbour
-    sends: an npm peer's messages are texts, and thousands may wait while it is not read."""
+    sends: on the legacy wire messages are texts, and thousands may wait while it is not read."""
     texts = sum(frame[0] == _TEXT for _, frame in odd)
     return texts > limits.TEXTS_AT_ONCE or len(odd) - texts > limits.ODD_FRAMES_AT_ONCE
