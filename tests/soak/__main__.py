@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 from tests.soak.soak import Outcome, Plan, Soak, Usage
 
@@ -61,7 +63,8 @@ def main(arguments: list[str]) -> int:
     """Run it."""
     plan = parsed(arguments)
     began = time.monotonic()
-    outcome = asyncio.run(Soak(plan).run())
+    with tempfile.TemporaryDirectory() as state:
+        outcome = asyncio.run(Soak(plan, Path(state)).run())
     print(table(plan, outcome))
     print(f"| wall seconds in all | {time.monotonic() - began:.0f} |")
     return int(outcome.leaked)

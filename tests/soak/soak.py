@@ -12,7 +12,6 @@ import asyncio
 import json
 import os
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -144,7 +143,7 @@ class Process:
             stdout=pipe,
             cwd=Path(__file__).parents[2],
             # Killed bootstrap nodes are no news.
-            env={**os.environ, "PEER_RELAY_LOG": "error", "XDG_STATE_HOME": self.soak.state.name},
+            env={**os.environ, "PEER_RELAY_LOG": "error", "XDG_STATE_HOME": str(self.soak.state)},
         )
         self.reader = asyncio.create_task(self._read())
 
@@ -189,13 +188,14 @@ class Process:
 class Soak:
     """The whole run."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, state: Path) -> None:
+        """Args: state: a folder for what the peers keep on disk; the caller removes it."""
         self.plan = plan
+        self.state = state
         self.random = Random(plan.seed)
         self.outcome = Outcome()
         self.processes: list[Process] = []
         self.bootstrap: list[str] = []
-        self.state = tempfile.TemporaryDirectory()  # ends with the run
         self._made = 0
         self._sent: list[Sent] = []
         self._kills: list[float] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +12,11 @@ from tests.soak.soak import Plan, Soak
 pytestmark = pytest.mark.slow
 
 
-def test_real_peers_that_come_and_go_and_are_killed_stay_reachable_and_leave_nothing_behind() -> None:
+def test_real_peers_that_come_and_go_and_are_killed_stay_reachable_and_leave_nothing_behind(
+    tmp_path: Path,
+) -> None:
     plan = Plan(peers=40, processes=4, seconds=20.0, ramp=4.0, replace_every=1.0, kill_every=10.0)
-    outcome = asyncio.run(Soak(plan).run())
+    outcome = asyncio.run(Soak(plan, tmp_path).run())
     assert outcome.sent > 100
     assert outcome.misdelivered == outcome.errors == 0
     assert outcome.share >= 0.99
