@@ -145,7 +145,6 @@ class Lanes:
         for index, link in list(islice(self._by_index.items(), _LOOKED_AT)):
             lane = self._by_index[index].lane
             if lane is not None and lane.grants and self._core.now >= lane.heard_at + LANE_IDLE:
-                link.lane = None
                 self._end(link, lane)
                 return True
             self._by_index[index] = self._by_index.pop(index)
@@ -160,7 +159,6 @@ class Lanes:
         if link.url is None:
             if lane is not None:
                 self._forget(lane)
-                link.lane = None
             if remote != wire.NO_LANE:
                 self._grant(link, remote)
         elif lane is not None and remote == wire.NO_LANE:
@@ -173,7 +171,7 @@ class Lanes:
 
     def _grant(self, link: LinkState, remote: bytes) -> None:
         config = self._core.config
-        lane = Lane(self._core, self.frames, None)
+        lane = link.lane or Lane(self._core, self.frames, None)  # one that ended has spent some of its challenges
         may = config.lane and config.udp is not None and link.scope is not Scope.LOOPBACK and not link.direct
         if not may or not self._name(lane, link):
             self._links.tell(link, LinkOp.LANE, wire.NO_LANE)

@@ -153,7 +153,7 @@ class LinkState:
         self.checking: CheckingKey | None = None
         """What vouches for our bundles, and checks the neighbour's."""
         self.lane: Lane | None = None
-        """Its datagram lane: one that may come, where we dialled it, or one that was granted."""
+        """Its datagram lane: one that may come, where we dialled it, or one that was granted, even if it has ended."""
         self.peer_id: PeerId = b""
         self.our_hello = b""
         """The hello that the neighbour knows."""

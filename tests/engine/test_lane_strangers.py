@@ -11,11 +11,7 @@ from peer_relay_socket.codec import lane as wire
 from peer_relay_socket.codec.lane import Step
 from peer_relay_socket.codec.packet import Kind, LinkOp
 from peer_relay_socket.engine.lane import Place, State
-from peer_relay_socket.limits import (
-    LANE_CHALLENGES,
-    LANE_PROBES,
-    LANE_SILENCE,
-)
+from peer_relay_socket.limits import LANE_CHALLENGES, LANE_PACKETS, LANE_PROBES, LANE_SILENCE
 from tests.engine.lane_bench import LaneBench, live
 
 FORGED: Place = ("9.9.9.9", 9)
@@ -68,6 +64,26 @@ def test_the_first_copy_of_frames_from_elsewhere_gets_challenges_at_a_rate_and_m
     assert len(to_victim) <= 2 * LANE_CHALLENGES + 1
     assert all(frame[wire.FRONT_BYTES] == Step.CHALLENGE for frame in to_victim)
     assert bench.lane(bench.relay, bench.peers[0]).place == home
+
+
+def test_a_lane_that_is_asked_for_anew_has_no_more_challenges_than_before() -> None:
+    bench = live()
+    one = bench.peers[0]
+    link, home = bench.link(one, bench.relay), bench.place_of(bench.relay)
+    lane = bench.lane(one, bench.relay)
+    bench.frames.clear()
+    for _ in range(20):
+        one.engine.lanes._end(link, lane)
+        for _ in range(LANE_PACKETS + 2):
+            lane.carry(b"", b"")
+            link.tx_packets += 1
+        bench.flow()
+        for _ in range(5):
+            lane.say(wire.Sign(Step.PROBE, bytes(8), wire.NO_CHALLENGE, 0, 0), home)
+            ((place, frame),) = one.engine.lanes.take_frames()
+            bench.deliver(FORGED, place, frame)
+        bench.flow()
+    assert len(bench.signs(Step.CHALLENGE)) <= LANE_CHALLENGES + 1
 
 
 def test_an_address_that_changes_is_challenged_at_once_and_then_has_the_lane() -> None:
