@@ -43,7 +43,7 @@ class Hello(NamedTuple):
     machine: bytes = b""
     """Proof that it is on the machine on which we are; empty over links from elsewhere."""
     udp: tuple[str, int] | None = None
-    """Where it answers STUN: an IPv4 address ("": where it was dialled) and a port."""
+    """Where its UDP port is, for STUN and datagram lanes: an IPv4 address ("": where it was dialled) and a port."""
     seen: str = ""
     """The IP address from which it sees the link come; "" where it was the one that dialled, or a proxy hides that."""
     load: int = 0

@@ -2,9 +2,9 @@
 
 Law: nothing here raises, and nothing here knows a key or an address.
 
-A lane carries SEALED packets beside the WebSocket of a link, and nothing that has to arrive. Each end names its lane by
-an index of its own, told over the link (LINK's LANE); all that it hears there begins with that index. No frame begins
-as STUN does, which the port of a relay answers, too::
+A lane carries SEALED packets beside the WebSocket of a link, and nothing that has to arrive. Each end gives the lane an
+index of its own and says it over the link (LINK's LANE); frames to that end begin with it. No frame begins as STUN
+does, which the port of a relay answers, too::
 
     0xC0 || index (4) || bundle                                  as packet.py draws it, tagged under keys of the lane's
     0xC1 || index (4) || step (1) || token (8) || challenge (8) || newest (8) || frames (8) || zeros
@@ -21,9 +21,11 @@ as STUN does, which the port of a relay answers, too::
     newest, frames: the highest counter that was heard by the lane plus one, and how many frames were. What is missing
     was lost.
 
+What is unknown is skipped: other first bytes from 0xC0 on, other steps, and what is there instead of the zeros.
+
 Keys: BLAKE2b(key of the link's bundles in this direction; "peer-relay.3 lane" || index of the sender || of the
-receiver), of 16 bytes. A bundle's tag never takes in the like of it, whose counter would have to begin with "peer-rel".
-Counter, tag and replay window are as of bundles.
+receiver), of 16 bytes. No tag of a bundle is made of such bytes: its counter would have to begin with "peer-rel".
+Counter, tag and replay window are like those of bundles.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Lives here: what opens and ends a lane, its frames' meaning. May not live here: the states and the pace (lane.py), the
 bytes (codec/lane.py), sockets (the driver's).
 
-Law: who is idle has no lane, no timer and no frame for one. An answer goes to where its question came from, is no
-longer, and no other frame goes to an address from which no challenge came back.
+Law: a link without traffic has no lane, no timer and no frame for one. An answer goes to the address that its question
+came from, and is no longer than that; an address gets other frames only once it has sent a challenge back.
 
 How one comes about; the peer that dialled the link to a relay asks for it when traffic lasts::
 
@@ -351,7 +351,7 @@ class Lanes:
 
     def _signed(self, link: LinkState, lane: Lane, place: Place, frame: bytes) -> None:
         heard = wire.read_sign(frame)
-        if heard is None:
+        if heard is None or frame[0] != wire.SIGN:
             self._core.counters["dropped: a frame of no datagram lane"] += 1
         elif not lane.grants:
             if heard.step == Step.CHALLENGE:

@@ -173,6 +173,22 @@ def test_a_relay_cannot_have_us_send_to_an_address_that_is_not_its_own() -> None
     assert all(frame[wire.FRONT_BYTES] == Step.PROBE for frame in sent)
 
 
+def test_frames_of_a_later_version_are_skipped() -> None:
+    bench = live()
+    one = bench.peers[0]
+    lane, home = bench.lane(one, bench.relay), bench.place_of(bench.relay)
+    assert lane.tagging is not None
+    bench.frames.clear()
+    for kind, step in ((wire.SIGN + 1, Step.PROBE), (wire.SIGN, 4)):
+        sign = wire.sign(lane.remote, wire.Sign(step, bytes(8), wire.NO_CHALLENGE, 0, 0))
+        frame = bytes((kind,)) + sign[1:]
+        bench.deliver(bench.place_of(one), home, frame + lane.tagging.tag(frame))
+    bench.flow()
+    assert bench.frames == []
+    assert bench.relay.engine.counters["dropped: a frame of no datagram lane"] == 1
+    assert bench.states() == [State.LIVE] * 4
+
+
 def test_an_index_of_another_size_is_bad_bytes() -> None:
     bench = live()
     one = bench.peers[0]
