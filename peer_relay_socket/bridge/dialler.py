@@ -32,6 +32,7 @@ from .log import log
 from .own_networks import OwnNetworks
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Coroutine
 
     from ..transport.link import Link, LinkHandler
@@ -104,10 +105,10 @@ class Dialler:
         return None if self._listener is None else self._listener.port
 
     @property
-    def addresses(self) -> list[tuple[int, Any]]:
-        """The addresses listened at, with their families; none where nobody is told how to reach them by UDP."""
+    def listening(self) -> list[socket.socket]:
+        """The sockets that listen; none where no neighbour is told how to reach their addresses by UDP."""
         hidden = self._config.public_udp is None and _is_hidden(self._config)
-        return [] if self._listener is None or hidden else self._listener.addresses
+        return [] if self._listener is None or hidden else self._listener.sockets
 
     @property
     def urls(self) -> tuple[str, ...]:

@@ -121,7 +121,7 @@ class Driver:
         if config.log is not None:
             log_to_stderr(config.log)
         await self._dialling.serve()
-        self._udp.serve(self._dialling.addresses)
+        self._udp.serve(self._dialling.listening)
         self._lists.start()
         self._engine = self._make_engine()
         self._engine.start(self._loop.time())

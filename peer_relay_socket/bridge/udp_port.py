@@ -25,6 +25,8 @@ from ..scope import unmapped
 from .log import log
 
 if TYPE_CHECKING:
+    import socket
+
     from ..engine.engine import Engine
 
 _BURST: Final = 32
@@ -54,27 +56,21 @@ class UdpPort:
         self.port: int | None = None
         """Its number; None where there is none."""
 
-    def serve(self, addresses: Sequence[tuple[int, Any]]) -> None:
-        """Listen at the addresses (family, socket address) of the TCP listener, if all can be had."""
+    def serve(self, listening: Sequence[socket.socket]) -> None:
+        """Take the addresses of the TCP sockets that listen, if all can be had."""
         try:
-            for family, address in addresses:
-                sock = stdlib_socket(family, SOCK_DGRAM)
-                self._sockets.append(sock)
-                sock.setblocking(False)
-                if address[0] == "::":
-                    sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 0)
-                sock.setsockopt(SOL_SOCKET, SO_RCVBUF, LANE_RECEIVE_BUFFER)
-                sock.bind(address)
+            for tcp in listening:
+                self._sockets.append(_bound(tcp.family, tcp.getsockname(), dual_stack=_is_dual_stack(tcp)))
         except OSError as error:
-            log.info("! no STUN answers, no datagram lanes: UDP port %d: %s", address[1], os.strerror(error.errno or 0))
+            port = listening[0].getsockname()[1]
+            log.info("! no STUN answers, no datagram lanes: UDP port %d: %s", port, os.strerror(error.errno or 0))
             self.close()
             return
         for sock in self._sockets:
-            asyncio.get_running_loop().add_reader(sock.fileno(), self._readable, sock)
-            host, self.port = sock.getsockname()[:2]
-            self._by_family.setdefault(sock.family, sock)
-            if host == "::":
-                self._by_family.setdefault(AF_INET, sock)
+            self.port = sock.getsockname()[1]
+            for family in (AF_INET6, AF_INET) if _is_dual_stack(sock) else (sock.family,):
+                self._by_family.setdefault(family, sock)
+            self._attend(sock)
 
     def close(self) -> None:
         """Stop."""
@@ -102,14 +98,11 @@ class UdpPort:
 
     def _open(self, family: int) -> stdlib_socket:
         """Return a socket for lanes to relays."""
-        sock = stdlib_socket(family, SOCK_DGRAM)
-        sock.setblocking(False)
-        sock.setsockopt(SOL_SOCKET, SO_RCVBUF, LANE_RECEIVE_BUFFER)
-        sock.bind(("", 0))
+        sock = _bound(family, ("", 0))
         if not self._dialling:
             self._look = asyncio.get_running_loop().call_later(LANE_IDLE, self._close_idle)
         self._dialling[family] = self._by_family[family] = sock
-        asyncio.get_running_loop().add_reader(sock.fileno(), self._readable, sock)
+        self._attend(sock)
         return sock
 
     def _close_idle(self) -> None:
@@ -129,6 +122,9 @@ class UdpPort:
         if self._dialling:
             self._owner.run(look)
 
+    def _attend(self, sock: stdlib_socket) -> None:
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._readable, sock)
+
     def _readable(self, sock: stdlib_socket) -> None:
         asked: list[tuple[bytes, Any]] = []
         with contextlib.suppress(OSError):  # no more
@@ -142,7 +138,7 @@ class UdpPort:
         self._owner.run(answer)
 
     def _asked(self, engine: Engine, now: float, sock: stdlib_socket, data: bytes, source: Any) -> None:
-        host = unmapped(source[0].partition("%")[0])
+        host = unmapped(source[0])
         if lane.is_frame(data):
             engine.lane_heard(data, host, source[1], now)
             return
@@ -152,3 +148,23 @@ class UdpPort:
         elif engine.may_ask(host, now):
             with contextlib.suppress(OSError):
                 sock.sendto(answer, source)
+
+
+def _bound(family: int, address: Any, *, dual_stack: bool = False) -> stdlib_socket:
+    """Return a UDP socket with an address. Raises: OSError where that is not to be had."""
+    sock = stdlib_socket(family, SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(SOL_SOCKET, SO_RCVBUF, LANE_RECEIVE_BUFFER)
+        if family == AF_INET6:
+            sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, not dual_stack)
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _is_dual_stack(sock: socket.socket) -> bool:
+    """Return whether an IPv6 socket takes IPv4, too."""
+    return sock.family == AF_INET6 and not sock.getsockopt(IPPROTO_IPV6, IPV6_V6ONLY)

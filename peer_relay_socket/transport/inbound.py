@@ -14,7 +14,6 @@ import re
 import socket
 from collections.abc import Callable, Sequence
 from ssl import SSLContext
-from typing import Any
 from weakref import WeakSet
 
 from websockets.http11 import Request, Response
@@ -154,19 +153,15 @@ class Listener:
         self._half_open: dict[Connection, str] = {}  # and the address it came from; at most half_open_max
         self._crowds: Crowds[Connection] = Crowds(half_open_per_host)  # of _half_open
         self._tasks: set[asyncio.Task[None]] = set()
-        self._sockets: list[socket.socket] = []
+        self.sockets: list[socket.socket] = []
+        """Those that listen."""
         self._rate = TokenBucket(limits.ACCEPT_RATE, 0.0)
         self._rates: dict[str, TokenBucket] = {}  # by host, at most ACCEPT_HOSTS
-
-    @property
-    def addresses(self) -> list[tuple[int, Any]]:
-        """The addresses listened at, with their families."""
-        return [(sock.family, sock.getsockname()) for sock in self._sockets]
 
     def serve(self, sockets: list[socket.socket]) -> None:
         """Start accepting on `sockets`."""
         self.port = sockets[0].getsockname()[1]
-        self._sockets = sockets
+        self.sockets = sockets
         for sock in sockets:
             sock.setblocking(False)
             _listening.add(sock)
@@ -258,7 +253,7 @@ class Listener:
 
     async def close(self) -> None:
         """Stop accepting and drop what has not finished its handshake. Open links stay: they are the handler's."""
-        sockets, self._sockets = self._sockets, []
+        sockets, self.sockets = self.sockets, []
         for sock in sockets:
             asyncio.get_running_loop().remove_reader(sock)
             sock.close()

@@ -48,6 +48,16 @@ def test_a_node_whose_udp_port_is_taken_serves_without() -> None:
             assert neighbour.wait_connected(LIMIT)
 
 
+def test_a_node_that_serves_ipv6_alone_leaves_ipv4_to_others() -> None:
+    with Peer(port=0, host="::", wrtc=False) as node:
+        port = int((node.url or "").rpartition(":")[2])
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            with socket.socket(socket.AF_INET, kind) as other:
+                other.bind(("", port))
+            with socket.socket(socket.AF_INET6, kind) as other, pytest.raises(OSError, match="in use"):
+                other.bind(("::1", port))
+
+
 def test_a_node_behind_a_proxy_has_a_udp_port_only_where_it_says_how_that_is_reached() -> None:
     def is_taken(port: int) -> bool:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
