@@ -45,6 +45,14 @@ class TokenBucket:
         self.level -= cost
         return self.wait
 
+    def overdraw(self, now: float, cost: float, most: float) -> bool:
+        """Charge an event that happens in any case; no more than `most` is ever owed. Returns: whether anything was
+        left before."""
+        self.refill(now)
+        was_left = self.level > 0.0
+        self.level = max(self.level - cost, -most)
+        return was_left
+
     @property
     def wait(self) -> float:
         """Seconds until the level is no longer below zero, as of the last `refill`."""

@@ -60,3 +60,11 @@ def test_traffic_waits_for_the_slower_of_both() -> None:
     bucket.bytes.level -= 4000.0
     assert bucket.settle(0.0) == pytest.approx(3.0)
     assert bucket.settle(3.0) == 0.0
+
+
+def test_bucket_that_is_overdrawn_owes_no_more_than_was_agreed() -> None:
+    bucket = TokenBucket(10.0, 0.0)
+    assert bucket.overdraw(0.0, 100.0, 5.0)
+    assert bucket.wait == 0.5
+    assert not bucket.overdraw(0.5, 1.0, 5.0)
+    assert bucket.overdraw(0.7, 1.0, 5.0)

@@ -38,15 +38,14 @@ _COUNTED: Final = 4 * LANE_FEW
 """Datagrams that wait up to which their bytes are counted."""
 
 
-def _is_slow(flow: Flow, now: float) -> bool:
+def is_slow(flow: Flow, now: float) -> bool:
     """Return whether few datagrams wait, and its program sends no faster than a lane: else they are packed for the
     WebSocket, and stay there until it is slower."""
     waiting, spent = len(flow.waiting), flow.spent
     if spent is None:
         spent = flow.spent = TokenBucket(LANE_RATE, now, burst=LANE_RATE * LANE_BURST)
-    spent.charge(now, sum(map(len, flow.waiting)) if waiting <= _COUNTED else PACKET_TARGET)
-    spent.level = max(spent.level, -LANE_RATE * LANE_BEHIND)
-    return waiting <= LANE_FEW and spent.level > 0.0
+    size = sum(map(len, flow.waiting)) if waiting <= _COUNTED else PACKET_TARGET
+    return spent.overdraw(now, size, LANE_RATE * LANE_BEHIND) and waiting <= LANE_FEW
 
 
 class Fed(Protocol):
@@ -113,7 +112,7 @@ class Feeder:
             engine.broadcast(group, relays, flow.form, flow.source_port, flow.port, flow.take(DRAIN_BURST), now)
             return
         taken = 0
-        few = engine.lanes.count > 0 and _is_slow(flow, now)
+        few = engine.lanes.count > 0 and is_slow(flow, now)
         while flow.waiting:
             to = flow.destination
             few = few and engine.has_lane(to)

@@ -75,37 +75,28 @@ TRANSITIONS: Final[dict[State, dict[Happening, State]]] = {
 _LIVE: Final = State.LIVE
 
 
-class Pace:
-    """How fast one end may send, by what the other end counts."""
+class Pace(TokenBucket):
+    """How many bytes a second one end may send, by what the other end counts."""
 
-    __slots__ = ("_at", "_counted", "_least", "_level", "_newest", "lost", "rate", "rtt")
+    __slots__ = ("_counted", "_least", "_newest", "lost", "rtt")
 
     def __init__(self, now: float) -> None:
-        self.rate = LANE_RATE
-        """Bytes a second."""
+        super().__init__(LANE_RATE, now, burst=LANE_RATE * LANE_BURST)
         self.rtt: float | None = None
         """The round trip, smoothed."""
         self.lost = 0.0
         """The share of frames that was lost, when it was last counted."""
         self._least = 0.0
         self._newest = self._counted = 0
-        self._at = now
-        self._level = self._burst
-
-    @property
-    def _burst(self) -> float:
-        return max(LANE_BURST_LEAST, self.rate * LANE_BURST)
 
     def allows(self, size: int, now: float) -> bool:
         """Charge a packet, however it goes; return whether it may go by the lane."""
-        level = min(self._burst, self._level + (now - self._at) * self.rate)
-        self._at = now
-        self._level = max(level - size, -self.rate * LANE_BEHIND)
-        return level > 0.0
+        return self.overdraw(now, size, self.rate * LANE_BEHIND)
 
     def has_room(self, now: float) -> bool:
         """Return whether a packet might go by the lane now."""
-        return self._level + (now - self._at) * self.rate > 0.0
+        self.refill(now)
+        return self.level > 0.0
 
     def timed(self, rtt: float) -> None:
         """A frame took so long there and back."""
@@ -126,6 +117,7 @@ class Pace:
             self.rate = max(LANE_RATE_LEAST, self.rate * LANE_SLOWER)
         else:
             self.rate = min(LANE_RATE, self.rate * LANE_FASTER)
+        self.burst = max(LANE_BURST_LEAST, self.rate * LANE_BURST)
 
 
 class Lane:
