@@ -96,8 +96,8 @@ def _named(place: str, findings: list[Finding]) -> list[str]:
 
 
 def running(peer: Mapping[str, Any]) -> list[Finding]:
-    """Return what the record of a running peer says: of its links, its home relay, its clock, who reaches it,
-    what it lost."""
+    """Return what the record of a running peer says: of its links, its home relay, its datagram lanes, its clock, who
+    reaches it, its sessions' relays, what it lost."""
     name = peer["id"][:8]
     findings = [_place(name, place, bool(peer["links"])) for place in peer["bootstrap"]]
     if not peer["bootstrap"]:
@@ -108,6 +108,7 @@ def running(peer: Mapping[str, Any]) -> list[Finding]:
         for link in peer["links"]
         if link["role"] == "home" and link["rtt_s"] is not None
     ]
+    findings += _lanes(name, peer)
     if peer["clock_skew_s"] is not None:
         findings.append(_skew(name, peer["clock_skew_s"]))
     for reach in peer["reachability"]:
@@ -120,12 +121,36 @@ def running(peer: Mapping[str, Any]) -> list[Finding]:
     findings += [
         Finding("peers", each["id"], "warning", f"{each['state']}: {each['why']}", _PING) for each in away[:_MOST]
     ]
+    chosen = sum(each["chosen"] for each in peer["sessions"])
+    if chosen:
+        detail = f"{chosen} sessions take the relay with the shortest round trip for both ends"
+        findings.append(Finding("relay choice", name, "good", detail))
     reasons = Counter(each["why_not_direct"] for each in peer["sessions"] if each["why_not_direct"])
     for reason, count in reasons.most_common(_MOST):
         findings.append(Finding("direct paths", name, "good", f"{count} sessions are relayed: {reason}"))
     lost = Counter({what: count for what, count in peer["counters"].items() if what.startswith("dropped")})
     for what, count in lost.most_common(_MOST):
         findings.append(Finding("losses", name, "warning", f"{count} {what}", _TABLE))
+    return findings
+
+
+def _lanes(name: str, peer: Mapping[str, Any]) -> list[Finding]:
+    """Return which links have small packets go by UDP, and whether that failed."""
+    findings = []
+    lanes = [(link["id"][:8], link.get("lane")) for link in peer["links"]]  # an earlier version says nothing of it
+    live = [f"{far} ({lane['lost']:.1%} lost)" for far, lane in lanes if lane and lane["state"] == "live"]
+    if live:
+        shown = ", ".join(live[:_MOST]) + ", ..." * (len(live) > _MOST)
+        findings.append(
+            Finding(
+                "lane", name, "good", f"small packets go by UDP on {len(live)} link{'s' * (len(live) > 1)}: {shown}"
+            )
+        )
+    failed = peer["counters"].get("datagram lanes left: no probe was answered", 0)
+    if failed:
+        detail = f"UDP did not come through to a relay (tries: {failed}): packets there take TCP"
+        cure = "let UDP through to the relay's port (its TCP port's number, or --public-udp), here and there"
+        findings.append(Finding("lane", name, "warning", detail, cure))
     return findings
 
 

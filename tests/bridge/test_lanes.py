@@ -12,6 +12,7 @@ import pytest
 
 from peer_relay_socket import AF_PEER, Peer, Socket
 from peer_relay_socket.limits import LANE_FEW, LANE_IDLE
+from peer_relay_socket.observe.checks import running
 from tests.bridge.test_flood import own_address
 from tests.patience import LIMIT, until
 
@@ -88,6 +89,8 @@ def test_steady_traffic_takes_udp_both_ways_and_a_flood_arrives_whole(pair: Call
     assert link["carrier"] == "websocket"
     assert link["lane"] is not None
     assert link["lane"]["lost"] == 0.0
+    seen = f"small packets go by UDP on 1 link: {link['id'][:8]} (0.0% lost)"
+    assert seen in [each.detail for each in running(talk.one.peer.status())]
     count = 20 * LANE_FEW
     for number in range(count):
         talk.one.sendto(number.to_bytes(4) * 300, talk.to)
