@@ -369,10 +369,10 @@ RESOLVE_TRIES: Final = 5
 """Attempts at an unanswered address, the waits between them doubling (two programs that start together find each other
 at the first or second); then EHOSTUNREACH, after 3.1 s (ARP gives up after 3)."""
 RESOLVE_RATE: Final = 150.0
-"""RESOLVE packets per second for each relay that they may go by, a second's worth at once; the newest address goes
-first. At 2.5 units each they are three quarters of CONTROL_PER_LEAF: handshakes and pings have the rest. Without it a
-program that sends to thousands of addresses of nobody uses up what a relay takes of us, and its next word to a peer,
-and the answers to others' handshakes, are dropped there.
+"""RESOLVE packets per second for each relay that they may go by, a second's worth at once. At 2.5 units each they are
+three quarters of CONTROL_PER_LEAF: handshakes and pings have the rest. Without it a program that sends to thousands of
+addresses of nobody uses up what a relay takes of us, and its next word to a peer, and the answers to others'
+handshakes, are dropped there.
 Price: of more new addresses in a second, some are asked for later or given up."""
 FLOOD_TRY: Final = 3
 """Attempts after which a search floods: at 0.7 s, when an answer over five links of 50 ms would be there. At 0.1 s, as
@@ -425,8 +425,8 @@ MIN_PREFIX_BITS: Final = 8
 """Fewest leading bits of an id that a search may ask for: those of an address in a /24, the smallest network there may
 be. Without it one search makes half the network answer, and believe that the asker is where the search came from."""
 MAX_RESOLVING: Final = 256
-"""Addresses being resolved at once, two seconds of RESOLVE_RATE; beyond, the one that has waited longest is given up.
-If the newest were refused, a program that looked for thousands in vain could send nothing to a new peer for seconds."""
+"""Addresses being resolved at once, two seconds of RESOLVE_RATE; beyond, any that waits for its turn is given up. If
+the newest were refused, a program that looked for thousands in vain could send nothing to a new peer for seconds."""
 UNKNOWN_ADDRESS_TIME: Final = 1.0
 """Seconds during which an address that found no answer is not asked for again."""
 

@@ -158,10 +158,13 @@ class Resolver:
         self._ask(prefix, question)
 
     def _give_way(self) -> bool:
-        """Give up the address that has waited longest to be asked for, or else was asked for first and names nobody."""
+        """Give up any address that waits to be asked for, or else the one that was asked for first and names nobody.
+
+        Any: of addresses that are sent to again and again, in one order, the same ones would else be given up always.
+        """
         questions = self._questions
-        oldest = (each for each in chain(self._turns, questions) if not (questions[each].once or questions[each].named))
-        prefix = next(oldest, None)
+        idle = (each for each in chain(self._turns, questions) if not (questions[each].once or questions[each].named))
+        prefix = next(idle, None)
         if prefix is None:
             return False
         self._core.counters["refused: too many addresses being resolved"] += 1

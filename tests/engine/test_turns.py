@@ -66,6 +66,20 @@ def test_a_new_peer_is_reached_after_thousands_of_addresses_of_nobody(relays: in
     assert dropped <= (0 if relays == 1 else 300)  # what is sent at once may go by one of several
 
 
+@pytest.mark.parametrize("at_once", [10, 500])
+def test_a_peer_is_reached_by_a_program_that_always_looks_for_more_than_it_may(at_once: int) -> None:
+    bench, _, client, (peer,) = scene(1)
+    sent_to = addresses_of_nobody(bench, 499)
+    sent_to.insert(250, address_of(peer))
+    for number in range(30 * len(sent_to)):  # five hundred a second, always in one order
+        send(client, sent_to[number % len(sent_to)], b"x")
+        if number % at_once == at_once - 1:
+            bench.advance(at_once / len(sent_to))
+        if peer.heard():
+            return
+    pytest.fail("not heard in 30 s")
+
+
 def test_a_peer_with_a_session_never_waits_behind_them() -> None:
     bench, _, client, (peer,) = scene(1)
     send(client, address_of(peer), b"before")
