@@ -42,6 +42,7 @@ from ..limits import (
 )
 from .direct_pairs import DISCONNECTED, NOTHING_TRIED, WEBRTC_OFF, Pair, Pairs, Stage
 from .effects import ConnectFailed
+from .membership import Seeker
 from .signalling import Signalling
 from .timers import Due
 
@@ -198,7 +199,7 @@ class Direct:
         if self._membership.is_blocked(pair.peer_id):
             self._fail(pair, DISCONNECTED)
             return
-        known = self._membership.seek(pair.peer_id)
+        known = self._membership.seek(pair.peer_id, Seeker.DIRECT)
         pair.asked = True
         if core.config.serves and not known:
             self._sessions.send(pair.peer_id, wire.record(Record.JOIN))

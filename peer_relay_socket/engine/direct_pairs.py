@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..address import PeerId
 from ..limits import DIRECT_BYTES, DIRECT_PACKETS, MAX_DIRECT_PAIRS
+from .membership import Seeker
 
 if TYPE_CHECKING:
     from .core import Core
@@ -115,7 +116,7 @@ class Pair:
         """Let `membership` no longer link to the peer on our account alone."""
         if self.asked:
             self.asked = False
-            membership.unseek(self.peer_id)
+            membership.unseek(self.peer_id, Seeker.DIRECT)
 
 
 class Pairs(dict[PeerId, Pair]):

@@ -12,6 +12,7 @@ they reach at least as far as the link they came over: a stranger cannot send us
 
 from __future__ import annotations
 
+from enum import Flag, auto
 from typing import TYPE_CHECKING, Final
 
 from ..address import ID_BYTES, PeerId, pinned_id
@@ -58,6 +59,15 @@ _ASKED_FOR_MORE: Final = 3
 """Places in the network at which dialable peers are asked for: CONTACTS_PER_ANSWER each."""
 
 
+class Seeker(Flag):
+    """The parts of ours that want a link for a while: each may ask more than once, and lets go of its own wish only."""
+
+    DIRECT = auto()
+    PATH = auto()
+    ROUND_TRIP = auto()
+    JOIN = auto()
+
+
 class Membership:
     """Keeps the links a peer should have."""
 
@@ -76,9 +86,9 @@ class Membership:
         self._slots = Slots(core, router, self._candidates, self.gossip, self._blocked)
         self._eager: dict[PeerId, None] = {}
         """Remembered relays that are dialled though others are nearer, while no link is up; at most REMEMBERED."""
-        self._sought: dict[PeerId, int] = {}
-        """Wanted for a while, and not by the program, and by how many parts of ours; at most as many as Direct has
-        pairs, and PATH_LINKS."""
+        self._sought: dict[PeerId, Seeker] = {}
+        """Wanted for a while, and not by the program, and by which parts of ours; at most as many as Direct has pairs,
+        and PATH_LINKS."""
         self._joining: dict[PeerId, None] = {}
         """Peers that we dial because they asked for it, at most MAX_JOINING."""
         self._refresh_wait = REFRESH_FIRST
@@ -238,21 +248,21 @@ class Membership:
         self.gossip.find(peer_id)
         return False
 
-    def seek(self, peer_id: PeerId) -> bool:
+    def seek(self, peer_id: PeerId, seeker: Seeker) -> bool:
         """Link to `peer_id` if it can be dialled, until `unseek`; return whether we know where."""
         candidate = self._candidates.get(peer_id)
         full = candidate is None and len(self._candidates) >= MAX_CANDIDATES
         if self.is_blocked(peer_id) or (full and not self._candidates.make_room()):
             return False
         if peer_id in self._sought or candidate is None or not candidate.wanted:
-            self._sought[peer_id] = self._sought.get(peer_id, 0) + 1
+            self._sought[peer_id] = self._sought.get(peer_id, seeker) | seeker
         return self._keep(peer_id)
 
-    def unseek(self, peer_id: PeerId) -> None:
+    def unseek(self, peer_id: PeerId, seeker: Seeker) -> None:
         """Undo `seek`; what the program wanted stays wanted."""
         if peer_id not in self._sought:
             return
-        self._sought[peer_id] -= 1
+        self._sought[peer_id] &= ~seeker
         if self._sought[peer_id]:
             return
         del self._sought[peer_id]
@@ -285,7 +295,7 @@ class Membership:
             core.counters["refused: too many ask to be dialled"] += 1
             return
         self._joining[peer_id] = None
-        self.seek(peer_id)
+        self.seek(peer_id, Seeker.JOIN)
         core.timers.at(Due.JOINING_OVER, core.now + JOINING_TIME, self._join_over, peer_id)
 
     def _join_over(self, peer_id: PeerId) -> None:
@@ -293,7 +303,7 @@ class Membership:
             self._core.timers.at(Due.JOINING_OVER, self._core.now + JOINING_TIME, self._join_over, peer_id)
         else:
             del self._joining[peer_id]
-            self.unseek(peer_id)
+            self.unseek(peer_id, Seeker.JOIN)
 
     def suggest(self, peer_id: PeerId, url: str, scope: Scope) -> None:
         """Something beside our neighbours says that `peer_id` can be dialled at `url`, on a wire of this machine."""

@@ -54,6 +54,7 @@ from ..limits import (
     PATH_WORTH,
     make_room,
 )
+from .membership import Seeker
 from .path_pairs import PathPair
 from .timers import Due
 
@@ -381,7 +382,7 @@ class Paths:
         if relay not in self._held:
             if len(self._held) >= PATH_LINKS or relay == self._core.peer_id:
                 return relay in self._links.by_id
-            self._membership.seek(relay)
+            self._membership.seek(relay, Seeker.PATH)
             self._sweep_later()
         self._held[relay] = self._core.now + PATH_IDLE
         return True
@@ -398,7 +399,7 @@ class Paths:
             self._end(pair)
         for relay in [each for each, until in self._held.items() if now > until]:
             del self._held[relay]
-            self._membership.unseek(relay)
+            self._membership.unseek(relay, Seeker.PATH)
         self._membership.review()
         if self._held or self._pairs:
             self._sweep_later()

@@ -24,6 +24,7 @@ from ..limits import (
     ROUND_TRIPS_MEASURED,
     make_room,
 )
+from .membership import Seeker
 from .timers import Due
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class RoundTrips:
         batch, self._waiting = self._waiting[:ROUND_TRIPS_AT_ONCE], self._waiting[ROUND_TRIPS_AT_ONCE:]
         for peer_id in batch:
             self._under_way[peer_id] = None
-            self._membership.seek(peer_id)
+            self._membership.seek(peer_id, Seeker.ROUND_TRIP)
         if batch:
             self._timer = core.timers.at(Due.ROUND_TRIPS, core.now + ROUND_TRIP_TIME, self._next_batch)
             return
@@ -133,7 +134,7 @@ class RoundTrips:
         if link is not None:
             self._remember(link)
         del self._under_way[peer_id]
-        self._membership.unseek(peer_id)
+        self._membership.unseek(peer_id, Seeker.ROUND_TRIP)
 
     def _remember(self, link: LinkState) -> None:
         if link.serves and link.rtt is not None:
