@@ -205,7 +205,7 @@ async def test_a_host_that_connects_too_often_is_turned_away_and_others_are_not(
 
     server = Recorder()
     async with serving(server) as listener:
-        inner = listener._sockets[0]
+        inner = listener.sockets[0]
         listener.serve([Elsewhere(fileno=inner.detach())])
         answers = [await probe(listener.port) for _ in range(10)]
         assert [answer[:12] for answer in answers[:5]] == [b"HTTP/1.1 101"] * 5
@@ -227,7 +227,7 @@ async def test_hosts_of_one_prefix_are_turned_away_together_and_others_are_not(m
             return client, (next(hosts), *address[1:])
 
     async with serving(Recorder()) as listener:
-        inner = listener._sockets[0]
+        inner = listener.sockets[0]
         listener.serve([Elsewhere(fileno=inner.detach())])
         answers = [await probe(listener.port) for _ in range(10)]
         assert [answer[:12] for answer in answers[:8]] == [b"HTTP/1.1 101"] * 8
