@@ -140,6 +140,10 @@ LINK_ANSWER: Final = 4.0
 after as much again. Without it what falls silent under traffic (a machine without power, a cut cable) is sent to for up
 to LINK_DEAD: in the simulator 8 % of all datagrams were lost for 40 s when a tenth of the relays vanished. Price: one
 ping per LINK_ANSWER on links whose traffic goes one way only."""
+UPLINK_LOOK: Final = 1.0
+"""Seconds between looks whether the addresses that links left from are still this machine's. Without it a machine that
+changes networks is cut off until LINK_ANSWER has passed twice. Price: one socket made and bound, some 10 us, while a
+link leaves this machine; nothing is sent."""
 LINK_PART_TIME: Final = 5.0
 """Seconds that a link to which we said goodbye stays open for what is on its way; its other end closes it sooner."""
 MAX_LINKS: Final = 8_192

@@ -11,10 +11,10 @@ nothing that goes wrong on a connection reaches a caller as a traceback.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 from collections import Counter
 from collections.abc import Callable
+from errno import ECONNREFUSED, EHOSTUNREACH
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ from .own_networks import OwnNetworks
 from .probes import Probes
 from .rtc_attempts import RtcAttempts
 from .udp_port import UdpPort
+from .uplink import Uplink
 
 if TYPE_CHECKING:
     from ..identity import Identity
@@ -66,6 +67,7 @@ class Driver:
         self.feeder = Feeder(host.outbox, self._loop, self)
         self._pauses = LinkPauses(self._loop)
         self._udp = UdpPort(self)
+        self._uplink = Uplink(self._loop, self._links)
         self._sending = LinkSending(self._links, self._loop, self._udp.send)
         self._identity_changes = IdentityChanges(host, self._loop, self._change_identity)
         self._lists = ListWatch(host.admission, self._loop, self._recheck, host.report)
@@ -95,7 +97,7 @@ class Driver:
             effects.ConnectFailed: self._connect_failed,
             effects.Message: lambda effect: host.message(effect.source, effect.data),
             effects.Refused: self._refused,
-            effects.Unreachable: self._unreachable,
+            effects.Unreachable: lambda gone: host.receiver.unreachable_peer(gone.destination, EHOSTUNREACH, gone.why),
             effects.Writable: lambda effect: self.feeder.writable(self.engine, effect.destination),
             effects.AddressChecked: self._identity_changes.address_checked,
             effects.Found: self.probes.answered,
@@ -154,6 +156,7 @@ class Driver:
         if self._timer is not None:
             self._timer.cancel()
         self._lists.stop()
+        self._uplink.stop()
         self._identity_changes.stop()
         await self._dialling.stop(limit)
         self._udp.close()
@@ -253,6 +256,7 @@ class Driver:
             link.abort()
             return
         number = self._table.add(link)
+        self._uplink.link_opened(link)
         if link.other_version is not None or not (link.ours or self._host.config.npm_peers):
             self._dialling.turn_away(link)
             return
@@ -410,10 +414,7 @@ class Driver:
 
     def _refused(self, effect: effects.Refused) -> None:
         self._refusals += 1
-        self._host.receiver.unreachable(effect.source, effect.port, effect.source_port, errno.ECONNREFUSED)
-
-    def _unreachable(self, effect: effects.Unreachable) -> None:
-        self._host.receiver.unreachable_peer(effect.destination, errno.EHOSTUNREACH, effect.why)
+        self._host.receiver.unreachable(effect.source, effect.port, effect.source_port, ECONNREFUSED)
 
     def _peer_up(self, effect: effects.PeerUp) -> None:
         url = self.engine.url_of(effect.peer_id)

@@ -59,6 +59,7 @@ class Connection(LoneMessages):
         self.tls = tls
         self.remote_host = ""
         self.remote_port = 0
+        self.left_from: tuple[str | int, ...] | None = None
         self.ours = False
         self.other_version: str | None = None
         self.full = False

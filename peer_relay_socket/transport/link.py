@@ -41,6 +41,12 @@ class Link(Protocol):
         """Port of the other end of the connection."""
 
     @property
+    def left_from(self) -> tuple[str | int, ...] | None:
+        """The address of this machine, as `socket.getsockname` has it, from which this end reached the other; None on
+        an inbound WebSocket, which may have come to an address that is not this machine's (a transparent proxy), and
+        where it is not known."""
+
+    @property
     def ours(self) -> bool:
         """Inbound: the client offered subprotocol peer-relay.3. Outbound: the server selected it (legacy ones echo)."""
 

@@ -57,6 +57,7 @@ class _Outbound(Connection):
         self.settled: asyncio.Future[OSError | None] = self._loop.create_future()
 
     def _arrived(self, raw: asyncio.Transport) -> bool:
+        self.left_from = raw.get_extra_info("sockname")
         if self._host is not None:  # a proxy's address says nothing about where the neighbour is
             self.remote_host = self._host
         return True

@@ -34,6 +34,7 @@ from .rtc_implementation import (
     PeerConnection,
     aiortc_factory,
     checks_ended,
+    local_address,
     look_from,
     remote_address,
     stop_asking,
@@ -83,6 +84,7 @@ class RtcConnection(ABC):
         self.outbound = self.url is not None
         self.remote_host = "0.0.0.0"
         self.remote_port = 0
+        self.left_from: tuple[str | int, ...] | None = None
         self.turn: str | None = None
         """IP address of the TURN server in between, if there is one."""
         self._handler = handler
@@ -219,6 +221,7 @@ class RtcConnection(ABC):
         if self._deadline is not None:
             self._deadline.cancel()
         self.remote_host, self.remote_port = remote_address(self._pc)
+        self.left_from = local_address(self._pc)
         self.turn = turn_server(self._pc)
         self._call(self._handler.link_opened)
 

@@ -209,6 +209,16 @@ def turn_server(pc: Any) -> str | None:
     return None
 
 
+def local_address(pc: Any) -> tuple[str | int, ...] | None:
+    """Return the address of this machine from which ICE reaches the other end; None where the implementation does not
+    tell, or a TURN server's is in its place."""
+    try:
+        candidate = pc.sctp.transport.transport._connection._nominated[1].local_candidate
+        return (str(candidate.host), int(candidate.port)) if candidate.type == "host" else None
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError):
+        return None
+
+
 def remote_address(pc: Any) -> tuple[str, int]:
     """Return where ICE found the other end; unspecified where the implementation does not tell."""
     try:
