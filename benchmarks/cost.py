@@ -60,6 +60,8 @@ class Relay:
         self.stamp = 0
         self.hostile: list[tuple[Engine, int]] = []
         """Leaves, and the numbers of their links here."""
+        self.repeated: dict[PeerId, bytes] = {}
+        """The one broadcast of each that is sent again and again."""
         self.relays: list[tuple[Engine, int]] = []
         for number in range(links):
             serves = number % 100 == 0
@@ -92,8 +94,12 @@ class Relay:
         assert self.engine._links.all[number].up
         return far
 
-    def cost(self, senders: list[tuple[Engine, int]], make: Make, count: int) -> tuple[float, int]:
-        """Return seconds of one core that `count` packets of each sender take, and how many were not refused."""
+    def cost(self, senders: list[tuple[Engine, int]], make: Make, count: int, rounds: int) -> tuple[float, int]:
+        """Return seconds of one core that `count` packets of each sender take, the least of some rounds (what else the
+        machine does only adds to it), and how many were not refused in that one."""
+        return min(self._cost(senders, make, count) for _ in range(rounds))
+
+    def _cost(self, senders: list[tuple[Engine, int]], make: Make, count: int) -> tuple[float, int]:
         bundles = []
         single = False
         for far, number in senders:
@@ -174,6 +180,14 @@ def broadcast(relay: Relay, far: Engine) -> bytes:
     return wire.packet(Kind.BROADCAST, bytes(20), far.peer_id, broadcast_body(value), hop_limit=2)
 
 
+def heard_before(relay: Relay, far: Engine) -> bytes:
+    """One broadcast again and again."""
+    packet = relay.repeated.get(far.peer_id)
+    if packet is None:
+        packet = relay.repeated[far.peer_id] = broadcast(relay, far)
+    return packet
+
+
 def contacts(near: bool) -> Callable[[Relay], bytes]:
     """Return a maker of sixteen contacts."""
 
@@ -221,6 +235,8 @@ PACKETS: dict[str, Make] = {
     "DENIED": routed(Kind.DENIED, lambda: os.urandom(4), me),
     "TRACE": routed(Kind.TRACE, lambda: os.urandom(4), me),
     "BROADCAST": broadcast,
+    "BROADCAST, heard before": heard_before,
+    "BROADCAST, of another time": routed(Kind.BROADCAST, lambda: os.urandom(120), lambda _: bytes(20)),
     "LEGACY": routed(Kind.LEGACY, lambda: os.urandom(100)),
     "unknown kind": lambda relay, far: bytes((0x7F,)) + routed(Kind.TRACE, lambda: b"", me)(relay, far)[1:],
     "LINK PING": link_packet(LinkOp.PING, lambda _: b""),
@@ -239,6 +255,7 @@ def main() -> None:
     parser.add_argument("--links", type=int, default=5_000)
     parser.add_argument("--sessions", type=int, default=16_384)
     parser.add_argument("--hostile", type=int, default=100, help="leaves that attack at once, at most 100")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kinds", nargs="+", choices=PACKETS, default=list(PACKETS), metavar="KIND")
     chosen = parser.parse_args()
     print(f"cost, {machine()}; {chosen.links} links, {chosen.sessions} sessions", flush=True)
@@ -248,10 +265,10 @@ def main() -> None:
     over = []
     for name in chosen.kinds:
         make, count = PACKETS[name], int(LINK_PACKETS_RATE)
-        leaf, taken = relay.cost(relay.hostile[:1], make, count)
-        one, passed = relay.cost(relay.relays[:1], make, count)
+        leaf, taken = relay.cost(relay.hostile[:1], make, count, chosen.rounds)
+        one, passed = relay.cost(relay.relays[:1], make, count, chosen.rounds)
         # Each offers more than its share of TRAFFIC_TOTAL.
-        every, all_taken = relay.cost(relay.hostile[: chosen.hostile], make, min(count, 1_500))
+        every, all_taken = relay.cost(relay.hostile[: chosen.hostile], make, min(count, 1_500), chosen.rounds)
         print(f"| {name} | {leaf:.3f}, {taken} | {one:.3f}, {passed} | {every:.3f}, {all_taken} |", flush=True)
         if leaf > GOAL_LEAF or every > GOAL_ALL:
             over.append(name)

@@ -193,8 +193,10 @@ NO_ROUTE_PRICE: Final = 3
 else. 2,500 new destinations per second of one link, beside 200 handshakes."""
 LINK_PACKET_PRICE: Final = 4
 """Packets that a LINK packet counts for: it is opened, some 8 µs, before it is known whether it is one too many."""
-REFUSED_BROADCAST_PRICE: Final = 19
-"""Packets more that a broadcast counts for which is refused."""
+BROADCAST_PRICE: Final = 1
+REFUSED_BROADCAST_PRICE: Final = 18
+"""Packets more that a broadcast counts for, since to see that it was heard before takes twice as long as to pass a
+packet on; and one that is refused, beside that."""
 MAX_LINK_QUEUE: Final = 8 * 1024 * 1024
 """Bytes a relay holds for one slow neighbour before it drops: four SESSION_WINDOWs."""
 
@@ -341,14 +343,18 @@ BROADCAST_BYTES: Final = 128.0 * 1024
 universes of sACN at 44 frames/s fit. Each costs a hearer 0.13 ms of CPU (Ed25519), so a hostile leaf 2.6 % of a core;
 what is beyond is dropped."""
 BROADCAST_CHECKS: Final = 600.0
-"""Signatures of broadcasts per second that a peer verifies in all, from however many links: 8 % of a core."""
+"""Signatures of broadcasts per second that a peer verifies in all, from however many links: 8 % of a core. Half of them
+are for neighbours that bring fewer than one in BROADCAST_SHARES."""
 BROADCAST_RELAY_FACTOR: Final = 4.0
 """How many times more is taken from one relay, which passes on those of many."""
 BROADCAST_COPIES: Final = 4.0 * 1024 * 1024
 BROADCAST_COPY: Final = 1024
-"""Bytes per second of others' broadcasts that a relay sends out, all copies together, and what one copy counts for at
-least: it takes 6 µs however short it is. Without it a leaf that sends
-BROADCAST_BYTES makes a relay with 1,000 leaves send 128 MB/s."""
+BROADCAST_COPIES_SHARE: Final = 2
+"""Bytes per second of others' broadcasts that a relay sends out, all copies together, what one copy counts for at least
+(it takes 6 µs however short it is), and that one leaf has one in so many of them. Without the first a leaf that sends
+BROADCAST_BYTES makes a relay with 1,000 leaves send 128 MB/s; without the last it takes 0.06 s of a core each second,
+and nobody else's broadcasts pass that relay. Price: a leaf that broadcasts 176 times a second (four universes of sACN)
+is heard by 11 others at one relay each time; beyond, each hears some."""
 BROADCAST_AGE: Final = 120.0
 """Seconds by which two peers' clocks may differ, transit included. What is older, or younger, is dropped: it may be a
 replay from before we began to remember."""

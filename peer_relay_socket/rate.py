@@ -53,6 +53,13 @@ class TokenBucket:
         self.level = max(self.level - cost, -most)
         return was_left
 
+    def spare(self, now: float, own: TokenBucket) -> float:
+        """Return how much of this total may be taken by one of those that share it, of whose own allowance `own` was
+        charged for it: the more of its own it has spent, the more is kept from it, up to half of the total. So those
+        that ask much leave something to those that ask little."""
+        self.refill(now)
+        return self.level - self.burst / 2.0 * (1.0 - own.level / own.burst)
+
     @property
     def wait(self) -> float:
         """Seconds until the level is no longer below zero, as of the last `refill`."""

@@ -68,3 +68,21 @@ def test_bucket_that_is_overdrawn_owes_no_more_than_was_agreed() -> None:
     assert bucket.wait == 0.5
     assert not bucket.overdraw(0.5, 1.0, 5.0)
     assert bucket.overdraw(0.7, 1.0, 5.0)
+
+
+def test_those_that_ask_much_leave_half_of_a_total_to_those_that_ask_little() -> None:
+    total = TokenBucket(100.0, 0.0)
+    many, one = [TokenBucket(50.0, 0.0) for _ in range(9)], TokenBucket(50.0, 0.0)
+
+    def taken(own: TokenBucket, now: float) -> bool:
+        if not own.take(now) or total.spare(now, own) < 1.0:
+            return False
+        total.level -= 1.0
+        return True
+
+    assert sum(taken(many[0], 0.0) for _ in range(60)) == 50  # alone it has all that is its own
+    for tenth in range(1, 40):
+        if tenth > 10:
+            assert all([taken(one, tenth / 10), taken(one, tenth / 10)])
+        assert sum(taken(own, tenth / 10) for own in many * 6) <= 50
+    assert total.level >= 30.0

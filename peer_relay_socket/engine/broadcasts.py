@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from bisect import bisect_left, insort
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidTag
@@ -41,9 +42,11 @@ from ..limits import (
     BROADCAST_BYTES,
     BROADCAST_CHECKS,
     BROADCAST_COPIES,
+    BROADCAST_COPIES_SHARE,
     BROADCAST_COPY,
     BROADCAST_PATIENCE,
     BROADCAST_PENDING,
+    BROADCAST_PRICE,
     BROADCAST_RATE,
     BROADCAST_RELAY_FACTOR,
     BROADCAST_SHARES,
@@ -70,6 +73,18 @@ def _allowance(factor: float, now: float) -> TrafficBucket:
     return TrafficBucket(BROADCAST_RATE * factor, BROADCAST_BYTES * factor, now)
 
 
+class _Neighbour:
+    """What is taken from one neighbour, and sent out for it."""
+
+    __slots__ = ("checks", "copies", "traffic")
+
+    def __init__(self, serves: bool, now: float) -> None:
+        factor = BROADCAST_RELAY_FACTOR if serves else 1.0
+        self.traffic = _allowance(factor, now)
+        self.checks = TokenBucket(BROADCAST_CHECKS / BROADCAST_SHARES * factor, now)
+        self.copies = TokenBucket(BROADCAST_COPIES / (1 if serves else BROADCAST_COPIES_SHARE), now)
+
+
 class Broadcasts:
     """Those of one peer, and those it hears."""
 
@@ -83,7 +98,7 @@ class Broadcasts:
         self._own = _allowance(1.0, core.now)
         self._copies = TokenBucket(BROADCAST_COPIES, core.now)
         self._checks = TokenBucket(BROADCAST_CHECKS, core.now)
-        self._rates: dict[int, TrafficBucket] = {}
+        self._neighbours: dict[int, _Neighbour] = {}
         """By link."""
         self._seen: dict[int, dict[PeerId, list[int]]] = {}
         """Stamps of the last broadcasts of each origin, ascending, by the link that brought its first; the origin heard
@@ -156,7 +171,7 @@ class Broadcasts:
 
     def link_down(self, link: LinkState) -> None:
         """Forget what `link` sent."""
-        self._rates.pop(link.number, None)
+        self._neighbours.pop(link.number, None)
 
     # --- hearing ---------------------------------------------------------------------------------------------
 
@@ -166,6 +181,7 @@ class Broadcasts:
         Raises: PacketError.
         """
         core = self._core
+        arrived.charge(BROADCAST_PRICE)
         limit = core.config.broadcast_hops
         if limit <= 0:
             core.counters["refused: broadcast"] += 1
@@ -176,16 +192,16 @@ class Broadcasts:
             return
         if self._is_known(header.sender, heard.stamp):
             return
-        rate = self._rates.get(arrived.number)
-        if rate is None:
-            rate = self._rates[arrived.number] = _allowance(BROADCAST_RELAY_FACTOR if arrived.serves else 1.0, core.now)
-        if not rate.take(core.now, header.end - offset):
+        allowed = self._neighbours.get(arrived.number)
+        if allowed is None:
+            allowed = self._neighbours[arrived.number] = _Neighbour(arrived.serves, core.now)
+        allowed.checks.overdraw(core.now, 1.0, most=0.0)
+        spare = self._checks.spare(core.now, allowed.checks)
+        if spare < 1.0 or not allowed.traffic.take(core.now, header.end - offset):
             core.counters["dropped: too much is broadcast"] += 1
             arrived.charge(REFUSED_BROADCAST_PRICE)
             return
-        if not self._checks.take(core.now):
-            core.counters["dropped: too much is broadcast"] += 1
-            return
+        self._checks.level -= 1.0
         genuine = peer_id_of(heard.public_key) == header.sender
         if not genuine or not verify(heard.public_key, heard.signature, heard.signed):
             core.counters["dropped: forged broadcast"] += 1
@@ -218,16 +234,23 @@ class Broadcasts:
         core.effects.append(DeliverBroadcast(source, source_port, port, form, group, datagram))
 
     def _pass_on(self, packet: bytes, source: PeerId, arrived: LinkState) -> None:
-        copies, price = self._copies, max(len(packet), BROADCAST_COPY)
-        copies.refill(self._core.now)
-        for link in self._links.by_id.values():
+        """Send copies to as many neighbours as may be: where not all get one, to others each time."""
+        links, copies, share = self._links.by_id, self._copies, self._neighbours[arrived.number].copies
+        price = max(len(packet), BROADCAST_COPY)
+        share.refill(self._core.now)
+        had, share.level = share.level, max(0.0, share.level - price * len(links))
+        most = min(had, copies.spare(self._core.now, share)) // price
+        start = 0 if most >= len(links) else int(self._core.random.random() * len(links))
+        sent = 0
+        for link in islice(chain(links.values(), links.values()), start, start + len(links)):
             if link is arrived or link.peer_id == source:
                 continue
-            if copies.level < price:
+            if sent >= most:
                 self._core.counters["dropped: too much is broadcast"] += 1
-                return
-            copies.level -= price
+                break
+            sent += 1
             self._pass(link, packet)
+        copies.level -= sent * price
 
     def _is_known(self, origin: PeerId, stamp: int) -> bool:
         link = self._brought_by.get(origin)
