@@ -7,11 +7,12 @@ others go at once. TCP's jitter does not reorder: that would be taken for loss. 
 for itself, for QUEUE seconds at most. Prints "ready".
 
 Headers for virtual devices (PACKET_VNET_HDR) travel along: checksums that are left to hardware, and segments that are
-left whole, stay so.
+left whole, stay so. What an interface has no room for is lost, as on a full wire.
 """
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import random
 import select
@@ -43,6 +44,12 @@ def tap(interface: str) -> socket.socket:
     return tapped
 
 
+def put(out: socket.socket, frame: bytes) -> None:
+    """Send a frame, or lose it."""
+    with contextlib.suppress(BlockingIOError):
+        out.send(frame)
+
+
 def is_ip(frame: bytes) -> bool:
     """Whether an Ethernet frame, behind its virtual header, has IPv4 in it."""
     return frame[VNET_HEADER + 12 : VNET_HEADER + 14] == b"\x08\x00"
@@ -70,14 +77,14 @@ def main() -> None:
         now = time.monotonic()
         while held and held[0][0] <= now:
             _, _, out, frame = heapq.heappop(held)
-            out.send(frame)
+            put(out, frame)
         ready, _, _ = select.select([one, other], [], [], max(0.0, held[0][0] - now) if held else None)
         for tapped in ready:
             frame, source = tapped.recvfrom(1 << 17)
             if source[2] == OUTGOING:
                 continue
             if not concerns(frame):
-                across[tapped].send(frame)
+                put(across[tapped], frame)
             elif dice.random() * 100 >= loss:
                 due = time.monotonic()
                 if rate:
