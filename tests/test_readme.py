@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import select
 import subprocess
 import sys
 from pathlib import Path
@@ -11,19 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.patience import LIMIT
-from tests.processes import environment
+from tests.processes import environment, read_line
 from tests.snippets import snippet
 
 README = Path(__file__).parent.parent / "README.md"
 
 
 PROGRAMS = {"server.py": snippet("README.md", "server.py"), "client.py": snippet("README.md", "client.py")}
-
-
-def line_of(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    assert select.select([process.stdout], [], [], LIMIT)[0], f"{process.args}: silent"
-    return process.stdout.readline()
 
 
 def test_the_readme_is_short_and_links_to_nothing_that_the_package_index_lacks() -> None:
@@ -40,7 +33,7 @@ def test_two_terminals_talk_with_nothing_configured(tmp_path: Path) -> None:
     serve = [sys.executable, str(tmp_path / "server.py")]
     with subprocess.Popen(serve, stdout=subprocess.PIPE, env=environ, text=True) as server:
         try:
-            *words, address = line_of(server).split()
+            *words, address = read_line(server.stdout).split()
             assert words == ["reach", "me", "at"]
             ask = [sys.executable, str(tmp_path / "client.py"), address]
             asked = subprocess.run(ask, capture_output=True, env=environ, text=True, timeout=LIMIT, check=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import pytest
 
 from peer_relay_socket.meeting import MEETING
 from tests.patience import LIMIT
-from tests.processes import environment
+from tests.processes import environment, read_line
 
 PROGRAM = """
 import sys
@@ -48,16 +47,14 @@ class Member:
         assert self.process.stdin is not None
         print(to.id, text, file=self.process.stdin, flush=True)
 
-    def heard(self) -> str:
-        assert self.process.stdout is not None
-        assert select.select([self.process.stdout], [], [], LIMIT)[0], "nothing was heard"
-        return self.process.stdout.readline().strip()
+    def heard(self, limit: float = LIMIT) -> str:
+        return read_line(self.process.stdout, limit).strip()
 
     def hears(self, text: str, seconds: float) -> bool:
-        assert self.process.stdout is not None
-        if not select.select([self.process.stdout], [], [], seconds)[0]:
+        try:
+            return self.heard(seconds) == f"heard {text}"
+        except TimeoutError:
             return False
-        return self.heard() == f"heard {text}"
 
     def close(self) -> None:
         assert self.process.stdin is not None
@@ -87,7 +84,7 @@ def loopback() -> Iterator[int]:
     assert keeper.stdin is not None
     assert keeper.stdout is not None
     assert keeper.stderr is not None
-    ready = select.select([keeper.stdout], [], [], LIMIT)[0] and keeper.stdout.readline() == "up\n"
+    ready = read_line(keeper.stdout) == "up\n"
     try:
         if not ready:
             pytest.skip("needs lab: network namespaces are not permitted here")
@@ -157,7 +154,7 @@ def test_programs_that_hold_the_ports_without_the_key_are_stepped_over(loopback:
     assert holder.stdin is not None
     assert holder.stdout is not None
     try:
-        assert holder.stdout.readline() == "held\n"
+        assert read_line(holder.stdout) == "held\n"
         members.append(Member("first", loopback))
         members.append(Member("join", loopback))
         members[1].say(members[0], "hello")

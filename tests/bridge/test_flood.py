@@ -16,6 +16,7 @@ import pytest
 
 from peer_relay_socket.limits import MAX_LINK_QUEUE
 from peer_relay_socket.surface.udp_socket import Socket
+from tests.processes import read_line
 
 pytestmark = pytest.mark.slow
 FLOODERS = Path(__file__).parents[2] / "benchmarks" / "flooders.py"
@@ -52,8 +53,7 @@ def process(*argv: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def line(of: subprocess.Popen[str]) -> str:
-    assert of.stdout is not None
-    text = of.stdout.readline()
+    text = read_line(of.stdout)
     assert text, "it ended"
     return text.strip()
 

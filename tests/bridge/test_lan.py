@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.patience import LIMIT
+from tests.processes import read_line
 
 pytestmark = pytest.mark.slow
 
@@ -69,8 +70,7 @@ class Link:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        assert self._holder.stdout is not None
-        self.ready = self._holder.stdout.readline() == b"ready\n"
+        self.ready = read_line(self._holder.stdout) == "ready\n"
         self._peers: list[subprocess.Popen[bytes]] = []
 
     def start(self, machine: int, code: str = PEER, **environ: str) -> subprocess.Popen[bytes]:
@@ -101,9 +101,7 @@ def wire() -> Iterator[Link]:
 
 
 def told(peer: subprocess.Popen[bytes], limit: float = LIMIT) -> dict[str, Any]:
-    assert peer.stdout is not None
-    assert select.select([peer.stdout], [], [], limit)[0], "nothing was said"
-    found: dict[str, Any] = json.loads(peer.stdout.readline())
+    found: dict[str, Any] = json.loads(read_line(peer.stdout, limit))
     return found
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from peer_relay_socket.surface.udp_socket import Socket
 from tests.patience import LIMIT, until
-from tests.processes import environment
+from tests.processes import environment, read_line
 
 
 def hears(sender: Socket, receiver: Socket, text: bytes) -> Callable[[], bool]:
@@ -40,8 +40,7 @@ def node(*options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     ) as process:
         try:
-            assert process.stdout is not None
-            yield process.stdout.readline().split()[3], process
+            yield read_line(process.stdout).split()[3], process
         finally:
             process.kill()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import pytest
 from peer_relay_socket.address import AF_PEER
 from peer_relay_socket.surface.udp_socket import Socket
 from tests.patience import LIMIT
-from tests.processes import environment
+from tests.processes import environment, read_line
 
 NOWHERE = "ws://127.0.0.1:1"
 """An advertised URL at which nobody answers: neighbours of such a node are only those that were told its real one."""
@@ -30,8 +29,7 @@ class Node:
         command = [sys.executable, "-m", "peer_relay", "node", "--port", str(port), *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(), text=True)
         assert self.process.stdout is not None
-        assert select.select([self.process.stdout], [], [], LIMIT)[0], "the node did not come up"
-        _, self.id, self.ipv4, self.url = self.process.stdout.readline().split()
+        _, self.id, self.ipv4, self.url = read_line(self.process.stdout).split()
         self.port = int(self.url.rpartition(":")[2])
 
     def kill(self) -> None:

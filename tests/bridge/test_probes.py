@@ -23,6 +23,7 @@ from peer_relay_socket.config import peer_config
 from peer_relay_socket.limits import ECHO_RATE
 from tests.loopback import free_port
 from tests.patience import LIMIT, until
+from tests.processes import read_line
 
 ANSWERER = """
 import sys
@@ -150,8 +151,7 @@ def test_a_peer_that_is_stopped_is_found_and_does_not_answer(relay: Peer) -> Non
         host(relay.url or "") as asker,
     ):
         try:
-            assert program.stdout is not None
-            peer_id = program.stdout.readline().strip()
+            peer_id = read_line(program.stdout).strip()
             program.send_signal(signal.SIGSTOP)
             until(lambda: ping(asker, peer_id)[1]["state"] == "found, does not answer")
             program.send_signal(signal.SIGCONT)

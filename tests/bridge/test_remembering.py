@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.patience import LIMIT, until
+from tests.processes import read_line
 
 pytestmark = pytest.mark.slow
 JOIN = """
@@ -38,8 +39,7 @@ class Node:
     def __init__(self, *options: str) -> None:
         argv = [sys.executable, "-m", "peer_relay", "node", *options]
         self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        _, self.id, _, self.url = self.process.stdout.readline().split()
+        _, self.id, _, self.url = read_line(self.process.stdout).split()
 
     def kill(self) -> None:
         if self.process.poll() is None:

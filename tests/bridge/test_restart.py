@@ -14,6 +14,7 @@ import pytest
 
 from peer_relay_socket.surface.udp_socket import Socket
 from tests.patience import LIMIT
+from tests.processes import read_line
 
 pytestmark = pytest.mark.slow
 ECHO = """
@@ -35,8 +36,7 @@ def process(*argv: str) -> Iterator[str]:
     """Run Python; give its first line. It ends as if the power had failed."""
     with subprocess.Popen([sys.executable, *argv], stdout=subprocess.PIPE, text=True) as started:
         try:
-            assert started.stdout is not None
-            yield started.stdout.readline().strip()
+            yield read_line(started.stdout).strip()
         finally:
             started.kill()
 

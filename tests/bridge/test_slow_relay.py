@@ -12,6 +12,7 @@ import pytest
 from peer_relay_socket.limits import LINK_BYTES_RATE
 from peer_relay_socket.surface.udp_socket import Socket
 from tests.bridge.test_flood import own_address, process
+from tests.processes import read_line
 
 LIMIT = 60.0
 
@@ -20,8 +21,7 @@ LIMIT = 60.0
 def test_who_sends_more_than_its_relay_reads_is_told_in_log_and_counters(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "peer_relay")
     with process("-m", "peer_relay", "node", "--host", own_address()) as node:
-        assert node.stdout is not None
-        _, relay, _, url = node.stdout.readline().split()
+        _, relay, _, url = read_line(node.stdout).split()
         with (
             Socket(socket.AF_INET, socket.SOCK_DGRAM, bootstrap=url, wrtc=False) as a,
             Socket(socket.AF_INET, socket.SOCK_DGRAM, bootstrap=url, wrtc=False) as b,

@@ -23,7 +23,7 @@ from tests.loopback import free_port
 from tests.observe.conftest import relay, runtime_folder, start
 from tests.observe.programs import ECHO, Program, peer_relay
 from tests.patience import until
-from tests.processes import environment
+from tests.processes import environment, line_with
 
 __all__ = ["relay", "runtime_folder", "start"]
 
@@ -68,13 +68,12 @@ def test_status_watch_shows_rates_until_it_is_interrupted(runtime_folder: Path, 
         argv, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as watching:
         assert watching.stdout is not None
-        lines = []
-        while sum("B/s" in line for line in lines) < 3:
-            lines.append(watching.stdout.readline())
+        for _ in range(3):
+            line = line_with("B/s", watching.stdout)
         watching.send_signal(signal.SIGINT)
         _, errors = watching.communicate(timeout=20)
         assert (watching.returncode, errors) == (0, "")
-    assert re.search("[▁▂▃▄▅▆▇█]{2}$", [line for line in lines if "B/s" in line][2].rstrip())
+    assert re.search("[▁▂▃▄▅▆▇█]{2}$", line.rstrip())
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from peer_relay_socket.config import unknown_variables
 from peer_relay_socket.errors import IdentityError
 from peer_relay_socket.identity import Identity
 from tests.patience import LIMIT
-from tests.processes import environment
+from tests.processes import environment, read_line
 from tests.wheel import PIP, build_wheel
 
 ROOT = Path(__file__).parents[2]
@@ -122,8 +122,7 @@ def run_once(argv: list[str], told: dict[str, str], folder: Path) -> str:
     """Start the image's program, end it as Docker does, and return the node's id."""
     with subprocess.Popen(argv, env=told, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout is not None
-            words = process.stdout.readline().split()
+            words = read_line(process.stdout).split()
             process.send_signal(signal.SIGTERM)
             assert process.wait(LIMIT) == 0
         finally:

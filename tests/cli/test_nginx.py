@@ -22,6 +22,7 @@ from peer_relay_socket.transport.forwarded import Proxies
 from tests.cli.test_node_tls import certificate
 from tests.loopback import free_port
 from tests.patience import LIMIT, until
+from tests.processes import read_line
 from tests.snippets import snippet
 from tests.transport.links import Recorder, serving, upgrade_request
 
@@ -86,8 +87,7 @@ def test_hosts_talk_through_a_node_behind_nginx(tmp_path: Path, monkeypatch: pyt
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as node,
     ):
         try:
-            assert node.stdout is not None
-            assert node.stdout.readline().startswith("node ")
+            assert read_line(node.stdout).startswith("node ")
             monkeypatch.setenv("SSL_CERT_FILE", str(cert))  # whom this machine trusts
             with (
                 Socket(socket.AF_INET, socket.SOCK_DGRAM, bootstrap=url, wrtc=False) as a,

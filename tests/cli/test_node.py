@@ -15,7 +15,7 @@ import pytest
 
 from peer_relay_socket.address import Spelling
 from peer_relay_socket.identity import Identity
-from tests.processes import environment
+from tests.processes import environment, read_line
 
 NODE = [sys.executable, "-m", "peer_relay", "node"]
 
@@ -31,8 +31,7 @@ def node(*options: str, cwd: Path, **settings: str) -> Iterator[tuple[subprocess
         text=True,
     ) as process:
         try:
-            assert process.stdout is not None
-            yield process, process.stdout.readline().split()
+            yield process, read_line(process.stdout).split()
         finally:
             process.kill()
 

@@ -26,7 +26,7 @@ from peer_relay_socket import Peer, Socket
 from peer_relay_socket.limits import ADMIN_CLIENTS, ADMIN_HEAD, ADMIN_PATIENCE, STREAM_CLIENTS
 from tests.loopback import free_port
 from tests.patience import LIMIT, until
-from tests.processes import environment
+from tests.processes import environment, read_line
 
 Called = Callable[..., tuple[int, str, str]]
 
@@ -68,8 +68,7 @@ def node(*options: str, host: str = "127.0.0.1", admin: int | None = None) -> It
         argv, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
-            assert process.stdout is not None
-            words = process.stdout.readline().split()
+            words = read_line(process.stdout).split()
             assert words[:1] == ["node"], process.communicate()
             yield Node(process, words[1], words[3], admin)
         finally:
@@ -335,11 +334,11 @@ def test_log_lines_may_be_json_and_tell_of_links_that_come_and_go() -> None:
         try:
             assert process.stdout is not None
             assert process.stderr is not None
-            url = process.stdout.readline().split()[3]
+            url = read_line(process.stdout).split()[3]
             with Peer(bootstrap=url, wrtc=False) as peer:
                 assert peer.wait_connected(LIMIT)
                 name = peer.id.hex()[:8]
-            lines = [json.loads(process.stderr.readline()) for _ in range(2)]
+            lines = [json.loads(read_line(process.stderr)) for _ in range(2)]
             process.send_signal(signal.SIGTERM)
             lines += [json.loads(line) for line in process.communicate(timeout=LIMIT)[1].splitlines()]
         finally:

@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from peer_relay_socket.surface.udp_socket import Socket
 from tests.patience import LIMIT
+from tests.processes import read_line
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
@@ -50,8 +51,7 @@ def test_hosts_talk_through_a_node_that_serves_wss(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("SSL_CERT_FILE", str(cert))  # whom this machine trusts
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as node:
         try:
-            assert node.stdout is not None
-            url = node.stdout.readline().split()[3]
+            url = read_line(node.stdout).split()[3]
             assert url.startswith("wss://127.0.0.1:")
             with (
                 Socket(socket.AF_INET, socket.SOCK_DGRAM, bootstrap=url) as a,

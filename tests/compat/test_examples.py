@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import select
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ import pytest
 
 from tests.loopback import free_port
 from tests.patience import LIMIT, until
-from tests.processes import environment
+from tests.processes import environment, line_with
 
 FOLDER = Path(__file__).parents[2] / "compat" / "examples"
 pytestmark = pytest.mark.slow
@@ -36,13 +35,10 @@ class Program:
 
     def line(self, holds: str = "", limit: float = LIMIT) -> str:
         """Return the first line that has `holds` in it; "" where none comes in time."""
-        assert self._process.stdout is not None
-        end = time.monotonic() + limit
-        while select.select([self._process.stdout.fileno()], [], [], max(0.0, end - time.monotonic()))[0]:
-            line = self._process.stdout.readline()
-            if holds in line or not line:
-                return line
-        return ""
+        try:
+            return line_with(holds, self._process.stdout, limit)
+        except (TimeoutError, EOFError):
+            return ""
 
     def say(self, line: str) -> None:
         """Give it a line on stdin."""

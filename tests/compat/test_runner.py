@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import environment
+from tests.processes import environment, read_line
 
 NATIVE = [sys.executable]
 OURS = [sys.executable, "-m", "peer_relay", "run"]
@@ -182,8 +182,7 @@ def test_sigint_from_outside_ends_a_program_by_signal(folder: Path) -> None:
         with subprocess.Popen(
             [*OURS, "wait.py"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         ) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"up\n"
+            assert read_line(process.stdout) == "up\n"
             process.send_signal(number)
             assert process.wait(10) == -number
 

@@ -15,7 +15,7 @@ import pytest
 
 from peer_relay_socket.surface.udp_socket import Socket
 from tests.patience import LIMIT
-from tests.processes import environment
+from tests.processes import environment, read_line
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -35,8 +35,7 @@ class Process:
             stderr=subprocess.PIPE,
             text=True,
         )
-        assert self.process.stdout is not None
-        self.line = self.process.stdout.readline().split()
+        self.line = read_line(self.process.stdout).split()
         assert self.line[:1] == words[:1], self.process.communicate(timeout=LIMIT)[1]
 
     @property

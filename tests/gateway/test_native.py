@@ -19,7 +19,7 @@ import pytest
 from peer_relay_socket.address import Spelling
 from tests.gateway.conftest import LIMIT, Peer, Run, Start
 from tests.patience import until
-from tests.processes import environment
+from tests.processes import environment, read_line
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
 
@@ -41,8 +41,7 @@ def pids_named(mark: str) -> list[int]:
 
 
 def ready(process: subprocess.Popen[str], line: str = "ready\n") -> None:
-    assert process.stdout is not None
-    assert process.stdout.readline() == line
+    assert read_line(process.stdout) == line
 
 
 # --- datagrams -------------------------------------------------------------------------------------------------
@@ -164,7 +163,7 @@ s.sendto(b"native multicast", ("239.9.8.7", 9999))
     assert process.stdout is not None
     for text, host in (("broadcast", "255.255.255.255"), ("multicast", "239.9.8.7")):
         there.sendto(text.encode(), (host, 9999))
-        assert process.stdout.readline() == f"{text} {there.peer.address}\n"
+        assert read_line(process.stdout) == f"{text} {there.peer.address}\n"
     heard = set()
     while len(heard) < 2:
         data = there.recv(100)
@@ -383,7 +382,7 @@ def test_new_identity_gives_the_device_new_addresses(node: str, run_command: lis
         assert process.stdout is not None
         try:
             for _ in range(4):
-                lines = {process.stdout.readline(), process.stdout.readline()}
+                lines = {read_line(process.stdout), read_line(process.stdout)}
                 ours = next(line for line in lines if not line.startswith("program "))
                 assert lines == {ours, f"program {ours}"}
                 process.stdin.write("\n")

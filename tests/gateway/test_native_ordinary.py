@@ -12,6 +12,7 @@ import pytest
 from tests.gateway import outer
 from tests.gateway.conftest import LIMIT, Peer
 from tests.patience import until
+from tests.processes import read_line
 
 pytestmark = [pytest.mark.slow, outer.needs_root]
 
@@ -57,9 +58,8 @@ def test_program_asks_a_peer_in_every_size(world: str, tmp_path: Path, node: str
 def test_server_has_a_privileged_port_and_dies_with_us(world: str, tmp_path: Path, node: str, peer: Peer) -> None:
     there = peer()
     with start(world, tmp_path, node, "sh", "-c", "hostname -I; exec /mnt/udp_tool echo 53") as process:
-        assert process.stdout is not None
-        address = next(each for each in process.stdout.readline().split() if each.startswith("100."))
-        assert process.stdout.readline() == "ready\n"
+        address = next(each for each in read_line(process.stdout).split() if each.startswith("100."))
+        assert read_line(process.stdout) == "ready\n"
         there.sendto(b"question", (address, 53))
         assert there.recvfrom(100) == (b"question", (address, 53))
         below = children(process.pid)
@@ -86,8 +86,7 @@ def runs(pid: int) -> bool:
 def test_signal_reaches_the_program(world: str, tmp_path: Path, node: str) -> None:
     script = "trap 'echo caught; exit 5' TERM; echo ready; while :; do sleep 0.05; done"
     with start(world, tmp_path, node, "sh", "-c", script) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+        assert read_line(process.stdout) == "ready\n"
         process.terminate()
         assert process.communicate(timeout=LIMIT) == ("caught\n", "")
         assert process.returncode == 5

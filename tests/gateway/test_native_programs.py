@@ -13,7 +13,7 @@ import pytest
 
 from tests.gateway.conftest import LIMIT, Process, Run, Start
 from tests.patience import until
-from tests.processes import environment
+from tests.processes import environment, line_with, read_line
 
 pytestmark = pytest.mark.slow
 
@@ -73,9 +73,7 @@ def test_dig_asks_an_exposed_dnsmasq_through_a_forwarded_port(
     words = [*dnsmasq(port), f"--listen-address={host}", "--bind-interfaces"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as server:
         try:
-            assert server.stderr is not None
-            while "started" not in (line := server.stderr.readline()):
-                assert line
+            line_with("started", server.stderr)
             exposed = command("expose", f"{host}:{port}", "--as", "53", "--anyone")
             forwarded = command("forward", "0", f"{exposed.id}:53")
             host, _, local = forwarded.line[3].rpartition(":")
@@ -101,8 +99,7 @@ if (what === 'echo') {
 """
     )
     server = start("node", str(script), "echo", options=("--identity", key[0]))
-    assert server.stdout is not None
-    assert server.stdout.readline() == "ready\n"
+    assert read_line(server.stdout) == "ready\n"
     assert run("node", str(script), "ask", key[1] + ".peer", "7000").stdout == f"50 {key[2]}\n"
 
 
@@ -111,9 +108,7 @@ def test_iperf_loses_less_than_three_percent_and_has_its_report(
     start: Start, run: Run, key: tuple[str, str, str, str]
 ) -> None:
     server = start("stdbuf", "-oL", "iperf", "-s", "-u", "-p", "5001", options=("--identity", key[0]))
-    assert server.stdout is not None
-    while "Server listening" not in (line := server.stdout.readline()):
-        assert line
+    line_with("Server listening", server.stdout)
     told = run("iperf", "-c", key[2], "-p", "5001", "-u", "-b", "4M", "-l", "1200", "-t", "2").stdout
     lost = re.findall(r"\(([\d.]+)%\)", told)
     assert lost, told
@@ -139,8 +134,7 @@ while True:
 """
     )
     server = start(str(script), options=("--native", "--identity", key[0]))
-    assert server.stdout is not None
-    assert [server.stdout.readline(), server.stdout.readline()] == ["ready\n"] * 2
+    assert [read_line(server.stdout), read_line(server.stdout)] == ["ready\n"] * 2
     program = """
 import socket, sys
 heard = set()

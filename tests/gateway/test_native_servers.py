@@ -14,6 +14,7 @@ import pytest
 from tests.gateway.conftest import Run, Start
 from tests.gateway.test_native import ready
 from tests.gateway.test_native_programs import find, needs
+from tests.processes import line_with
 
 pytestmark = pytest.mark.slow
 PROGRAMS = Path(__file__).parent / "programs"
@@ -51,8 +52,7 @@ def test_hypercorn_serves_quic_from_two_processes(start: Start, run: Run, key: K
     )
     assert server.stderr is not None
     for _ in range(2):
-        while "(QUIC)" not in (line := server.stderr.readline()):
-            assert line
+        line_with("(QUIC)", server.stderr)
     told = run(str(PROGRAMS / "quic_ask.py"), key[2], "4433", "24", options=("--native",))
     assert told.stderr == ""
     assert len(set(told.stdout.split())) == 2
@@ -92,9 +92,7 @@ def time_server(start: Start, key: Key, tmp_path: Path) -> Iterator[str]:
     """A chronyd that tells its own clock; its address."""
     settings = ("local stratum 8", "allow all", "port 123", "cmdport 0", "bindcmdaddress /", f"pidfile {tmp_path}/pid")
     server = start(str(find("chronyd")), "-x", "-U", "-d", "-u", "root", *settings, options=("--identity", key[0]))
-    assert server.stderr is not None
-    while "chronyd version" not in (line := server.stderr.readline()):
-        assert line
+    line_with("chronyd version", server.stderr)
     return key[2]
 
 

@@ -15,7 +15,7 @@ import pytest
 from tests.gateway.conftest import COMMAND, Start
 from tests.gateway.test_native_programs import needs
 from tests.patience import LIMIT, until
-from tests.processes import environment
+from tests.processes import environment, read_line
 
 pytestmark = pytest.mark.slow
 PROGRAMS = Path(__file__).parent / "programs"
@@ -48,8 +48,7 @@ def test_libtorrent_fetches_a_magnet_link_by_utp_alone(start: Start, tmp_path: P
         script = str(PROGRAMS / "torrent_node.py")
         nodes.append(start(sys.executable, script, str(folder), role, *known, options=("--native", *identity)))
     for node in nodes:
-        assert node.stdout is not None
-        assert node.stdout.readline() == "ready\n"
+        assert read_line(node.stdout) == "ready\n"
     leech = nodes[-1]
     told, _ = leech.communicate((tmp_path / "0" / "magnet").read_text() + "\n", timeout=4 * LIMIT)
     assert told.startswith("complete in ")

@@ -17,6 +17,7 @@ from peer_relay_socket.gateway.tcp import Segments
 from tests.gateway.conftest import Run, Start
 from tests.gateway.test_native import ready
 from tests.gateway.test_native_programs import needs
+from tests.processes import line_with
 
 Key = tuple[str, str, str, str]
 SERVER = """
@@ -70,9 +71,7 @@ def test_program_without_tcp_refuses_that_of_peers(start: Start, run: Run, key: 
 def test_iperf3_loses_nothing_at_fifty_megabits(start: Start, run: Run, key: Key) -> None:
     """Its datagrams go by UDP; TCP is for its control connection."""
     server = start("iperf3", "-s", "-1", "--forceflush", options=("--identity", key[0], *ALLOW, "5201"))
-    assert server.stdout is not None
-    while "listening" not in (line := server.stdout.readline()):
-        assert line
+    line_with("listening", server.stdout)
     told = run("iperf3", "-c", key[2], "-u", "-b", "50M", "-l", "1200", "-t", "2", options=("--tcp", "overlay"))
     assert "receiver" in told.stdout, told
     assert " 0/" in next(line for line in told.stdout.splitlines() if line.endswith("receiver")), told.stdout

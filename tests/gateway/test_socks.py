@@ -17,7 +17,7 @@ from peer_relay_socket.surface.udp_socket import Socket
 from tests.gateway.conftest import COMMAND, LIMIT, Process
 from tests.npm.conftest import npm_folder
 from tests.patience import until
-from tests.processes import environment
+from tests.processes import environment, read_line
 
 __all__ = ["npm_folder"]  # a fixture
 
@@ -228,8 +228,7 @@ def test_libtorrent_fetches_from_a_peer_through_a_proxy(
     words = ["run", "--native", "--bootstrap", node, "--identity", key[0], script, str(tmp_path / "seed"), "seed"]
     with subprocess.Popen([*COMMAND, *words], env=environment(), stdout=subprocess.PIPE, text=True) as seed:
         try:
-            assert seed.stdout is not None
-            if seed.stdout.readline() != "ready\n":
+            if read_line(seed.stdout) != "ready\n":
                 pytest.skip("needs lab: namespaces")
             host, port = where(command("socks", "--listen", "127.0.0.1:0"))
             client = lt.session(

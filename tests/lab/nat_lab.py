@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from tests.processes import read_line
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -88,18 +89,18 @@ class LabError(Exception):
 class Talker:
     """A process in the lab that prints lines."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], lab: Lab) -> None:
         self.process = process
+        self._lab = lab
         self.told: list[dict[str, Any]] = []
 
     def line(self, limit: float) -> str:
-        stdout = self.process.stdout
-        assert stdout is not None
-        if not select.select([stdout], [], [], limit)[0]:
-            raise LabError(f"nothing was said within {limit} s; before: {self.told}")
-        line = stdout.readline()
+        try:
+            line = read_line(self.process.stdout, limit)
+        except TimeoutError:
+            raise LabError(f"nothing was said within {limit} s; before: {self.told}") from None
         if not line:
-            raise LabError(f"ended with {self.process.wait(5)}; before: {self.told}")
+            raise LabError(f"ended with {self.process.wait(5)}; before: {self.told}; {self._lab.complaints()[-2000:]}")
         return line.strip()
 
     def until(self, condition: Callable[[dict[str, Any]], bool], limit: float) -> dict[str, Any]:
@@ -136,14 +137,13 @@ class Lab:
         self._processes: list[subprocess.Popen[str]] = []
         self._environ: dict[str, dict[str, str]] = {}
         """What the processes on a machine find in their environment."""
-        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  # `close` closes it
+        self._said = tempfile.TemporaryFile("a+")  # noqa: SIM115  # `close` closes it; "a": who reads it moves its position for all
         self._holder = subprocess.Popen(
             ["unshare", "-r", "-n", "-m", "sh", "-c", "mount -t tmpfs tmpfs /run && echo ready && exec sleep 100000"],
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self._holder.stdout is not None
-        if self._holder.stdout.readline() != "ready\n":
+        if read_line(self._holder.stdout) != "ready\n":
             self.close()
             raise LabError("no namespaces")
         try:
@@ -318,7 +318,7 @@ class Lab:
             },
         )
         self._processes.append(process)
-        return Talker(process)
+        return Talker(process, self)
 
     def complaints(self) -> str:
         """Return what all processes so far said on stderr."""

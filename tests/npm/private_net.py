@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 
+from tests.processes import read_line
+
 ADDRESS = "10.77.0.1"
 _BUILD = f"""
 export PATH=$PATH:/usr/sbin:/sbin
@@ -29,7 +31,7 @@ class PrivateNet:
         )
         assert self._holder.stdout is not None
         assert self._holder.stderr is not None
-        if self._holder.stdout.readline() != "ready\n":
+        if read_line(self._holder.stdout) != "ready\n":
             said = self._holder.stderr.read().strip()
             self.close()
             raise OSError(f"needs a network namespace, which is not permitted here: {said[:200]}")

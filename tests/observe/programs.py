@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.processes import environment
+from tests.processes import environment, read_line
 
 ECHO = """
 import sys
@@ -32,8 +32,7 @@ class Program:
             stderr=subprocess.PIPE,
             text=True,
         )
-        assert self.process.stdout is not None
-        self.words = self.process.stdout.readline().split()
+        self.words = read_line(self.process.stdout).split()
         assert self.words, self.process.communicate()[1]
         self.pid = self.process.pid
 

@@ -18,6 +18,7 @@ from peer_relay_socket.errors import ConfigError
 from peer_relay_socket.surface.peer import Peer
 from peer_relay_socket.surface.udp_socket import Socket
 from tests.patience import LIMIT
+from tests.processes import read_line
 
 PORT = 5000
 GROUP, GROUP6 = "239.1.2.3", "ff05::1:2"
@@ -187,8 +188,7 @@ def test_processes_find_each_other_by_broadcast(url: str) -> None:
     ]
     try:
         for server in servers:
-            assert server.stdout is not None
-            assert server.stdout.readline() == "ready\n"
+            assert read_line(server.stdout) == "ready\n"
         done = subprocess.run([sys.executable, "-c", CLIENT], env=env, timeout=90, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "")
         assert [server.wait(LIMIT) for server in servers] == [0, 0]
