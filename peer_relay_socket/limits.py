@@ -741,6 +741,10 @@ HALF_OPEN_MAX: Final = 1024
 """Connections of one listener that have not finished the opening handshake; more are dropped unanswered."""
 HALF_OPEN_PER_HOST: Final = 128
 """The same from one IP address, so one stranger cannot take them all; behind a reverse proxy all share one."""
+ANY_PORT_TRIES: Final = 8
+"""Free ports that a peer which serves on any looks at, for one whose number is free for UDP, too. One of a hundred is
+not where some hundred UDP sockets are open; without a second look such a node has no datagram lanes. Price: 8 sockets
+for a moment."""
 URL_MAX: Final = 2048
 """Longest URL that is dialled, in characters; what every browser and proxy carries."""
 

@@ -8,6 +8,7 @@ Law: a stranger costs nothing before it is counted, and is counted until its han
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import re
@@ -24,6 +25,7 @@ from websockets.typing import Origin
 from .. import limits
 from ..foreign_text import one_line
 from ..meeting import Meeting
+from ..originals import stdlib_socket
 from ..rate import TokenBucket
 from ..scope import Crowds, Scope, crowd_groups, unmapped
 from .connection import SILENT, Connection
@@ -313,7 +315,29 @@ async def listen(
 
 
 async def _bind(host: str, port: int) -> list[socket.socket]:
-    """Listening sockets, all on one port: for a name, one for each of its addresses that this host has."""
+    """Listening sockets, all on one port: for a name, one for each of its addresses that this host has. 0: one that is
+    free for UDP, too, which datagram lanes want, if a few tries find one."""
+    with contextlib.ExitStack() as passed_over, contextlib.suppress(OSError):  # open until the last try
+        for _ in range(limits.ANY_PORT_TRIES if port == 0 else 0):
+            sockets = await _bind_once(host, port)
+            if all(map(_is_free_for_udp, sockets)):
+                return sockets
+            for sock in sockets:
+                passed_over.enter_context(sock)
+    return await _bind_once(host, port)
+
+
+def _is_free_for_udp(listening: socket.socket) -> bool:
+    with stdlib_socket(listening.family, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        if listening.family == socket.AF_INET6:
+            only_ipv6 = listening.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_ipv6)
+        probe.bind(listening.getsockname())
+        return True
+    return False
+
+
+async def _bind_once(host: str, port: int) -> list[socket.socket]:
     if not host:
         if socket.has_dualstack_ipv6():
             return [socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)]

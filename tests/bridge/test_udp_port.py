@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 from aioice import stun
@@ -11,6 +14,7 @@ from aioice import stun
 from peer_relay_socket import Peer
 from tests.loopback import free_port
 from tests.patience import LIMIT, until
+from tests.processes import environment
 
 
 def asked() -> bytes:
@@ -41,11 +45,34 @@ def test_a_node_tells_its_neighbours_where_it_sees_them_and_nobody_else(host: st
 
 def test_a_node_whose_udp_port_is_taken_serves_without() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+        port = free_port()
+        with contextlib.suppress(OSError):  # another program has it: as good
+            taken.bind(("127.0.0.1", port))
         place = f"ws://127.0.0.1:{port}"
         with Peer(port=port, host="127.0.0.1", wrtc=False), Peer(bootstrap=[place], wrtc=False) as neighbour:
             assert neighbour.wait_connected(LIMIT)
+
+
+FOUR_PORTS = "ip link set lo up && echo 40000 40003 >/proc/sys/net/ipv4/ip_local_port_range && exec "
+SERVE_ON_ANY = """
+import socket
+from peer_relay_socket import Peer
+others = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(4)]
+for number, other in enumerate(others):
+    with Peer(port=0, host="localhost", wrtc=False) as node:
+        assert int(node.url.rpartition(":")[2]) >= 40000 + number, node.url
+    other.bind(("127.0.0.1", 40000 + number))
+with Peer(port=0, host="localhost", wrtc=False) as node:
+    print(node.url.rpartition(":")[0])
+"""
+
+
+def test_a_node_that_serves_on_any_port_takes_one_that_is_free_for_udp_if_there_is_one() -> None:
+    words = ["unshare", "-r", "-n", "sh", "-c", f'{FOUR_PORTS}"$0" -c "$1"', sys.executable, SERVE_ON_ANY]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=LIMIT, check=False)
+    if done.returncode and "Traceback" not in done.stderr:
+        pytest.skip(f"needs lab: network namespaces are not permitted here: {done.stderr[:200]}")
+    assert (done.stdout, done.stderr) == ("ws://localhost\n", "")
 
 
 def test_a_node_that_serves_ipv6_alone_leaves_ipv4_to_others() -> None:
