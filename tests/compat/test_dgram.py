@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import socket
 import subprocess
 import sys
 import textwrap
@@ -17,6 +16,7 @@ import pytest
 from peer_relay import dgram
 
 from peer_relay_socket import PeerRelayError
+from tests.loopback import free_port
 from tests.patience import until
 
 PATIENCE = 10.0
@@ -288,8 +288,7 @@ def test_close_comes_when_the_peer_is_destroyed_from_anywhere(ears: Any) -> None
 
 
 def test_the_peers_errors_are_passed_on(ears: Any) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        url = f"ws://127.0.0.1:{held.getsockname()[1]}"
+    url = f"ws://127.0.0.1:{free_port()}"
     one = ears(bootstrap=url)
     name, error = one.next()
     assert (name, isinstance(error, PeerRelayError), url in str(error)) == ("error", True, True)

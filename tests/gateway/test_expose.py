@@ -19,6 +19,8 @@ from tests.gateway.conftest import LIMIT, Process, command_node
 Start = Callable[..., Process]
 Peer = Callable[..., Socket]
 Kernel = Callable[..., socket.socket]
+OWN = 7007
+"""A peer's port: none that the kernel gives to a socket that takes any, which would have it on loopback, too."""
 
 
 def on_loopback(sock: Socket) -> str:
@@ -32,7 +34,7 @@ def test_every_peer_is_a_loopback_address_with_the_port_it_sends_from(
     port = server.getsockname()[1]
     process = command("expose", str(port), "--as", "53", "--anyone")
     assert process.line[:1] + process.line[3:] == ["expose", f"127.0.0.1:{port}", "53"]
-    one, two = peer(), peer()
+    one, two = peer(OWN), peer(OWN)
     for name, there in ((b"one", one), (b"two", two)):
         there.sendto(name, (process.ipv4, 53))
         assert server.recvfrom(100) == (name, (on_loopback(there), there.getsockname()[1]))
@@ -48,7 +50,7 @@ def test_every_peer_is_a_loopback_address_with_the_port_it_sends_from(
 def test_peer_keeps_its_address_when_the_gateway_restarts(command: Start, peer: Peer, kernel: Kernel) -> None:
     server = kernel()
     port = str(server.getsockname()[1])
-    there = peer()
+    there = peer(OWN)
     seen = []
     for _ in range(2):
         process = command("expose", port, "--anyone")
@@ -77,7 +79,7 @@ def test_sizes_and_order_are_kept(command: Start, peer: Peer, kernel: Kernel) ->
 def test_no_peer_is_served_unless_named(command: Start, peer: Peer, kernel: Kernel, tmp_path: Path) -> None:
     server = kernel()
     port = server.getsockname()[1]
-    friend, stranger = peer(), peer()
+    friend, stranger = peer(OWN), peer(OWN)
     process = command("expose", str(port))
     stranger.connect((process.ipv4, port))
     stranger.send(b"x")

@@ -15,6 +15,7 @@ import pytest
 
 from peer_relay_socket import AF_PEER, Peer, PeerClosedError, PeerRelayError, Socket
 from peer_relay_socket.bridge.runtime import on_relay_thread
+from tests.loopback import free_port
 from tests.patience import LIMIT, until
 
 
@@ -26,8 +27,7 @@ def relay() -> Iterator[Peer]:
 
 def nobody() -> str:
     """Return a URL at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        return f"ws://127.0.0.1:{held.getsockname()[1]}"
+    return f"ws://127.0.0.1:{free_port()}"
 
 
 # --- "error" -------------------------------------------------------------------------------------------------------
