@@ -56,7 +56,7 @@ class Driver:
     def __init__(self, host: Owner, runtime: Runtime) -> None:
         self._host = host
         self._posted = host.outbox.posted
-        self._deliver_to = host.receiver.deliver
+        self._deliver_to, self._deliver_lone = host.receiver.deliver, host.receiver.deliver_lone
         self._runtime = runtime
         self._loop = runtime.loop
         self._table = LinkTable()
@@ -131,7 +131,7 @@ class Driver:
         self.pump()
         runtime = self._runtime
         wake = partial(runtime.call, self.feeder.drain)
-        self._host.outbox.open(LoopEnd(wake, self.send_now, runtime.leader, runtime.loop_lock))
+        self._host.outbox.open(LoopEnd(wake, self.send_now, self._send_later, runtime.leader, runtime.loop_lock))
         self.feeder.drain()
 
     def _make_engine(self) -> Engine:
@@ -193,21 +193,23 @@ class Driver:
     # --- from callers ----------------------------------------------------------------------------------------
 
     def send_now(self, flow: Flow, data: bytes, now: float) -> bool:
-        """Send one datagram that is not in `flow` yet, if nothing posted waits and there is nothing else to do for it.
-        In a thread that runs as the loop (inline_io)."""
-        engine = self._engine
+        """Send one datagram that is not in `flow` yet, if nothing posted waits and there is nothing else to do for it;
+        arm `flow`, so that the next need not come here. In a thread that runs as the loop (inline_io)."""
+        engine, armed, link = self._engine, flow.armed, flow.link
         if engine is None or self._closed or flow.waiting or self._posted:
             return False
-        fast_path, armed = engine.fast_path, flow.armed
-        if armed is None or armed.at is not fast_path.core.now or now > armed.until:
-            armed = flow.armed = fast_path.arm(flow.destination, now)
-            if armed is None or not self._links[armed.number].prompt:
-                flow.armed = None
-                return False
-        bundle = fast_path.seal(armed, flow.form, flow.source_port, flow.port, data, now)
-        if bundle and not self._links[armed.number].send_now(bundle):
-            self._runtime.call(self._write, armed.number, bundle)
+        what = flow.form, flow.source_port, flow.port, data, now
+        bundle = b"" if armed is None else armed.seal(*what)
+        if not bundle:
+            armed = flow.armed = engine.fast_path.arm(flow.destination, now)
+            link = flow.link = None if armed is None else self._links[armed.number]
+            bundle = b"" if armed is None or link is None or not link.prompt else armed.seal(*what)
+        if bundle and armed and link and not link.send_now(bundle):
+            self._send_later(armed.number, bundle)
         return bundle != b""
+
+    def _send_later(self, number: int, bundle: bytes) -> None:
+        self._runtime.call(self._write, number, bundle)
 
     @property
     def running_engine(self) -> Engine | None:
@@ -287,8 +289,7 @@ class Driver:
 
     def fast_received(self, link: Link, bundle: bytes, taken: Callable[[], object]) -> bool:
         """The thread that has the loop's turn read a few small messages from a link. This is one of them."""
-        number = self._numbers.get(link)
-        engine = self._engine
+        number, engine = self._numbers.get(link), self._engine
         if number is None or engine is None or self._closed:
             return False
         heard = engine.fast_path.hear(number, bundle, time.monotonic())
@@ -297,18 +298,17 @@ class Driver:
         taken()
         if not heard:
             return True
-        if isinstance(heard, effects.Deliver):
-            filling: list[Filling] = []
-            if not self._deliver_to(heard, filling):
-                self._runtime.call(self._refuse, heard)
-            elif filling:
-                self._filling += filling
+        what, data = heard
+        if isinstance(what, int):
+            next_link = self._links.get(what)
+            if next_link is None or not next_link.send_now(data):
+                self._send_later(what, data)
+        elif not self._deliver_lone(what, data):
+            run, before = what.deliver(data), len(self._filling)
+            if not self._deliver_to(run, self._filling):
+                self._runtime.call(self._refuse, run)
+            elif len(self._filling) > before:
                 self._runtime.call(self._wait_for_readers, link)
-            return True
-        onward, data = heard
-        next_link = self._links.get(onward)
-        if next_link is None or not next_link.send_now(data):
-            self._runtime.call(self._write, onward, data)
         return True
 
     def _refuse(self, run: effects.Deliver) -> None:

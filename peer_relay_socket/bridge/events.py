@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..admission import Admission
     from ..config import PeerConfig
     from ..engine.effects import Deliver, Segment
+    from ..engine.fast_path import Run
     from ..identity import Identity
     from .outbox import Outbox
     from .waiting import Event
@@ -37,6 +38,10 @@ class Receiver(Protocol):
         Args: filling: where to note what is more than half full now.
         Returns: False when nothing is there to take them; the source is then told.
         """
+
+    def deliver_lone(self, run: Run, datagram: bytes) -> bool:
+        """Take in a datagram that is alone, on the thread that read it. Returns: False, with nothing done, where that
+        is for `deliver` to do."""
 
     def deliver_group(
         self, source: PeerId, source_port: int, port: int, form: int, group: str, datagram: bytes

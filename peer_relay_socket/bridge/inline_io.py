@@ -247,6 +247,7 @@ class Leader:
             self._soon(self._sleep.let_lead)
             return False
         leads: list[bool] = []
+        acquired: list[bool] = []
         try:
             leads.extend(map(self._one_leads.acquire, WITHOUT_WAITING))
             if not leads[0]:
@@ -266,7 +267,35 @@ class Leader:
                     bells.remove(self)
                 except ValueError:  # it was rung
                     pass
-                return not found or self._read(found)
+                if not found:
+                    return True
+                lock, done = self._loop_lock.lock, True
+                try:
+                    acquired.extend(map(lock.acquire, _WAITING, _BRIEFLY))
+                    if not acquired[0]:
+                        self._keeps_place = False
+                        return False
+                    for fd, _ in found:  # as the loop does
+                        source = readers.sources.get(fd)
+                        if source is self:
+                            self._clear_bell()
+                        elif source is not None:
+                            self._being_read = source
+                            if source.read_fast():
+                                readers.fast_reads += 1
+                                self._being_read = None
+                            else:
+                                done = readers.missed() and done
+                                self._leave_to_loop(source)
+                finally:
+                    if acquired and acquired[0]:
+                        lock.release()
+                self.reads += 1
+                if not done:
+                    self._keeps_place = False
+                elif not self._keeps_place and not self.reads & 15:
+                    self._see_whether_to_keep_place()
+                return done
             finally:
                 self._waiting = False
                 if not self._keeps_place:  # looked at after `_waiting` was changed, and in `_look_after` the other way
@@ -282,39 +311,11 @@ class Leader:
                     self.attend_links()
                 self._one_leads.release()
 
-    def _read(self, found: list[tuple[int, int]]) -> bool:
-        """Read links as the loop does; where it is awake, wait a moment until it sleeps again."""
-        readers, lock = self.readers, self._loop_lock.lock
-        acquired: list[bool] = []
-        try:
-            acquired.extend(map(lock.acquire, _WAITING, _BRIEFLY))
-            if not acquired[0]:
-                self._keeps_place = False
-                return False
-            done = True
-            for fd, _ in found:
-                source = readers.sources.get(fd)
-                if source is self:
-                    self._clear_bell()
-                elif source is not None:
-                    self._being_read = source
-                    if source.read_fast():
-                        readers.fast_reads += 1
-                        self._being_read = None
-                    else:
-                        done = readers.missed() and done
-                        self._leave_to_loop(source)
-        finally:
-            if acquired and acquired[0]:
-                lock.release()
-        self._keeps_place = self._keeps_place and done
-        self.reads += 1
-        if not self.reads & 15 and not self._keeps_place:
-            now = time.monotonic()
-            if now < self._fast_since + LEADER_FAST:
-                self._soon(self._keep_place)
-            self._fast_since = now
-        return done
+    def _see_whether_to_keep_place(self) -> None:
+        now = time.monotonic()
+        if now < self._fast_since + LEADER_FAST:
+            self._soon(self._keep_place)
+        self._fast_since = now
 
     def _clear_bell(self) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -25,6 +25,7 @@ from .waiting import WITHOUT_WAITING
 
 if TYPE_CHECKING:
     from ..engine.fast_path import Armed
+    from ..transport.link import Link
     from .inline_io import Leader, LoopLock
 
 
@@ -55,6 +56,8 @@ class LoopEnd(NamedTuple):
     """Have the loop look at the outbox, soon. Any thread; takes no lock."""
     send_now: Callable[[Flow, bytes, float], bool]
     """Send one datagram at a time, which is now, or return False. The caller holds `loop_lock`."""
+    send_later: Callable[[int, bytes], None]
+    """Have the loop send a bundle by a link, which has a number."""
     leader: Leader | None
     """Where a thread that waits for a datagram reads links itself."""
     loop_lock: LoopLock
@@ -70,7 +73,7 @@ class Flow:
 
     __slots__ = (
         *("_budget", "_came", "_inbox", "_outbox", "_sent_now_at", "armed", "burst", "destination", "form", "group"),
-        *("port", "queued", "source_port", "spent", "waiting"),
+        *("link", "port", "queued", "source_port", "spent", "waiting"),
     )
 
     def __init__(
@@ -101,6 +104,8 @@ class Flow:
         """What its datagrams leave of what may take a datagram lane; None before there was one."""
         self.armed: Armed | None = None
         """What the driver last found a datagram needs to leave at once."""
+        self.link: Link | None = None
+        """By which it leaves then."""
         self._sent_now_at = 0.0
         self._came = 0
         """What `inbox.came` was then."""
@@ -130,7 +135,17 @@ class Flow:
         acquired: list[bool] = []
         try:
             acquired.extend(map(lock.acquire, WITHOUT_WAITING))
-            return acquired[0] and end.send_now(self, data, now)
+            if not acquired[0] or self.waiting or self._outbox.posted:
+                return False
+            armed, link = self.armed, self.link
+            if armed is None or link is None:
+                return end.send_now(self, data, now)
+            bundle = armed.seal(self.form, self.source_port, self.port, data, now)
+            if not bundle:
+                return end.send_now(self, data, now)
+            if not link.send_now(bundle):
+                end.send_later(armed.number, bundle)
+            return True
         finally:
             if acquired and acquired[0]:
                 lock.release()

@@ -13,21 +13,23 @@ import _socket
 import errno
 import os
 import random
+from asyncio import _get_running_loop
 from collections.abc import Callable
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from ..address import AF_PEER, Destination, PeerId, Spelling, UnprovedHost, UnprovedId
-from ..limits import EPHEMERAL_PORTS, SPELLED_SOURCES
+from ..limits import DATAGRAM_OVERHEAD, EPHEMERAL_PORTS, SPELLED_SOURCES
 from .binding import OWN, WILDCARD, Binding, Place
 from .events import Filling
-from .inbox import Address
+from .inbox import Address, Inbox
 from .matching import NO_SCORE, conflict, forms, group_source, same, score, source_for, speaks
 from .waiting import guard
 
 if TYPE_CHECKING:
     from ..engine.effects import Deliver, Segment
+    from ..engine.fast_path import Run
 
 __all__ = ["OWN", "WILDCARD", "Place", "PortTable"]
 
@@ -49,6 +51,15 @@ def failure(code: int, why: str = "") -> OSError:
     reason to its text."""
     text = os.strerror(code)
     return OSError(code, f"{text}: {why}" if why else text)
+
+
+class _Route:
+    """Where a run of datagrams goes, as long as `table` is the port table's."""
+
+    __slots__ = ("address", "inbox", "table")
+
+    def __init__(self, table: object, inbox: Inbox, address: Address) -> None:
+        self.table, self.inbox, self.address = table, inbox, address
 
 
 class PortTable:
@@ -85,7 +96,7 @@ class PortTable:
         with self._lock:
             if endpoint.port:
                 raise failure(errno.EINVAL)
-            self._routes.clear()
+            self._routes = {}
             endpoint.local, endpoint.mapped = place, mapped
             only = endpoint.v6only
             chosen = place != WILDCARD or mapped
@@ -113,7 +124,7 @@ class PortTable:
                     raise failure(errno.EAGAIN) from None
 
     def _claim(self, endpoint: Binding, port: int) -> None:
-        self._routes.clear()
+        self._routes = {}
         if port == 0:
             port = self._ephemeral()
         elif any(conflict(endpoint, other) and not other.close_if_abandoned() for other in self._at(port)):
@@ -135,7 +146,7 @@ class PortTable:
     def remove(self, endpoint: Binding) -> None:
         """Free the endpoint's port. Harmless if it has none."""
         with self._lock:
-            self._routes.clear()
+            self._routes = {}
             others = self._bound.get(endpoint.port, [])
             if endpoint in others:
                 others.remove(endpoint)
@@ -147,7 +158,7 @@ class PortTable:
         """Let `endpoint`, bound by now, send to and hear only (`place`, `port`), whose spelling is `peer`; `source` is
         the local address if there is none yet."""
         with self._lock:
-            self._routes.clear()
+            self._routes = {}
             endpoint.peer, endpoint.peer_place, endpoint.peer_port = peer, place, port
             if endpoint.local == WILDCARD:  # the first connect chooses; reconnecting keeps it, as Linux does
                 endpoint.local, endpoint.mapped = source, mapped
@@ -155,7 +166,7 @@ class PortTable:
     def disconnect(self, endpoint: Binding) -> None:
         """Undo `connect`; a port that bind() did not choose is freed, as Linux does."""
         with self._lock:
-            self._routes.clear()
+            self._routes = {}
             endpoint.peer = endpoint.peer_place = None
             endpoint.peer_port = 0
             if not endpoint.pinned:
@@ -191,7 +202,7 @@ class PortTable:
                 route = endpoint, self._spell(endpoint, source, source_port, form)
                 if port and len(self._bound[port]) == 1:  # of several the options of each have a say, too
                     if len(self._routes) >= SPELLED_SOURCES:
-                        self._routes.clear()
+                        self._routes = {}
                     self._routes[key] = route
         endpoint, address = route
         inbox = endpoint.inbox
@@ -199,6 +210,33 @@ class PortTable:
         if taken_in and filling is not None and inbox.waiting_size * 2 > inbox.bound and inbox.is_filling():
             filling.append(inbox)
         return taken_in or not endpoint.close_if_abandoned()
+
+    def deliver_lone(self, run: Run, datagram: bytes) -> bool:
+        """Take in a datagram that a caller's thread read, as `deliver` would, to where others of its run went.
+
+        Returns: False, with nothing done, where there is more to do.
+        """
+        if _get_running_loop() is not None:
+            return False
+        route = run.route
+        if route.__class__ is not _Route or route.table is not self._routes:
+            found = self._routes.get(run.key)
+            if found is None or run.session.address_conflict:
+                return False
+            endpoint, address = found
+            run.route = route = _Route(self._routes, endpoint.inbox, address)
+        inbox = route.inbox
+        size = inbox.waiting_size + len(datagram) + DATAGRAM_OVERHEAD
+        if inbox.needs_check or inbox.observed or inbox.stamped or inbox.blocked:
+            return False
+        if size + size > inbox.bound:
+            return False
+        inbox.waiting_size = size
+        inbox.came += 1
+        inbox.ready.append((datagram, route.address))
+        if inbox.waiters.bells:
+            inbox.waiters.wake_all()
+        return True
 
     def send_local(
         self,

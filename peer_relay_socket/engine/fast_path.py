@@ -18,14 +18,23 @@ from __future__ import annotations
 
 import math
 from hmac import compare_digest
+from struct import Struct
 from typing import TYPE_CHECKING, Final, Protocol
 
 from cryptography.exceptions import InvalidTag
 
-from ..address import ID_BYTES, Destination, Prefix
+from ..address import ID_BYTES, Destination, PeerId, Prefix
 from ..codec import packet as wire
 from ..codec.packet import BUNDLE_TAG, COVERED_FRONT, FRONT, HEADER_BYTES, LONE, SEALED_LEAST, TAG_BYTES, Kind
-from ..limits import FAST_PATH_ARMED, FAST_PATH_EXPECTED, HOP_LIMIT, SESSION_IDLE, SESSION_WINDOW, make_room
+from ..limits import (
+    FAST_PATH_ARMED,
+    FAST_PATH_EXPECTED,
+    HOP_LIMIT,
+    MAX_DATAGRAM,
+    SESSION_IDLE,
+    SESSION_WINDOW,
+    make_room,
+)
 from .effects import Deliver
 from .routing import HEADS
 from .seal import PACKET_PRICE, WINDOW_MASK, pack_counter, pack_nonce
@@ -49,6 +58,8 @@ _LEAST: Final = HEADER_BYTES + SEALED_LEAST
 _OPEN: Final = State.OPEN
 _UNKNOWN: Final = (None, None)
 _HEADS: Final = HEADS[Kind.SEALED]
+_IDS: Final = slice(8, COVERED_FRONT - 8)
+"""Where both ids and the index are."""
 _RECORD: Final = LONE.size
 _ACK: Final = wire.record(wire.Record.ACK, bytes(8))[:5]
 _ACK_HEAD: Final = len(_ACK)
@@ -63,8 +74,7 @@ _PRICE: Final = _RECORD + OVERHEAD
 """What a lone datagram counts for against the window, beside its own bytes."""
 _LONE_BYTES: Final = _BODY + HEADER_BYTES + BUNDLE_TAG
 _KEY_PRICE: Final = _RECORD + PACKET_PRICE
-new: Final = tuple.__new__
-"""As calling a NamedTuple, past its function."""
+pack_head: Final = Struct(">BBBxI").pack
 pack_front, read_front, pack_record = FRONT.pack, FRONT.unpack_from, LONE.pack
 
 
@@ -78,37 +88,109 @@ class Tally(Protocol):
 class Armed:
     """What datagrams to one peer need to leave at once."""
 
-    __slots__ = ("at", "ids", "link", "number", "sealing", "session", "tagging", "tally", "until")
+    __slots__ = (
+        *(
+            "at",
+            "core",
+            "encrypt",
+            "fresh",
+            "ids",
+            "link",
+            "number",
+            "numbers",
+            "sealing",
+            "session",
+            "tag_numbers",
+            "tally",
+        ),
+        "until",
+    )
 
     def __init__(self, core: Core, session: Session, keys: Keys, link: LinkState, tagging: TaggingKey) -> None:
+        self.core = core
         self.session = session
         self.sealing = keys.sealing
+        self.numbers, self.encrypt = keys.sealing.numbers, keys.sealing.encrypt
         self.ids = session.peer_id + core.peer_id + keys.remote
         self.link = link
         self.number = link.number
-        self.tagging = tagging
+        self.tag_numbers, self.fresh = tagging.numbers, tagging.fresh
         self.tally: Tally | None = None
         """Where datagrams to this peer are counted one by one, if they are."""
         self.at = core.now
         """What `Core.now` is, that very object, until another input comes."""
         self.until = math.inf
 
+    def seal(self, form: int, source_port: int, port: int, datagram: bytes, now: float) -> bytes:
+        """Return the bundle that carries one datagram over link `number`; b"" if it has to go the common way, or
+        to be armed anew."""
+        session, link, sealing, tally, size = self.session, self.link, self.sealing, self.tally, len(datagram)
+        in_flight = session.in_flight + size + _PRICE
+        if self.at is not self.core.now or now > self.until or size + ENVELOPE > link.unit:
+            return b""
+        if in_flight > SESSION_WINDOW or not (tally is None or tally.takes(size)):
+            return b""
+        number = next(self.numbers)  # one step: whatever interrupts this, no number comes twice
+        sealing.sealed = number + 1
+        sealing.used += size + _KEY_PRICE
+        front = pack_front(_SEALED, HOP_LIMIT, session.alternate, size + _BODY, self.ids, number)
+        record = pack_record(_DATAGRAMS, 9 + size, form, source_port, port, 1, size) + datagram
+        sealed = self.encrypt(pack_nonce(number), record, None)
+        counter = pack_counter(next(self.tag_numbers))
+        mac = self.fresh()
+        mac.update(counter + front + sealed[-TAG_BYTES:])
+        session.idle_since = now
+        link.tx_bytes += size + _LONE_BYTES
+        link.tx_packets += 1
+        if session.silent_since is None:
+            session.silent_since = now
+        if not session.flights:
+            session.acked_at = now
+        session.flights.append((number, size + _PRICE))
+        session.in_flight = in_flight
+        return b"".join((front, sealed, counter, mac.digest()))
+
+
+class Run:
+    """What datagrams that are heard one after the other have in common: what opens them, which port they are for."""
+
+    __slots__ = ("decrypt", "form", "keys", "opening", "port", "route", "session", "source_port")
+
+    def __init__(self, session: Session, keys: Keys, form: int = 0, source_port: int = 0, port: int = 0) -> None:
+        self.session, self.keys = session, keys
+        self.opening, self.decrypt = keys.opening, keys.opening.decrypt
+        self.form, self.source_port, self.port = form, source_port, port
+        self.route: object = None
+        """Where the last one went: a note of the driver's, which knows how long it holds."""
+
+    @property
+    def key(self) -> tuple[PeerId, int, int, int, type]:
+        """What tells it from others."""
+        source = self.session.peer_id
+        return source, self.source_port, self.port, self.form, source.__class__
+
+    def deliver(self, datagram: bytes) -> Deliver:
+        """Return what the common way would have asked for."""
+        session = self.session
+        return Deliver(session.peer_id, self.source_port, self.port, self.form, [datagram], session.address_conflict)
+
 
 class Expected:
     """What packets need to be taken that name the same ids and the same index, and come by one link."""
 
-    __slots__ = ("at", "checking", "flags", "keys", "link", "number", "onward", "session")
+    __slots__ = ("at", "checking", "flags", "fresh", "hop_limit", "ids", "link", "number", "onward", "run")
 
-    def __init__(self, at: float, link: LinkState, checking: CheckingKey, flags: int) -> None:
+    def __init__(
+        self, at: float, link: LinkState, checking: CheckingKey, hop_limit: int, flags: int, ids: bytes
+    ) -> None:
         self.at = at
         """As of `Armed`."""
         self.link = link
         self.number = link.number
-        self.checking = checking
-        self.flags = flags
-        self.session: Session | None = None
-        """Whose packets these are; None where they go on."""
-        self.keys: Keys | None = None
+        self.checking, self.fresh = checking, checking.fresh
+        self.hop_limit, self.flags, self.ids = hop_limit, flags, ids
+        self.run: Run | None = None
+        """Of the last datagram, and what opens the next; None where they go on."""
         self.onward: LinkState | None = None
 
 
@@ -170,139 +252,126 @@ class FastPath:
         armed.until = min(until, now + FAST_PATH_ARMED)
         return armed
 
-    def seal(self, armed: Armed, form: int, source_port: int, port: int, datagram: bytes, now: float) -> bytes:
-        """Return the bundle that carries one datagram over link `armed.number`; b"" if it has to go the common way, or
-        to be armed anew."""
-        session, link, sealing, tally, size = armed.session, armed.link, armed.sealing, armed.tally, len(datagram)
-        in_flight = session.in_flight + size + _PRICE
-        if armed.at is not self.core.now or now > armed.until or size + ENVELOPE > link.unit:
-            return b""
-        if in_flight > SESSION_WINDOW or not (tally is None or tally.takes(size)):
-            return b""
-        number = next(sealing.numbers)  # one step: whatever interrupts this, no number comes twice
-        sealing.sealed = number + 1
-        sealing.used += size + _KEY_PRICE
-        front = pack_front(_SEALED, HOP_LIMIT, session.alternate, size + _BODY, armed.ids, number)
-        record = pack_record(_DATAGRAMS, 9 + size, form, source_port, port, 1, size) + datagram
-        sealed = sealing.encrypt(pack_nonce(number), record, None)
-        counter = pack_counter(next(armed.tagging.numbers))
-        mac = armed.tagging.fresh()
-        mac.update(counter + front + sealed[-TAG_BYTES:])
-        session.idle_since = now
-        link.tx_bytes += size + _LONE_BYTES
-        link.tx_packets += 1
-        if session.silent_since is None:
-            session.silent_since = now
-        if not session.flights:
-            session.acked_at = now
-        session.flights.append((number, size + _PRICE))
-        session.in_flight = in_flight
-        return b"".join((front, sealed, counter, mac.digest()))
-
     # --- in, and on ------------------------------------------------------------------------------------------
 
-    def _expect(self, number: int, ids: bytes, flags: int, now: float) -> Expected | None:
-        """Return what packets need to be taken, if nothing else is to be done for them."""
+    def _expect(self, number: int, bundle: bytes, now: float) -> Expected | None:
+        """Return what packets like this one need to be taken, if nothing else is to be done for them."""
+        kind, hop_limit, flags, _, ids, _ = read_front(bundle)
         link, to, sender = self._links.get(number), ids[:ID_BYTES], ids[ID_BYTES : 2 * ID_BYTES]
-        if link is None or not link.up or link.checking is None or not (link.serves or sender == link.peer_id):
+        if kind != _SEALED or link is None or not link.up or link.checking is None:
             return None
-        expected = Expected(self._mark(now), link, link.checking, flags)
+        if not (link.serves or sender == link.peer_id):
+            return None
+        expected = Expected(self._mark(now), link, link.checking, hop_limit, flags, ids)
         if to == self.core.peer_id:
             session, keys = self._keys.get(ids[2 * ID_BYTES :], _UNKNOWN)
             if session is None or keys is None or keys is not session.keys or session.peer_id != sender:
                 return None
             if session.heard_under is not keys or session.state is not _OPEN or session.ack_timer is None:
                 return None
-            expected.session, expected.keys = session, keys
+            expected.run = Run(session, keys)
         else:
             onward = self._hops[flags].get(to) if flags < wire.ALTERNATES and self.core.config.serves else None
-            if onward is None or onward is link or onward.tagging is None or not _is_calm(onward):
+            if hop_limit <= 1 or onward is None or onward is link or onward.tagging is None or not _is_calm(onward):
                 return None
             expected.onward = onward
         make_room(self.expected, FAST_PATH_EXPECTED)
         self.expected[ids] = expected
         return expected
 
-    def hear(self, number: int, bundle: bytes, now: float) -> Deliver | tuple[int, bytes] | tuple[()] | None:
+    def hear(self, number: int, bundle: bytes, now: float) -> tuple[Run, bytes] | tuple[int, bytes] | tuple[()] | None:
         """Take a bundle that link `number` brought, if it is one sealed packet that needs nothing else.
 
-        Returns: what to deliver; or a link, and what to send by it; or NOTHING, where it was an acknowledgement; or
-            None, with nothing done.
+        Returns: a datagram, and of which run it is; or a link's number, and what to send by it; or NOTHING, where it
+            was an acknowledgement; or None, with nothing done.
         """
         size = len(bundle)
         end = size - BUNDLE_TAG
         if end < _LEAST:
             return None
-        kind, hop_limit, flags, length, ids, counter = read_front(bundle)
-        if kind != _SEALED or HEADER_BYTES + length != end:
-            return None
-        expected = self.expected.get(ids)
-        if expected is None or expected.at is not self.core.now or expected.number != number or expected.flags != flags:
-            expected = self._expect(number, ids, flags, now)
+        expected = self.expected.get(bundle[_IDS])
+        if expected is None or expected.at is not self.core.now or expected.number != number:
+            expected = self._expect(number, bundle, now)
             if expected is None:
                 return None
-        link, checking, session, keys = expected.link, expected.checking, expected.session, expected.keys
+        link, checking, run = expected.link, expected.checking, expected.run
         octets, packets, pool = link.traffic.bytes, link.traffic.packets, link.pool
-        bundles, tag = checking.newest + 1, bundle[end:]
-        if octets.level < size or packets.level < 2.0 or pool.level < 2.0 or tag[:8] != pack_counter(bundles):
-            return None  # also out of order: others know more
-        if session is None or keys is None:
-            return self._pass_on(expected, bundle, hop_limit, bundles, now)
-        opening = keys.opening
-        if counter != opening.newest + 1 or session.unacked + length >= _ACK_EVERY:
+        if octets.level < size or packets.level < 2.0 or pool.level < 2.0:
             return None
-        mac = checking.fresh()
-        mac.update(tag[:8] + bundle[:COVERED_FRONT] + bundle[end - TAG_BYTES : end])
-        if not compare_digest(mac.digest(), tag[8:]):
+        if run is None:
+            return self._pass_on(expected, bundle, now)
+        session, opening, length = run.session, run.opening, end - HEADER_BYTES
+        counter, bundles = opening.newest + 1, checking.newest + 1
+        front = pack_front(_SEALED, expected.hop_limit, expected.flags, length, expected.ids, counter)
+        if session.unacked + length >= _ACK_EVERY or not bundle.startswith(front):
+            return None  # also out of order: others know more
+        tag_counter = pack_counter(bundles)
+        mac = expected.fresh()
+        mac.update(tag_counter + front + bundle[end - TAG_BYTES : end])
+        if not compare_digest(tag_counter + mac.digest(), bundle[end:]):
             return None
         try:
-            plain = opening.decrypt(pack_nonce(counter), bundle[COVERED_FRONT:end], None)
+            plain = run.decrypt(pack_nonce(counter), bundle[COVERED_FRONT:end], None)
         except InvalidTag:
             return None
-        run = wire.only_datagram(plain)
-        if run is None and (session.blocked or len(plain) != _ACK_BYTES or plain[:_ACK_HEAD] != _ACK):
-            return None
+        data_size = length - _BODY
+        datagram: bytes | None = plain[_RECORD:]
+        if (
+            not 0 <= data_size <= MAX_DATAGRAM
+            or not run.port
+            or not plain.startswith(
+                pack_record(_DATAGRAMS, 9 + data_size, run.form, run.source_port, run.port, 1, data_size)
+            )
+        ):
+            only = wire.only_datagram(plain)
+            if only is not None:
+                run = expected.run = Run(session, run.keys, *only[:3])
+            elif session.blocked or len(plain) != _ACK_BYTES or plain[:_ACK_HEAD] != _ACK:
+                return None
+            else:
+                datagram = None
         if opening.newest + 1 != counter or checking.newest + 1 != bundles:
             return None  # another input came between
         # From here on none can, for want of a call: only there does CPython let handlers and threads in.
-        opening.missing = opening.missing << 1 & WINDOW_MASK
+        if opening.missing:
+            opening.missing = opening.missing << 1 & WINDOW_MASK
         opening.newest = counter
-        checking.missing = checking.missing << 1 & WINDOW_MASK
+        if checking.missing:
+            checking.missing = checking.missing << 1 & WINDOW_MASK
         checking.newest = bundles
         session.idle_since = session.heard_at = link.received_at = now
         session.missed_probes = 0
         session.silent_since = now if session.flights else None
-        if counter >= keys.highest:
-            keys.highest = counter + 1
+        run.keys.highest = counter + 1
         octets.level -= size - 0.75 * end
         packets.level -= 2.0
         pool.level -= 2.0
         link.rx_bytes += size
         link.rx_packets += 1
-        if run is None:
+        if datagram is None:
             session.acknowledged(int.from_bytes(plain[_ACK_HEAD:]), now)
             return NOTHING
         session.unacked += length
         if not session.solicited:
             session.heard_first = True
-        form, source_port, port, datagram = run
-        return new(Deliver, (session.peer_id, source_port, port, form, [datagram], session.address_conflict))
+        return run, datagram
 
-    def _pass_on(
-        self, expected: Expected, bundle: bytes, hop_limit: int, bundles: int, now: float
-    ) -> tuple[int, bytes] | None:
+    def _pass_on(self, expected: Expected, bundle: bytes, now: float) -> tuple[int, bytes] | None:
         link, checking, onward, size = expected.link, expected.checking, expected.onward, len(bundle)
-        if onward is None or onward.tagging is None or hop_limit <= 1 or size > onward.unit:
+        if onward is None or onward.tagging is None or size > onward.unit:
             return None
-        end = size - BUNDLE_TAG
-        own_tag = bundle[end - TAG_BYTES : end]
-        mac = checking.fresh()
-        mac.update(bundle[end : end + 8] + bundle[:COVERED_FRONT] + own_tag)
-        if not compare_digest(mac.digest(), bundle[end + 8 :]) or checking.newest + 1 != bundles:
+        end, bundles = size - BUNDLE_TAG, checking.newest + 1
+        if not bundle.startswith(pack_head(_SEALED, expected.hop_limit, expected.flags, end - HEADER_BYTES)):
             return None
-        checking.missing = checking.missing << 1 & WINDOW_MASK
+        tag_counter, own_tag = pack_counter(bundles), bundle[end - TAG_BYTES : end]
+        mac = expected.fresh()
+        mac.update(tag_counter + bundle[:COVERED_FRONT] + own_tag)
+        if not compare_digest(tag_counter + mac.digest(), bundle[end:]) or checking.newest + 1 != bundles:
+            return None
+        if checking.missing:
+            checking.missing = checking.missing << 1 & WINDOW_MASK
         checking.newest = bundles
-        head = _HEADS[hop_limit - 1]
+        head = _HEADS[expected.hop_limit - 1]
         counter = pack_counter(next(onward.tagging.numbers))
         mac = onward.tagging.fresh()
         mac.update(b"".join((counter, head, bundle[2:COVERED_FRONT], own_tag)))

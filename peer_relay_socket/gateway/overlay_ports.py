@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..bridge.outbox import Flow
     from ..config import PeerConfig
     from ..engine.effects import Deliver, Segment
+    from ..engine.fast_path import Run
 
 LocalAddress = tuple[str, int]
 
@@ -97,6 +98,10 @@ class OverlayPorts:
     def hears(self, port: int) -> bool:
         """Return whether anything listens on `port`."""
         return port in self._listeners
+
+    def deliver_lone(self, run: Run, datagram: bytes) -> bool:
+        """No thread waits here: `deliver` does it."""
+        return False
 
     def deliver(self, run: Deliver, filling: list[Filling] | None = None) -> bool:
         """Pass datagrams on to what listens on `port`."""

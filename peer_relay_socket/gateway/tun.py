@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ..bridge.events import Filling
     from ..config import PeerConfig
     from ..engine.effects import Deliver, Segment
+    from ..engine.fast_path import Run
     from .tun_writer import Queues
 
 _RESOLVER: Final = socket.inet_aton(RESOLVER)
@@ -272,6 +273,10 @@ class Tun:
             self._write(header.frame(resolver.answer(question, self.interface.spelling)))
 
     # --- to programs -------------------------------------------------------------------------------------------
+
+    def deliver_lone(self, run: Run, datagram: bytes) -> bool:
+        """No thread waits here: `deliver` does it."""
+        return False
 
     def deliver(self, run: Deliver, filling: list[Filling] | None = None) -> bool:
         """Write datagrams to the device. Returns: True; the namespace's kernel refuses what nothing hears."""

@@ -27,6 +27,7 @@ except ImportError:  # built without a C compiler
 _pack_medium: Final = Struct(">BBH").pack
 _pack_long: Final = Struct(">BBQ").pack
 _STOCK: Final = 256
+_cut: Final = Struct("4s" * _STOCK).unpack
 _masks: Final[list[bytes]] = []
 """Masks that no frame has had; of a forked child none."""
 _PLAIN = 0x82
@@ -55,9 +56,9 @@ def binary_frame(payload: bytes | bytearray | memoryview, *, masked: bool) -> by
 
 def _more_masks() -> bytes:
     """Return a mask, and lay others in stock: one call of the system for many."""
-    random = urandom(4 * _STOCK)
-    _masks.extend(random[start : start + 4] for start in range(4, len(random), 4))
-    return random[:4]
+    masks: tuple[bytes, ...] = _cut(urandom(4 * _STOCK))
+    _masks.extend(masks[1:])
+    return masks[0]
 
 
 class FrameReader:
@@ -91,6 +92,12 @@ class FrameReader:
         To be called `between` frames only. `feed` would return the same; where there is no such frame, it knows more.
         """
         mask_size, size = self._mask_size, len(data)
+        length = size - 4 - mask_size
+        if (  # all there is, as a rule
+            125 < length < 65536 <= self._max_size
+            and data.startswith(_pack_medium(_PLAIN, self._mask_bit | 126, length))
+        ):
+            return (apply_mask(data[8:], data[4:8]) if mask_size else data[4:]), size
         if size < 4 or data[0] != _PLAIN:
             return None
         length, body = data[1] ^ self._mask_bit, 2 + mask_size

@@ -34,6 +34,9 @@ class Kept:
         self.heard.append(run[:5])
         return run.port not in self.shut
 
+    def deliver_lone(self, run: object, datagram: bytes) -> bool:
+        return False
+
     def deliver_segment(self, came: Segment) -> None:
         self.segments.append(came)
 

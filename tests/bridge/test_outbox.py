@@ -10,7 +10,7 @@ from peer_relay_socket.limits import DATAGRAM_OVERHEAD
 def test_outbox_rings_once_per_burst_and_takes_each_flow_once(endpoint):
     end, _ = endpoint
     outbox, rings = Outbox(), []
-    outbox.open(LoopEnd(lambda: rings.append(None), lambda *_: False, None, LoopLock()))
+    outbox.open(LoopEnd(lambda: rings.append(None), lambda *_: False, lambda *_: None, None, LoopLock()))
     flows = [end.flow(bytes(20), port, 4) for port in (1, 2)]
     for flow in flows:
         flow.queued = True

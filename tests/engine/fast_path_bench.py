@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from peer_relay_socket.codec import packet as wire
 from peer_relay_socket.codec.packet import HEADER_BYTES
-from peer_relay_socket.engine.effects import Deliver, Effect
+from peer_relay_socket.engine.effects import Effect
 from peer_relay_socket.engine.engine import Engine
+from peer_relay_socket.engine.fast_path import Run
 from peer_relay_socket.engine.link import LinkState
 from peer_relay_socket.engine.session import Session
 from tests.sim.bench import Bench, Node, talking
@@ -80,7 +81,8 @@ def hear_bundle(node: Node, number: int, bundle: bytes) -> Came | None:
     assert taken(node.engine) == ([], []), "the short way leaves nothing to be done"
     if not heard:
         return Came([], [])
-    return Came([], [heard]) if isinstance(heard, Deliver) else Came([(heard[0], untagged(heard[1]))], [])
+    what, data = heard
+    return Came([], [what.deliver(data)]) if isinstance(what, Run) else Came([(what, untagged(data))], [])
 
 
 def state(node: Node) -> object:

@@ -52,7 +52,7 @@ class Interruptions:
 def test_handlers_send_while_their_thread_sends():
     with Socket(bootstrap="ws://127.0.0.1:9") as sock:
         outbox = sock.peer._host.outbox
-        outbox.open(LoopEnd(lambda: None, lambda *_: False, None, LoopLock()))
+        outbox.open(LoopEnd(lambda: None, lambda *_: False, lambda *_: None, None, LoopLock()))
         sock.setblocking(False)
         received: list[bytes] = []
         sent = 0

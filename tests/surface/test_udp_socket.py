@@ -87,7 +87,7 @@ def test_foreign_addresses_are_dropped_and_counted_or_refused():
 def test_remote_datagrams_wait_in_the_outbox_in_order():
     with Socket(bootstrap="ws://127.0.0.1:9") as sock:
         outbox = sock.peer._host.outbox
-        outbox.open(LoopEnd(lambda: None, lambda *_: False, None, LoopLock()))
+        outbox.open(LoopEnd(lambda: None, lambda *_: False, lambda *_: None, None, LoopLock()))
         for number in range(3):
             sock.sendto(b"%d" % number, (FAR, 7))
         (flow,) = outbox.take()
@@ -98,7 +98,7 @@ def test_remote_datagrams_wait_in_the_outbox_in_order():
 def test_send_buffer_makes_senders_wait_or_say_so():
     with Socket(bootstrap="ws://127.0.0.1:9") as sock:
         outbox = sock.peer._host.outbox
-        outbox.open(LoopEnd(lambda: None, lambda *_: False, None, LoopLock()))
+        outbox.open(LoopEnd(lambda: None, lambda *_: False, lambda *_: None, None, LoopLock()))
         sock.connect((FAR, 7))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 5000)
         sock.setblocking(False)
