@@ -1089,13 +1089,15 @@ gone before."""
 TUN_QUEUE_LENGTH: Final = 8192
 """Packets that wait in a TUN device until the relay thread reads them; beyond, the kernel drops."""
 TUN_CREDIT: Final = 512 * 1024
-TUN_CREDIT_RATE: Final = 250_000
+TUN_CREDIT_RATE: Final = 2500
 TUN_RATE_BURST: Final = 128 * 1024
 TUN_RATE_QUEUE: Final = 64 * 1024 * 1024
 """Bytes that programs in a namespace may send before the relay thread has read half of them, each packet counted as
-DATAGRAM_OVERHEAD more, and bytes per second that they may send beyond; bytes that they may send at once under a fixed
-rate, and that may wait for it. A TUN device drops what it has no room for: TUN_QUEUE_LENGTH packets are more than two
-TUN_CREDITs ever are, so that nothing is lost there, and `sendto` waits, as on any network card."""
+DATAGRAM_OVERHEAD more, and bytes per second that they may send beyond, since the kernel takes no rate of 0; bytes that
+they may send at once under a fixed rate, and that may wait for it. A TUN device drops what it has no room for:
+TUN_QUEUE_LENGTH packets are more than two TUN_CREDITs ever are, so that nothing is lost there, and `sendto` waits, as
+on any network card. With 250,000 bytes per second 2,464 of 60,000 small datagrams were lost while our process stood
+still for 5 s; the credit divided by the rate must stay below 274 s, which is all that tc-tbf(8) counts to."""
 PACKET_SOCKET_BUFFER: Final = 4 * 1024 * 1024
 PAIR_CREDIT: Final = 140 * 1024
 """What is asked for as receive buffer where a packet socket stands for a TUN device, of which the kernel grants 416 KiB

@@ -85,7 +85,7 @@ class Expose:
         def refused() -> None:
             self._ports.interface.refuse(source, self._port, source_port)
 
-        local = LocalSocket(self._loop, sock, answered, refused)
+        local = LocalSocket(self._loop, sock, answered, self._ports.count, refused)
         self._peers.add((source, source_port), local)
         return local
 

@@ -41,7 +41,7 @@ class Forward:
         self._peer = peer
         self._port = port
         self._form = form
-        self._socket = LocalSocket(loop, bound(local), self._asked)
+        self._socket = LocalSocket(loop, bound(local), self._asked, ports.count)
         self._clients: Sources[LocalAddress, _Client] = Sources(loop, self._forget)
 
     @property

@@ -32,12 +32,15 @@ class HostNames:
         self._port = port
         self._under_way = 0
 
-    def __call__(self, query: bytes, answered: Callable[[bytes], object]) -> None:
-        """Ask; `answered` is called with the answer, or never: programs ask again."""
-        if self._under_way < NAME_QUERIES:
-            self._under_way += 1
-            task = asyncio.get_running_loop().create_task(self._ask(query, answered))
-            task.add_done_callback(lambda done: self._done())
+    def __call__(self, query: bytes, answered: Callable[[bytes], object]) -> bool:
+        """Ask; `answered` is called with the answer, or never: programs ask again. Returns: False where too much is
+        asked already."""
+        if self._under_way >= NAME_QUERIES:
+            return False
+        self._under_way += 1
+        task = asyncio.get_running_loop().create_task(self._ask(query, answered))
+        task.add_done_callback(lambda done: self._done())
+        return True
 
     def _done(self) -> None:
         self._under_way -= 1

@@ -138,21 +138,22 @@ def open_device(path: str = TUN_PATH) -> tuple[int, bool]:
     return fd, False
 
 
-def _open_any(libc: ctypes.CDLL) -> tuple[int, bool, bytes]:
-    """Return a device as `open_device`, or else the packet socket of a pair, and the Ethernet address of its half.
+def _open_any(libc: ctypes.CDLL) -> tuple[list[int], bool, bytes]:
+    """Return a device as `open_device`, or else the packet sockets of a pair, as `veth.open_pair`.
 
     Raises: ForbiddenError.
     """
     try:
-        return *open_device(), b""
+        fd, segments = open_device()
+        return [fd], segments, b""
     except ForbiddenError as forbidden:
         from . import veth
 
         try:
-            fd, address = veth.open_pair(libc, DEVICE)
+            reader, writer, address = veth.open_pair(libc, DEVICE)
         except OSError:
             raise forbidden from None
-        return fd, True, address
+        return [reader, writer], True, address
 
 
 def _configure(libc: ctypes.CDLL) -> None:
@@ -195,9 +196,9 @@ def supervise(channel: socket.socket, plan: Plan) -> NoReturn:
     """The child's whole life: make the world, hand its device over, run the program when told to, tell how it ended.
 
     The channel carries, to the parent: the device's interface index, whether it takes several datagrams in one write
-    and, where it is half of a pair, its Ethernet address, with the descriptors of the device, of sockets for routing
-    and for questions about sockets, of a UDP socket and of the tables of UDP sockets, or the text of a refusal; then
-    the pid of the program; then its wait status and the names of what it left running.
+    and, where it is half of a pair, its Ethernet address, with the descriptors of sockets for routing and for questions
+    about sockets, of a UDP socket, of the tables of UDP sockets and of the device, or the text of a refusal; then the
+    pid of the program; then its wait status and the names of what it left running.
     """
     signal.set_wakeup_fd(-1)
     libc = _libc()
@@ -213,8 +214,8 @@ def supervise(channel: socket.socket, plan: Plan) -> NoReturn:
             tables = [os.open(f"/proc/thread-self/net/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("udp", "udp6")]
             index = socket.if_nametoindex(DEVICE)
             head = struct.pack("=ii", index, segments) + address
-            socket.send_fds(channel, [head], [device, routing.fileno(), diag.fileno(), prompter.fileno(), *tables])
-        for fd in (device, *tables):
+            socket.send_fds(channel, [head], [routing.fileno(), diag.fileno(), prompter.fileno(), *tables, *device])
+        for fd in (*tables, *device):
             os.close(fd)
     except ForbiddenError as error:
         channel.send(str(error).encode())

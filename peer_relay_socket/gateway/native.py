@@ -93,10 +93,12 @@ class Child:
         """The program's pid, once it runs."""
         self._collected = False
 
-    def device(self) -> tuple[int, bool, bytes, int, list[int]]:
+    def device(self) -> tuple[int, bool, bytes, list[int], list[int]]:
         """Return the device's interface index, whether it takes several datagrams in one write, its Ethernet address
-        (b"" = it is a TUN device), its descriptor, and those of the namespace's sockets for routing and for questions
-        about sockets, of a UDP socket and of the tables of all. Raises: ForbiddenError."""
+        (b"" = it is a TUN device), its descriptors (one to read and one to write, or one for both), and those of the
+        namespace's sockets for routing and for questions about sockets, of a UDP socket and of the tables of all.
+
+        Raises: ForbiddenError."""
         told, fds, _, _ = socket.recv_fds(self._channel, 4096, 8)
         if not fds:
             self.end()
@@ -104,7 +106,7 @@ class Child:
         index, segments = struct.unpack_from("=ii", told)
         for fd in fds:
             os.set_inheritable(fd, False)
-        return index, bool(segments), told[8:], fds[0], fds[1:]
+        return index, bool(segments), told[8:], fds[5:], fds[:5]
 
     def go(self) -> None:
         """Let the program start."""
@@ -128,16 +130,17 @@ class Child:
             os.waitpid(self.pid, 0)
 
 
-def link(fd: int, address: bytes) -> Link:
+def link(device: list[int], address: bytes) -> Link:
     """Return how a device is read and written. Args: as `Child.device` returns them."""
     from .packets import LONGEST_FRAME
     from .tun import Link
 
+    reader, writer = device[0], device[-1]
     if not address:
-        return Link(fd, partial(os.read, fd, LONGEST_FRAME), partial(os.write, fd))
+        return Link(reader, partial(os.read, reader, LONGEST_FRAME), partial(os.write, writer))
     from . import veth
 
-    return Link(fd, veth.reader(fd), veth.writer(fd, address), PAIR_CREDIT, KERNEL_OVERHEAD)
+    return Link(reader, veth.reader(reader), veth.writer(writer, address), PAIR_CREDIT, KERNEL_OVERHEAD)
 
 
 class Device:
@@ -234,7 +237,7 @@ def run(program: Program, config: PeerConfig, keep_sigint_ignored: bool) -> int:
         from .receive_queues import ReceiveQueues
         from .tun import Tun
 
-        index, segments, address, fd, (routing, diag, udp, *tables) = child.device()
+        index, segments, address, fds, (routing, diag, udp, *tables) = child.device()
         tun = Tun(config, program.dns, program.tcp_ports)
         netlink = Netlink(socket.socket(fileno=routing))
         prompter = socket.socket(fileno=udp)
@@ -247,7 +250,7 @@ def run(program: Program, config: PeerConfig, keep_sigint_ignored: bool) -> int:
 
             real = Pasta(program.pasta, child.pid)
             device.leave_tcp()
-        device.serve(link(fd, address), segments, program.rate)
+        device.serve(link(fds, address), segments, program.rate)
     except BaseException:
         child.end()
         if real is not None:

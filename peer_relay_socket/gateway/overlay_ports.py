@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 LocalAddress = tuple[str, int]
 
+_NOT_TAKEN = "dropped: the kernel did not take a datagram for a local program"
+
 
 class Listener(Protocol):
     """What hears one overlay port."""
@@ -145,16 +147,16 @@ class LocalSocket:
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
         heard: Callable[[list[tuple[bytes, LocalAddress]]], object],
+        count: Callable[[str], object],
         refused: Callable[[], object] | None = None,
     ) -> None:
-        """Args: sock: bound; it is owned from now on. heard: is told what came, and from where. refused: is told that
-        nothing listens where a connected socket sent to."""
+        """Args: sock: bound; it is owned from now on. heard: is told what came, and from where. count: is told why a
+        datagram was dropped. refused: is told that nothing listens where a connected socket sent to."""
         self._loop = loop
         self._sock = sock
         self._heard = heard
+        self._count = count
         self._refused = refused
-        self.dropped = 0
-        """Datagrams that the kernel had no room for, or refused."""
         sock.setblocking(False)
         loop.add_reader(sock.fileno(), self._readable)
 
@@ -176,7 +178,7 @@ class LocalSocket:
             if self._refused is not None:
                 self._refused()
         except OSError:
-            self.dropped += 1  # another ICMP error for something we sent
+            self._count(_NOT_TAKEN)  # another ICMP error for something we sent
         if came:
             self._heard(came)
 
@@ -193,7 +195,7 @@ class LocalSocket:
                 if self._refused is not None:
                     self._refused()
             except OSError:
-                self.dropped += 1
+                self._count(_NOT_TAKEN)
 
     def close(self) -> None:
         """Idempotent."""

@@ -59,7 +59,9 @@ class Socks:
         self._clients += 1
         try:
             async with asyncio.timeout(SOCKS_HANDSHAKE_TIME):
-                if self._clients <= GATEWAY_SOURCES and await self._agree(reader, writer):
+                if self._clients > GATEWAY_SOURCES:
+                    self._ports.count("refused: too many SOCKS clients")
+                elif await self._agree(reader, writer):
                     association = await self._request(reader, writer)
             if association is not None:
                 while await reader.read(1024):  # as long as the client keeps it open, which RFC 1928 has no limit for
@@ -145,7 +147,7 @@ class Association:
         except OSError:
             sock.close()
             raise
-        self._socket = LocalSocket(loop, sock, self._asked)
+        self._socket = LocalSocket(loop, sock, self._asked, ports.count)
 
     @property
     def address(self) -> LocalAddress:

@@ -22,12 +22,12 @@ from ..bridge.outbox import Flow
 from ..errors import PacketError
 from ..limits import (
     DATAGRAM_OVERHEAD,
-    FLOWS_PER_DEVICE,
     SPELLED_SOURCES,
     TUN_CREDIT,
     TUN_READS,
 )
 from . import packets, resolver
+from .flow_table import FlowTable
 from .namespace import DISCARD, RESOLVER
 from .packets import VIRTIO, Packet, UdpHeader
 from .tcp import Segments
@@ -44,9 +44,11 @@ _RESOLVER: Final = socket.inet_aton(RESOLVER)
 _DNS: Final = 53
 _LOCAL_GROUPS: Final = ("224.0.0.", "ff02:", "ff12:")
 _HOST_GROUPS: Final = ("ff01:", "ff11:")
+_MALFORMED: Final = "dropped: a malformed packet from a program"
+_INCOMPLETE: Final = "dropped: a packet of a program that is fragments without the rest"
 
-NameQuery = Callable[[bytes, Callable[[bytes], object]], object]
-"""Asks real DNS: takes a query and what is to be called with the answer."""
+NameQuery = Callable[[bytes, Callable[[bytes], object]], bool]
+"""Asks real DNS: takes a query and what is to be called with the answer; returns False where it does not ask."""
 
 
 class Link(NamedTuple):
@@ -80,8 +82,7 @@ class Tun:
         self._link: Link | None = None
         self._renumber: Callable[[], object] = lambda: None
         self._queues: Queues | None = None
-        self._flows: dict[bytes, Flow | None] = {}
-        """By `packets.udp_key`; None for what leads nowhere."""
+        self._flows = FlowTable()
         self._headers: dict[tuple[PeerId, int, int, int], UdpHeader] = {}
         self._peers: dict[bytes, PeerId] = {}
         """By address: the peers that were heard, for refusals."""
@@ -90,8 +91,10 @@ class Tun:
         self.read_to_end = True
         """Whether the last look at the device emptied it."""
         self._refill: Callable[[int], object] | None = None
+        self._granted = 0
+        """What programs were last let send, in bytes and `Link.overhead`."""
         self._used = 0
-        """What programs sent since then, as `cost` counts it."""
+        """What was read since then."""
         self._take_addresses()
 
     def _take_addresses(self) -> None:
@@ -114,9 +117,10 @@ class Tun:
 
         Args: link: its descriptor stays the caller's. segments: whether it takes several datagrams in one write.
             renumber: gives the device this host's addresses as they are now. queues: what waits in programs' sockets.
-            refill: lets programs send so many bytes from now on before they wait; None = they never do.
+            refill: lets programs send so many bytes from now on before they wait, which are all of the credit now;
+                None = they never wait.
         """
-        self._link = link
+        self._link, self._granted = link, link.credit
         self._renumber, self._queues, self._refill = renumber, queues, refill
         self._writer.attach(link.write, segments, queues)
         self._take_addresses()
@@ -145,6 +149,7 @@ class Tun:
         read, overhead, flows, key_of = link.read, link.overhead, self._flows, packets.udp_key
         self.read_to_end = False
         used = count = 0
+        flow: Flow | None
         try:
             while count < TUN_READS:
                 frame = read()
@@ -168,6 +173,8 @@ class Tun:
                     parts = packets.segments(frame, data)
                     used += len(parts) * overhead
                     batches[flow] += parts
+                    if not parts:
+                        self.count(_MALFORMED)
                 else:
                     batches[flow].append(data)
         except BlockingIOError:
@@ -177,20 +184,29 @@ class Tun:
         self._send(batches)
         self._tcp.send()
         self._used += used + count * overhead
-        if self._used > link.credit // 2 and self._refill is not None:
+        if self._size_to_grant(link.credit) and self._refill is not None:
             self.interface.when_room(self._let_send)
 
+    def _size_to_grant(self, credit: int) -> int:
+        """Return how much programs may be let send from now on; 0 = what they may send already is enough.
+
+        All of the credit where nothing waits in the device, and else as much as was read: with more, a program that is
+        faster than this thread would fill the device, which then drops. What they were let send and did not send
+        before is void with each grant; so a smaller one is made good once nothing waits, or their largest datagram
+        might wait for ever.
+        """
+        if self._used > credit // 2:
+            return credit if self.read_to_end else min(credit, self._used)
+        return credit if self.read_to_end and self._granted < credit else 0
+
     def _let_send(self) -> None:
-        """Let programs send as much again as was read, or, where nothing waits in the device, all that they ever may:
-        with more, a program that is faster than this thread would fill the device, which then drops."""
         if self._link is None or self._refill is None:
             return
-        size = self._link.credit
-        if not self.read_to_end:
-            size = min(size, self._used)
-        self._used = 0
-        with contextlib.suppress(OSError):  # the device is gone
-            self._refill(size)
+        size = self._size_to_grant(self._link.credit)
+        if size:
+            with contextlib.suppress(OSError):  # the device is gone, or the kernel has no memory for the request now
+                self._refill(size)
+                self._granted, self._used = size, 0
 
     def _send(self, batches: dict[Flow, list[bytes]]) -> None:
         interface = self.interface
@@ -224,9 +240,7 @@ class Tun:
             return None  # and is not remembered, so that each is counted
         else:
             flow = self.interface.flow(meant, source_port, port, form)
-        if len(self._flows) >= FLOWS_PER_DEVICE:
-            self._flows = {each: flow for each, flow in self._flows.items() if flow is not None and flow.waiting}
-        self._flows[key] = flow
+        self._flows.add(key, flow)
         return flow
 
     def _read_other(self, frame: bytes, batches: dict[Flow, list[bytes]]) -> None:
@@ -234,7 +248,10 @@ class Tun:
         try:
             packet: Packet | None = packets.read_packet(frame[VIRTIO:])
             if packet is not None and packet.fragment is not None:
+                before = self._reassembly.dropped
                 packet = self._reassembly.add(packet, self.interface.loop.time())
+                if self._reassembly.dropped > before:
+                    self.count(_INCOMPLETE, self._reassembly.dropped - before)
             if packet is None:
                 return
             if packet.protocol == packets.UDP:
@@ -244,7 +261,7 @@ class Tun:
             else:
                 self._read_refusal(packet)
         except PacketError:
-            self.count("dropped: a malformed packet from a program")
+            self.count(_MALFORMED)
 
     def _read_udp(self, packet: Packet, batches: dict[Flow, list[bytes]]) -> None:
         datagram = packets.read_udp(packet.payload)
@@ -268,7 +285,8 @@ class Tun:
             return
         header = UdpHeader(_RESOLVER, self._own[4], _DNS, source_port)
         if self._ask is not None and not question.is_peer:
-            self._ask(query, lambda told: self._write(header.frame(told)))
+            if not self._ask(query, lambda told: self._write(header.frame(told))):
+                self.count("dropped: too many DNS queries of programs")
         else:
             self._write(header.frame(resolver.answer(question, self.interface.spelling)))
 
@@ -324,6 +342,7 @@ class Tun:
     ) -> None:
         """Write a broadcast or multicast to the device."""
         if isinstance(source, UnprovedId):
+            self.count("dropped: from a peer that proves no id")
             return
         spelling = self.interface.spelling
         host = spelling.ipv6(source) if form == 6 else spelling.ipv4(source)
@@ -341,24 +360,18 @@ class Tun:
 
     def unreachable_peer(self, destination: Destination, error: int, why: str = "") -> None:
         """Write the ICMP message about a host that is not there, to every socket that sent to it."""
-        addresses = dict(self._addresses(destination))
-        for flow in list(self._flows.values()):
-            if flow is not None and flow.group is None and _same(flow.destination, destination):
-                address = addresses.get(flow.form)
-                if address is not None:
-                    own = self._own[flow.form]
-                    what = packets.HOST_UNREACHABLE
-                    self._write(packets.unreachable(own, flow.source_port, address, flow.port, what))
+        for form, address in self._addresses(destination):
+            for flow in self._flows.leading_to(address):
+                what = packets.HOST_UNREACHABLE
+                self._write(packets.unreachable(self._own[form], flow.source_port, address, flow.port, what))
 
     def _addresses(self, destination: Destination) -> Iterable[tuple[int, bytes]]:
-        """Yield the addresses that spell `destination`; a prefix of few bits has an IPv4 address only."""
-        spelling, bits = self.interface.spelling, 160
-        value = destination
-        if isinstance(destination, Prefix):
-            bits, value = destination
-        assert isinstance(value, bytes)
-        yield 4, socket.inet_aton(spelling.ipv4(value))
-        if bits >= 120:
+        """Yield the addresses that spell `destination`: two of a peer, one of a prefix."""
+        spelling = self.interface.spelling
+        bits, value = destination if isinstance(destination, Prefix) else (None, destination)
+        if bits in (None, spelling.ipv4_bits):
+            yield 4, socket.inet_aton(spelling.ipv4(value))
+        if bits != spelling.ipv4_bits:
             yield 6, socket.inet_pton(socket.AF_INET6, spelling.ipv6(value))
 
     def identity_changed(self) -> None:
@@ -368,12 +381,6 @@ class Tun:
         self._take_addresses()
         if self._link is not None:
             self._renumber()
-
-
-def _same(one: Destination, other: Destination) -> bool:
-    if one == other:
-        return True
-    return isinstance(one, Prefix) and isinstance(other, bytes) and not isinstance(other, Prefix) and one.matches(other)
 
 
 def _relays(group: str, meant: object, hop_limit: int) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..bridge.inbox import cost
 from ..limits import (
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from .receive_queues import Queue
 
 
+_NO_DEVICE: Final = "dropped: there is no device, or no more"
+
+
 class Queues(Protocol):
     """What waits in the sockets of the programs behind a device."""
 
@@ -57,6 +60,10 @@ class _Backlog:
         """In `cost` units; TUN_PORT_BACKLOG and one packet at most."""
         self.read_at = now
         """When there was room for some of it last."""
+
+    def count(self) -> int:
+        """Return how many datagrams wait."""
+        return sum(len(datagrams) for _, datagrams in self.runs)
 
     def has_drained(self) -> bool:
         """Return whether little waits."""
@@ -88,6 +95,10 @@ class DeviceWriter:
     def detach(self) -> None:
         """Write to it no more."""
         self._write = None
+        for backlog in self._backlogs.values():
+            self._interface.host.count(_NO_DEVICE, backlog.count())
+        self._backlogs.clear()
+        self._held = 0
         if self._timer is not None:
             self._timer.close()
             self._timer = None
@@ -99,8 +110,11 @@ class DeviceWriter:
         """
         backlog = self._backlogs.get(port)
         if backlog is None:
+            if self._timer is None:
+                self._interface.host.count(_NO_DEVICE, len(datagrams))
+                return None
             datagrams = self._write_run(header, datagrams)
-            if not datagrams or self._timer is None:
+            if not datagrams:
                 return None
             if not self._backlogs:
                 self._delay = TUN_RETRY
@@ -116,7 +130,7 @@ class DeviceWriter:
         if self._held > TUN_BACKLOG or len(self._backlogs) > TUN_WAITING_PORTS:
             stalest = self._backlogs.pop(min(self._backlogs, key=lambda each: self._backlogs[each].read_at))
             self._held -= stalest.size
-            self._drop(sum(len(each) for _, each in stalest.runs))
+            self._drop(stalest.count())
         if backlog.has_drained() or self._interface.loop.time() > backlog.read_at + TUN_PATIENCE:
             return None
         return backlog
@@ -180,6 +194,7 @@ class DeviceWriter:
     def write(self, frame: bytes) -> None:
         """Write one frame, past all that waits."""
         if self._write is None:
+            self._interface.host.count(_NO_DEVICE, 1)
             return
         try:
             self._write(frame)

@@ -1,7 +1,9 @@
-"""Where there is no /dev/net/tun: a pair of virtual Ethernet devices (veth(4)) and a packet socket (packet(7)).
+"""Where there is no /dev/net/tun: a pair of virtual Ethernet devices (veth(4)) and two packet sockets (packet(7)).
 
-One device is the program's; the other is in a namespace that only the packet socket holds, so that both are gone with
-that. What passes is as from a TUN device, behind 14 bytes of Ethernet.
+One device is the program's; the other is in a namespace that only one packet socket holds, so that both are gone with
+that. What is written to this socket comes in at the program's device. What leaves by the program's device is read
+there: the kernel hands it to the other half by a queue of the processor that sends, and where a program moves between
+processors, its datagrams would overtake one another. What passes is as from a TUN device, behind 14 bytes of Ethernet.
 
 Law: frames go out of here, and into here, as packets.py draws them.
 """
@@ -25,16 +27,27 @@ from .packets import VIRTIO, ipv6_fragments
 assert sys.platform == "linux"
 
 _NEW_NETWORK: Final = 0x40000000
-_PACKET, _VNET_HEADER, _EVERYTHING, _GET_ADDRESS = 263, 15, 3, 0x8927
+_PACKET, _VNET_HEADER, _EVERYTHING, _NOTHING, _GET_ADDRESS, _FILTER = 263, 15, 3, 0, 0x8927, 26
 _ETHERNET: Final = 14
 _MTU: Final = 65_535
 _LONGEST: Final = _MTU + VIRTIO + _ETHERNET
 _FAR: Final = "far0"
 _TYPES: Final = {4: b"\x08\x00", 6: b"\x86\xdd"}
+_OUTGOING: Final = b"".join(
+    struct.pack("=HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 0xFFFFF004),  # load the packet's type (SKF_AD_PKTTYPE)
+        (0x15, 0, 1, 4),  # PACKET_OUTGOING
+        (0x06, 0, 0, 0xFFFFFFFF),  # all of it
+        (0x06, 0, 0, 0),  # nothing
+    )
+)
+"""A program for the kernel (SO_ATTACH_FILTER): of a device's packets, those that leave by it."""
 
 
-def open_pair(libc: ctypes.CDLL, name: str) -> tuple[int, bytes]:
-    """Make a device `name` in this namespace. Returns: the packet socket at its other end, and its Ethernet address.
+def open_pair(libc: ctypes.CDLL, name: str) -> tuple[int, int, bytes]:
+    """Make a device `name` in this namespace. Returns: the packet sockets to read what leaves by it, and to write what
+    comes in, and its Ethernet address.
 
     Raises: OSError when this kernel has no such device, or does not permit it.
     """
@@ -46,18 +59,27 @@ def open_pair(libc: ctypes.CDLL, name: str) -> tuple[int, bytes]:
                 netlink = Netlink(routing)
                 netlink.add_pair(_FAR, name, home)
                 netlink.up(socket.if_nametoindex(_FAR), mtu=_MTU)
-            end = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-            end.setsockopt(_PACKET, _VNET_HEADER, 1)
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PACKET_SOCKET_BUFFER)
-            end.bind((_FAR, _EVERYTHING))
+            far = _packet_socket(_FAR, _NOTHING)
         finally:
             _check(libc.setns(home, _NEW_NETWORK))
     finally:
         os.close(home)
-    end.setblocking(False)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as near:
-        address = fcntl.ioctl(near, _GET_ADDRESS, name.encode().ljust(40, b"\0"))[18:24]
-    return end.detach(), address
+    near = _packet_socket(name, _EVERYTHING)
+    address = fcntl.ioctl(near, _GET_ADDRESS, name.encode().ljust(40, b"\0"))[18:24]
+    return near.detach(), far.detach(), address
+
+
+def _packet_socket(name: str, protocol: int) -> socket.socket:
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    sock.setblocking(False)
+    sock.setsockopt(_PACKET, _VNET_HEADER, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PACKET_SOCKET_BUFFER)
+    instructions = ctypes.create_string_buffer(_OUTGOING, len(_OUTGOING))
+    count = len(_OUTGOING) // 8
+    sock.setsockopt(socket.SOL_SOCKET, _FILTER, struct.pack("HP", count, ctypes.addressof(instructions)))
+    sock.bind((name, protocol))
+    sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # that the device is not up yet
+    return sock
 
 
 def _check(result: int) -> None:

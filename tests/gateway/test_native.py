@@ -122,9 +122,10 @@ def test_burst_arrives_whole_and_what_was_sent_last_leaves(run: Run, peer: Peer,
 
 @pytest.mark.slow
 def test_flooding_sender_waits_and_loses_nothing(start: Start, peer: Peer) -> None:
-    """Small datagrams, of which the most fit in the device, and large ones; the reader is slower than the sender."""
+    """Small datagrams, of which the most fit in the device, and large ones. The reader's buffer holds them all: what a
+    reader that a busy machine does not run loses is not the sender's."""
     there = peer(9000)
-    there.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2 * 1024 * 1024)
+    there.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024 * 1024)
     program = (
         "import socket,sys; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect((sys.argv[1], 9000))\n"
         "for size, count in ((4, 20000), (1200, 20000), (20000, 500)):\n"
@@ -133,6 +134,27 @@ def test_flooding_sender_waits_and_loses_nothing(start: Start, peer: Peer) -> No
     process = start(sys.executable, "-c", program, there.peer.address)
     for size, count in ((4, 20_000), (1200, 20_000), (20_000, 500)):
         assert [there.recv(65_535) for _ in range(count)] == [n.to_bytes(4) + bytes(size - 4) for n in range(count)]
+    assert process.communicate(timeout=LIMIT) == ("", "")
+
+
+@pytest.mark.slow
+def test_sender_loses_nothing_while_we_stand_still(start: Start, peer: Peer) -> None:
+    """A machine may be suspended, or busy: what programs send meanwhile must not fill the device."""
+    there = peer(9000)
+    there.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024 * 1024)
+    count = 60_000
+    program = (
+        "import socket,sys; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect((sys.argv[1], 9000))\n"
+        f"for n in range({count}): s.send(n.to_bytes(4))"
+    )
+    process = start(sys.executable, "-c", program, there.peer.address)
+    came = [there.recv(100)]
+    process.send_signal(signal.SIGSTOP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(5)
+    process.send_signal(signal.SIGCONT)
+    came += [there.recv(100) for _ in range(count - 1)]
+    assert came == [n.to_bytes(4) for n in range(count)]
     assert process.communicate(timeout=LIMIT) == ("", "")
 
 
@@ -333,14 +355,14 @@ from peer_relay_socket.gateway.netlink import Netlink
 from peer_relay_socket.gateway.tun import Tun
 import socket
 from peer_relay_socket.gateway.receive_queues import ReceiveQueues
-index, segments, address, fd, (routing, diag, udp, *tables) = child.device()
+index, segments, address, fds, (routing, diag, udp, *tables) = child.device()
 tun = Tun(peer_config(bootstrap=sys.argv[1], wrtc=False))
 interface = tun.interface
 prompter = socket.socket(fileno=udp)
 queues = ReceiveQueues(socket.socket(fileno=diag), tables, index, prompter)
 device = Device(Netlink(socket.socket(fileno=routing)), index, prompter, queues, tun)
 interface.start(20)
-device.serve(link(fd, address), segments, None)
+device.serve(link(fds, address), segments, None)
 print(interface.spelling.ipv4(interface.peer_id), interface.spelling.ipv6(interface.peer_id), flush=True)
 child.go()
 for _ in range(3):

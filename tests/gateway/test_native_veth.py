@@ -35,7 +35,7 @@ def run_command(node: str) -> list[str]:
 def test_device_is_an_ethernet_one_and_its_other_half_is_out_of_reach(run: Run) -> None:
     done = run("sh", "-c", "cut -d : -f 1 /proc/net/dev; cat /proc/net/packet")
     assert [line.strip() for line in done.stdout.splitlines()[2:4]] == ["lo", "peer0"]
-    assert len(done.stdout.splitlines()) == 5  # and no packet socket is in this namespace
+    assert len(done.stdout.splitlines()) == 6  # and of our packet sockets one is in this namespace
 
 
 # What a TUN device gives, this gives.
@@ -44,6 +44,8 @@ test_privileged_port = native.test_peers_reach_a_native_server_on_a_privileged_p
 test_two_programs = native.test_two_native_programs_talk
 test_refusals = native.test_refusals_go_both_ways
 test_burst = native.test_burst_arrives_whole_and_what_was_sent_last_leaves
+test_flood = native.test_flooding_sender_waits_and_loses_nothing
+test_standstill = native.test_sender_loses_nothing_while_we_stand_still
 test_groups = native.test_broadcast_and_multicast_reach_and_are_heard
 test_names = native.test_peer_names_are_found_and_others_are_refused
 test_uid_and_capabilities = native.test_program_has_its_own_uid_no_capability_and_only_the_overlay

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import random
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from peer_relay_socket.address import Destination, Special
 from peer_relay_socket.bridge.events import Filling
 from peer_relay_socket.config import peer_config
 from peer_relay_socket.engine.effects import Deliver
@@ -110,11 +112,61 @@ def test_forged_malformed_and_misdirected_packets_are_counted_and_dropped(device
         device.far.send(dice.randbytes(size) or b"x")
     for version in (0x45, 0x60):
         device.far.send(bytes(VIRTIO) + bytes((version,)) + dice.randbytes(60))
+    for data in (bytes(16), b"other".ljust(16)):  # two first fragments of one packet
+        frame = UdpHeader(device.ipv4, to(there), 7, 9000).frame(data)
+        device.far.send(frame[:16] + b"\x20\0" + frame[18:])
     device.far.send(UdpHeader(device.ipv4, to(there), 7, 9000).frame(b"last"))
     assert there.recv(100) == b"last"
     assert device.counted("from no address of this host's") == 2
     assert device.counted("malformed packet") >= 8
     assert device.counted("no peer's address") == 1
+    assert device.counted("fragments without the rest") == 1
+
+
+class Refused:
+    """Which sockets of the programs behind a device are told that a peer is not there."""
+
+    def __init__(self, device: Device, there: Socket) -> None:
+        self._device = device
+        self._there = there
+        spelling, self.peer_id = device.interface.spelling, bytes(range(20))
+        self.ipv4 = socket.inet_aton(spelling.ipv4(self.peer_id))
+        self.ipv6 = socket.inet_pton(socket.AF_INET6, spelling.ipv6(self.peer_id))
+
+    def send(self, port: int, to: bytes) -> None:
+        """Have a program send from `port`."""
+        own = self._device.ipv4 if len(to) == 4 else self._device.ipv6
+        self._device.far.send(UdpHeader(own, to, port, 9).frame(b"x"))
+
+    def told(self, destination: Destination) -> set[tuple[int, int]]:
+        """Have `destination` be unreachable. Returns: IP version and port of each socket that is told."""
+        device = self._device
+        device.far.send(UdpHeader(device.ipv4, to(self._there), 7, 9000).frame(b"read all"))
+        assert self._there.recv(100) == b"read all"
+        device.interface.run(device.tun.unreachable_peer, destination, errno.EHOSTUNREACH)
+        device.interface.run(device.tun.deliver, Deliver(self._there.peer.id, 9000, 7, 4, [b"all told"]))
+        found = set()
+        while True:
+            packet = packets.read_packet(device.far.recv(65_600)[VIRTIO:])
+            if packet.source == to(self._there):
+                return found
+            sent_from = 28 if packet.version == 4 else 48
+            found.add((packet.version, int.from_bytes(packet.payload[sent_from : sent_from + 2])))
+
+
+def test_each_socket_that_sent_to_a_peer_is_told_that_it_is_not_there(device: Device, peer: Peer) -> None:
+    refused = Refused(device, peer(9000))
+    refused.send(7, refused.ipv4)
+    refused.send(8, refused.ipv4)
+    refused.send(9, refused.ipv6)
+    refused.send(10, bytes((*refused.ipv4[:3], refused.ipv4[3] ^ 1)))
+    spelling = device.interface.spelling
+    assert refused.told(refused.peer_id) == {(4, 7), (4, 8), (6, 9)}
+    for address, sockets in ((refused.ipv4, {(4, 7), (4, 8)}), (refused.ipv6, {(6, 9)})):
+        text = socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
+        destination = spelling.parse(text)
+        assert not isinstance(destination, Special)
+        assert refused.told(destination) == sockets
 
 
 def test_program_that_does_not_read_holds_up_no_other_and_fills_no_memory(device: Device, peer: Peer) -> None:
@@ -139,8 +191,18 @@ def test_program_that_does_not_read_holds_up_no_other_and_fills_no_memory(device
     reading.start()
     until(filling[-1].has_drained, LIMIT)
     device.interface.run(device.tun.detach)
-    device.close()
+    device.far.shutdown(socket.SHUT_RD)
     reading.join(LIMIT)
+
+
+def test_what_comes_for_a_device_that_is_gone_is_counted(device: Device, peer: Peer) -> None:
+    there = peer(9000)
+    device.unread[7] = SOCKET_BUFFER
+    came = Deliver(there.peer.id, 9000, 7, 4, [bytes(1200)] * 50)
+    device.interface.run(device.tun.deliver, came)  # all of it waits
+    device.interface.run(device.tun.detach)
+    device.interface.run(device.tun.deliver, came)
+    assert device.counted("there is no device") == 100
 
 
 def drained(far: socket.socket) -> None:
@@ -191,7 +253,7 @@ def test_programs_may_send_more_once_half_of_their_credit_was_read(device: Devic
     assert not device.refills
     for _ in range(100):
         device.far.send(frame)
-    until(lambda: len(device.refills) == 1, LIMIT)
+    until(lambda: bool(device.refills), LIMIT)
 
 
 def test_programs_faster_than_we_read_get_as_much_credit_as_was_read(device: Device) -> None:
@@ -210,8 +272,12 @@ def test_programs_faster_than_we_read_get_as_much_credit_as_was_read(device: Dev
         device.interface.run(device.tun.detach)
         device.interface.run(device.serve, near)
         device.interface.run(read, TUN_READS)
-        device.interface.run(read, TUN_READS - 1)
+        device.interface.run(read, 1)  # which may be all that they could still send
         assert device.refills == [TUN_READS * costs, TUN_CREDIT]
+        device.interface.run(read, TUN_READS - 1)
+        assert device.refills[2:] == [TUN_CREDIT]
+        device.interface.run(read, 1)
+        assert not device.refills[3:]
     finally:
         device.interface.run(device.tun.detach)
         os.close(near)
