@@ -282,8 +282,8 @@ class Leader:
                         elif source is not None:
                             self._being_read = source
                             if source.read_fast():
-                                readers.fast_reads += 1
                                 self._being_read = None
+                                readers.fast_reads += 1
                             else:
                                 done = readers.missed() and done
                                 self._leave_to_loop(source)
@@ -293,7 +293,7 @@ class Leader:
                 self.reads += 1
                 if not done:
                     self._keeps_place = False
-                elif not self._keeps_place and not self.reads & 15:
+                elif not (self._keeps_place or self.reads & 15):
                     self._see_whether_to_keep_place()
                 return done
             finally:

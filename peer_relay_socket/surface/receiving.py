@@ -22,12 +22,13 @@ from .options import RCVTIMEO
 
 if TYPE_CHECKING:
     import weakref
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from _typeshed import WriteableBuffer
 
     from ..bridge.endpoint import Endpoint
     from ..bridge.inbox import Address
+    from ..bridge.inline_io import Leader
 
 _plain: Final = _socket.socket
 _MSG_PEEK: Final = int(_socket.MSG_PEEK)
@@ -47,11 +48,10 @@ def receive(sock: _socket.socket, endpoint: Endpoint, flags: int) -> tuple[bytes
     Raises: OSError: the pending error, EAGAIN, EBADF once another thread closed the socket. TimeoutError.
     """
     inbox = endpoint.inbox
-    end_of_loop = endpoint.host.outbox.loop_end
-    leader = None if end_of_loop is None else end_of_loop.leader
     waits, end = False, 0.0
     timeout: float | None = None
     patience: float | None = None
+    leader: Leader | None = None
     while True:
         if inbox.needs_check:
             endpoint.check()
@@ -75,36 +75,39 @@ def receive(sock: _socket.socket, endpoint: Endpoint, flags: int) -> tuple[bytes
         if inbox.closed or fd < 0:
             raise failure(errno.EBADF)
         if not waits:  # as the kernel: what changes while a call waits counts for the next call
-            timeout = patience = sock.gettimeout()
+            waits, timeout = True, sock.gettimeout()
             if timeout is None and get_blocking is not None and not get_blocking(fd):  # as `timeout_of`
-                timeout = patience = 0.0
-            if timeout is None and RCVTIMEO in endpoint.options:
-                patience = _patience(endpoint)
-            waits = True
+                timeout = 0.0
+            patience = _patience(endpoint) if timeout is None and RCVTIMEO in endpoint.options else timeout
             if patience is not None:
                 end = time.monotonic() + patience
-        if patience is None and inbox.shut:
-            return (b"", None)
-        if patience == 0 or (flags & (MSG_DONTWAIT | _MSG_ERRQUEUE) and timeout is None):
+            loop_end = endpoint.host.outbox.loop_end
+            in_hub: Callable[..., None] | None = getattr(sock, "_wait_in_hub", None)
+            if loop_end is not None and in_hub is None:
+                leader = loop_end.leader
+        if patience is None:
+            left = None
+            if inbox.shut:
+                return (b"", None)
+        else:
+            left = end - time.monotonic()
+        if patience == 0 or (flags and flags & (MSG_DONTWAIT | _MSG_ERRQUEUE) and timeout is None):
             raise failure(errno.EAGAIN)
-        left = None if patience is None else end - time.monotonic()
         if left is not None and left <= 0:
             raise failure(errno.EAGAIN) if timeout is None else TimeoutError("timed out")
-        in_hub = getattr(sock, "_wait_in_hub", None)
-        if in_hub is not None:
-            in_hub(left, writing=False)
-            continue
         if leader is not None:
             if not leader.wait(inbox, left):
                 leader = None
-            continue
-        taken = inbox.take(left)
-        if taken is not None:
-            if flags & _MSG_PEEK:
-                inbox.give_back(sock, taken)
-            elif inbox.observed and not inbox.ready:
-                inbox.update_fd(sock)
-            return taken
+        elif in_hub is not None:
+            in_hub(left, writing=False)
+        else:
+            taken = inbox.take(left)
+            if taken is not None:
+                if flags & _MSG_PEEK:
+                    inbox.give_back(sock, taken)
+                elif inbox.observed and not inbox.ready:
+                    inbox.update_fd(sock)
+                return taken
 
 
 def plain(sock: _socket.socket) -> type[_socket.socket]:

@@ -20,19 +20,21 @@ from struct import Struct
 from typing import Final
 
 try:
-    from websockets.speedups import apply_mask
+    from websockets.speedups import apply_mask as apply_mask
 except ImportError:  # built without a C compiler
-    from websockets.utils import apply_mask
+    from websockets.utils import apply_mask as apply_mask
 
-_pack_medium: Final = Struct(">BBH").pack
+pack_medium: Final = Struct(">BBH").pack
+"""The head of a frame of 126 to 65,535 bytes, but for its mask: PLAIN, 126 and the mask bit, its size."""
 _pack_long: Final = Struct(">BBQ").pack
 _STOCK: Final = 256
 _cut: Final = Struct("4s" * _STOCK).unpack
 _masks: Final[list[bytes]] = []
 """Masks that no frame has had; of a forked child none."""
-_PLAIN = 0x82
+PLAIN: Final = 0x82
+"""The first byte of a whole binary message."""
 _LAST_FRAGMENT = 0x80
-_KNOWN = frozenset((0x00, 0x01, 0x02, _LAST_FRAGMENT, 0x81, _PLAIN, 0x88, 0x89, 0x8A))
+_KNOWN = frozenset((0x00, 0x01, 0x02, _LAST_FRAGMENT, 0x81, PLAIN, 0x88, 0x89, 0x8A))
 """First bytes that can be right: FIN and opcode, no reserved bit."""
 
 
@@ -40,11 +42,11 @@ def binary_frame(payload: bytes | bytearray | memoryview, *, masked: bool) -> by
     """Return a binary message in one frame; masked where this end is the client (RFC 6455 §5.3)."""
     size, bit = len(payload), 0x80 if masked else 0
     if size < 126:
-        head = bytes((_PLAIN, bit | size))
+        head = bytes((PLAIN, bit | size))
     elif size < 65536:
-        head = _pack_medium(_PLAIN, bit | 126, size)
+        head = pack_medium(PLAIN, bit | 126, size)
     else:
-        head = _pack_long(_PLAIN, bit | 127, size)
+        head = _pack_long(PLAIN, bit | 127, size)
     if not masked:
         return head + payload
     try:
@@ -92,13 +94,7 @@ class FrameReader:
         To be called `between` frames only. `feed` would return the same; where there is no such frame, it knows more.
         """
         mask_size, size = self._mask_size, len(data)
-        length = size - 4 - mask_size
-        if (  # all there is, as a rule
-            125 < length < 65536 <= self._max_size
-            and data.startswith(_pack_medium(_PLAIN, self._mask_bit | 126, length))
-        ):
-            return (apply_mask(data[8:], data[4:8]) if mask_size else data[4:]), size
-        if size < 4 or data[0] != _PLAIN:
+        if size < 4 or data[0] != PLAIN:
             return None
         length, body = data[1] ^ self._mask_bit, 2 + mask_size
         if length == 126:
@@ -171,7 +167,7 @@ class FrameReader:
             if stop > end:
                 self._need = stop - offset
                 return offset
-            if first == _PLAIN and not self._fragmented:
+            if first == PLAIN and not self._fragmented:
                 payload = data[body:stop]
                 plain.append(apply_mask(payload, bytes(data[body - 4 : body])) if mask_size else bytes(payload))
             else:

@@ -13,7 +13,7 @@ from typing import Final
 
 from .. import limits
 from ..originals import os
-from .frames import FrameReader, binary_frame
+from .frames import PLAIN, FrameReader, apply_mask, binary_frame, pack_medium
 from .link import Link, LinkHandler
 from .stream import Stream
 
@@ -29,6 +29,7 @@ class LoneMessages(Stream):
         self._reader = FrameReader(masked=not outbound, max_size=limits.MAX_BUNDLE)
         self._open = False  # between link_opened and the start of any ending
         self.outbound = outbound
+        self._mask_bit, self._head_size = (0, 4) if outbound else (0x80, 8)  # of medium frames that come
 
     @property
     def prompt(self) -> bool:
@@ -68,8 +69,14 @@ class LoneMessages(Stream):
             self._lost = error  # the kernel says it once
             return False
         link: Link = self  # type: ignore[assignment]  # what is made of this class is one
-        waiting = unread[:1]  # none if the loop has taken its turn back, and what was read with it
-        data = waiting[0] if waiting else b""
+        try:
+            data = unread[0]
+        except IndexError:  # the loop has taken its turn back, and what was read with it
+            return False
+        bit, size = self._mask_bit, len(data) - self._head_size
+        if size > 125 and data.startswith(pack_medium(PLAIN, bit | 126, size)):  # nearly always
+            bundle = apply_mask(data[8:], data[4:8]) if bit else data[4:]
+            return self._handler.fast_received(link, bundle, unread.clear)
         while (found := self._reader.first(data)) is not None:
             bundle, end = found
             if end == len(data):
