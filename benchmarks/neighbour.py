@@ -7,6 +7,7 @@ measured with it.
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import random
 import socket
@@ -20,7 +21,7 @@ from peer_relay_socket.codec.packet import Kind
 from peer_relay_socket.engine.core import EngineConfig
 from peer_relay_socket.engine.engine import Engine
 from peer_relay_socket.identity import Identity
-from peer_relay_socket.limits import LINK_READ_SIZE, MAX_BUNDLE
+from peer_relay_socket.limits import LANE_FRAME_MOST, LINK_READ_SIZE, MAX_BUNDLE
 from peer_relay_socket.transport.frames import FrameReader, binary_frame
 from peer_relay_socket.transport.websocket import SUBPROTOCOL
 
@@ -32,15 +33,19 @@ LINK = 1
 class Neighbour:
     """A leaf that is linked to one relay."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, source: str = "") -> None:
+        """Args: source: where its link begins, and a datagram lane beside it; "" = no matter, and no lane."""
         parts = urlsplit(url)
         assert parts.hostname is not None
         assert parts.port is not None
         clock = time.monotonic
-        self.engine = Engine(
-            Identity.generate(), EngineConfig(), random=random.Random(), entropy=os.urandom, now=clock()
-        )
-        self.sock = socket.create_connection((parts.hostname, parts.port), SECONDS)
+        config = EngineConfig(lane=source != "")
+        self.engine = Engine(Identity.generate(), config, random=random.Random(), entropy=os.urandom, now=clock())
+        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM) if source else None
+        if self.udp is not None:
+            self.udp.bind((source, 0))
+            self.udp.setblocking(False)
+        self.sock = socket.create_connection((parts.hostname, parts.port), SECONDS, (source, 0) if source else None)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         key = base64.b64encode(os.urandom(16)).decode()
         head = f"GET / HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -97,7 +102,24 @@ class Neighbour:
             self.engine.handle_timer(time.monotonic())
         for _, chunks in self.engine.take_bundles():
             self.sock.sendall(binary_frame(b"".join(chunks), masked=True))
+        for place, frame in self.engine.lanes.take_frames():
+            assert self.udp is not None
+            self.udp.sendto(frame, place)
         self.engine.take_effects()
+
+    def hear(self) -> None:
+        """Read frames of the lane, and let the engine have them."""
+        assert self.udp is not None
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                frame, place = self.udp.recvfrom(LANE_FRAME_MOST)
+                self.engine.lane_heard(frame, *place, time.monotonic())
+        self.pump()
+
+    def send(self, to: PeerId, body: bytes) -> None:
+        """Send one packet to `to`, by the lane if that is live."""
+        self.engine._links.emit(self.engine._links.all[LINK], wire.packet(Kind.SEALED, to, self.peer_id, body))
+        self.pump()
 
     def frame(self, to: PeerId, body: bytes) -> bytes:
         """Return the WebSocket frame of one packet to `to`, as this neighbour sends it."""
