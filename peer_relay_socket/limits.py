@@ -141,9 +141,10 @@ after as much again. Without it what falls silent under traffic (a machine witho
 to LINK_DEAD: in the simulator 8 % of all datagrams were lost for 40 s when a tenth of the relays vanished. Price: one
 ping per LINK_ANSWER on links whose traffic goes one way only."""
 UPLINK_LOOK: Final = 1.0
-"""Seconds between looks whether the addresses that links left from are still this machine's. Without it a machine that
-changes networks is cut off until LINK_ANSWER has passed twice. Price: one socket made and bound, some 10 us, while a
-link leaves this machine; nothing is sent."""
+"""Seconds between looks whether the addresses that links left from are still this machine's, and, where no link is up
+any more, whether packets leave from another. Without it a machine that changes networks is cut off until LINK_ANSWER
+has passed twice, and one that had none until REDIAL_MAX has. Price: a socket made and bound, some 10 us, while a link
+leaves this machine; nothing is sent."""
 LINK_PART_TIME: Final = 5.0
 """Seconds that a link to which we said goodbye stays open for what is on its way; its other end closes it sooner."""
 MAX_LINKS: Final = 8_192
@@ -737,6 +738,9 @@ ODD_FRAMES_RATE: Final = 250.0
 """WebSocket frames other than whole messages (pings, fragments) taken from one link per second, a second's worth at
 once; then the link is not read for a while. They take the slow way, 40 µs each, so this is 1 % of a core. Without it
 ten links that ping take it all."""
+TEXT_SHARE: Final = 1 / 8
+"""What a text counts for among them: npm's wire has nothing else, and its node makes 2,000 a second. Others refuse the
+first. Price: 8 % of a core for a link of npm's that sends the shortest."""
 HALF_OPEN_MAX: Final = 1024
 """Connections of one listener that have not finished the opening handshake; more are dropped unanswered."""
 HALF_OPEN_PER_HOST: Final = 128

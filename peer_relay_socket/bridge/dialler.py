@@ -231,6 +231,11 @@ class Dialler:
             if first_word is not None:
                 first_word.cancel()
 
+    def give_up(self) -> None:
+        """Forget the dials under way: they left from an address that is gone. Nothing is reported."""
+        for task in list(self._dials):
+            task.cancel()
+
     async def _look_up(self, place: str) -> None:
         """Find out which relays a domain names. Raises: LinkError."""
         try:
@@ -301,8 +306,7 @@ class Dialler:
     async def stop(self, limit: float) -> None:
         """Give up dials under way; takes at most `limit` seconds."""
         self._closed = True
-        for task in list(self._dials):
-            task.cancel()
+        self.give_up()
         if self._dials:
             await asyncio.wait(self._dials, timeout=limit)
 

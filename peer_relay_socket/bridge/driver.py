@@ -67,7 +67,6 @@ class Driver:
         self.feeder = Feeder(host.outbox, self._loop, self)
         self._pauses = LinkPauses(self._loop)
         self._udp = UdpPort(self)
-        self._uplink = Uplink(self._loop, self._links)
         self._sending = LinkSending(self._links, self._loop, self._udp.send)
         self._identity_changes = IdentityChanges(host, self._loop, self._change_identity)
         self._lists = ListWatch(host.admission, self._loop, self._recheck, host.report)
@@ -77,6 +76,7 @@ class Driver:
         self._direct = RtcAttempts(self, host.config, self._own_networks)
         told = host.report, self._dial_failed, self._looked_up, self._embedded, lambda: bool(host.peers)
         self._dialling = Dialler(self, host.config, self._own_networks, *told)
+        self._uplink = Uplink(self, self._loop, self._links, self._dialling.give_up)
         self._joining = Joining(self, host.config, host.report)
         self._refusals = 0
         """Datagrams that peers refused, since nothing listens on the port."""

@@ -1,42 +1,65 @@
-"""Whether the addresses that links left from are still this machine's.
+"""Whether the addresses that links left from are still this machine's, and whether one comes where all are gone.
 
 Lives here: the look at them. May not live here: what the end of a link brings about (engine/membership.py).
 
 Law: a kernel says nothing of an address that is gone (Wi-Fi left for a mobile network): what was connected from it is
-silent until timers run out. A fresh socket tells, for it cannot be bound there any more; a bound one keeps the address.
-Nothing is sent for it, and in doubt an address is there.
+silent until timers run out. So it is asked. Nothing is sent for it, and in doubt an address is there.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-from _socket import AF_INET, AF_INET6, SOCK_DGRAM
-from collections.abc import Mapping
-from typing import TypeAlias
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from ..limits import UPLINK_LOOK
-from ..originals import stdlib_socket
 from ..scope import Scope
 from ..transport.link import Link
+from ..transport.local_addresses import is_gone, source_toward
 from .log import log
+
+if TYPE_CHECKING:
+    from ..engine.engine import Engine
 
 _Address: TypeAlias = tuple[str | int, ...]
 
+_OUTSIDE: Final = ("192.0.2.1", "2001:db8::1")
+"""Addresses of documentation."""
+
+
+class Owner(Protocol):
+    """The driver, as far as this needs it."""
+
+    def run(self, act: Callable[[Engine, float], object]) -> None:
+        """Call `act` with the engine and the time, if there is one."""
+
 
 class Uplink:
-    """That of one peer: drops the links from an address that is gone. Loop thread only, but for `__init__`.
+    """That of one peer: drops the links from an address that is gone, and has places dialled anew once there is
+    another. Loop thread only, but for `__init__`.
 
-    Args: links: those of the peer; more are looked for only after `link_opened`.
+    Args:
+        links: those of the peer; `link_opened` says that there is one more.
+        give_up: ends the dials under way.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, links: Mapping[int, Link]) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        loop: asyncio.AbstractEventLoop,
+        links: Mapping[int, Link],
+        give_up: Callable[[], None],
+    ) -> None:
+        self._owner = owner
         self._loop = loop
         self._links = links
+        self._give_up = give_up
         self._timer: asyncio.TimerHandle | None = None
+        self._sources: list[str] = []
+        """From where packets would leave this machine, as the last look found it; empty while there are links."""
 
     def link_opened(self, link: Link) -> None:
-        """There is one more link: look from now on, until none leaves this machine."""
+        """There is one more link: look from now on, until there are links and none leaves this machine."""
         if self._timer is None and _outside(link) is not None:
             self._timer = self._loop.call_later(UPLINK_LOOK, self._look)
 
@@ -51,12 +74,17 @@ class Uplink:
             address = _outside(link)
             if address is not None:
                 found.setdefault(address, []).append(link)
-        for address, links in found.items():
-            if _is_gone(address):
-                log.info("= %s is not this machine's any more: links from it end", address[0])
-                for link in links:
-                    link.abort()
-        self._timer = self._loop.call_later(UPLINK_LOOK, self._look) if found else None
+        alone = not self._links
+        gone = list(filter(is_gone, found))
+        for address in gone:
+            log.info("= %s is not this machine's any more: links from it end", address[0])
+            for link in found[address]:
+                link.abort()
+        before, self._sources = self._sources, [*map(source_toward, _OUTSIDE)] if alone else []
+        if gone or (before and any(self._sources) and self._sources != before):
+            self._give_up()
+            self._owner.run(lambda engine, now: engine.network_changed(now))
+        self._timer = self._loop.call_later(UPLINK_LOOK, self._look) if found or alone else None
 
 
 def _outside(link: Link) -> _Address | None:
@@ -65,12 +93,3 @@ def _outside(link: Link) -> _Address | None:
         return None
     host, _, *rest = link.left_from
     return None if Scope.of(str(host)) is Scope.LOOPBACK else (host, 0, *rest)
-
-
-def _is_gone(address: _Address) -> bool:
-    try:
-        with stdlib_socket(AF_INET6 if ":" in str(address[0]) else AF_INET, SOCK_DGRAM) as sock:
-            sock.bind(address)
-    except OSError as error:
-        return error.errno == errno.EADDRNOTAVAIL
-    return False

@@ -275,6 +275,13 @@ class Candidates:
         if not group:
             del self.by_slot[candidate.slot]
 
+    def forgive(self) -> None:
+        """Forget failures, and dials under way."""
+        for candidate in (*self.bootstraps, *self._by_id.values()):
+            self.rest(candidate)
+            if candidate.failures:
+                candidate.failures, candidate.not_before = 0, 0.0
+
     def failed(self, candidate: Candidate) -> None:
         """No usable peer answered where `candidate` was dialled: wait, or forget it."""
         core = self._core

@@ -118,7 +118,7 @@ class Engine(Overlay):
         """Begin to take part."""
         self._core.now = now
         self._reachability.start()
-        self._membership.start()
+        self._membership.review()
         if self._core.config.serves and not self._core.config.bootstrap:
             self._own_address.assume()
 
@@ -205,6 +205,11 @@ class Engine(Overlay):
         self._core.now = now
         self._membership.blame(url, reason)
         self._membership.dial_failed(url)
+
+    def network_changed(self, now: float) -> None:
+        """This machine has other addresses than before, and all Dial effects under way were given up."""
+        self._core.now = now
+        self._membership.forgive()
 
     def suggest(self, peer_id: PeerId, url: str, scope: Scope, now: float) -> None:
         """A peer on a wire of this machine says that it can be dialled at `url`, which it has not proved."""

@@ -114,8 +114,9 @@ class Membership:
 
     # --- what happened ---------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Begin to dial."""
+    def forgive(self) -> None:
+        """What failed until now was this machine's network, and not the peers: dial them at once."""
+        self._candidates.forgive()
         self.review()
 
     def link_up(self, link: LinkState) -> None:

@@ -15,13 +15,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from ..originals import stdlib_socket
 from ..setting_values import IceServer
 from .link import NoImplementationError
+from .local_addresses import source_toward
 from .rtc_description import Candidate
 from .rtc_frames import GOODBYE, WHOLE
 
@@ -140,7 +139,7 @@ def look_from(pc: Any, most: int) -> tuple[int, int]:
     chosen = []
     for wide, outside in ((False, "192.0.2.1"), (True, "2001:db8::1")):  # addresses of documentation
         hosts = [host for host in found if (":" in host) is wide]
-        first = _source(outside)
+        first = source_toward(outside)
         chosen.append([*(host for host in hosts if host == first), *(host for host in hosts if host != first)][:most])
     if len(found) > sum(map(len, chosen)):
 
@@ -150,17 +149,6 @@ def look_from(pc: Any, most: int) -> tuple[int, int]:
 
         connection.get_component_candidates = from_these
     return max(1, len(chosen[0])), max(1, len(chosen[1]))
-
-
-def _source(outside: str) -> str:
-    """Return the address from which this machine would send to `outside`; "" without a route."""
-    family = socket.AF_INET6 if ":" in outside else socket.AF_INET
-    try:
-        with stdlib_socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((outside, 9))  # sends nothing
-            return str(probe.getsockname()[0])
-    except OSError:
-        return ""
 
 
 def stop_asking(pc: Any) -> None:

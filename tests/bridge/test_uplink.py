@@ -94,12 +94,19 @@ class Timerless(asyncio.SelectorEventLoop):
         raise AssertionError("a look")
 
 
+class Nobody:
+    """No engine."""
+
+    def run(self, act: object) -> None:
+        raise AssertionError("a change")
+
+
 async def test_what_stays_on_this_machine_or_was_accepted_is_not_looked_at() -> None:
     server, client = Recorder(), Recorder()
     async with pair(server, client):
         links = dict(enumerate([*server.links, *client.links]))
         assert [link.left_from is None for link in links.values()] == [True, False]
         with closing(Timerless()) as loop:
-            uplink = Uplink(loop, links)
+            uplink = Uplink(Nobody(), loop, links, lambda: None)
             for link in links.values():
                 uplink.link_opened(link)

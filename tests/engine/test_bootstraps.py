@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from peer_relay_socket.engine.effects import Dial
-from peer_relay_socket.limits import LOOKUP_AGAIN, REDIAL_MAX
+from peer_relay_socket.limits import LOOKUP_AGAIN, REDIAL_FIRST, REDIAL_MAX
 from peer_relay_socket.scope import Scope
 from tests.sim.bench import Bench, Node
 
@@ -41,6 +41,23 @@ def test_a_domain_that_is_not_found_is_looked_up_again_and_says_why() -> None:
     assert (told.url, told.failures, told.last_error) == (PLACE, 1, "no such name")
     bench.advance(REDIAL_MAX)
     assert dialled(bench, peer) == [PLACE]
+
+
+def test_another_network_has_places_dialled_at_once_and_what_was_dialled_from_the_old_one_anew() -> None:
+    bench = Bench()
+    peer = peer_with(bench, "ws://a", "ws://b")
+    assert dialled(bench, peer) == ["ws://a", "ws://b"]
+    for _ in range(8):
+        peer.engine.dial_failed("ws://a", bench.now, "unreachable")
+        bench.advance(REDIAL_MAX)
+    peer.engine.dial_failed("ws://a", bench.now, "unreachable")
+    dialled(bench, peer)
+    peer.engine.network_changed(bench.now)
+    assert dialled(bench, peer) == ["ws://a", "ws://b"]
+    assert [each.failures for each in peer.engine.status(bench.now).bootstraps] == [0, 0]
+    peer.engine.dial_failed("ws://a", bench.now, "unreachable")
+    bench.advance(REDIAL_FIRST)
+    assert dialled(bench, peer) == ["ws://a"]
 
 
 def test_a_domain_is_asked_again_while_no_link_is_up_and_what_it_names_no_more_goes() -> None:

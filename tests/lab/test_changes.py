@@ -83,8 +83,9 @@ class Conversation:
         self.look()
         return [self.accounts[end]["sent"][self.ids[1 - end]] for end in (0, 1)]
 
-    def cost(self, since: list[int]) -> tuple[int, float]:
-        """Return how many datagrams were lost, and the seconds from `since` to the last of them."""
+    def cost(self, since: list[int], broken: list[int] | None = None) -> tuple[int, float]:
+        """Return how many datagrams were lost, and the seconds from `since` to the last of them. Nothing may be lost
+        before `broken`; None = `since`."""
         for peer in self.peers:
             peer.order(to=[])
         time.sleep(2.0)
@@ -92,7 +93,7 @@ class Conversation:
         for end, count in enumerate(self.sent()):
             assert len(self.got[end]) == len({*self.got[end]}), "a datagram came twice"
             missing = {*range(count)} - {*self.got[end]}
-            whole = since[end] - int(IN_FLIGHT * RATE)
+            whole = (broken or since)[end] - int(IN_FLIGHT * RATE)
             assert not [number for number in missing if number < whole], "lost while nothing had broken"
             lost += len(missing)
             last = max(last, (max(missing, default=since[end]) - since[end]) / RATE)
@@ -163,4 +164,16 @@ def test_a_peer_that_moves_to_another_network_goes_on(talk: Conversation, way: s
     talk.go_on(8.0)
     cost = talk.cost(before)
     _report(f"uplink switched, {way} before", cost)
+    assert cost[1] <= LIMIT
+
+
+def test_a_peer_that_had_no_network_goes_on_once_there_is_one(talk: Conversation) -> None:
+    broken = talk.sent()
+    talk.lab.leave(ONE)
+    talk.go_on(8.0)
+    talk.lab.arrive(ONE, 82)
+    back = talk.sent()
+    talk.go_on(8.0)
+    cost = talk.cost(back, broken)
+    _report("8 s without a network", cost)
     assert cost[1] <= LIMIT

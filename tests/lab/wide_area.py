@@ -59,9 +59,18 @@ class WideArea(Lab):
 
     def move(self, port: int, network: int) -> None:
         """Take a machine to another network: its address there, in place of the one here."""
-        old, new = (self.run(f"m{port}", "ip", "-4", "-br", "addr", "show", "dev", "eth0").split()[-1], network)
-        script = f"ip addr add {self.address(port, new)}/32 dev eth0; ip addr del {old} dev eth0"
-        self._shell(f"m{port}", f"{script}; ip route replace default dev eth0 src {self.address(port, new)}")
+        self.arrive(port, network)
+        self.leave(port)
+
+    def arrive(self, port: int, network: int) -> None:
+        """Give a machine an address in another network, and have it send from there."""
+        new = self.address(port, network)
+        self._shell(f"m{port}", f"ip addr add {new}/32 dev eth0; ip route replace default dev eth0 src {new}")
+
+    def leave(self, port: int) -> None:
+        """Take away the address that a machine has had longest; with the last one its routes go."""
+        address = self.run(f"m{port}", "ip", "-4", "-br", "addr", "show", "dev", "eth0").split()[2]
+        self._shell(f"m{port}", f"ip addr del {address} dev eth0")
 
     def relay(self, port: int, bootstrap: int | None = None, **environ: str) -> tuple[Talker, str]:
         """Start a relay on a machine; return it and its id once it serves."""
