@@ -279,7 +279,7 @@ class Connection(LoneMessages):
         if self._open and self._core.state is not OPEN:
             self._end("")
         elif self._open:
-            self._count_odd(len(odd))
+            self._count_odd(odd)
 
     def _flooded(self) -> None:
         """One read brought more messages than an honest neighbour sends: let go before they take the loop's time."""
@@ -288,9 +288,10 @@ class Connection(LoneMessages):
         else:
             self._drop()
 
-    def _count_odd(self, frames: int) -> None:
+    def _count_odd(self, odd: list[tuple[int, bytes]]) -> None:
         """Do not read for a while where ODD_FRAMES_RATE is passed."""
-        wait = self._odd_frames.charge(self._loop.time(), frames)
+        cost = len(odd) - (1.0 - limits.TEXT_SHARE) * _texts(odd)
+        wait = self._odd_frames.charge(self._loop.time(), cost)
         if wait > 0.0 and self._held is None and self._transport is not None:
             self._stop_reading()
             self._held = self._loop.call_later(wait, self._let_go)
@@ -432,5 +433,9 @@ class Connection(LoneMessages):
 def _too_many(odd: list[tuple[int, bytes]]) -> bool:
     """Return whether one read brought more texts, or other frames that are no plain ones, than an honest neighbour
     sends: on the legacy wire messages are texts, and thousands may wait while it is not read."""
-    texts = sum(frame[0] == _TEXT for _, frame in odd)
+    texts = _texts(odd)
     return texts > limits.TEXTS_AT_ONCE or len(odd) - texts > limits.ODD_FRAMES_AT_ONCE
+
+
+def _texts(odd: list[tuple[int, bytes]]) -> int:
+    return sum(frame[0] == _TEXT for _, frame in odd)

@@ -221,6 +221,28 @@ async def test_a_crowd_of_messages_is_read_in_small_pieces(monkeypatch: pytest.M
         await server.wait(lambda: bool(server.closed))
 
 
+async def test_a_link_is_read_for_eight_times_as_many_texts_as_other_odd_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "ODD_FRAMES_RATE", 25.0)
+    text, after = (Frame(Opcode.TEXT, data).serialize(mask=True) for data in (b"text", b"after"))
+    server = Recorder()
+    async with serving(server) as listener, raw_client(listener.port) as raw:
+        await raw.upgrade()
+        for number in range(1, 9):  # 200 in all: a second's worth at once
+            raw.write(text * 25)
+            await server.wait(lambda count=25 * number: len(server.texts) == count)
+            assert server.links[0]._held is None
+        began = asyncio.get_running_loop().time()
+        raw.write(text * 240)
+        await server.wait(lambda: len(server.texts) == 440)
+        raw.write(after)
+        await server.wait(lambda: server.texts[-1] == "after")
+        assert asyncio.get_running_loop().time() - began > 0.15  # 240 at 200 a second, less a second's worth at once
+        raw.reset()
+        await server.wait(lambda: bool(server.closed))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pings", "fragments"])
 async def test_link_that_sends_many_odd_frames_is_read_at_their_rate(
