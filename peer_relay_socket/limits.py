@@ -199,7 +199,11 @@ REFUSED_BROADCAST_PRICE: Final = 18
 """Packets more that a broadcast counts for, since to see that it was heard before takes twice as long as to pass a
 packet on; and one that is refused, beside that."""
 MAX_LINK_QUEUE: Final = 8 * 1024 * 1024
-"""Bytes a relay holds for one slow neighbour before it drops: four SESSION_WINDOWs."""
+"""Bytes a relay holds for one slow neighbour before it drops: four SESSION_WINDOWs. Of these each of the neighbours
+that they are from may fill as much as is free. Without that one leaf that floods a relay's link to another, within its
+own rates, has all others lose what the flood loses. Price: a leaf alone has two SESSION_WINDOWs on a slow link."""
+QUEUE_SHARE_LEAST: Final = 1024
+"""Bytes of a queue that are not remembered once newer ones have come: so much is free for anyone."""
 
 # --- membership ------------------------------------------------------------------------------------------------
 CLOSEST_LINKS: Final = 4

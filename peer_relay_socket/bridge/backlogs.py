@@ -166,11 +166,10 @@ class LinkSending:
             self._send(engine, number, link, link.send, bundle)
 
     def _send(self, engine: Engine, number: int, link: Link, send: Callable[[T], None], message: T) -> None:
-        was_full = link.full
         if not self._backlogs.send(link, send, message):
             self.dropped += 1
-        elif link.full and not was_full:
-            engine.link_full(number, True, self._loop.time())
+        if link.full:
+            engine.link_full(number, True, self._loop.time(), link.backlog)
 
     def forget(self, link: Link) -> None:
         """The link is gone."""

@@ -29,6 +29,7 @@ from .direct import Path
 from .effects import Deliver, Effect, Message, PeerUp
 from .memory import Remembered
 from .overlay import Overlay
+from .queue_shares import QueueShares
 from .status import EngineStatus
 
 
@@ -191,12 +192,17 @@ class Engine(Overlay):
         """Return whether another link leads, or may lead, to the neighbour at the end of `link`."""
         return self._links.has_another(link)
 
-    def link_full(self, link: int, full: bool, now: float) -> None:
-        """A connection takes no more for now, or takes it again; `room` of the peers reached over it follows."""
+    def link_full(self, link: int, full: bool, now: float, waiting: int = 0) -> None:
+        """A connection takes no more for now, or takes it again; `room` of the peers reached over it follows.
+
+        Args: waiting: bytes that wait on it; while it is full, said whenever a bundle was added.
+        """
         self._core.now = now
         state = self._links.all.get(link)
         if state is not None:
-            state.full = full
+            if full and not state.full:
+                state.queue = QueueShares()
+            state.full, state.queue.waiting = full, waiting
             if not full:
                 self._table.unblock()
 

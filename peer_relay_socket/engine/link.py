@@ -16,6 +16,7 @@ from ..address import PeerId
 from ..limits import BUNDLE_TARGET, CONTROL_PER_LEAF, HELLO_RATE, LOOPBACK_FACTOR, RELAY_TRAFFIC_FACTOR
 from ..rate import TokenBucket, TrafficBucket
 from ..scope import Scope, host_group, is_learnable
+from .queue_shares import QueueShares
 from .work import allowance
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class LinkState:
         "pool",
         "protected",
         "proved_urls",
+        "queue",
         "reason",
         "received_at",
         "remote_host",
@@ -135,6 +137,8 @@ class LinkState:
         """We said goodbye, and take what was on its way here before that was heard; nothing is sent by it any more."""
         self.full = False
         """Whether the connection takes no more for now."""
+        self.queue = QueueShares()
+        """What waits, while it is full."""
         self.direct = False
         """A WebRTC link, made for the traffic with this one peer."""
         self.unit = BUNDLE_TARGET

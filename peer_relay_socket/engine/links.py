@@ -339,11 +339,19 @@ class Links:
 
     # --- talking to a neighbour ------------------------------------------------------------------------------
 
-    def emit(self, link: LinkState, data: bytes, rest: bytes | memoryview = b"") -> None:
-        """Put one packet, in one piece or two, into the link's next bundle, or send it by the link's lane."""
+    def emit(
+        self, link: LinkState, data: bytes, rest: bytes | memoryview = b"", source: LinkState | None = None
+    ) -> None:
+        """Put one packet, in one piece or two, into the link's next bundle, or send it by the link's lane.
+
+        Args: source: the link that it came over, if it is others' traffic: where much waits, it may be dropped.
+        """
         if link.lane is not None and data[0] == _SEALED and link.lane.carry(data, rest):
             link.tx_packets += 1
             link.tx_bytes += len(data) + len(rest)
+            return
+        if link.full and source is not None and not link.queue.admit(source.number, len(data) + len(rest)):
+            self._core.counters["dropped: fills the queue of a slow neighbour"] += 1
             return
         if link.watch is None and link.up:
             now = self._core.now

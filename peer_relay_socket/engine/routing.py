@@ -345,7 +345,7 @@ class Router:
         if (link is None or link is arrived) and header.kind in _ANSWERS:
             link = self._answer_hop(header.to, arrived)
         if link is not None and link is not arrived:
-            self.pass_on(link, bundle, offset, header)
+            self.pass_on(link, bundle, offset, header, arrived)
             return
         scanned = flags >> 2 & 3
         link = self._scan_hop(header.to, arrived) if scanned < wire.MAX_SCAN else None
@@ -353,21 +353,24 @@ class Router:
             left = min(header.hop_limit, HOP_LIMIT) - 1
             head = bytes((header.kind, left, flags & ~0b1100 | (scanned + 1) << 2))
             self._count(offset, header)
-            self._links.emit(link, head, memoryview(bundle)[offset + 3 : header.end])
+            self._links.emit(link, head, memoryview(bundle)[offset + 3 : header.end], arrived)
             return
         link = self._answer_hop(header.to, arrived)
         if link is not None:
-            self.pass_on(link, bundle, offset, header)
+            self.pass_on(link, bundle, offset, header, arrived)
             return
         core.counters["dropped: no route"] += 1
         if header.kind in _NOTICED and header.sender != core.peer_id and self._notices.take(core.now):
             notice = wire.packet(Kind.NO_ROUTE, header.sender, core.peer_id, header.to)
             self.send(notice, header.sender, 0)
 
-    def pass_on(self, link: LinkState, bundle: bytes, offset: int, header: Header) -> None:
+    def pass_on(
+        self, link: LinkState, bundle: bytes, offset: int, header: Header, arrived: LinkState | None = None
+    ) -> None:
         """Send a packet on over `link`, one hop older."""
         self._count(offset, header)
-        self._links.emit(link, HEADS[header.kind][header.hop_limit - 1], memoryview(bundle)[offset + 2 : header.end])
+        head = HEADS[header.kind][header.hop_limit - 1]
+        self._links.emit(link, head, memoryview(bundle)[offset + 2 : header.end], arrived)
 
     def _count(self, offset: int, header: Header) -> None:
         self._core.forwarded_packets += 1
@@ -397,7 +400,7 @@ class Router:
         if link is None or link is arrived or header.hop_limit <= 1 or not core.config.serves:
             core.counters["dropped: no route for a legacy envelope"] += 1
             return
-        self.pass_on(link, bundle, offset, header)
+        self.pass_on(link, bundle, offset, header, arrived)
 
     def learn_behind(self, sender: PeerId, link: LinkState) -> None:
         """A LEGACY packet from `sender` came over `link`."""

@@ -71,9 +71,9 @@ class GatewayEngine(Engine):
         super().link_closed(link, now, reason)
         self._gateway.links.closed(link)
 
-    def link_full(self, link: int, full: bool, now: float) -> None:
+    def link_full(self, link: int, full: bool, now: float, waiting: int = 0) -> None:
         """A connection takes no more for now, or takes it again."""
-        super().link_full(link, full, now)
+        super().link_full(link, full, now, waiting)
         self._gateway.link_full(link, full)
 
     def dial_failed(self, url: str, now: float, reason: str = "") -> None:
