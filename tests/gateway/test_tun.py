@@ -72,6 +72,11 @@ class Device:
     def counted(self, words: str) -> int:
         return sum(times for reason, times in self.interface.counters().items() if words in reason)
 
+    def end(self) -> None:
+        """Write an empty frame, the last."""
+        self._near.setblocking(True)
+        self._near.send(b"")
+
     def close(self) -> None:
         self.interface.run(self.tun.detach)
         self.interface.close()
@@ -191,7 +196,7 @@ def test_program_that_does_not_read_holds_up_no_other_and_fills_no_memory(device
     reading.start()
     until(filling[-1].has_drained, LIMIT)
     device.interface.run(device.tun.detach)
-    device.far.shutdown(socket.SHUT_RD)
+    device.end()
     reading.join(LIMIT)
 
 
