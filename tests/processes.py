@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import select
+import subprocess
 import time
-from typing import IO, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any, AnyStr
 
 from tests.patience import LIMIT
 
@@ -13,6 +16,16 @@ from tests.patience import LIMIT
 def environment(**settings: str) -> dict[str, str]:
     """Return this process's environment with no settings of peers but those given."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PEER_RELAY_")} | settings
+
+
+@contextmanager
+def killed_at_end(process: subprocess.Popen[AnyStr]) -> Iterator[subprocess.Popen[AnyStr]]:
+    """Kill a process at the end of the block: a test that has failed would wait for it for ever."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def read_line(pipe: IO[Any] | None, limit: float = LIMIT) -> str:

@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from peer_relay_socket import AF_PEER, Peer, Socket
-from tests.processes import environment
+from tests.processes import environment, killed_at_end
 
 LIMIT = 60.0
 
@@ -60,7 +60,7 @@ def test_a_relayed_echo_loads_nothing_of_webrtc_npm_or_proxies() -> None:
         assert echo.peer.wait_connected(LIMIT)
         argv = [sys.executable, "-c", ECHO, echo.peer.id.hex()]
         environ = {**os.environ, "PEER_RELAY_BOOTSTRAP": relay.url or ""}
-        with subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, text=True) as child:
+        with killed_at_end(subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, text=True)) as child:
             data, source = echo.recvfrom(100)
             echo.sendto(data.upper(), source)
             told, _ = child.communicate(timeout=LIMIT)

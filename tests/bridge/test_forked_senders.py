@@ -12,7 +12,7 @@ import pytest
 
 from peer_relay_socket import Socket
 from tests.bridge.forks import command, relay, remote, run
-from tests.processes import environment
+from tests.processes import environment, killed_at_end
 
 __all__ = ["relay", "remote"]
 
@@ -59,7 +59,7 @@ def test_a_forked_child_answers_a_peer_across_the_network(relay: str, remote: So
         reap(fork(lambda: [server.sendto(b"%d" % i, address) for i in range(300)]))
         """
     to = remote.peer.address, str(remote.getsockname()[1])
-    with subprocess.Popen(command(program, *to), env=environment(PEER_RELAY_BOOTSTRAP=relay)) as process:
+    with killed_at_end(subprocess.Popen(command(program, *to), env=environment(PEER_RELAY_BOOTSTRAP=relay))) as process:
         _, address = remote.recvfrom(100)
         remote.sendto(b"go", address)
         assert [remote.recvfrom(100) for _ in range(300)] == [(b"%d" % i, address) for i in range(300)]
@@ -140,7 +140,7 @@ def test_what_a_child_sends_in_a_flood_arrives_in_order(relay: str, remote: Sock
         """
     remote.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)  # all 6 MB may wait for a reader on a busy machine
     to = remote.peer.id.hex(), str(remote.getsockname()[1])
-    with subprocess.Popen(command(program, *to), env=environment(PEER_RELAY_BOOTSTRAP=relay)) as process:
+    with killed_at_end(subprocess.Popen(command(program, *to), env=environment(PEER_RELAY_BOOTSTRAP=relay))) as process:
         assert remote.recv(100) == b"first"
         heard = [int(remote.recv(40000)[:3]) for _ in range(200)]
         assert process.wait(20) == 0

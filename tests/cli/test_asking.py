@@ -23,7 +23,7 @@ from tests.loopback import free_port
 from tests.observe.conftest import relay, runtime_folder, start
 from tests.observe.programs import ECHO, Program, peer_relay
 from tests.patience import until
-from tests.processes import environment, line_with
+from tests.processes import environment, killed_at_end, line_with
 
 __all__ = ["relay", "runtime_folder", "start"]
 
@@ -64,8 +64,8 @@ def test_status_watch_shows_rates_until_it_is_interrupted(runtime_folder: Path, 
     program = start(ECHO, relay.url or "")
     until(lambda: shown(program.pid))
     argv = [sys.executable, "-m", "peer_relay", "status", "--watch", str(program.pid)]
-    with subprocess.Popen(
-        argv, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    with killed_at_end(
+        subprocess.Popen(argv, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     ) as watching:
         assert watching.stdout is not None
         for _ in range(3):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import environment, read_line
+from tests.processes import environment, killed_at_end, read_line
 
 NATIVE = [sys.executable]
 OURS = [sys.executable, "-m", "peer_relay", "run"]
@@ -179,8 +179,8 @@ def test_run_takes_directories_archives_compiled_files_and_links(folder: Path) -
 def test_sigint_from_outside_ends_a_program_by_signal(folder: Path) -> None:
     (folder / "wait.py").write_text("print('up', flush=True)\nimport signal\nsignal.pause()\n")
     for number in (signal.SIGINT, signal.SIGTERM):
-        with subprocess.Popen(
-            [*OURS, "wait.py"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        with killed_at_end(
+            subprocess.Popen([*OURS, "wait.py"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         ) as process:
             assert read_line(process.stdout) == "up\n"
             process.send_signal(number)

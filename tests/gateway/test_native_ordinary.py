@@ -12,7 +12,7 @@ import pytest
 from tests.gateway import outer
 from tests.gateway.conftest import LIMIT, Peer
 from tests.patience import until
-from tests.processes import read_line
+from tests.processes import killed_at_end, read_line
 
 pytestmark = [pytest.mark.slow, outer.needs_root]
 
@@ -48,7 +48,9 @@ def test_program_asks_a_peer_in_every_size(world: str, tmp_path: Path, node: str
     words = outer.words(
         world, "run", "--bootstrap", node, "/mnt/udp_tool", "ask", there.peer.address, "9000", "1", "0", "1200", "65507"
     )
-    with subprocess.Popen(words, env=outer.told(str(tmp_path)), stdout=subprocess.PIPE, text=True) as process:
+    with killed_at_end(
+        subprocess.Popen(words, env=outer.told(str(tmp_path)), stdout=subprocess.PIPE, text=True)
+    ) as process:
         for _ in range(3):
             data, source = there.recvfrom(65_535)
             there.sendto(data, source)

@@ -17,7 +17,7 @@ from peer_relay_socket.surface.udp_socket import Socket
 from tests.gateway.conftest import COMMAND, LIMIT, Process
 from tests.npm.conftest import npm_folder
 from tests.patience import until
-from tests.processes import environment, read_line
+from tests.processes import environment, killed_at_end, read_line
 
 __all__ = ["npm_folder"]  # a fixture
 
@@ -208,8 +208,8 @@ def test_npm_socks_asks_a_peer(command: Start, peer: Peer, npm_folder: Path) -> 
     process = command("socks", "--listen", "127.0.0.1:0")
     for host in (there.peer.address, there.peer.id.hex() + ".peer"):
         words = ["node", "-e", ASKS, str(where(process)[1]), host]
-        with subprocess.Popen(
-            words, env=os.environ | {"NODE_PATH": str(npm_folder / "node_modules")}, stdout=-1
+        with killed_at_end(
+            subprocess.Popen(words, env=os.environ | {"NODE_PATH": str(npm_folder / "node_modules")}, stdout=-1)
         ) as node:
             data, source = there.recvfrom(100)
             there.sendto(data + b" back", source)
