@@ -25,7 +25,7 @@ from collections.abc import Callable, Sized
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from ..limits import LEADER_AFTER, LEADER_FAST, LEADER_KEPT, LEADER_PATIENCE, LOOP_LOCK_PATIENCE
+from ..limits import LEADER_AFTER, LEADER_EVENTS, LEADER_FAST, LEADER_KEPT, LEADER_PATIENCE, LOOP_LOCK_PATIENCE
 from ..originals import selectors, thread, time
 from ..system import os, select
 from ..transport.readers import Readers, Source, equip
@@ -138,7 +138,8 @@ class LendingSelector(selectors.DefaultSelector):
             try:
                 found = sleep(wait)
             finally:
-                loop_lock.take()
+                if not loop_lock.lock.acquire(False):  # in one step where no thread runs as the loop
+                    loop_lock.take()
             if not self.leads:
                 done = bool(found) and self._look(found)
             elif found:
@@ -262,7 +263,7 @@ class Leader:
                 bells.append(self)
                 if inbox.ready or inbox.needs_check:  # a put looks for bells after it put, and this the other way round
                     return True
-                found = readers.poll(timeout)
+                found = readers.poll(timeout, LEADER_EVENTS)
                 try:  # noqa: SIM105  # contextlib's takes as long as all the rest
                     bells.remove(self)
                 except ValueError:  # it was rung

@@ -270,6 +270,9 @@ class Session:
     def acknowledged(self, highest: int, now: float) -> None:
         """The other side has everything below `highest` that will ever arrive."""
         flights = self.flights
+        if flights and flights[-1][0] < highest:  # all of them, as a rule
+            flights.clear()
+            self.acked_at = now
         while flights and flights[0][0] < highest:
             self.in_flight -= flights.popleft()[1]
             self.acked_at = now
