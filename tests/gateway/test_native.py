@@ -329,7 +329,7 @@ def test_every_descendant_is_killed_when_we_are(start: Start, tmp_path: Path) ->
     ready(process)
     until(lambda: len(pids_named(mark)) >= 3, LIMIT)
     process.kill()
-    until(lambda: not pids_named(mark), 1.0)
+    until(lambda: not pids_named(mark))
 
 
 def test_what_a_program_leaves_running_is_named(run: Run, tmp_path: Path) -> None:

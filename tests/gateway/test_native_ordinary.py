@@ -68,7 +68,7 @@ def test_server_has_a_privileged_port_and_dies_with_us(world: str, tmp_path: Pat
         assert len(below) >= 2
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=LIMIT)
-        until(lambda: not any(map(runs, below)), 1.0)
+        until(lambda: not any(map(runs, below)))
 
 
 def children(pid: int) -> list[int]:

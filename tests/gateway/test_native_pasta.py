@@ -101,7 +101,7 @@ def test_pasta_ends_with_us(start: Start) -> None:
     assert len(pasta) == 1
     process.kill()
     process.communicate(timeout=LIMIT)
-    until(lambda: not runs(pasta[0]), 1.0)
+    until(lambda: not runs(pasta[0]))
 
 
 def children(pid: int) -> list[int]:

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from peer_relay_socket.conformance.comparison import DELIVERY
 from peer_relay_socket.conformance.worlds import GROUP as GROUP
 from peer_relay_socket.conformance.worlds import At as At
 from peer_relay_socket.conformance.worlds import World
@@ -39,7 +40,7 @@ class Twins:
         expected = self.kernel.do(name, method, *args)
         got = self.ours.do(name, method, *args)
         if expected != got and "BlockingIOError" in expected:  # a busy kernel may deliver a moment later
-            self.kernel.readable(name, 0.2)
+            self.kernel.readable(name, DELIVERY)
             expected = self.kernel.do(name, method, *args)
         assert got == expected, f"{name}.{method}{args}: kernel {expected}, ours {got}"
         return expected
@@ -47,5 +48,5 @@ class Twins:
     def same_readiness(self, name: str) -> None:
         expected, got = self.kernel.readable(name), self.ours.readable(name)
         if got and not expected:
-            expected = self.kernel.readable(name, 0.2)
+            expected = self.kernel.readable(name, DELIVERY)
         assert got == expected, f"select says {name} readable: kernel {expected}, ours {got}"
