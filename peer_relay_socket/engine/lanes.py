@@ -367,9 +367,11 @@ class Lanes:
 
 def _place(link: LinkState) -> Place | None:
     """Return where the relay says that its UDP port is; None unless that reaches as far as the way to it: what a proxy
-    or a tunnel hides does not."""
+    or a tunnel hides does not. None also where that is a link-local address of IPv6, which says nothing without an
+    interface, and interfaces are not known here."""
     if link.udp is None:
         return None
     host, port = link.udp
     host = host or link.remote_host
-    return (host, port) if link.scope.covers(host) else None
+    wants_interface = ":" in host and Scope.of(host) is Scope.LINK
+    return (host, port) if link.scope.covers(host) and not wants_interface else None

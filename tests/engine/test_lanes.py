@@ -20,6 +20,7 @@ from peer_relay_socket.limits import (
     LANE_WITHIN,
     MAX_LANES,
 )
+from peer_relay_socket.scope import Scope
 from tests.engine.lane_bench import LaneBench, live, lost, straight
 from tests.sim.bench import Node
 
@@ -84,6 +85,16 @@ def test_a_relay_at_the_other_end_of_a_tunnel_gets_no_probe() -> None:
     bench.link(bench.peers[1], bench.relay).remote_host = ""
     bench.talk(60)
     assert bench.frames == []
+
+
+@pytest.mark.parametrize(("host", "probed"), [("169.254.1.1", True), ("fe80::1", False)])
+def test_a_relay_whose_address_means_nothing_without_an_interface_gets_no_probe(host: str, probed: bool) -> None:
+    bench = LaneBench().start()
+    for peer in bench.peers:
+        link = bench.link(peer, bench.relay)
+        link.remote_host, link.scope = host, Scope.LINK
+    bench.talk(60)
+    assert bool(bench.frames) is probed
 
 
 def test_probes_go_where_the_relay_says_that_its_port_is() -> None:
