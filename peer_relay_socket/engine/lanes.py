@@ -315,9 +315,6 @@ class Lanes:
         if lane is None or lane.checking is None:
             core.counters["dropped: a frame of no datagram lane"] += 1
             return
-        if self._is_overdrawn(link):
-            core.counters["dropped: a datagram lane brought more than its link may"] += 1
-            return
         end = len(frame) - packet.BUNDLE_TAG
         bundle = frame[wire.FRONT_BYTES :] if frame[0] == wire.DATA else b""
         try:
@@ -325,6 +322,9 @@ class Lanes:
             lane.checking.open(frame[end:], covered)
         except WireError:
             core.counters["dropped: a lane's frame not the neighbour's, or not new"] += 1
+            return
+        if self._is_overdrawn(link):  # asked only now, for it takes of the link's share
+            core.counters["dropped: a datagram lane brought more than its link may"] += 1
             return
         lane.count += 1
         link.rx_bytes += len(frame)

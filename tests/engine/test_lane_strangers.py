@@ -47,6 +47,21 @@ def test_repeated_and_altered_frames_get_nothing_whatever_they_seem_to_come_from
     assert bench.relay.engine.counters["dropped: a lane's frame not the neighbour's, or not new"] == 3 * len(to_relay)
 
 
+def test_frames_of_strangers_take_nothing_of_a_links_share_where_all_send_too_much() -> None:
+    bench = live()
+    relay_place, link = bench.place_of(bench.relay), bench.link(bench.relay, bench.peers[0])
+    seen = [frame for source, place, frame in bench.frames if place == relay_place]
+    link.pool.refill(bench.now)
+    link.pool.level = -1000.0  # others have sent too much
+    for frame in seen:
+        bench.deliver(FORGED, relay_place, frame[:-1] + bytes((frame[-1] ^ 1,)))
+        bench.deliver(FORGED, relay_place, frame)
+    assert link.traffic_share is None
+    bench.peers[0].send(bench.peers[1], b"within its share")
+    bench.flow()
+    assert bench.peers[1].heard() == [b"within its share"]
+
+
 def test_the_first_copy_of_frames_from_elsewhere_gets_challenges_at_a_rate_and_moves_nothing() -> None:
     bench = live()
     home = bench.place_of(bench.peers[0])
