@@ -104,10 +104,13 @@ def test_relayed_measures_whoever_is_installed_and_says_who_is_not() -> None:
         assert f"### beside {peer}\n" in shown or f"{peer}: not measured, " in shown, shown
 
 
-def test_relay_node_prints_all_four_measurements() -> None:
-    shown = run("relay_node.py", "--rounds", "1", "--seconds", "0.3", "--links", "5", "--pairs", "2")
+def test_relay_node_prints_all_five_measurements() -> None:
+    arguments = ("--rounds", "1", "--seconds", "0.3", "--links", "5", "--pairs", "2", "--lanes", "4")
+    shown = run("relay_node.py", *arguments)
     figures = re.findall(r"^(bulk: \d|2 pairs, 1,000|one pair beside|idle: 5 links)", shown, re.MULTILINE)
     assert len(figures) == 4, shown
+    if "not measured" not in shown:
+        assert "\nlanes: 4 links, 4 with a lane" in shown, shown
 
 
 def test_asyncio_programs_run_on_both_networks() -> None:
