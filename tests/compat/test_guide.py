@@ -4,6 +4,7 @@ needs."""
 from __future__ import annotations
 
 import ast
+import errno
 import re
 import subprocess
 import sys
@@ -58,8 +59,12 @@ def raised() -> set[str]:
                 node for compare in ast.walk(tree) if isinstance(compare, ast.Compare) for node in ast.walk(compare)
             }
             for node in ast.walk(tree):
-                if isinstance(node, ast.Attribute) and node not in asked and isinstance(node.value, ast.Name):
-                    found |= {node.attr} if node.value.id == "errno" else set()
+                if node in asked:
+                    continue
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "errno":
+                    found.add(node.attr)
+                elif isinstance(node, ast.Name) and node.id in errno.errorcode.values():
+                    found.add(node.id)  # "from errno import"
     return found
 
 
