@@ -4,7 +4,8 @@ Lives here: the user's meeting key, and what it decides: loopback ports, and the
 connections (bridge/dialler.py, transport).
 
 Law: chosen once, when this is imported, from what neither the environment nor a later setuid or chroot changes. Without
-the key no program knows the next port, and none that took one can pass for the user's: it is stepped over.
+the key no program knows the next port, and none that took one can pass for the user's: it is stepped over. (After a
+chroot nothing can be imported: `peer-relay run` loads all that sockets need before a program changes its root.)
 
 The key is 32 random bytes in a file that is this user's alone, in the first folder that can be had::
 
@@ -58,7 +59,7 @@ class Meeting:
         return self._ports
 
     def _mac(self, *parts: bytes) -> bytes:
-        import hmac  # 5 ms that programs with no use for it yet are spared; the engine has loaded it by then
+        import hmac  # 5 ms that programs with no use for it yet are spared
 
         return hmac.digest(self._key or b"", b"peer-relay meeting " + b" ".join(parts), "sha256")[:_NONCE]
 

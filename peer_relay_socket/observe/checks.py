@@ -9,7 +9,7 @@ LINK_CHECK_TIME. Every finding that is not good says what helps.
 from __future__ import annotations
 
 import asyncio
-import http.client
+import re
 import secrets
 import socket
 import ssl
@@ -31,7 +31,8 @@ from ..bridge.dialler import EMBEDDED_URL
 from ..bridge.host import Host
 from ..bridge.probes import NOWHERE
 from ..config import PeerConfig, unknown_variables
-from ..limits import CERTIFICATE_DAYS, CHECK_TIME, CLOCK_SKEW, LINK_CHECK_TIME
+from ..foreign_text import one_line
+from ..limits import CERTIFICATE_DAYS, CHECK_TIME, CLOCK_SKEW, LINK_CHECK_TIME, LINK_HANDSHAKE_MAX
 from ..scope import is_this_machine
 from ..setting_values import LOOKUP, IceServer
 from ..transport.link import LinkError
@@ -231,21 +232,37 @@ def _tls_and_clock(url: str, parts: SplitResult, address: str, port: int) -> lis
                 secured = ssl.create_default_context().wrap_socket(sock, server_hostname=host)
                 sock = stack.enter_context(secured)
                 findings.append(_certificate(url, secured))
-            asking = http.client.HTTPConnection(host, port, timeout=CHECK_TIME)
-            asking.sock = sock
-            stack.callback(asking.close)
-            asking.request("GET", "/healthz")
-            date = asking.getresponse().headers["Date"]
+            head = _head(sock, parts.netloc.rpartition("@")[2])
     except ssl.SSLCertVerificationError as error:
         cure = "renew it, put its name right, or trust its authority (SSL_CERT_FILE)"
         return [Finding("TLS", url, "failed", f"certificate refused: {error.verify_message}", cure)]
     except ssl.SSLError as error:
         return [Finding("TLS", url, "failed", f"{error.reason or error}", "is it wss:// there, or ws://?")]
-    except (OSError, http.client.HTTPException) as error:
-        detail = f"no HTTP answer: {getattr(error, 'strerror', None) or error or type(error).__name__}"
+    except OSError as error:
+        detail = f"no HTTP answer: {error.strerror or error or type(error).__name__}"
         findings.append(Finding("HTTP", url, "failed", detail, "no relay answers there: is the port right?"))
         return findings
-    return [*findings, *_clock(url, date)]
+    date = re.search(r"\r\ndate:\s*([^\r]*)", head, re.IGNORECASE)
+    return findings if date is None else [*findings, *_clock(url, date[1])]
+
+
+def _head(sock: socket.socket, place: str) -> str:
+    """Return the head of the HTTP answer of `place`. Whatever answers has CHECK_TIME for all of it.
+
+    Raises: OSError.
+    """
+    end = time.monotonic() + CHECK_TIME
+    sock.sendall(f"GET /healthz HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n".encode())
+    head = b""
+    while b"\r\n\r\n" not in head and len(head) < LINK_HANDSHAKE_MAX:
+        sock.settimeout(max(0.001, end - time.monotonic()))
+        piece = sock.recv(LINK_HANDSHAKE_MAX)
+        if not piece:
+            break
+        head += piece
+    if not head.startswith(b"HTTP/1."):
+        raise OSError(f"it says {one_line(head[:40].decode(errors='replace'))!r}" if head else "it closes")
+    return head.partition(b"\r\n\r\n")[0].decode("latin-1")
 
 
 def _certificate(url: str, sock: ssl.SSLSocket) -> Finding:
@@ -257,12 +274,10 @@ def _certificate(url: str, sock: ssl.SSLSocket) -> Finding:
     return Finding("TLS", url, "good", detail)
 
 
-def _clock(url: str, date: str | None) -> list[Finding]:
-    if date is None:
-        return []
+def _clock(url: str, date: str) -> list[Finding]:
     try:
         skew = time.time() - parsedate_to_datetime(date).timestamp() - 0.5
-    except ValueError:
+    except (ValueError, OverflowError):
         return []
     return [_skew(url, skew)]
 
