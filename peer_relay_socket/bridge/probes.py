@@ -46,7 +46,7 @@ State = Literal[
     "found, does not answer",
     "refuses us",
     "port refused",
-    "no pings over npm's wire",
+    "answers no pings",
 ]
 
 
@@ -287,9 +287,7 @@ class Probes:
             result["id"] = peer_id.hex()
             result["found_by"] = None if found.found_by is None else found.found_by.hex()
             if isinstance(peer_id, UnprovedId):
-                raise NoAnswerError(
-                    "no pings over npm's wire", "it is a peer of npm peer-relay, which answers no pings"
-                )
+                raise NoAnswerError("answers no pings", "it is a peer of npm peer-relay")
             for seq in range(1, count + 1):
                 await self._ping_once(peer_id, port, seq, end, times, result, emit)
                 if seq < count:

@@ -19,7 +19,7 @@ CURES: Final = {
     "found, does not answer": "is its process stopped or overloaded? Or another network key is set there",
     "refuses us": "have it admit our id, or ask through a process that it admits (--from PID)",
     "port refused": "which ports are bound there? `peer-relay status` there tells",
-    "no pings over npm's wire": "send it something instead",
+    "answers no pings": "send it something instead",
 }
 """What helps, by the state in which a question ended."""
 
