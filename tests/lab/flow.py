@@ -62,7 +62,7 @@ def ours(url: str) -> Socket:
     if wrtc is not None:
         import aiortc  # noqa: F401  # here, not on the loop's thread while others wait
     socket = Socket(AF_PEER, bootstrap=[url], wrtc=wrtc)
-    if not socket.peer.wait_connected(20):
+    if not socket.peer.wait_connected(60):
         sys.exit("the relay cannot be reached")
     return socket
 
@@ -170,7 +170,7 @@ def send_tcp(host: str, port: int) -> None:
 
 
 def wait_for_a_direct_path(socket: Socket, to: str) -> None:
-    end = time.monotonic() + 40
+    end = time.monotonic() + 55
     while (path := socket.peer.path(to)).reached != "direct":
         if time.monotonic() > end:
             sys.exit(f"no direct path: {path}")

@@ -22,7 +22,7 @@ def relayed(lab: Lab, **environ: str) -> Stream:
     """Return a stream from host-a to host-b by the relay, warmed up."""
     environ["PEER_RELAY_WRTC"] = "0"
     receiver = lab.start("host-b", FLOW, "receive", URL, **environ)
-    sender = lab.start("host-a", FLOW, "send-relayed", URL, receiver.line(30), **environ)
+    sender = lab.start("host-a", FLOW, "send-relayed", URL, receiver.line(), **environ)
     stream = Stream(sender, receiver)
     stream.run(SIZE, 100, WARM)
     return stream
@@ -53,7 +53,7 @@ def shared(seconds: float) -> None:
         lab.serve()
         lab.impair("a", delay=15.0, every=True, mbit=10.0)
         counter = lab.start("relay", FLOW, "receive-tcp", "4002")
-        assert counter.line(30) == "ready"
+        assert counter.line() == "ready"
         stream = lab.start("host-a", FLOW, "send-tcp", RELAY, "4002")
         for name, environ in (("lane", {}), ("PEER_RELAY_LANE=0", {"PEER_RELAY_LANE": "0"})):
             ours = relayed(lab, **environ)

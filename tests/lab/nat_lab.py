@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.patience import LIMIT
 from tests.processes import read_line
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +95,8 @@ class Talker:
         self._lab = lab
         self.told: list[dict[str, Any]] = []
 
-    def line(self, limit: float) -> str:
+    def line(self, limit: float = 3 * LIMIT) -> str:
+        """Return its next line; the first comes once it is ready, and may have waited for a relay before."""
         try:
             line = read_line(self.process.stdout, limit)
         except TimeoutError:
@@ -294,7 +296,7 @@ class Lab:
         )
         numbers = [*map(str, (delay, jitter, loss, 7)), "ip" if every else "udp", *([str(mbit)] if mbit else [])]
         impairment = self.start(None, str(HERE / "impairment.py"), inside, outside, *numbers)
-        if impairment.line(20) != "ready":
+        if impairment.line() != "ready":
             raise LabError(f"no impairment: {self.complaints()[-200:]}")
 
     def start(self, machine: str | None, *command: str, **environ: str) -> Talker:
@@ -331,14 +333,14 @@ class Lab:
         if any(self._environ.values()):
             others.append(self.start("relay", str(HERE / "http_proxy.py"), "3128"))
         relay = self.start("relay", "-m", "peer_relay", "node", "--host", "0.0.0.0", "--port", "80")
-        assert [other.line(30) for other in others] == ["ready"] * len(others)
-        assert relay.line(30).startswith("node ")
+        assert [other.line() for other in others] == ["ready"] * len(others)
+        assert relay.line().startswith("node ")
         return relay
 
     def serve_second(self) -> None:
         """Start another relay, which joins the first."""
         node = ["-m", "peer_relay", "node", "--host", "0.0.0.0", "--port", "80", "--bootstrap", URL]
-        assert self.start("second", *node).line(30).startswith("node ")
+        assert self.start("second", *node).line().startswith("node ")
 
     def serve_turn(self) -> None:
         """Start a TURN server (coturn), with the account that TURN names."""
@@ -348,7 +350,7 @@ class Lab:
         )
         command = ["turnserver", "-n", "-v", *options.split(), *plain.split()]
         server = self._start("relay", command, {}, subprocess.DEVNULL)
-        while "listener opened on" not in server.line(30):
+        while "listener opened on" not in server.line():
             pass
 
     def echo(self, **environ: str) -> Talker:
@@ -359,5 +361,5 @@ class Lab:
     def conversation(self, **environ: str) -> tuple[Talker, Talker]:
         """Start a talker on host-a that talks to an echo on host-b; return both."""
         echo = self.echo(**environ)
-        talker = self.start("host-a", str(HERE / "talker.py"), "talk", URL, echo.line(30), **environ)
+        talker = self.start("host-a", str(HERE / "talker.py"), "talk", URL, echo.line(), **environ)
         return talker, echo

@@ -106,7 +106,7 @@ def link(url: str, wrtc: bool | None) -> None:
     up: list[str] = []
     with Peer(bootstrap=[url], wrtc=wrtc) as peer:
         peer.on("peer", lambda peer_id: up.append(peer_id.hex()))
-        if not peer.wait_connected(20):
+        if not peer.wait_connected(60):
             sys.exit("the relay cannot be reached")
         print(json.dumps({"id": peer.id.hex()}), flush=True)
         for line in sys.stdin:
@@ -128,7 +128,7 @@ def main() -> None:
         link(url, None if os.environ.get("LAB_WRTC", "1") == "1" else False)
         return
     socket = Socket(AF_PEER, bootstrap=[url])
-    if not socket.peer.wait_connected(20):
+    if not socket.peer.wait_connected(60):
         sys.exit("the relay cannot be reached")
     if role == "echo":
         echo(socket)

@@ -44,14 +44,14 @@ class Stream:
 
 def overlay(lab: Lab, **environ: str) -> Stream:
     receiver = lab.start("host-b", FLOW, "receive", URL, **environ)
-    sender = lab.start("host-a", FLOW, "send", URL, receiver.line(30), **environ)
-    assert sender.until(lambda told: True, 60) == {"reached": "direct", "transport": "webrtc"}
+    sender = lab.start("host-a", FLOW, "send", URL, receiver.line(), **environ)
+    assert sender.until(lambda told: True, 120) == {"reached": "direct", "transport": "webrtc"}
     return Stream(sender, receiver)
 
 
 def plain(lab: Lab) -> Stream:
     receiver = lab.start("relay", FLOW, "receive-udp", "4001")
-    assert receiver.line(30) == "ready"
+    assert receiver.line() == "ready"
     return Stream(lab.start("host-a", FLOW, "send-udp", RELAY, "4001"), receiver)
 
 

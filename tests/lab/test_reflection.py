@@ -58,7 +58,7 @@ def play(name: str) -> tuple[int, int, int]:
             lab.run("host-b", "ip", "addr", "add", f"10.{number}.0.2/24", "dev", "eth0")
         lab.run("host-b", "nft", "-f", "-", stdin=_COUNT)
         lab.serve()
-        command = (str(HERE / "forger.py"), URL, lab.echo().line(30), THIRD, *map(str, (candidates, offers, pause)))
+        command = (str(HERE / "forger.py"), URL, lab.echo().line(), THIRD, *map(str, (candidates, offers, pause)))
         size = json.loads(lab.start("host-a", *command, LAB_SHORT=short).line(60))["bytes"]
         time.sleep(RTC_ICE_TIME + 2)
         return size, *sent_to_the_third(lab)

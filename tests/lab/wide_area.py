@@ -39,7 +39,7 @@ class WideArea(Lab):
         self._shell(None, "\n".join(wires))
         network = {"ports": [f"m{port}" for port in range(count)], "delays": self._delays}
         self._network = self.start(None, "-m", "tests.lab.distances", json.dumps(network))
-        if self._network.line(20) != "ready":
+        if self._network.line() != "ready":
             raise LabError(f"no network: {self.complaints()[-200:]}")
 
     @staticmethod
