@@ -1097,6 +1097,9 @@ reads in 0.1 ms: a packet of 50 and a half. Without this two packets in a row lo
 KILL_TIME: Final = 1.0
 """Seconds in which the supervisor of a native program kills what that started, once we were killed; their network is
 gone before."""
+MISSING_FILE_TIME: Final = 1.0
+"""Seconds between two looks for a file of the machine that programs in a namespace see another text of, and that is
+gone: 10 µs each, until it is there again."""
 TUN_QUEUE_LENGTH: Final = 8192
 """Packets that wait in a TUN device until the relay thread reads them; beyond, the kernel drops."""
 TUN_CREDIT: Final = 512 * 1024

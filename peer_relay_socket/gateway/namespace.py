@@ -25,7 +25,7 @@ import tempfile
 import time
 from typing import Final, NamedTuple, NoReturn
 
-from ..limits import KILL_TIME
+from ..limits import KILL_TIME, MISSING_FILE_TIME
 
 DEVICE: Final = "peer0"
 TUN_PATH: Final = "/dev/net/tun"
@@ -156,7 +156,7 @@ def _open_any(libc: ctypes.CDLL) -> tuple[list[int], bool, bytes]:
         return [reader, writer], True, address
 
 
-def _configure(libc: ctypes.CDLL) -> None:
+def _configure(libc: ctypes.CDLL) -> BoundFiles:
     for name, value in _SYSCTLS:
         with contextlib.suppress(OSError):  # no IPv6 here, or /proc/sys is read-only, as in containers
             _write("/proc/sys/net/" + name, value)
@@ -170,12 +170,52 @@ def _configure(libc: ctypes.CDLL) -> None:
         "/run/nscd/socket": "",
         "/var/run/nscd/socket": "",
     }
+    bound = BoundFiles(libc)
     for path, text in files.items():
         path = os.path.realpath(path)
         if os.path.exists(path):
-            _bind(libc, path, text)
+            bound.bind(path, text)
         elif path.endswith("resolv.conf"):
             print(f"peer-relay run: no {path} here: .peer names are not found", file=sys.stderr)
+    return bound
+
+
+class BoundFiles:
+    """Files of this machine that hold another text in this mount namespace.
+
+    Where a file is replaced on the machine, as a change of its networks does with resolv.conf, the kernel takes what
+    was mounted over it away, in every namespace.
+    """
+
+    def __init__(self, libc: ctypes.CDLL) -> None:
+        self._libc = libc
+        self._texts: dict[str, str] = {}
+        self._mounted: dict[str, tuple[int, int]] = {}
+        """By path: device and inode of what is mounted there."""
+        self.mounts = os.open("/proc/thread-self/mounts", os.O_RDONLY | os.O_CLOEXEC)
+        """Tells of each change of this namespace's mounts by an exceptional condition (proc_pid_mounts(5))."""
+
+    def bind(self, path: str, text: str) -> None:
+        """Have `path` hold `text`. Raises: ForbiddenError."""
+        _bind(self._libc, path, text)
+        self._texts[path] = text
+        self._mounted[path] = _identity(path)
+
+    def restore(self) -> bool:
+        """Bind again what was replaced. Returns: whether all is bound; a file may be missing for a moment."""
+        whole = True
+        for path, text in self._texts.items():
+            try:
+                if _identity(path) != self._mounted[path]:
+                    self.bind(path, text)
+            except (OSError, ForbiddenError):
+                whole = False
+        return whole
+
+
+def _identity(path: str) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
 
 
 def _bind(libc: ctypes.CDLL, path: str, text: str) -> None:
@@ -205,7 +245,7 @@ def supervise(channel: socket.socket, plan: Plan) -> NoReturn:
     try:
         enter(libc)
         device, segments, address = _open_any(libc)
-        _configure(libc)
+        bound = _configure(libc)
         with (
             socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as routing,
             socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as diag,
@@ -225,10 +265,10 @@ def supervise(channel: socket.socket, plan: Plan) -> NoReturn:
         os._exit(2)
     if channel.recv(1) != _READY:  # the parent ended
         os._exit(2)
-    os._exit(_run(libc, channel, plan))
+    os._exit(_run(libc, channel, plan, bound))
 
 
-def _run(libc: ctypes.CDLL, channel: socket.socket, plan: Plan) -> int:
+def _run(libc: ctypes.CDLL, channel: socket.socket, plan: Plan, bound: BoundFiles) -> int:
     libc.prctl(_SUBREAPER, 1, 0, 0, 0)
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP):
         signal.signal(number, signal.SIG_IGN)  # the terminal sends them to the program, too
@@ -241,10 +281,12 @@ def _run(libc: ctypes.CDLL, channel: socket.socket, plan: Plan) -> int:
         _execute(libc, plan)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     channel.send(struct.pack("=i", main))
+    whole = True
     while True:
-        select.select(
-            [channel.fileno(), wake], [], []
-        )  # no limit: the program's life has none, and our parent's end wakes us
+        # No limit: the program's life has none, and our parent's end wakes us.
+        changed = select.select([channel.fileno(), wake], [], [bound.mounts], None if whole else MISSING_FILE_TIME)[2]
+        if changed or not whole:
+            whole = bound.restore()
         with contextlib.suppress(BlockingIOError):
             os.read(wake, 4096)
         status = _reap(main)
