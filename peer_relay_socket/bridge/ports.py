@@ -218,17 +218,17 @@ class PortTable:
         """
         if _get_running_loop() is not None:
             return False
-        route = run.route
-        if route.__class__ is not _Route or route.table is not self._routes:
-            found = self._routes.get(run.key)
+        route, table = run.route, self._routes  # looked at once: another thread may change it
+        if route.__class__ is not _Route or route.table is not table:
+            found = table.get(run.key)
             if found is None or run.session.address_conflict:
                 return False
             endpoint, address = found
-            run.route = route = _Route(self._routes, endpoint.inbox, address)
-        inbox = route.inbox
-        size = inbox.waiting_size + len(datagram) + DATAGRAM_OVERHEAD
+            run.route = route = _Route(table, endpoint.inbox, address)
+        inbox, added = route.inbox, len(datagram) + DATAGRAM_OVERHEAD
         if inbox.needs_check or inbox.observed or inbox.stamped or inbox.blocked:
             return False
+        size = inbox.waiting_size + added  # from here on without a call, so that no other thread counts between
         if size + size > inbox.bound:
             return False
         inbox.waiting_size = size
