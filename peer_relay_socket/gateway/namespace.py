@@ -281,11 +281,14 @@ def _run(libc: ctypes.CDLL, channel: socket.socket, plan: Plan, bound: BoundFile
         _execute(libc, plan)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     channel.send(struct.pack("=i", main))
+    poll = select.poll()  # a select fails where 1,024 descriptors were inherited
+    for fd, event in ((channel.fileno(), select.POLLIN), (wake, select.POLLIN), (bound.mounts, select.POLLPRI)):
+        poll.register(fd, event)
     whole = True
     while True:
         # No limit: the program's life has none, and our parent's end wakes us.
-        changed = select.select([channel.fileno(), wake], [], [bound.mounts], None if whole else MISSING_FILE_TIME)[2]
-        if changed or not whole:
+        ready = dict(poll.poll(None if whole else MISSING_FILE_TIME * 1000))
+        if bound.mounts in ready or not whole:
             whole = bound.restore()
         with contextlib.suppress(BlockingIOError):
             os.read(wake, 4096)

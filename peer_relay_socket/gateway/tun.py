@@ -200,6 +200,7 @@ class Tun:
         return credit if self.read_to_end and self._granted < credit else 0
 
     def _let_send(self) -> None:
+        """Grant what is to be granted by now."""
         if self._link is None or self._refill is None:
             return
         size = self._size_to_grant(self._link.credit)
@@ -232,7 +233,7 @@ class Tun:
             return None
         text = socket.inet_ntop(socket.AF_INET if form == 4 else socket.AF_INET6, destination)
         meant = self.interface.spelling.parse(text)
-        flow: Flow | None = None
+        flow: Flow
         if meant in (Special.BROADCAST, Special.MULTICAST):
             flow = self.interface.group_flow(text, _relays(text, meant, hop_limit), source_port, port, form)
         elif isinstance(meant, Special):

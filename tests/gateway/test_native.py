@@ -276,6 +276,21 @@ def test_inherited_sockets_of_the_outer_network_are_closed(run_command: list[str
     assert done.returncode == 0
 
 
+def test_program_runs_where_more_descriptors_were_inherited_than_select_takes(run_command: list[str]) -> None:
+    launcher = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+for fd in range(3, 1100):
+    os.dup2(0, fd)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", launcher, *run_command, "sh", "-c", "exit 3"],
+        env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (3, "")
+
+
 # --- life and end ----------------------------------------------------------------------------------------------
 
 
