@@ -46,7 +46,8 @@ def run(example: str, node: str, folder: Path) -> str:
 
 @needs("dnsmasq", "dig")
 def test_dns_example_prints_the_answer(node: str, tmp_path: Path, run_command: list[str]) -> None:
-    assert run(snippet("compat/README.md", "DNS"), node, tmp_path) == "10.1.2.3\n"
+    printed = run(snippet("compat/README.md", "DNS"), node, tmp_path).splitlines()
+    assert [line for line in printed if not line.startswith(";")] == ["10.1.2.3"]  # dig remarks on tries that failed
 
 
 @needs("transmission-cli", "transmission-create")
