@@ -30,7 +30,7 @@ class Contact(NamedTuple):
     urls: tuple[str, ...]
 
 
-_MACHINE, _UDP, _SEEN, _LOAD = 1, 2, 3, 4
+_MACHINE, _UDP, _SEEN, _LOAD, _ORDINARY = 1, 2, 3, 4, 5
 """Fields of a hello."""
 
 
@@ -48,6 +48,8 @@ class Hello(NamedTuple):
     """The IP address from which it sees the link come; "" where it was the one that dialled, or a proxy hides that."""
     load: int = 0
     """It passes on less than 2**load packets a second for others."""
+    ordinary: int = 0
+    """It is linked to so many peers that do not relay; 255: that many or more."""
 
 
 def _urls(urls: Sequence[str]) -> bytes:
@@ -125,6 +127,8 @@ def hello(value: Hello) -> bytes:
         head += bytes((_SEEN, len(address))) + address
     if value.load:
         head += bytes((_LOAD, 1, value.load))
+    if value.ordinary:
+        head += bytes((_ORDINARY, 1, value.ordinary))
     return head
 
 
@@ -156,6 +160,7 @@ def read_hello(data: bytes) -> Hello:
         udp=_read_udp(fields.get(_UDP, b"")),
         seen=str(ipaddress.ip_address(seen)) if len(seen) in (4, 16) else "",
         load=int.from_bytes(fields.get(_LOAD, b"")[:1]),
+        ordinary=int.from_bytes(fields.get(_ORDINARY, b"")[:1]),
     )
 
 

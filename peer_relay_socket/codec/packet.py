@@ -83,7 +83,8 @@ Bodies by kind::
 Operations of LINK, and their operands::
 
     1 READY       nothing; with a network key a hello      the first packet of the Noise responder
-    2 PING        3 PONG                                   PONG: nothing, or n (1) as in LOAD
+    2 PING        3 PONG                                   PONG: nothing, or n (1) as in LOAD and m (1) as in
+                                                           ORDINARY
     4 GOODBYE     nothing, or 1: "the program ended this link: it stays ended until a program asks"
     5 NEIGHBOURS  count (1) || contacts                    dialable peers that the neighbour may want to know
     6 LIMITS      packets/s (8) || bytes/s (8)             "I read no more than this from you, so you may be waiting"
@@ -132,6 +133,8 @@ Before any bundle a link carries its handshake, one WebSocket message each, the 
     3 SEEN        IP address (4 or 16)                      "where I see you", to the end that dialled
     4 LOAD        n (1)                                     "I pass on less than 2**n packets a second for others";
                                                             absent: next to none; 255: near its limits
+    5 ORDINARY    m (1)                                     "I am linked to m peers that do not relay"; absent: to
+                                                            none; 255: to that many or more
 
 A peer that was asked to dial back lets the acceptor begin its handshake, and says instead of its own part
 

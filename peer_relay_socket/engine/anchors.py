@@ -6,8 +6,8 @@ id, which are how a peer is found (closest.py).
 
 Law: no stranger steers the choice by chance. It is drawn once, of an answer to a question for an id made up here, that
 went out by a bootstrap node where one is linked; it outlives restarts (memory.py), and is given up only after it failed
-to answer ANCHOR_FAILURES times, never for one that is nearer, newer or named more often. Home moves for a clear gain
-only, and only among relays that are linked anyway.
+to answer ANCHOR_FAILURES times, never for one that is nearer, newer or named more often. Home is chosen among relays
+that are linked anyway, at each look around and when links change: of those that are not crowded, the nearest.
 
 A peer that relays has neither: it fills its slots by chance, and knows the round trips of all of them.
 """
@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..address import ID_BYTES, PeerId
-from ..limits import ANCHOR_FAILURES, PATH_GAIN, PATH_RATIO
+from ..limits import ANCHOR_FAILURES, CROWDED_TIMES, NEVER_CROWDED
 
 if TYPE_CHECKING:
     from .candidates import Candidate, Candidates
@@ -61,7 +61,9 @@ class Anchors:
         self._note()
 
     def review(self) -> None:
-        """Ask for a relay by chance, if there is none, or the one there was has failed."""
+        """Look whether home is the best still. Ask for a relay by chance, if there is none, or the one there was has
+        failed."""
+        self.choose_home()
         candidate = None if self.chance is None else self._candidates.get(self.chance)
         if self.chance in self._links.by_id or self._core.config.serves:
             return
@@ -83,21 +85,18 @@ class Anchors:
     def _is_bootstrap(self, peer_id: PeerId) -> bool:
         return any(place.peer_id == peer_id for place in self._candidates.bootstraps)
 
-    def link_up(self, link: LinkState) -> None:
-        """A neighbour appeared: it may be nearer than home."""
-        home = None if self.home is None else self._links.by_id.get(self.home)
-        if home is None:
-            self.link_down()
-        elif self._may_be_home(link) and home.rtt is not None and link.rtt is not None:
-            nearer = link.rtt <= PATH_RATIO * home.rtt and link.rtt <= home.rtt - PATH_GAIN
-            self.home = link.peer_id if nearer else self.home
-            self._note()
-
-    def link_down(self) -> None:
-        """A neighbour went: if it was home, the nearest of the others is."""
-        if self.home not in self._links.by_id:
-            near = [link for link in self._router.relays if self._may_be_home(link)]
-            self.home = min(near, key=lambda link: (link.rtt or 0.0, link.number)).peer_id if near else None
+    def choose_home(self) -> None:
+        """Take the nearest of the linked relays that are not crowded. All newcomers meet the few relays that bootstrap
+        nodes are linked to, which would else be home to most."""
+        if self._core.config.serves:
+            return
+        near = [link for link in self._router.relays if self._may_be_home(link)]
+        counts = sorted(link.ordinary for link in near)
+        most = max(NEVER_CROWDED, CROWDED_TIMES * counts[len(counts) // 2]) if near else 0
+        order = sorted(near, key=lambda link: (link.ordinary > most, link.rtt or 0.0, link.number))
+        home = order[0].peer_id if order else None
+        if home != self.home:
+            self.home = home
             self._note()
 
     def _note(self) -> None:

@@ -138,6 +138,8 @@ class Core:
     """What was passed on for others, headers included."""
     load_since: tuple[float, int] = (0.0, 0)
     """When `load` was measured last, and what had been passed on until then."""
+    ordinary: int = 0
+    """Neighbours that do not relay; the router counts them."""
     last_load: int = 0
     ahead: float = 0.0
     """Seconds by which the wall clock is ahead of `now`."""

@@ -53,6 +53,7 @@ class LinkState:
         "number",
         "opened_at",
         "opening",
+        "ordinary",
         "our_hello",
         "out",
         "out_covered",
@@ -177,7 +178,9 @@ class LinkState:
         self.seen = ""
         """The IP address at which it says that it sees us."""
         self.load = 0
-        """It said last that it passes on less than 2**load packets a second for others."""
+        """It said last that it passes on less than 2**load packets a second for others,"""
+        self.ordinary = 0
+        """and is linked to so many peers that do not relay."""
         self.contacts: dict[Scope, bytes] = {}
         """What others are told of it, on the wire, by the scope of the link they are told over."""
         self.out: list[bytes | memoryview] = []

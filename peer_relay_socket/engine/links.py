@@ -273,8 +273,15 @@ class Links:
         core = self._core
         machine = core.machine_proof(core.peer_id) if link.scope is Scope.LOOPBACK else b""
         udp = core.config.udp if link.url is None and link.scope is not Scope.LOOPBACK else None
-        load = core.load(len(self.all)) if with_load else 0
-        return control.hello(Hello(serves, core.config.ipv4_network, urls, machine, udp, link.public_host, load))
+        load = tuple(self._load()) if with_load else ()
+        return control.hello(Hello(serves, core.config.ipv4_network, urls, machine, udp, link.public_host, *load))
+
+    def _load(self) -> bytes:
+        """Return what a hello and a PONG say of our load: nothing of a peer that does not relay."""
+        core = self._core
+        if not core.config.serves:
+            return b""
+        return bytes((core.load(len(self.all)), min(core.ordinary, 255))).rstrip(b"\0")
 
     def _read_hello(self, link: LinkState, payload: bytes) -> None:
         hello = control.read_hello(payload)
@@ -290,6 +297,7 @@ class Links:
         link.udp = hello.udp
         link.seen = hello.seen
         link.load = hello.load or link.load
+        link.ordinary = hello.ordinary or link.ordinary
         link.urls = ()
         if hello.serves:
             link.urls = tuple(url for url in (seen_at(url, link.remote_host) for url in hello.urls) if url)
@@ -384,8 +392,7 @@ class Links:
         elif not self._may_say(link, operation, len(operand)):
             self._core.counters["dropped: too much control traffic"] += 1
         elif operation == LinkOp.PING:
-            load = self._core.load(len(self.all))
-            self.tell(link, LinkOp.PONG, bytes((load,)) if load else b"")
+            self.tell(link, LinkOp.PONG, self._load())
         elif operation == LinkOp.GOODBYE:
             link.dismissed = True
             link.ended_by_program = operand[:1] == wire.BY_PROGRAM
@@ -397,7 +404,7 @@ class Links:
                 link.set_allowances(self._core)
                 self._events.link_changed(link)
         elif operation == LinkOp.PONG:
-            link.load = int.from_bytes(operand[:1])
+            link.load, link.ordinary = int.from_bytes(operand[:1]), int.from_bytes(operand[1:2])
             self._keepalive.answered(link)
         else:
             self._events.link_told(link, operation, operand)

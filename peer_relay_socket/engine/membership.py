@@ -138,7 +138,7 @@ class Membership:
             candidate.not_before = 0.0
             candidate.lost_at = None
             link.protected = link.protected or candidate.wanted
-        self.anchors.link_up(link)
+        self.anchors.choose_home()
         self.gossip.introduce(link)
         if len(self._links.by_id) == 1:
             self.gossip.ask_neighbours(self._refresh_wait == REFRESH_FIRST)
@@ -163,7 +163,7 @@ class Membership:
         """A neighbour went, unless the link was only superseded by another."""
         if link.peer_id in self._links.by_id:
             return
-        self.anchors.link_down()
+        self.anchors.choose_home()
         if link.ended_by_program:
             self._block(link.peer_id)
         candidate = self._candidates.get(link.peer_id)

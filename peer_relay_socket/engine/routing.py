@@ -127,7 +127,13 @@ class Router:
         self._all_values = sorted(link.value for link in self._links.by_id.values())
         self.relays = sorted((link for link in self._links.by_id.values() if link.serves), key=_value)
         self._values = [link.value for link in self.relays]
+        self._count_ordinary()
         self._relays_changed()
+
+    def _count_ordinary(self) -> None:
+        self._core.ordinary = max(
+            0, len(self._all_values) - len(self.relays)
+        )  # of one that is replaced, both are there
 
     def _relays_changed(self) -> None:
         self.changes += 1
@@ -153,6 +159,7 @@ class Router:
             self.relays.insert(at, link)
             self._values.insert(at, link.value)
             self._relays_changed()
+        self._count_ordinary()
 
     def link_down(self, link: LinkState) -> None:
         """Forget routes over `link`."""
@@ -166,8 +173,10 @@ class Router:
             at = bisect_left(self._values, link.value)
             if self._values[at : at + 1] == [link.value]:
                 del self._values[at], self.relays[at]
+            self._count_ordinary()
             self._relays_changed()
             return
+        self._count_ordinary()
         for table in (self._found, self._stand_ins):
             if table.get(link.peer_id) is link:
                 del table[link.peer_id]

@@ -86,7 +86,9 @@ def test_hello_vector_is_written_and_read(entry: dict[str, Any]) -> None:
     fields, data = entry["fields"], data_of(entry)
     udp = tuple(fields["udp"]) if "udp" in fields else None
     head = fields["serves"], ipaddress.IPv4Network(fields["ipv4_network"]), tuple(fields["urls"])
-    value = Hello(*head, udp=udp, seen=fields.get("seen", ""), load=fields.get("load", 0))
+    value = Hello(
+        *head, udp=udp, seen=fields.get("seen", ""), load=fields.get("load", 0), ordinary=fields.get("ordinary", 0)
+    )
     assert control.hello(value) == data
     assert control.read_hello(data) == control.read_hello(data + b"later versions") == value
 
@@ -337,11 +339,17 @@ def test_altered_bytes_are_one_datagram_where_the_readers_of_everything_say_so(
     assert wire.only_datagram(bytes(altered)) == only_by_readers(bytes(altered))
 
 
-@given(st.booleans(), networks, urls, st.just("") | st.ip_addresses().map(str), st.integers(0, 255))
+@given(
+    st.booleans(),
+    networks,
+    urls,
+    st.just("") | st.ip_addresses().map(str),
+    st.tuples(st.integers(0, 255), st.integers(0, 255)),
+)
 def test_any_hello_comes_back(
-    serves: bool, network: ipaddress.IPv4Network, given_urls: list[str], seen: str, load: int
+    serves: bool, network: ipaddress.IPv4Network, given_urls: list[str], seen: str, load: tuple[int, int]
 ) -> None:
-    value = Hello(serves, network, tuple(given_urls), seen=seen, load=load)
+    value = Hello(serves, network, tuple(given_urls), seen=seen, load=load[0], ordinary=load[1])
     assert control.read_hello(control.hello(value)) == value
 
 
