@@ -232,11 +232,17 @@ class Candidates:
         return True
 
     def by_chance(self, count: int, without: Container[PeerId]) -> list[PeerId]:
-        """Return `count` that can be dialled, as far as is known, and are not linked; chosen by chance."""
+        """Return `count` that can be dialled, as far as is known, and are not linked: of each neighbour that named some
+        one in turn, by chance. One that names hundreds has no more turns than another."""
         by_id = self._links.by_id
         sound = [c for c in self._by_id.values() if c.urls and not c.failures and c.peer_id not in by_id]
         sound = [candidate for candidate in sound if candidate.peer_id not in without]
-        return [candidate.peer_id for candidate in sorted(sound, key=lambda c: c.luck)[:count]]
+        turns: Counter[PeerId] = Counter()
+        order = []
+        for candidate in sorted(sound, key=lambda c: c.luck):
+            order.append((turns[candidate.source], candidate.luck, candidate.peer_id))
+            turns[candidate.source] += 1
+        return [peer_id for _, _, peer_id in sorted(order)[:count]]
 
     def make_room(self) -> bool:
         """Forget some candidates that we can do without; return whether there were any."""

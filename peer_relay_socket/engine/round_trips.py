@@ -6,8 +6,8 @@ Lives here: which relays are measured, and for how long that is believed. May no
 Law: only what we measured ourselves is in here. A relay can pretend to be farther than it is, never nearer. Nothing is
 measured while no pair has traffic, and never more than ROUND_TRIPS_AT_ONCE relays at a time.
 
-Which relays: those that we are linked to, and others by chance among the candidates (`Candidate.luck`), so that nobody
-who is near, by id or by round trip, decides who is asked.
+Which relays: those that we are linked to, and others by chance among the candidates, as many of each neighbour that
+named them, so that none decides by being near, by id or by round trip, or by naming many.
 """
 
 from __future__ import annotations
