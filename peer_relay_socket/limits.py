@@ -216,9 +216,9 @@ ANCHOR_FAILURES: Final = 3
 CROWDED_TIMES: Final = 2
 NEVER_CROWDED: Final = 32
 """Times as many ordinary peers as at the median of our relays, and ordinary peers, beyond which a relay is crowded:
-home is another then. Without it 4,000 peers that join within a minute leave 94 with one relay, which carries 5.8 times
-the mean. A relay that says too little gains what those as near as itself would carry. Price: 3 bytes of a hello, 1 of a
-PONG."""
+home is another then. Without it 4,000 peers that join within a minute leave 93 with one relay, which carries 5.8 times
+the mean (59 and 3.3 with it). A relay that says too little may be home to peers that are linked to it anyway; the relay
+drawn by chance stays. Price: 3 bytes of a hello, 1 of a PONG."""
 CLOSE_PER_PREFIX: Final = 2
 """Of the CLOSEST_LINKS nearest relays so many are of one host or prefix (/24, /48), where there are others: who rents
 one network and grinds ids does not surround a peer. Addresses of this machine and of private networks do not count."""
