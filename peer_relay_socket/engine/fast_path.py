@@ -74,6 +74,8 @@ _PRICE: Final = _RECORD + OVERHEAD
 """What a lone datagram counts for against the window, beside its own bytes."""
 _LONE_BYTES: Final = _BODY + HEADER_BYTES + BUNDLE_TAG
 _KEY_PRICE: Final = _RECORD + PACKET_PRICE
+new: Final = tuple.__new__
+"""As calling a NamedTuple, past its function."""
 pack_head: Final = Struct(">BBBxI").pack
 pack_front, read_front, pack_record = FRONT.pack, FRONT.unpack_from, LONE.pack
 
@@ -171,8 +173,8 @@ class Run:
 
     def deliver(self, datagram: bytes) -> Deliver:
         """Return what the common way would have asked for."""
-        session = self.session
-        return Deliver(session.peer_id, self.source_port, self.port, self.form, [datagram], session.address_conflict)
+        source, conflict = self.session.peer_id, self.session.address_conflict
+        return new(Deliver, (source, self.source_port, self.port, self.form, [datagram], conflict))
 
 
 class Expected:
