@@ -246,6 +246,7 @@ def test_an_acknowledgement_is_heard_without_the_loop_where_no_sender_waits_for_
     session = session_of(high, low)
     high.send(low, b"to be acknowledged")
     taken(high.engine)
+    assert hear(high, number, datagram(low, high, b"first"))
     keys = session.keys
     assert keys is not None
     acknowledged = wire.record(Record.ACK, keys.sealing.counter.to_bytes(8))
@@ -336,6 +337,13 @@ def test_bundles_that_are_not_one_whole_packet_are_left_to_the_common_way() -> N
     assert hear(high, number + 1000, bundle) is None
     assert state(high) == before
     assert hear(high, number, bundle)
+
+
+def test_datagrams_of_no_port_are_left_to_the_common_way() -> None:
+    low, high, number = listening(Bench())
+    for ports in ((0, 0), (9, 0), (0, 5)):
+        assert hear(high, number, sealed(low, high, wire.datagrams_record(0, *ports, [b"x"]))) is None
+        receive(high, number, datagram(low, high, b"x"))
 
 
 @pytest.mark.parametrize("serves", [True, False], ids=["relay", "leaf"])

@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from peer_relay_socket.address import PeerId
 from peer_relay_socket.engine import sessions as sessions_module
 from peer_relay_socket.engine.session import TRANSITIONS, Happening, Session, State
 from tests.engine.test_machine import agrees_with_its_state
@@ -51,6 +52,20 @@ def disturb(network: Network, hosts: list[Host], dice: Random) -> None:
     elif what > 0.98:
         network.loss = dice.choice([0.0, 0.3, 0.9])
     network.run(dice.choice([0.01, 0.3, 2.0, 20.0]))
+
+
+@pytest.mark.parametrize("highest", range(5))
+def test_what_is_acknowledged_is_no_longer_in_flight_and_the_rest_is(highest: int) -> None:
+    session = Session(PeerId(bytes(20)), 0.0)
+    for counter in range(3):
+        session.note_sent(counter, 10 + counter, 1.0)
+    session.silent_since = 1.0
+    session.acknowledged(highest, 2.0)
+    left = [(counter, 10 + counter) for counter in range(highest, 3)]
+    assert list(session.flights) == left
+    assert session.in_flight == sum(size for _, size in left)
+    assert session.acked_at == (2.0 if highest else 1.0)
+    assert session.silent_since == (1.0 if left else None)
 
 
 @pytest.mark.slow

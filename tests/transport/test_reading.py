@@ -28,6 +28,18 @@ async def test_small_messages_are_taken_past_the_loop_and_others_are_not() -> No
         assert [len(bundle) for bundle in server.alone] == [2, 125, 126, 1200, small, 5, 1, 9]
 
 
+async def test_small_messages_are_taken_past_the_loop_at_either_end() -> None:
+    server, client = Fussy(), Fussy()
+    async with pair(server, client) as (inner, outer):
+        for link, other in ((inner, client), (outer, server)):
+            sent = [bytes((size % 251,)) * size for size in (3, 2, 125, 126, 1200, 15_000, 5)]
+            for count, data in enumerate(sent, 1):
+                link.send(data)
+                await other.wait(lambda other=other, count=count: len(other.log) == count)
+            assert other.log == sent
+            assert other.alone == sent[1:], "the first shows that they are few and small"
+
+
 @pytest.mark.parametrize("refused", [None, 0, 1, 2])
 async def test_a_few_small_messages_in_one_read_are_taken_one_by_one(refused: int | None) -> None:
     asked: list[None] = []
