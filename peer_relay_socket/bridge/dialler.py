@@ -231,8 +231,15 @@ class Dialler:
             if first_word is not None:
                 first_word.cancel()
 
-    def give_up(self) -> None:
-        """Forget the dials under way: they left from an address that is gone. Nothing is reported."""
+    @property
+    def expects_links(self) -> bool:
+        """Whether there are places to dial on other machines."""
+        return any(place != EMBEDDED_URL for place in self._places)
+
+    def network_changed(self) -> None:
+        """This machine has other addresses than before: forget the dials under way, which left from one that is gone,
+        and the networks that it was on. Nothing is reported."""
+        self._own_networks.forget()
         for task in list(self._dials):
             task.cancel()
 
@@ -306,7 +313,8 @@ class Dialler:
     async def stop(self, limit: float) -> None:
         """Give up dials under way; takes at most `limit` seconds."""
         self._closed = True
-        self.give_up()
+        for task in list(self._dials):
+            task.cancel()
         if self._dials:
             await asyncio.wait(self._dials, timeout=limit)
 

@@ -76,7 +76,7 @@ class Driver:
         self._direct = RtcAttempts(self, host.config, self._own_networks)
         told = host.report, self._dial_failed, self._looked_up, self._embedded, lambda: bool(host.peers)
         self._dialling = Dialler(self, host.config, self._own_networks, *told)
-        self._uplink = Uplink(self, self._loop, self._links, self._dialling.give_up)
+        self._uplink = Uplink(self, self._loop, self._links, self._dialling)
         self._joining = Joining(self, host.config, host.report)
         self._refusals = 0
         """Datagrams that peers refused, since nothing listens on the port."""
@@ -125,6 +125,7 @@ class Driver:
         await self._dialling.serve()
         self._udp.serve(self._dialling.listening)
         self._lists.start()
+        self._uplink.start()
         self._engine = self._make_engine()
         self._engine.start(self._loop.time())
         self._joining.start(self._engine)
@@ -183,12 +184,8 @@ class Driver:
         return not self._links and (alone or self._dialling.all_failed)
 
     def _is_flushed(self) -> bool:
-        engine = self._engine
-        return (
-            self.feeder.idle
-            and (engine is None or engine.idle)
-            and not any(link.backlog for link in self._links.values())
-        )
+        idle = self.feeder.idle and (self._engine is None or self._engine.idle)
+        return idle and not any(link.backlog for link in self._links.values())
 
     # --- from callers ----------------------------------------------------------------------------------------
 

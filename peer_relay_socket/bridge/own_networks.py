@@ -49,6 +49,10 @@ class OwnNetworks:
             self._networks, self._read_at = tuple(self._read()), now
         return any(each in network for network in self._networks for each in meant if network.version == each.version)
 
+    def forget(self) -> None:
+        """Look again at the next question: this machine is on other networks now."""
+        self._read_at = -OWN_NETWORKS_AGE
+
     def is_near(self, host: str) -> bool:
         """Return whether an IP literal is this machine's, on a wire of it, or where others see it."""
         return self.holds(host) or self._is_seen(host)

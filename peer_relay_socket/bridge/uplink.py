@@ -34,13 +34,23 @@ class Owner(Protocol):
         """Call `act` with the engine and the time, if there is one."""
 
 
+class Dials(Protocol):
+    """The dialler, as far as this needs it."""
+
+    @property
+    def expects_links(self) -> bool:
+        """Whether there are places to dial on other machines."""
+
+    def network_changed(self) -> None:
+        """This machine has other addresses than before."""
+
+
 class Uplink:
     """That of one peer: drops the links from an address that is gone, and has places dialled anew once there is
     another. Loop thread only, but for `__init__`.
 
     Args:
         links: those of the peer; `link_opened` says that there is one more.
-        give_up: ends the dials under way.
     """
 
     def __init__(
@@ -48,18 +58,22 @@ class Uplink:
         owner: Owner,
         loop: asyncio.AbstractEventLoop,
         links: Mapping[int, Link],
-        give_up: Callable[[], None],
+        dials: Dials,
     ) -> None:
         self._owner = owner
         self._loop = loop
         self._links = links
-        self._give_up = give_up
+        self._dials = dials
         self._timer: asyncio.TimerHandle | None = None
         self._sources: list[str] = []
         """From where packets would leave this machine, as the last look found it; empty while there are links."""
 
+    def start(self) -> None:
+        """Look from now on, while links are expected or leave this machine."""
+        self._timer = self._loop.call_later(UPLINK_LOOK, self._look)
+
     def link_opened(self, link: Link) -> None:
-        """There is one more link: look from now on, until there are links and none leaves this machine."""
+        """There is one more link: look after it, if it leaves this machine."""
         if self._timer is None and _outside(link) is not None:
             self._timer = self._loop.call_later(UPLINK_LOOK, self._look)
 
@@ -74,7 +88,7 @@ class Uplink:
             address = _outside(link)
             if address is not None:
                 found.setdefault(address, []).append(link)
-        alone = not self._links
+        alone = not self._links and self._dials.expects_links
         gone = list(filter(is_gone, found))
         for address in gone:
             log.info("= %s is not this machine's any more: links from it end", address[0])
@@ -82,7 +96,7 @@ class Uplink:
                 link.abort()
         before, self._sources = self._sources, [*map(source_toward, _OUTSIDE)] if alone else []
         if gone or (before and any(self._sources) and self._sources != before):
-            self._give_up()
+            self._dials.network_changed()
             self._owner.run(lambda engine, now: engine.network_changed(now))
         self._timer = self._loop.call_later(UPLINK_LOOK, self._look) if found or alone else None
 

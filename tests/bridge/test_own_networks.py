@@ -45,6 +45,16 @@ def test_networks_are_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert time.monotonic() >= now
 
 
+def test_networks_are_looked_at_again_at_once_when_they_are_forgotten() -> None:
+    networks = [ipaddress.ip_network("81.2.69.0/24")]
+    own = OwnNetworks(lambda: networks)
+    assert own.holds("81.2.69.1")
+    networks[:] = []
+    assert own.holds("81.2.69.1")
+    own.forget()
+    assert not own.holds("81.2.69.1")
+
+
 def test_a_default_route_is_no_wire(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own_networks, "_addresses", lambda: [("0.0.0.0", 0), ("2600::5", 3), ("81.2.69.7", 24)])
     own = OwnNetworks()
