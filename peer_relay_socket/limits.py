@@ -1075,6 +1075,9 @@ mapping that is in use, RFC 4787 §4.3), and sources that one of them has at onc
 socket. Without a bound a peer that sends from every port takes all descriptors."""
 GATEWAY_BATCH: Final = 64
 """Datagrams read from one kernel socket before the relay thread looks at the others."""
+GATEWAY_SOCKET_BUFFER: Final = 2 * 1024 * 1024
+"""What is asked for as receive buffer of a local port, of which the kernel grants twice net.core.rmem_max: its default
+holds 277 small datagrams, and 800 clients that asked at once lost 543. Only local programs fill it."""
 SOCKS_HANDSHAKE_TIME: Final = 10.0
 """Seconds that a SOCKS client may take to say what it wants; at most GATEWAY_SOURCES clients at once."""
 FLOWS_PER_DEVICE: Final = 16_384

@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from ..address import Destination, PeerId, Special, UnprovedId
 from ..bridge.host_interface import HostInterface
 from ..errors import ConfigError
-from ..limits import EPHEMERAL_PORTS, FLOWS_PER_SOCKET, GATEWAY_BATCH, GATEWAY_IDLE, GATEWAY_SOURCES
+from ..limits import (
+    EPHEMERAL_PORTS,
+    FLOWS_PER_SOCKET,
+    GATEWAY_BATCH,
+    GATEWAY_IDLE,
+    GATEWAY_SOCKET_BUFFER,
+    GATEWAY_SOURCES,
+)
 
 if TYPE_CHECKING:
     from ..bridge.events import Filling
@@ -158,6 +165,7 @@ class LocalSocket:
         self._count = count
         self._refused = refused
         sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, GATEWAY_SOCKET_BUFFER)
         loop.add_reader(sock.fileno(), self._readable)
 
     @property

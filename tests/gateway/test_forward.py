@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Callable
 
@@ -49,6 +50,18 @@ def test_each_local_source_has_a_port_of_its_own_and_gets_its_own_answers(
     assert two.recvfrom(100) == (b"to two", local(process))
     one.sendto(b"again", local(process))
     assert there.recvfrom(100) == (b"again", sources[b"one"])
+
+
+def test_burst_of_local_programs_waits_while_the_gateway_is_busy(command: Start, peer: Peer, kernel: Kernel) -> None:
+    """The kernel's default buffer holds 277 of them, and what it drops nothing counts."""
+    there, count = peer(9000), 400
+    process = command("forward", "0", f"{there.peer.address}:9000")
+    client = kernel()
+    process.process.send_signal(signal.SIGSTOP)
+    for number in range(count):
+        client.sendto(number.to_bytes(2), local(process))
+    process.process.send_signal(signal.SIGCONT)
+    assert [int.from_bytes(there.recv(100)) for _ in range(count)] == list(range(count))
 
 
 def test_datagrams_of_every_size_pass_in_order(command: Start, peer: Peer, kernel: Kernel) -> None:
