@@ -725,6 +725,11 @@ LINK_OPEN_TIMEOUT: Final = 10.0
 connections for nothing."""
 LINK_CLOSE_TIMEOUT: Final = 5.0
 """Seconds in which a closed link may still flush and say goodbye; then it is aborted."""
+LINK_CLOSING_MOST: Final = MAX_LINK_QUEUE
+LINK_CLOSING_MESSAGE: Final = 2 * 1024
+"""Bytes that a neighbour may send after its link was closed here, for which it may wait to say goodbye, and how many a
+message counts for beside its own. Without it twenty links that were closed, and go on to send texts, take two fifths of
+a core for LINK_CLOSE_TIMEOUT. Price: what is still to be flushed to a neighbour that sends more is lost."""
 LINK_HANDSHAKE_MAX: Final = 16 * 1024
 """Largest HTTP request or answer of an opening handshake. websockets alone allows 128 lines of 8 KiB; node's whole
 header limit is 16 KiB. Price: 16 KiB x HALF_OPEN_MAX = 16 MiB."""
@@ -803,6 +808,9 @@ NPM_TEXT_UNIT: Final = 200
 """Characters of a text for which it counts as a packet more (LINK_PACKETS_RATE, TRAFFIC_TOTAL): they take 5 µs to read.
 Without it one npm peer that sends 31 MB/s of JSON takes four fifths of a core. 400 datagrams/s of 1200 bytes from one
 npm peer, four times as many from a node that we dialled; npm's own node makes 2,000 a second."""
+NPM_TEXT_PRICE: Final = 2
+"""Packets more that a text counts for in TRAFFIC_TOTAL: the shortest takes 12 µs. Without it a hundred npm peers that
+send those take 1.2 s of a core each second."""
 NPM_CROSSED: Final = 0.5
 """Seconds after which we offer a WebRTC link anew when two offers have crossed."""
 NPM_SIGNAL_TIME: Final = 2.0

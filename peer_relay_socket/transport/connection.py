@@ -50,6 +50,7 @@ class Connection(LoneMessages):
         self._early = b""  # what came in one flight with the end of the TLS handshake; one read
         self._opened = False  # link_opened was called, so link_closed is owed
         self._closing = False
+        self._read_since = 0  # while it closes: LINK_CLOSING_MOST ends it
         self._gone = False
         self._held: asyncio.TimerHandle | None = None  # while it is not read because of odd frames
         self._paused = False  # by the handler
@@ -254,6 +255,11 @@ class Connection(LoneMessages):
         if messages > limits.LINK_READ_MOST or (len(odd) > limits.ODD_FRAMES_AT_ONCE and _too_many(odd)):
             self._flooded()
             return
+        if self._closing:
+            self._read_since += len(data) + messages * limits.LINK_CLOSING_MESSAGE
+            if self._read_since > limits.LINK_CLOSING_MOST:
+                self._drop()
+                return
         self._free = self._view[: limits.LINK_READ_SMALL] if messages > limits.LINK_READ_CROWD else self._view
         small = not odd and 0 < messages <= limits.FAST_PATH_CROWD and len(data) <= limits.LINK_READ_SMALL
         self._calm = small and self._open and self._reader.between

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -88,6 +89,24 @@ async def test_link_whose_other_end_never_says_goodbye_is_dropped_in_time(monkey
         server.links[0].close()
         await server.wait(lambda: bool(server.closed))
         assert server.reasons == ["closed here: 1000"]
+
+
+@pytest.mark.parametrize("opcode", [Opcode.BINARY, Opcode.TEXT])
+async def test_link_that_was_closed_is_dropped_if_its_other_end_only_goes_on_to_send(
+    monkeypatch: pytest.MonkeyPatch, opcode: Opcode
+) -> None:
+    monkeypatch.setattr(limits, "LINK_CLOSE_TIMEOUT", 10 * PATIENCE)
+    server = Recorder()
+    async with serving(server) as listener, raw_client(listener.port) as raw:
+        await raw.upgrade()
+        await server.wait(lambda: bool(server.links))
+        server.links[0].close()
+        many = Frame(opcode, bytes(150)).serialize(mask=True) * 100
+        with contextlib.suppress(ConnectionError):
+            for _ in range(3 * limits.LINK_CLOSING_MOST // limits.LINK_CLOSING_MESSAGE // 100):
+                raw.write(many)
+                await asyncio.wait_for(raw.writer.drain(), PATIENCE)
+        await server.wait(lambda: bool(server.closed))
 
 
 async def test_killed_peer_is_told_once() -> None:

@@ -28,6 +28,7 @@ from ...limits import (
     MAX_LINKS_PER_HOST,
     NPM_RTC_TEXT,
     NPM_SILENT,
+    NPM_TEXT_PRICE,
     NPM_TEXT_UNIT,
     RELAY_TRAFFIC_FACTOR,
 )
@@ -258,7 +259,7 @@ class NpmLinks:
         traffic = link.traffic
         packets = 1.0 + len(text) / NPM_TEXT_UNIT
         traffic.packets.level -= packets
-        link.pool.level -= packets
+        link.pool.level -= packets + NPM_TEXT_PRICE
         traffic.bytes.level -= len(text)
         if traffic.packets.level < 0.0 or traffic.bytes.level < 0.0 or link.pool.level < 0.0:
             self._overdrawn(link, packets)
