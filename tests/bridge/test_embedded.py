@@ -165,6 +165,51 @@ def test_programs_that_hold_the_ports_without_the_key_are_stepped_over(loopback:
         holder.stdout.close()
 
 
+ENDING = """
+import socket, struct, sys, threading
+from peer_relay_socket import Peer
+from peer_relay_socket.meeting import MEETING
+server = socket.create_server(("127.0.0.1", MEETING.ports[0]))
+def end():
+    client, _ = server.accept()
+    server.close()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()  # as a kernel closes what a killed process leaves
+ended = threading.Thread(target=end)
+ended.start()
+peer = Peer()
+peer.wait_connected(0.1)
+ended.join()
+while True:
+    for port in MEETING.ports:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            continue
+        print(MEETING.ports.index(port), flush=True)
+        sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_the_port_of_a_program_that_ends_amid_a_dial_is_taken_and_no_other(loopback: int) -> None:
+    ending = subprocess.Popen(
+        ["nsenter", "-t", str(loopback), "-n", "-U", "--preserve-credentials", sys.executable, "-c", ENDING],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert ending.stdin is not None
+    assert ending.stdout is not None
+    try:
+        assert read_line(ending.stdout) == "0\n"
+    finally:
+        ending.kill()
+        ending.wait(LIMIT)
+        ending.stdin.close()
+        ending.stdout.close()
+
+
 SETTINGS = [{}, {"HOME": "/nonexistent"}, {"XDG_RUNTIME_DIR": "/nonexistent", "XDG_STATE_HOME": "/nonexistent"}]
 AFTERWARDS = {
     "nothing": "",
