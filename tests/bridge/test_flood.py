@@ -20,16 +20,19 @@ from tests.processes import read_line
 
 pytestmark = pytest.mark.slow
 FLOODERS = Path(__file__).parents[2] / "benchmarks" / "flooders.py"
-LIMIT = 120.0
+LIMIT = 60.0
+"""Seconds of the relay's processor time: under a flood it takes all that it gets, which beside others is little."""
+LATE = 300.0
+"""Seconds after which it hangs, however busy the machine is."""
 LINKS = 20
 RELAY = """
-import json, sys
+import json, sys, time
 from peer_relay_socket import Peer
 with Peer(host=sys.argv[1], port=0, wrtc=False) as peer:
     print(peer.url, flush=True)
     for line in sys.stdin:
         size = next(line for line in open("/proc/self/status") if line.startswith("VmRSS:")).split()[1]
-        print(json.dumps([int(size) * 1024, peer.counters()]), flush=True)
+        print(json.dumps([int(size) * 1024, peer.counters(), time.process_time()]), flush=True)
 """
 
 
@@ -53,34 +56,39 @@ def process(*argv: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def line(of: subprocess.Popen[str]) -> str:
-    text = read_line(of.stdout)
+    text = read_line(of.stdout, LATE)
     assert text, "it ended"
     return text.strip()
 
 
-def ask(relay: subprocess.Popen[str]) -> tuple[int, dict[str, int]]:
-    """Return the relay's size in bytes, and its counters."""
+def ask(relay: subprocess.Popen[str]) -> tuple[int, dict[str, int], float]:
+    """Return the relay's size in bytes, its counters, and how many seconds it has computed."""
     assert relay.stdin is not None
     relay.stdin.write("\n")
     relay.stdin.flush()
-    size, counters = json.loads(line(relay))
-    return size, counters
+    size, counters, spent = json.loads(line(relay))
+    return size, counters, spent
 
 
-def exchange(a: Any, b: Any, count: int) -> None:
+def exchange(relay: subprocess.Popen[str], a: Any, b: Any, count: int) -> None:
     """Let `count` datagrams be answered, however many it takes."""
     where = (b.peer.id.hex(), 5000)
-    end = time.monotonic() + LIMIT
+    began, late = ask(relay)[2], time.monotonic() + LATE
     for number in range(count):
         text = b"%d" % number
         while True:
             a.sendto(text, where)
-            with contextlib.suppress(TimeoutError):
-                data, source = b.recvfrom(100)
-                b.sendto(data, source)
-                if a.recvfrom(100)[0] == text:
-                    break
-            assert time.monotonic() < end, f"{number} of {count} exchanges within {LIMIT:.0f} s"
+            try:
+                while (heard := b.recvfrom(100))[0] != text:  # one that was late
+                    pass
+                b.sendto(*heard)
+                while a.recvfrom(100)[0] != text:
+                    pass
+                break
+            except TimeoutError:
+                spent = ask(relay)[2] - began
+                assert spent < LIMIT, f"{number} of {count} exchanges while it computed for {spent:.0f} s"
+                assert time.monotonic() < late, f"{number} of {count} exchanges, and it computed for {spent:.0f} s"
 
 
 def test_a_flooded_relay_serves_on_and_does_not_grow() -> None:
@@ -94,20 +102,20 @@ def test_a_flooded_relay_serves_on_and_does_not_grow() -> None:
             for each in (a, b):
                 each.settimeout(0.5)
                 assert each.peer.wait_connected(LIMIT)
-            exchange(a, b, 20)
-            before, _ = ask(relay)
+            exchange(relay, a, b, 20)
+            before, *_ = ask(relay)
             with process(str(FLOODERS), "mixed", url, str(LINKS)) as flooders:
                 assert line(flooders) == "flooding"
                 expected = {"link throttled", "dropped: too much control traffic"}
-                end = time.monotonic() + LIMIT
+                end = time.monotonic() + LATE
                 while expected - ask(relay)[1].keys():
                     assert time.monotonic() < end, ask(relay)
-                    exchange(a, b, 20)
+                    exchange(relay, a, b, 20)
                 sizes = []
                 for _ in range(5):
-                    exchange(a, b, 100)
+                    exchange(relay, a, b, 30)
                     sizes.append(ask(relay)[0])
                 assert flooders.poll() is None
-            exchange(a, b, 20)
+            exchange(relay, a, b, 20)
             # Two of the flooders read nothing: as much waits for each as a slow neighbour may have.
             assert max(sizes) - before < 2 * MAX_LINK_QUEUE + 64 * 1024 * 1024
