@@ -84,8 +84,10 @@ class DeviceWriter:
         self._held = 0
         """What waits there, in `cost` units."""
         self._delay = TUN_RETRY
-        self._unlooked = TUN_BURST
-        """How much may be written before a socket is looked at again, as the kernel counts it."""
+        self._looked_at = b""
+        """The port whose socket was looked at last."""
+        self._unlooked = 0
+        """How much may be written there before it is looked at again, as the kernel counts it."""
 
     def attach(self, write: Callable[[bytes], object], segments: bool, queues: Queues) -> None:
         """Write to a device from now on. Args: as of `Link` and `Tun.attach`."""
@@ -166,6 +168,9 @@ class DeviceWriter:
 
     def _write_run(self, header: UdpHeader, datagrams: list[bytes]) -> list[bytes]:
         """Write as many as there is room for. Returns: the rest."""
+        port = header.key[-2:]
+        if port != self._looked_at:
+            self._looked_at, self._unlooked = port, 0
         while datagrams:
             now = datagrams[:TUN_RUN]
             size = cost(now) + len(now) * (KERNEL_OVERHEAD - DATAGRAM_OVERHEAD)

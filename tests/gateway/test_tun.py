@@ -200,6 +200,28 @@ def test_program_that_does_not_read_holds_up_no_other_and_fills_no_memory(device
     reading.join(LIMIT)
 
 
+def test_room_in_one_socket_is_none_in_another(device: Device, peer: Peer) -> None:
+    there = peer(9000)
+
+    def come(port: int, datagrams: int) -> None:
+        device.tun.deliver(Deliver(there.peer.id, 9000, port, 4, [bytes(1200)] * datagrams))
+
+    def mixed() -> None:
+        come(9, 30)  # nearly all that may be written before a look
+        device.unread[7] = SOCKET_BUFFER
+        come(7, 10)
+        come(9, 10)
+        device.tun._writer._write_backlogs()
+        come(10, 1)
+
+    device.interface.run(mixed, timeout=LIMIT)
+    ports = []
+    while 10 not in ports:
+        packet = packets.read_packet(device.far.recv(65_600)[VIRTIO:])
+        ports.append(int.from_bytes(packet.payload[2:4]))
+    assert ports == [9, 9, 10]
+
+
 def test_what_comes_for_a_device_that_is_gone_is_counted(device: Device, peer: Peer) -> None:
     there = peer(9000)
     device.unread[7] = SOCKET_BUFFER
