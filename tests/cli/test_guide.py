@@ -108,10 +108,72 @@ def counters() -> set[str]:
                 value = None
             if isinstance(value, ast.Constant) and isinstance(value.value, str) and len(value.value) > 3:
                 names.add(value.value)
+            elif isinstance(value, ast.JoinedStr):
+                names.add(text_of(value))
     return {name for name in names if " " in name}
 
 
 def test_the_table_names_every_counter_once() -> None:
-    rows = re.findall(r"^\| `([^`]+)` \|", GUIDE.read_text().partition("## Counters")[2], re.M)
+    table = GUIDE.read_text().partition("## Counters")[2].partition("## Log lines")[0]
+    rows = re.findall(r"^\| `([^`]+)` \|", table, re.M)
     assert [name for name, times in Counter(rows).items() if times > 1] == []
     assert counters() - set(rows) == set()
+    texts = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    assert [name for name in rows if f'"{name.replace("...", "{name}")}"' not in texts] == []
+
+
+TEXTS = {
+    "info": 0,
+    "warning": 0,
+    "error": 0,
+    "log": 1,
+    "report": 0,
+    "_report": 0,
+    "note": 1,
+    "_note_once": 2,
+    "append": 0,
+}
+"""Which argument of what puts lines into the log is the text."""
+
+
+def text_of(value: ast.expr) -> str:
+    """Return a text with `...` for what is put into it, without its mark; "" for what is none."""
+    if isinstance(value, ast.JoinedStr):
+        text = "".join(str(part.value) if isinstance(part, ast.Constant) else "..." for part in value.values)
+    else:
+        text = re.sub(r"%[.\d]*[a-z]", "...", str(value.value)) if isinstance(value, ast.Constant) else ""
+    text = re.sub(r"\.{4,}", "...", re.sub(r"^[!=] ", "", text))
+    return text if " " in text.strip(". :") else ""
+
+
+def log_lines() -> set[str]:
+    """Return what the source puts into the log from level info on, but for what it says in others' words."""
+    found: set[str] = set()
+    rooms = [file for room in ("bridge", "engine", "cli") for file in (PACKAGE / room).rglob("*.py")]
+    for file in (*rooms, PACKAGE / "admission.py", PACKAGE.parent / "compat" / "peer_relay" / "dgram.py"):
+        if not re.search(r"\b(log|report|note|problems)\b", text := file.read_text()):
+            continue
+        tree = ast.parse(text)
+        for call in ast.walk(tree):
+            if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in TEXTS):
+                continue
+            name, at, receiver = call.func.attr, TEXTS[call.func.attr], ast.unparse(call.func.value)
+            if name in ("info", "warning", "error", "log", "append") and receiver.split(".")[-1] not in (
+                "log",
+                "problems",
+            ):
+                continue
+            if len(call.args) <= at or (at and ast.unparse(call.args[at - 1]) in ("_DEBUG", "10", "logging.DEBUG")):
+                continue
+            given = call.args[at]
+            if isinstance(given, ast.Name):  # put together before
+                assigned = [node for node in ast.walk(tree) if isinstance(node, ast.Assign)]
+                found |= {text_of(node.value) for node in assigned if ast.unparse(node.targets[0]) == given.id}
+            else:
+                found.add(text_of(given))
+    return found - {""}
+
+
+def test_the_table_has_every_line_of_the_log_and_no_other() -> None:
+    table = GUIDE.read_text().partition("## Log lines")[2].partition("## Settings")[0]
+    assert re.findall(r"^\| `(.+?)` \| \S", table, re.M) == sorted(log_lines())
