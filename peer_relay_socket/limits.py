@@ -954,7 +954,7 @@ LOAD_TIME: Final = 5.0
 CROWDED_LINKS: Final = MAX_LINKS * 3 // 4
 """Seconds over which a relay measures what it passes on, and links from which on it says that it is near its limits: a
 pair that has two relays about as near takes the one with less to do. Without it 400 pairs had the busiest of 200 relays
-carry 4.9 times the mean (3.8 with it, 3.3 if each took any relay; other draws: up to 5.1). Price: 3 bytes of a
+carry 4.9 times the mean (3.8 with it, 3.3 if each took any relay; other draws: up to 7.2). Price: 3 bytes of a
 hello, 1 of a PONG. A relay that claims to be idle gains at most what those as near as itself would carry."""
 PATH_LINKS: Final = 16
 """Links to relays that are held for paths, those being measured included. Without it a peer that names relays has us
