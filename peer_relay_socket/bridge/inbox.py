@@ -291,7 +291,8 @@ class Inbox:
                 self.blocked.append(me)
         if outside:
             try:
-                self.waiters.wait(bell, timeout)
+                if not self.ready:  # a put looks for bells after it put, and this the other way round
+                    self.waiters.wait(bell, timeout)
             finally:
                 self.waiters.leave(bell)
             return None

@@ -225,15 +225,17 @@ class PortTable:
                 return False
             endpoint, address = found
             run.route = route = _Route(table, endpoint.inbox, address)
-        inbox, added = route.inbox, len(datagram) + DATAGRAM_OVERHEAD
+        inbox, item, added = route.inbox, (datagram, route.address), len(datagram) + DATAGRAM_OVERHEAD
+        # From here until it is put, no call, and nothing is made that the garbage collector follows: so no other thread
+        # counts, or begins to wait, between.
         if inbox.needs_check or inbox.observed or inbox.stamped or inbox.blocked:
             return False
-        size = inbox.waiting_size + added  # from here on without a call, so that no other thread counts between
+        size = inbox.waiting_size + added
         if size + size > inbox.bound:
             return False
         inbox.waiting_size = size
         inbox.came += 1
-        inbox.ready.append((datagram, route.address))
+        inbox.ready.append(item)
         if inbox.waiters.bells:
             inbox.waiters.wake_all()
         return True
