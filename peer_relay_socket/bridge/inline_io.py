@@ -323,7 +323,7 @@ class Leader:
             os.eventfd_read(self._bell)
 
     def read_fast(self) -> bool:
-        """The loop saw the leader's bell. Stop polling links if a leader waits, else resume; order relative to `_wait`
+        """The loop saw the leader's bell. Stop polling links if a leader waits, else resume; order relative to `wait`
         does not matter."""
         if self._waiting:
             self._leave_links()

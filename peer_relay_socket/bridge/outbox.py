@@ -55,9 +55,9 @@ class LoopEnd(NamedTuple):
     wake: Callable[[], None]
     """Have the loop look at the outbox, soon. Any thread; takes no lock."""
     send_now: Callable[[Flow, bytes, float], bool]
-    """Send one datagram at a time, which is now, or return False. The caller holds `loop_lock`."""
+    """Arm the flow and send one datagram at a time, which is now, or return False. The caller holds `loop_lock`."""
     send_later: Callable[[int, bytes], None]
-    """Have the loop send a bundle by a link, which has a number."""
+    """Have the loop send a bundle by the link of a number."""
     leader: Leader | None
     """Where a thread that waits for a datagram reads links itself."""
     loop_lock: LoopLock
@@ -105,7 +105,7 @@ class Flow:
         self.armed: Armed | None = None
         """What the driver last found a datagram needs to leave at once."""
         self.link: Link | None = None
-        """By which it leaves then."""
+        """The link by which it leaves then."""
         self._sent_now_at = 0.0
         self._came = 0
         """What `inbox.came` was then."""

@@ -91,21 +91,8 @@ class Armed:
     """What datagrams to one peer need to leave at once."""
 
     __slots__ = (
-        *(
-            "at",
-            "core",
-            "encrypt",
-            "fresh",
-            "ids",
-            "link",
-            "number",
-            "numbers",
-            "sealing",
-            "session",
-            "tag_numbers",
-            "tally",
-        ),
-        "until",
+        *("at", "core", "encrypt", "fresh", "ids", "link", "number", "numbers", "sealing", "session", "tag_numbers"),
+        *("tally", "until"),
     )
 
     def __init__(self, core: Core, session: Session, keys: Keys, link: LinkState, tagging: TaggingKey) -> None:
