@@ -76,10 +76,12 @@ def test_a_node_that_serves_on_any_port_takes_one_that_is_free_for_udp_if_there_
 
 
 def test_a_node_that_serves_ipv6_alone_leaves_ipv4_to_others() -> None:
-    with Peer(port=0, host="::", wrtc=False) as node:
-        port = int((node.url or "").rpartition(":")[2])
+    port = free_port()  # for IPv4, too
+    with Peer(port=port, host="::", wrtc=False):
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
             with socket.socket(socket.AF_INET, kind) as other:
+                if kind == socket.SOCK_STREAM:
+                    other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 other.bind(("", port))
             with socket.socket(socket.AF_INET6, kind) as other, pytest.raises(OSError, match="in use"):
                 other.bind(("::1", port))
