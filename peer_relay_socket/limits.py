@@ -1137,8 +1137,9 @@ KERNEL_OVERHEAD more. What they may send and what was sent before fits; half hol
 program would wait for it."""
 PASTA_TIME: Final = 5.0
 """Seconds in which pasta(1) has its device configured: 0.05 at most where it does at all."""
-TUN_DRAIN: Final = 1.0
-"""Seconds that what a program sent last may take to leave its device."""
+TUN_DRAIN: Final = 5.0
+"""Seconds that what a program sent last may take to leave its device, where a fixed rate or a busy machine holds it up:
+else milliseconds. What is left then is lost."""
 NAME_QUERIES: Final = 64
 NAME_TIME: Final = 2.0
 """Queries to this machine's name servers at once (`run --dns host`), and seconds that each server has."""
