@@ -123,6 +123,16 @@ def kernel() -> Iterator[Callable[..., socket.socket]]:
         sock.close()
 
 
+def own_addresses() -> list[str]:
+    """Return loopback's address and, if there is a default route, this machine's there: no name server is asked."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return ["127.0.0.1"]
+        return ["127.0.0.1", str(probe.getsockname()[0])]
+
+
 # --- native programs ------------------------------------------------------------------------------------------
 
 
