@@ -91,7 +91,7 @@ def test_the_same_datagrams_are_lost_with_and_without_delay(make: MakeNetwork) -
 
 def test_late_datagrams_arrive_and_overtake(make: MakeNetwork) -> None:
     network = make(2)
-    receiver, sender = network.socket(0), network.socket(1, delay=0.05, seed=3)
+    receiver, sender = network.socket(0), network.socket(1, delay=0.3, seed=3)
     receiver.settimeout(LIMIT)
     for number in range(10):
         sender.sendto(b"%d" % number, receiver.getsockname())
