@@ -97,7 +97,7 @@ def in_namespace(script: str, *arguments: str) -> dict[str, Any]:
 @pytest.mark.slow
 def test_a_peer_that_began_without_a_network_links_once_there_is_one() -> None:
     told = in_namespace(COMES.replace("FAILURES", "8"))  # after which the next dial waits for 4 to 8 s
-    assert told["took"] < 3.0
+    assert told["took"] < 3.8
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
     try:
         sock.recvfrom(9)
     except TimeoutError:
-        assert len(ticks) > before + 5, "others did not run"
+        assert len(ticks) > before + 2, "others did not run"
         print("ok")
 """
 

@@ -58,7 +58,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as quiet:
         raise AssertionError
     except TimeoutError:
         pass
-    assert len(ticks) > before + 5  # others ran meanwhile
+    assert len(ticks) > before + 2  # others ran meanwhile
     quiet.setblocking(False)
     try:
         quiet.recv(9)

@@ -245,7 +245,7 @@ atexit.register(lambda: print(began))
 def test_many_peers_that_wait_in_vain_hold_up_the_end_of_a_process_no_longer_than_one() -> None:
     command = [sys.executable, "-W", "ignore", "-c", MANY]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True)
-    assert time.monotonic() - float(done.stdout) < EXIT_TIME + 2.0  # for all that is not waiting
+    assert time.monotonic() - float(done.stdout) < EXIT_TIME + 4.0  # for all that is not waiting
 
 
 AMID = """

@@ -19,8 +19,8 @@ from tests.lab.test_impairment import SIZE, Stream, plain, row
 
 pytestmark = pytest.mark.slow
 RATE, SECONDS = 100, 6
-SLACK = 0.4
-"""Seconds in which a busy machine may lose more."""
+SLACK = 0.7
+"""Seconds in which a busy machine may lose more: less than makes up for a lane that is lost instead of moved."""
 
 
 @pytest.fixture

@@ -291,7 +291,7 @@ def test_a_process_that_is_stopped_is_not_waited_for_long(runtime_folder: Path, 
     os.waitid(os.P_PID, program.process.pid, os.WSTOPPED | os.WNOWAIT)  # no limit: nothing can keep it from stopping
     began = time.monotonic()
     peers, complaints = ask_all([program.pid, other.pid])
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 8
     assert [peer["pid"] for peer in peers] == [other.pid]
     assert complaints == [f"process {program.pid} does not answer; it may be stopped"]
     with pytest.raises(NoProcessError):

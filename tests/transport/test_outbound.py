@@ -121,6 +121,7 @@ async def test_dial_times_out_when_the_server_says_nothing() -> None:
         assert type(error) is TimeoutError
 
 
+@pytest.mark.slow
 async def test_dial_gives_each_address_its_share_of_the_time() -> None:
     asked: list[str] = []
 
@@ -143,7 +144,7 @@ async def test_dial_gives_each_address_its_share_of_the_time() -> None:
             link = await dial(
                 dialled,
                 f"ws://somewhere.example:{listener.port}/",
-                timeout=2.0,
+                timeout=4.0,
                 allow=lambda host: asked.append(host) is None,
                 proxy=None,
             )

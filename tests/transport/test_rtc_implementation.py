@@ -80,6 +80,7 @@ async def silent_server() -> AsyncIterator[tuple[SilentServer, IceServer]]:
 
 
 @needs_address
+@pytest.mark.alone
 async def test_a_stun_server_that_does_not_answer_holds_up_for_its_time_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "RTC_STUN_TIME", 0.1)
 
