@@ -143,7 +143,7 @@ ping per LINK_ANSWER on links whose traffic goes one way only."""
 UPLINK_LOOK: Final = 1.0
 """Seconds between looks whether the addresses that links left from are still this machine's, and, where no link is up
 any more, whether packets leave from another. Without it a machine that changes networks is cut off until LINK_ANSWER
-has passed twice, and one that had none until REDIAL_MAX has. Price: a socket made and bound, some 10 us, while a link
+has passed twice, and one that had none until REDIAL_MAX has. Price: a socket made and bound, some 10 µs, while a link
 leaves this machine; nothing is sent."""
 LINK_PART_TIME: Final = 5.0
 """Seconds that a link to which we said goodbye stays open for what is on its way; its other end closes it sooner."""
@@ -215,10 +215,11 @@ ANCHOR_FAILURES: Final = 3
 """Failed dials after which the relay that was chosen by chance is given up for another."""
 CROWDED_TIMES: Final = 2
 NEVER_CROWDED: Final = 32
-"""Times as many ordinary peers as at the median of our relays, and ordinary peers, beyond which a relay is crowded:
-home is another then. Without it 4,000 peers that join within a minute leave 93 with one relay, which carries 5.8 times
-the mean (59 and 3.3 with it). A relay that says too little may be home to peers that are linked to it anyway; the relay
-drawn by chance stays. Price: 3 bytes of a hello, 1 of a PONG."""
+"""A relay is crowded that has more ordinary peers than NEVER_CROWDED, and than CROWDED_TIMES as many as the median of
+our relays: home is another then. Without it 4,000 peers that join within a minute leave 93 with one relay, which
+carries 5.8 times the mean (59 and 3.3 with it). A relay that says too little may be home to peers that are linked to it
+anyway; the relay drawn by chance stays. Price: 3 bytes of a hello, 1 of a PONG. That byte ends at 255, so none is
+crowded where the median is 128 or more."""
 CLOSE_PER_PREFIX: Final = 2
 """Of the CLOSEST_LINKS nearest relays so many are of one host or prefix (/24, /48), where there are others: who rents
 one network and grinds ids does not surround a peer. Addresses of this machine and of private networks do not count."""

@@ -87,8 +87,8 @@ class Membership:
         self._eager: dict[PeerId, None] = {}
         """Remembered relays that are dialled though others are nearer, while no link is up; at most REMEMBERED."""
         self._sought: dict[PeerId, Seeker] = {}
-        """Wanted for a while, and not by the program, and by which parts of ours; at most as many as Direct has pairs,
-        and PATH_LINKS."""
+        """Wanted for a while, and not by the program, and by which parts of ours; at most MAX_DIRECT_PAIRS, PATH_LINKS,
+        ROUND_TRIPS_AT_ONCE and MAX_JOINING together."""
         self._joining: dict[PeerId, None] = {}
         """Peers that we dial because they asked for it, at most MAX_JOINING."""
         self._refresh_wait = REFRESH_FIRST

@@ -131,9 +131,8 @@ class Router:
         self._relays_changed()
 
     def _count_ordinary(self) -> None:
-        self._core.ordinary = max(
-            0, len(self._all_values) - len(self.relays)
-        )  # of one that is replaced, both are there
+        # While a link to a relay is replaced, both are among the relays, and one value.
+        self._core.ordinary = max(0, len(self._all_values) - len(self.relays))
 
     def _relays_changed(self) -> None:
         self.changes += 1
