@@ -53,18 +53,18 @@ class Expose:
         key = (source, source_port)
         known = self._peers.get(key)
         if known is None:
-            known = self._stand_in(source, source_port)
+            known = self._stand_in(source, source_port, len(datagrams))
             if known is None:
                 return False
         known.send(datagrams)
         return True
 
-    def _stand_in(self, source: PeerId, source_port: int) -> LocalSocket | None:
-        """Return a socket that stands for a port of a peer, None where another peer has its address."""
+    def _stand_in(self, source: PeerId, source_port: int, datagrams: int) -> LocalSocket | None:
+        """Return a socket that stands for a port of a peer, None where it can have none; so many datagrams are lost."""
         host = self._loopback(source)
         owner, _ = self._addresses.get(host, (source, 0))
         if owner != source or host.startswith(_OWN_LOOPBACK):
-            self._ports.count("refused: from a peer whose loopback address another has")
+            self._ports.count("refused: from a peer whose loopback address another has", datagrams)
             return None
         try:
             sock = self._socket(host, source_port)
@@ -73,14 +73,13 @@ class Expose:
             try:
                 sock = self._socket(host, 0)
             except OSError:
-                self._ports.count("refused: no socket for the peer")
+                self._ports.count("refused: no socket for the peer", datagrams)
                 return None
         self._count_socket(host, source, +1)
 
         def answered(came: list[tuple[bytes, LocalAddress]]) -> None:
             self._peers.get((source, source_port))  # it is not idle
-            datagrams = [data for data, _ in came]
-            self._ports.send(source, self._port, source_port, 4, datagrams)
+            self._ports.send(source, self._port, source_port, 4, [data for data, _ in came])
 
         def refused() -> None:
             self._ports.interface.refuse(source, self._port, source_port)

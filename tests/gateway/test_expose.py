@@ -12,6 +12,9 @@ import pytest
 
 from peer_relay_socket.address import AF_PEER, Spelling
 from peer_relay_socket.cli.main import main
+from peer_relay_socket.config import peer_config
+from peer_relay_socket.gateway.expose import Expose
+from peer_relay_socket.gateway.overlay_ports import OverlayPorts
 from peer_relay_socket.identity import Identity
 from peer_relay_socket.surface.udp_socket import Socket
 from tests.gateway.conftest import LIMIT, Process, command_node
@@ -149,6 +152,21 @@ def test_second_peer_of_one_ipv4_address_is_refused(command: Start, kernel: Kern
                 second.recv(100)
             server.sendto(b"to the first", source)
             assert first.recv(100) == b"to the first"
+
+
+def test_each_datagram_of_a_refused_peer_is_counted(node: str, kernel: Kernel) -> None:
+    ports = OverlayPorts(peer_config(bootstrap=node, wrtc=False))
+    interface = ports.interface
+    interface.start(LIMIT)
+    try:
+        expose = interface.run(lambda: Expose(ports, interface.loop, kernel().getsockname(), 53, anyone=True))
+        one, other = (bytes.fromhex("9" * 39 + last) for last in "01")  # of one IPv4 address
+        interface.run(expose.heard, one, OWN, 4, [b"x"])
+        interface.run(expose.heard, other, OWN, 4, [b"x", b"y", b"z"])
+        assert interface.counters()["refused: from a peer whose loopback address another has"] == 3
+        interface.run(expose.close)
+    finally:
+        interface.close()
 
 
 @pytest.mark.parametrize(
