@@ -36,7 +36,7 @@ port = url.rpartition(":")[2]
 zone = ["@ 60 IN SOA ns. root. 1 2 3 4 60", "@ 60 IN NS ns.", f"_peer-relay._tcp 60 IN SRV 1 1 {port} localhost."]
 zone.append(f'@ 60 IN TXT "peer-relay=ws://localhost:{port}#{peer_id}"')
 server, _ = start("-m", "tests.transport.name_server", "127.0.0.1", "53", ";;".join(zone))
-WAITING = "import socket, time; s = socket.socket(2, 2); s.bind(('', 9)); time.sleep(2)"
+WAITING = "import socket, time; s = socket.socket(2, 2); s.bind(('', 9)); time.sleep(6)"
 told = {}
 def ask(*argv):
     return subprocess.run([sys.executable, "-m", "peer_relay", *argv], capture_output=True, text=True, timeout=40)

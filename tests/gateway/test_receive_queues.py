@@ -78,10 +78,11 @@ def test_queue_is_that_of_the_socket_which_the_datagram_reaches(queues: ReceiveQ
         assert queues.queue(key(("::1", 5), port)) is not None
 
 
-def test_port_without_a_socket_has_no_queue(queues: ReceiveQueues, bound: socket.socket) -> None:
-    port = bound.getsockname()[1]
-    assert queues.hears(port)
-    bound.close()
+def test_port_without_a_socket_has_no_queue(queues: ReceiveQueues) -> None:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as dual:
+        dual.bind(("::", 0))  # on all addresses: no other program has the port on one of them
+        port = dual.getsockname()[1]
+        assert queues.hears(port)
     assert queues.queue(key(("127.0.0.1", 5), port)) is None
     assert not queues.hears(port)
 
