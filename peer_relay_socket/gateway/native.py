@@ -280,7 +280,7 @@ def _follow(child: Child) -> tuple[int, str]:
 
 
 def _drain(tun: Tun, device: Device) -> None:
-    """Send what the program left in the device, for a moment at most."""
+    """Send what the program left in the device, within TUN_DRAIN."""
     end = time.monotonic() + TUN_DRAIN
     while time.monotonic() < end:
         if not device.waiting() and tun.read_to_end:
